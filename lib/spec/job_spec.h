@@ -1,0 +1,156 @@
+// Purpose: the validated description of a run, as plain structs. Everything after the parser reads these and no string keys.
+// Thread safety: immutable once read. Invariants: those that the reader checks are named at each member.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/shape.h"
+
+namespace dptrain {
+
+/// Where in a spec something stands; line and column start at 1, 0 means "not from a file" (a default).
+struct SourceMark {
+  std::string file;  ///< path as given, or "--set" / "--devices" for the command line
+  int line = 0;
+  int column = 0;
+};
+
+// ---- dataset -------------------------------------------------------------------------------------------------------
+
+enum class DatasetFormat { idx, generated };
+
+/// `dataset:` either names a descriptor (datasets/NAME.yaml) or gives a format and a path.
+struct DatasetSpec {
+  std::string name;                       ///< descriptor's name; empty where `format` and `path` are given instead
+  std::optional<DatasetFormat> format;    ///< set where `name` is empty
+  std::filesystem::path path;             ///< folder with the files; may be empty with `name`
+  std::optional<std::int64_t> train_samples;  ///< generated datasets: how many to make; others: use the first so many
+  std::optional<std::int64_t> test_samples;
+  std::uint64_t generator_seed = 1;       ///< generated datasets only (`dataset.seed`)
+  SourceMark at;
+};
+
+// ---- model ---------------------------------------------------------------------------------------------------------
+
+/// How weights start; the defaults are PyTorch's (Kaiming uniform with a = sqrt(5), i.e. bound 1/sqrt(fan_in)).
+enum class Initialiser { pytorch_default, kaiming_uniform, kaiming_normal, xavier_uniform, xavier_normal, zeros };
+
+struct LinearSpec { std::int64_t out_features = 0; bool bias = true; Initialiser init = Initialiser::pytorch_default; };
+struct Conv2dSpec {
+  std::int64_t out_channels = 0;
+  std::int64_t kernel_height = 1, kernel_width = 1;    // `kernel_size: 3` or `[3, 5]`
+  std::int64_t stride_height = 1, stride_width = 1;
+  std::int64_t padding_height = 0, padding_width = 0;
+  std::int64_t groups = 1;
+  bool bias = true;
+  Initialiser init = Initialiser::pytorch_default;
+};
+enum class PoolKind { max, average };
+/// Average pooling counts padding as PyTorch does by default (count_include_pad = true). Floor division of extents.
+struct Pool2dSpec {
+  PoolKind kind = PoolKind::max;
+  std::int64_t kernel_height = 1, kernel_width = 1;
+  std::int64_t stride_height = 1, stride_width = 1;    // default: the kernel size
+  std::int64_t padding_height = 0, padding_width = 0;  // at most half the kernel
+};
+struct FlattenSpec {};
+struct DropoutSpec { double probability = 0.5; };      // 0 <= p < 1
+enum class ActivationKind { relu, leaky_relu, gelu, sigmoid, tanh };
+struct ActivationSpec { ActivationKind kind = ActivationKind::relu; double negative_slope = 0.01; /* leaky_relu */ };
+struct SoftmaxSpec {};                                  // over the features (rank 1) or channels
+
+struct LayerSpec {
+  std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, FlattenSpec, DropoutSpec, ActivationSpec, SoftmaxSpec> op;
+  SourceMark at;
+};
+/// The layer's name in the spec: "conv2d", "max_pool2d", ...
+std::string layer_kind(const LayerSpec& layer);
+
+enum class LossKind { cross_entropy, mse };
+
+struct ModelSpec {
+  Shape input;                     ///< one sample: [channels, height, width] or [features]
+  SourceMark input_at;
+  std::vector<LayerSpec> layers;   ///< at least one
+  LossKind loss = LossKind::cross_entropy;
+  SourceMark loss_at;
+};
+
+// ---- training ------------------------------------------------------------------------------------------------------
+
+enum class Precision { fp32 };
+
+struct SgdSpec { double lr = 0; double momentum = 0; double dampening = 0; bool nesterov = false; double weight_decay = 0; };
+struct AdamSpec { double lr = 1e-3; double beta1 = 0.9, beta2 = 0.999; double epsilon = 1e-8; double weight_decay = 0;
+                  bool decoupled_weight_decay = false; /* true: AdamW (default weight_decay 0.01 there) */ };
+using OptimizerSpec = std::variant<SgdSpec, AdamSpec>;
+
+/// Every schedule multiplies the optimizer's lr; the first `warmup_steps` rise linearly from warmup_start x lr.
+struct ConstantSchedule {};
+struct StepSchedule { std::int64_t step_size = 1; double gamma = 0.1; };                   // in epochs or steps, see `unit`
+struct MultiStepSchedule { std::vector<std::int64_t> milestones; double gamma = 0.1; };
+struct CosineSchedule { double min_lr = 0; };                                               // to the end of the run
+struct LinearSchedule { double end_factor = 0; };
+struct OneCycleSchedule { double max_lr = 0; double pct_start = 0.3; double div_factor = 25; double final_div_factor = 1e4; };
+enum class ScheduleUnit { step, epoch };                                                    // of step_size and milestones
+struct ScheduleSpec {
+  std::variant<ConstantSchedule, StepSchedule, MultiStepSchedule, CosineSchedule, LinearSchedule, OneCycleSchedule> shape;
+  ScheduleUnit unit = ScheduleUnit::epoch;
+  std::int64_t warmup_steps = 0;
+  double warmup_start = 0;         ///< factor at step 0
+};
+
+struct TrainSpec {
+  std::optional<double> epochs;             ///< exactly one of epochs and steps is set
+  std::optional<std::int64_t> steps;
+  std::int64_t global_batch_size = 0;
+  std::optional<std::int64_t> micro_batch_size;  ///< empty: `auto`, see micro_batch_size() in train/
+  Precision precision = Precision::fp32;
+  OptimizerSpec optimizer;
+  ScheduleSpec schedule;
+  std::optional<double> clip_norm;          ///< `clip_grad_norm`: global L2 norm
+  bool shuffle = true;
+};
+
+// ---- the run -------------------------------------------------------------------------------------------------------
+
+enum class DeviceType { cpu, cuda };
+struct DevicesSpec {
+  std::optional<DeviceType> type;           ///< empty: `auto`
+  std::optional<std::int64_t> count;        ///< replicas; empty: every core / GPU, at most one per micro-batch
+  std::int64_t threads_per_replica = 1;     ///< CPU
+  SourceMark at;
+};
+
+enum class Mode { sync };
+
+/// "N steps" or "N epochs" (N may be a fraction of an epoch).
+struct Interval { double every = 1; enum class Unit { steps, epochs } unit = Unit::epochs; };
+
+struct EvaluateSpec { std::optional<Interval> every; };   ///< empty: at the end only; a last evaluation always happens
+struct DataSpec { std::int64_t prefetch = 4; std::int64_t workers = 1; };  ///< ring slots and loader threads a replica; workers 0: the replica fills its own ring
+struct LogSpec { std::optional<Interval> every; };
+struct ExpectSpec { std::optional<double> test_accuracy; std::optional<double> test_loss; };  ///< at least / at most
+
+struct JobSpec {
+  std::string name;                 ///< letters, digits, '-', '_', '.'; default: the file's stem
+  std::uint64_t seed = 1;
+  DatasetSpec dataset;
+  ModelSpec model;
+  TrainSpec train;
+  DevicesSpec devices;
+  Mode mode = Mode::sync;
+  bool reproducible = true;
+  EvaluateSpec evaluate;
+  DataSpec data;
+  LogSpec log;
+  ExpectSpec expect;
+  std::filesystem::path file;       ///< the spec's path as given
+};
+
+}  // namespace dptrain
