@@ -1,0 +1,55 @@
+#include "kernels/cpu/operations.h"
+
+namespace dptrain {
+
+bool backward_needs_input(const ActivationSpec& spec) {
+  // A leaky ReLU with a negative slope below zero does not keep the sign of its input; the spec's reader excludes it.
+  return spec.kind == ActivationKind::gelu;
+}
+
+namespace {
+
+class CpuKernels final : public Kernels {
+ public:
+  std::unique_ptr<AffineOperation> linear(const LinearConfig& config) override { return cpu::make_linear(context_, config); }
+  std::unique_ptr<AffineOperation> convolution(const ConvolutionConfig& config) override {
+    return cpu::make_convolution(context_, config);
+  }
+  std::unique_ptr<UnaryOperation> pool(const TensorDesc& input, const Pool2dSpec& spec, std::int64_t full_batch) override {
+    return cpu::make_pool(context_, input, spec, full_batch);
+  }
+  std::unique_ptr<UnaryOperation> activation(const TensorDesc& input, const ActivationSpec& spec) override {
+    return cpu::make_activation(context_, input, spec);
+  }
+  std::unique_ptr<UnaryOperation> softmax(const TensorDesc& input) override { return cpu::make_softmax(context_, input); }
+  std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input) override {
+    return cpu::make_reorder_to_plain(context_, input);
+  }
+
+  void dropout_mask(std::uint64_t seed, std::uint32_t layer, std::int64_t step, std::span<const std::int64_t> ids,
+                    std::int64_t elements, double probability, std::uint8_t* mask) override {
+    cpu::dropout_mask(seed, layer, step, ids, elements, probability, mask);
+  }
+  void dropout_apply(const std::uint8_t* mask, std::span<const std::int32_t> element_of_place, std::int64_t samples,
+                     std::int64_t places, std::int64_t elements, float scale, const float* x, float* y) override {
+    cpu::dropout_apply(mask, element_of_place, samples, places, elements, scale, x, y);
+  }
+
+  LossSum cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
+                        float* gradient) override {
+    return cpu::cross_entropy(logits, labels, samples, classes, gradient);
+  }
+  LossSum mean_squared_error(const float* outputs, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
+                             float* gradient) override {
+    return cpu::mean_squared_error(outputs, labels, samples, classes, gradient);
+  }
+
+ private:
+  cpu::Context context_;
+};
+
+}  // namespace
+
+std::unique_ptr<Kernels> make_cpu_kernels() { return std::make_unique<CpuKernels>(); }
+
+}  // namespace dptrain

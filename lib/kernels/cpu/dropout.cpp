@@ -1,0 +1,75 @@
+#include "core/philox.h"
+#include "kernels/cpu/operations.h"
+
+namespace dptrain::cpu {
+
+namespace {
+
+/// Survival of `count` elements from element 4 * first_block on, `count` a multiple of 4 * kLanes. Philox runs over lanes, each
+/// with a counter of its own, in loops that vectorise; the numbers are RandomStream::block's.
+constexpr int kLanes = 16;
+
+void survive(std::array<std::uint32_t, 2> stream_key, std::uint64_t item, std::uint64_t first_block, std::uint32_t threshold,
+             std::uint8_t* out) {
+  std::uint32_t c0[kLanes], c1[kLanes], c2[kLanes], c3[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const std::uint64_t block = first_block + static_cast<std::uint64_t>(lane);
+    c0[lane] = static_cast<std::uint32_t>(block);
+    c1[lane] = static_cast<std::uint32_t>(block >> 32);
+    c2[lane] = static_cast<std::uint32_t>(item);
+    c3[lane] = static_cast<std::uint32_t>(item >> 32);
+  }
+  std::uint32_t k0 = stream_key[0], k1 = stream_key[1];
+  for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9, k1 += 0xBB67AE85) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const std::uint64_t p0 = std::uint64_t{0xD2511F53} * c0[lane], p1 = std::uint64_t{0xCD9E8D57} * c2[lane];
+      c0[lane] = static_cast<std::uint32_t>(p1 >> 32) ^ c1[lane] ^ k0;
+      c2[lane] = static_cast<std::uint32_t>(p0 >> 32) ^ c3[lane] ^ k1;
+      c1[lane] = static_cast<std::uint32_t>(p1);
+      c3[lane] = static_cast<std::uint32_t>(p0);
+    }
+  }
+  for (int lane = 0; lane < kLanes; ++lane) {
+    out[4 * lane + 0] = c0[lane] >= threshold;
+    out[4 * lane + 1] = c1[lane] >= threshold;
+    out[4 * lane + 2] = c2[lane] >= threshold;
+    out[4 * lane + 3] = c3[lane] >= threshold;
+  }
+}
+
+}  // namespace
+
+void dropout_mask(std::uint64_t seed, std::uint32_t layer, std::int64_t step, std::span<const std::int64_t> ids,
+                  std::int64_t elements, double probability, std::uint8_t* mask) {
+  const RandomStream stream(seed, RandomPurpose::dropout, layer, static_cast<std::uint64_t>(step));
+  const auto threshold = static_cast<std::uint32_t>(probability * 0x1p32);
+  constexpr std::int64_t kStride = 4 * kLanes;
+  std::uint8_t last[kStride];
+  for (const std::int64_t id : ids) {
+    const auto item = static_cast<std::uint64_t>(id);
+    std::int64_t e = 0;
+    for (; e + kStride <= elements; e += kStride) survive(stream.key(), item, static_cast<std::uint64_t>(e / 4), threshold, mask + e);
+    if (e < elements) {
+      survive(stream.key(), item, static_cast<std::uint64_t>(e / 4), threshold, last);
+      for (std::int64_t i = e; i < elements; ++i) mask[i] = last[i - e];
+    }
+    mask += elements;
+  }
+}
+
+void dropout_apply(const std::uint8_t* mask, std::span<const std::int32_t> element_of_place, std::int64_t samples,
+                   std::int64_t places, std::int64_t elements, float scale, const float* x, float* y) {
+  if (element_of_place.empty()) {
+    const std::int64_t count = samples * places;
+    for (std::int64_t i = 0; i < count; ++i) y[i] = mask[i] ? x[i] * scale : 0.0f;
+    return;
+  }
+  for (std::int64_t s = 0; s < samples; ++s, mask += elements, x += places, y += places) {
+    for (std::int64_t p = 0; p < places; ++p) {
+      const std::int32_t element = element_of_place[static_cast<std::size_t>(p)];
+      y[p] = element >= 0 && mask[element] ? x[p] * scale : 0.0f;
+    }
+  }
+}
+
+}  // namespace dptrain::cpu

@@ -1,0 +1,117 @@
+#include "kernels/cpu/operations.h"
+
+namespace dptrain::cpu {
+
+using dnnl::matmul;
+using dnnl::memory;
+
+namespace {
+
+memory::desc matrix(std::int64_t rows, std::int64_t columns, bool transposed = false) {
+  return {Dims{rows, columns}, memory::data_type::f32, transposed ? memory::format_tag::ba : memory::format_tag::ab};
+}
+
+/// Weights are stored as (places of the input, out), so that all three products are plain or transposed views. An image in
+/// a blocked layout is taken as it lies: its places, padding included, are the rows, and pack() sorts the weights to match.
+class Linear final : public AffineOperation {
+ public:
+  Linear(Context& context, const LinearConfig& config)
+      : context_(context), config_(config), in_(config.input.size()), out_(config.out_features),
+        output_(Shape{config.out_features}), element_of_place_(config.input.logical_elements()) {}
+
+  const TensorDesc& output() const override { return output_; }
+  std::int64_t weight_floats() const override { return in_ * out_; }
+
+  void pack(const float* canonical, float* stored) const override {
+    const std::int64_t features = config_.input.shape.elements();
+    for (std::int64_t place = 0; place < in_; ++place) {
+      const std::int64_t k = element_of_place_[static_cast<std::size_t>(place)];
+      for (std::int64_t n = 0; n < out_; ++n) stored[place * out_ + n] = k < 0 ? 0.0f : canonical[n * features + k];
+    }
+  }
+  void unpack(const float* stored, float* canonical) const override {
+    const std::int64_t features = config_.input.shape.elements();
+    for (std::int64_t place = 0; place < in_; ++place) {
+      const std::int64_t k = element_of_place_[static_cast<std::size_t>(place)];
+      for (std::int64_t n = 0; k >= 0 && n < out_; ++n) canonical[n * features + k] = stored[place * out_ + n];
+    }
+  }
+
+  void prepare(std::int64_t batch) override {
+    const memory::desc x = matrix(batch, in_), w = matrix(in_, out_), y = matrix(batch, out_), b = matrix(1, out_);
+    Prepared p;
+    p.batch = batch;
+    dnnl::primitive_attr attributes = default_attributes();
+    if (config_.activation) {
+      const Eltwise e = eltwise(*config_.activation);
+      dnnl::post_ops post;
+      post.append_eltwise(1.0f, e.forward, e.alpha, 0.0f);
+      attributes.set_post_ops(post);
+    }
+    if (config_.bias) {
+      p.forward = Primitive(context_, matmul::primitive_desc(matmul::desc(x, w, b, y), attributes, context_.engine()),
+                            {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_BIAS, b}, {DNNL_ARG_DST, y}});
+    } else {
+      p.forward = Primitive(context_, matmul::primitive_desc(matmul::desc(x, w, y), attributes, context_.engine()),
+                            {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_DST, y}});
+    }
+    const memory::desc x_transposed = matrix(in_, batch, true), w_transposed = matrix(out_, in_, true);
+    p.backward_weights =
+        Primitive(context_, matmul::primitive_desc(matmul::desc(x_transposed, y, w), default_attributes(), context_.engine()),
+                  {{DNNL_ARG_SRC, x_transposed}, {DNNL_ARG_WEIGHTS, y}, {DNNL_ARG_DST, w}});
+    p.backward_data =
+        Primitive(context_, matmul::primitive_desc(matmul::desc(y, w_transposed, x), default_attributes(), context_.engine()),
+                  {{DNNL_ARG_SRC, y}, {DNNL_ARG_WEIGHTS, w_transposed}, {DNNL_ARG_DST, x}});
+    prepared_.push_back(std::move(p));
+  }
+
+  void forward(Slot slot, const float* x, const float* weight, const float* bias, float* y) override {
+    Prepared& p = prepared_[static_cast<std::size_t>(slot)];
+    if (config_.bias) p.forward.run({x, weight, bias, y});
+    else p.forward.run({x, weight, y});
+  }
+
+  void backward_weights(Slot slot, const float* x, const float* dy, float* weight_gradient, float* bias_gradient) override {
+    Prepared& p = prepared_[static_cast<std::size_t>(slot)];
+    p.backward_weights.run({x, dy, weight_gradient});
+    if (!config_.bias) return;
+    for (std::int64_t n = 0; n < out_; ++n) bias_gradient[n] = dy[n];
+    for (std::int64_t s = 1; s < p.batch; ++s) {
+      for (std::int64_t n = 0; n < out_; ++n) bias_gradient[n] += dy[s * out_ + n];
+    }
+  }
+
+  void backward_data(Slot slot, const float* dy, const float* weight, std::int64_t /*version*/, float* dx) override {
+    prepared_[static_cast<std::size_t>(slot)].backward_data.run({dy, weight, dx});
+  }
+
+  std::vector<std::string> implementations() const override {
+    std::vector<std::string> names;
+    for (const Prepared& p : prepared_) {
+      for (const Primitive* primitive : {&p.forward, &p.backward_weights, &p.backward_data}) {
+        names.push_back(primitive->implementation());
+      }
+    }
+    return names;
+  }
+
+ private:
+  struct Prepared {
+    std::int64_t batch = 0;
+    Primitive forward, backward_weights, backward_data;
+  };
+  Context& context_;
+  LinearConfig config_;
+  std::int64_t in_, out_;
+  TensorDesc output_;
+  std::vector<std::int32_t> element_of_place_;
+  std::vector<Prepared> prepared_;
+};
+
+}  // namespace
+
+std::unique_ptr<AffineOperation> make_linear(Context& context, const LinearConfig& config) {
+  return std::make_unique<Linear>(context, config);
+}
+
+}  // namespace dptrain::cpu

@@ -1,0 +1,29 @@
+// Purpose: makers of the CPU's operations, one file each. Thread safety: see primitive.h.
+#pragma once
+
+#include <memory>
+
+#include "kernels/cpu/primitive.h"
+#include "kernels/kernels.h"
+
+namespace dptrain::cpu {
+
+std::unique_ptr<AffineOperation> make_linear(Context& context, const LinearConfig& config);
+std::unique_ptr<AffineOperation> make_convolution(Context& context, const ConvolutionConfig& config);
+std::unique_ptr<UnaryOperation> make_pool(Context& context, const TensorDesc& input, const Pool2dSpec& spec,
+                                          std::int64_t full_batch);
+std::unique_ptr<UnaryOperation> make_activation(Context& context, const TensorDesc& input, const ActivationSpec& spec);
+std::unique_ptr<UnaryOperation> make_softmax(Context& context, const TensorDesc& input);
+std::unique_ptr<UnaryOperation> make_reorder_to_plain(Context& context, const TensorDesc& input);
+
+void dropout_mask(std::uint64_t seed, std::uint32_t layer, std::int64_t step, std::span<const std::int64_t> ids,
+                  std::int64_t elements, double probability, std::uint8_t* mask);
+void dropout_apply(const std::uint8_t* mask, std::span<const std::int32_t> element_of_place, std::int64_t samples,
+                   std::int64_t places, std::int64_t elements, float scale, const float* x, float* y);
+
+LossSum cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
+                      float* gradient);
+LossSum mean_squared_error(const float* outputs, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
+                           float* gradient);
+
+}  // namespace dptrain::cpu

@@ -1,0 +1,83 @@
+// Purpose: a oneDNN primitive with its arguments prepared once, run on raw pointers; and the translation of TensorDesc.
+// Thread safety: one thread, the creator's (Debian's oneDNN runs a primitive safely only there).
+// Invariants: execute() allocates nothing of ours; scratchpads are shared through one arena.
+#pragma once
+
+#include <oneapi/dnnl/dnnl.hpp>
+
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "device/buffer.h"
+#include "kernels/tensor_desc.h"
+#include "spec/job_spec.h"
+
+namespace dptrain::cpu {
+
+/// Engine, stream and the scratchpad that all primitives of one thread share.
+class Context {
+ public:
+  Context() : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {}
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  const dnnl::engine& engine() const { return engine_; }
+  dnnl::stream& stream() { return stream_; }
+  void require_scratchpad(std::size_t bytes);
+  void* scratchpad() const { return scratchpad_.data(); }
+
+ private:
+  dnnl::engine engine_;
+  dnnl::stream stream_;
+  Buffer scratchpad_;
+};
+
+/// Attributes every primitive is made with: scratchpads are ours.
+dnnl::primitive_attr default_attributes();
+
+class Primitive {
+ public:
+  struct Argument {
+    int name;  ///< DNNL_ARG_...
+    dnnl::memory::desc desc;
+  };
+
+  Primitive() = default;
+  /// `arguments` fixes the order of the pointers of run().
+  template <class PrimitiveDesc>
+  Primitive(Context& context, const PrimitiveDesc& desc, std::initializer_list<Argument> arguments)
+      : Primitive(context, dnnl::primitive(desc.get()), desc.scratchpad_desc(), desc.impl_info_str(), arguments) {}
+
+  explicit operator bool() const { return context_ != nullptr; }
+  const std::string& implementation() const { return implementation_; }
+  void run(std::initializer_list<const void*> pointers);
+
+ private:
+  Primitive(Context& context, dnnl::primitive primitive, const dnnl::memory::desc& scratchpad, std::string implementation,
+            std::initializer_list<Argument> arguments);
+
+  Context* context_ = nullptr;
+  dnnl::primitive primitive_;
+  std::string implementation_;
+  std::vector<dnnl::memory> memories_;        // the arguments in order, then the scratchpad
+  std::vector<void*> bound_;                  // what each memory points to now
+  std::vector<dnnl_exec_arg_t> call_;
+};
+
+using Dims = dnnl::memory::dims;
+
+/// (batch, C, H, W) or (batch, F).
+dnnl::memory::desc memory_desc(const TensorDesc& tensor, std::int64_t batch);
+/// The layout of a (N, C, H, W) memory that oneDNN chose; empty where it is none of ours.
+std::optional<Layout> layout_of(const dnnl::memory::desc& desc);
+
+/// The oneDNN algorithm of an activation, and its alpha.
+struct Eltwise {
+  dnnl::algorithm forward, backward;
+  float alpha = 0;
+};
+Eltwise eltwise(const ActivationSpec& spec);
+
+}  // namespace dptrain::cpu

@@ -1,0 +1,115 @@
+// Purpose: the operations of one device, as one table. A layer asks for operations once and then runs them on views it is
+//   given; what a batch size needs is created by prepare(), before step 0, and nothing is allocated afterwards.
+// Thread safety: a Kernels and its operations belong to one thread, the one that calls prepare() and the rest.
+// Invariants: operations write their outputs and never accumulate onto them; gradients are sums over the samples of the batch.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/tensor_desc.h"
+#include "spec/job_spec.h"
+
+namespace dptrain {
+
+/// Which batch size of those prepared a call is about: the k-th call of prepare() made slot k.
+using Slot = int;
+
+class Operation {
+ public:
+  virtual ~Operation() = default;
+  virtual void prepare(std::int64_t batch) = 0;
+  /// What the library chose for each primitive, such as "brgemm:avx512_core"; for the profile, and for the test that fails
+  /// on a reference implementation.
+  virtual std::vector<std::string> implementations() const = 0;
+};
+
+/// y = activation(W x + b): a linear layer or a convolution. W lies in the layout that the forward kernel wants at the full
+/// batch size; pack and unpack translate from and to the canonical one (PyTorch's: (out, in), or OIHW).
+class AffineOperation : public Operation {
+ public:
+  virtual const TensorDesc& output() const = 0;
+  virtual std::int64_t weight_floats() const = 0;  ///< stored, padding included
+  virtual void pack(const float* canonical, float* stored) const = 0;
+  virtual void unpack(const float* stored, float* canonical) const = 0;
+
+  virtual void forward(Slot slot, const float* x, const float* weight, const float* bias, float* y) = 0;
+  /// Gradient sums; `bias_gradient` is ignored where there is no bias.
+  virtual void backward_weights(Slot slot, const float* x, const float* dy, float* weight_gradient, float* bias_gradient) = 0;
+  /// `version` changes whenever the weights did, so that a copy in another layout is refreshed once a step.
+  virtual void backward_data(Slot slot, const float* dy, const float* weight, std::int64_t version, float* dx) = 0;
+};
+
+/// An operation without parameters.
+class UnaryOperation : public Operation {
+ public:
+  virtual const TensorDesc& output() const = 0;
+  virtual void forward(Slot slot, const float* x, float* y) = 0;
+  /// x and y are those of the forward pass; an operation reads only what its layer keeps for it. dx may be dy where the
+  /// layer says that backward runs in place.
+  virtual void backward(Slot slot, const float* x, const float* y, const float* dy, float* dx) = 0;
+};
+
+struct LinearConfig {
+  TensorDesc input;  ///< rank 1, perhaps a flattened image in a blocked layout
+  std::int64_t out_features = 0;
+  bool bias = true;
+  std::optional<ActivationSpec> activation;  ///< fused into forward; backward receives dy behind it
+  std::int64_t full_batch = 1;
+};
+
+struct ConvolutionConfig {
+  TensorDesc input;
+  Conv2dSpec spec;
+  std::optional<ActivationSpec> activation;
+  std::int64_t full_batch = 1;
+};
+
+struct LossSum {
+  double loss = 0;           ///< sum over samples
+  std::int64_t correct = 0;  ///< samples whose largest output is the label's
+};
+
+class Kernels {
+ public:
+  virtual ~Kernels() = default;
+
+  virtual std::unique_ptr<AffineOperation> linear(const LinearConfig& config) = 0;
+  virtual std::unique_ptr<AffineOperation> convolution(const ConvolutionConfig& config) = 0;
+  virtual std::unique_ptr<UnaryOperation> pool(const TensorDesc& input, const Pool2dSpec& spec, std::int64_t full_batch) = 0;
+  /// In place where x == y and dy == dx. Reads y in backward, or x where backward_needs_input(spec).
+  virtual std::unique_ptr<UnaryOperation> activation(const TensorDesc& input, const ActivationSpec& spec) = 0;
+  /// Over the channels (or features) of a plain tensor. Reads y in backward.
+  virtual std::unique_ptr<UnaryOperation> softmax(const TensorDesc& input) = 0;
+  /// The same values in plain layout.
+  virtual std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input) = 0;
+
+  /// Whether each logical element of each sample survives dropout, as bytes 1 or 0, (ids.size(), elements); keyed by
+  /// (seed, layer, step, sample id, element).
+  virtual void dropout_mask(std::uint64_t seed, std::uint32_t layer, std::int64_t step, std::span<const std::int64_t> ids,
+                            std::int64_t elements, double probability, std::uint8_t* mask) = 0;
+  /// y[s, p] = mask[s, element_of_place[p]] ? x[s, p] * scale : 0, over the places of `samples` samples; forward and backward
+  /// alike, in place or not. An empty element_of_place is the identity.
+  virtual void dropout_apply(const std::uint8_t* mask, std::span<const std::int32_t> element_of_place, std::int64_t samples,
+                             std::int64_t places, std::int64_t elements, float scale, const float* x, float* y) = 0;
+
+  /// Softmax and negative log-likelihood in one, safe for any finite logits. `gradient` (samples, classes) receives the
+  /// gradient of the sum; null: not wanted.
+  virtual LossSum cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
+                                float* gradient) = 0;
+  /// Mean over outputs of the squared distance to the label's one-hot vector, summed over samples.
+  virtual LossSum mean_squared_error(const float* outputs, const std::int32_t* labels, std::int64_t samples,
+                                     std::int64_t classes, float* gradient) = 0;
+};
+
+/// Whether an activation's gradient is computed from its input; otherwise from its output, and it can run in place.
+bool backward_needs_input(const ActivationSpec& spec);
+
+/// The CPU's table: oneDNN on the calling thread, which must run everything else too.
+std::unique_ptr<Kernels> make_cpu_kernels();
+
+}  // namespace dptrain
