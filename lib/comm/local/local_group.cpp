@@ -1,0 +1,55 @@
+#include "comm/local/local_group.h"
+
+#include <thread>
+
+namespace dptrain {
+
+namespace {
+
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+}  // namespace
+
+LocalGroup::LocalGroup(int size)
+    : size_(size), spins_(static_cast<unsigned>(size) <= std::thread::hardware_concurrency() ? 2000 : 0) {}
+
+void LocalGroup::barrier() {
+  if (size_ == 1) return;
+  check();
+  const std::uint32_t phase = phase_.load(std::memory_order_acquire);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
+    arrived_.store(0, std::memory_order_relaxed);
+    phase_.fetch_add(1, std::memory_order_release);
+    phase_.notify_all();
+    return;
+  }
+  for (int spin = 0; spin < spins_; ++spin) {
+    if (phase_.load(std::memory_order_acquire) != phase) return check();
+    relax();
+  }
+  while (phase_.load(std::memory_order_acquire) == phase) phase_.wait(phase, std::memory_order_acquire);
+  check();
+}
+
+void LocalGroup::abort(std::exception_ptr error) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!error_) error_ = std::move(error);
+  }
+  aborted_.store(true, std::memory_order_release);
+  phase_.fetch_add(1, std::memory_order_release);
+  phase_.notify_all();
+}
+
+std::exception_ptr LocalGroup::error() const {
+  const std::lock_guard lock(mutex_);
+  return error_;
+}
+
+}  // namespace dptrain

@@ -1,0 +1,88 @@
+// Purpose: one layer of a model: explicit forward and backward on views that it is given, nothing allocated on the way.
+// Thread safety: one thread, that of its replica.
+// Invariants: outputs and gradients are written, never accumulated; gradients are sums over the samples of the batch.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "spec/job_spec.h"
+
+namespace dptrain {
+
+/// One parameter tensor of a layer. `name` is as in PyTorch ("weight", "bias").
+struct ParameterDesc {
+  std::string name;
+  Shape shape;                      ///< canonical: linear (out, in), conv2d (out, in / groups, kh, kw), bias (out)
+  std::int64_t stored_floats = 0;   ///< in the layout of the kernels, padding included
+  std::int64_t fan_in = 1, fan_out = 1;
+  Initialiser init = Initialiser::pytorch_default;
+  const AffineOperation* packer = nullptr;  ///< null: stored as it is
+};
+
+/// What a pass over one batch needs besides its tensors.
+struct Pass {
+  Slot slot = 0;                      ///< which prepared batch size
+  std::int64_t batch = 0;
+  bool training = true;
+  std::uint64_t seed = 0;
+  std::int64_t step = 0;              ///< names random draws, and the version of the weights
+  std::span<const std::int64_t> ids;  ///< sample ids, batch of them
+};
+
+/// Where a layer's parameters and their gradients lie, in the order of parameters().
+struct ParameterViews {
+  std::vector<const float*> values;
+  std::vector<float*> gradients;
+};
+
+class Layer {
+ public:
+  virtual ~Layer() = default;
+
+  virtual const TensorDesc& output() const = 0;
+  virtual std::vector<ParameterDesc> parameters() const { return {}; }
+  /// Creates what this batch size needs; the k-th call makes slot k.
+  virtual void prepare(std::int64_t batch) = 0;
+
+  /// x (batch, input) -> y (batch, output); y == x where forward_in_place().
+  virtual void forward(const Pass& pass, const ParameterViews& parameters, const float* x, float* y) = 0;
+  /// dy -> dx and parameter gradients; dx == dy where backward_in_place(); dx is null where nobody wants it.
+  virtual void backward(const Pass& pass, const ParameterViews& parameters, const float* x, const float* y, float* dy,
+                        float* dx) = 0;
+
+  /// What backward reads of the forward pass. Forward may run in place where this layer does not need its input and the
+  /// layer before does not need its output.
+  virtual bool backward_reads_input() const = 0;
+  virtual bool backward_reads_output() const = 0;
+  virtual bool can_forward_in_place() const { return false; }
+  /// Forward and backward move nothing at all: output and input are one memory.
+  virtual bool passes_through() const { return false; }
+  virtual bool backward_in_place() const { return false; }
+
+  virtual std::vector<std::string> implementations() const { return {}; }
+};
+
+/// What a maker of layers knows: everything that is fixed before step 0.
+struct LayerContext {
+  Kernels& kernels;
+  TensorDesc input;
+  std::uint32_t index = 0;                     ///< place in the model; names random draws
+  std::int64_t full_batch = 1;                 ///< the batch size that decides layouts
+  std::optional<ActivationSpec> fused;         ///< the activation behind it, computed in the same forward kernel
+  bool fused_before = false;                   ///< for an activation: forward is already done by the layer before
+};
+
+/// The layer for a spec; shapes fit, infer_shapes has checked them.
+std::unique_ptr<Layer> make_layer(const LayerSpec& spec, const LayerContext& context);
+
+/// Whether an activation may be computed inside the kernel of an affine layer before it.
+bool can_fuse(const LayerSpec& layer, const LayerSpec& next);
+/// Whether a layer takes its input as it lies in memory; otherwise a reorder to plain goes before it.
+bool takes_layout(const LayerSpec& layer, const TensorDesc& input);
+
+}  // namespace dptrain

@@ -1,0 +1,56 @@
+#include "core/error.h"
+#include "nn/layers/activation.h"
+#include "nn/layers/affine.h"
+#include "nn/layers/dropout.h"
+#include "nn/layers/flatten.h"
+#include "nn/layers/unary.h"
+
+namespace dptrain {
+
+namespace {
+
+template <class... Ts>
+struct Overloaded : Ts... {
+  using Ts::operator()...;
+};
+template <class... Ts>
+Overloaded(Ts...) -> Overloaded<Ts...>;
+
+}  // namespace
+
+std::unique_ptr<Layer> make_layer(const LayerSpec& spec, const LayerContext& context) {
+  return std::visit(
+      Overloaded{
+          [&](const LinearSpec& s) { return make_linear_layer(s, context); },
+          [&](const Conv2dSpec& s) { return make_conv2d_layer(s, context); },
+          [&](const Pool2dSpec& s) -> std::unique_ptr<Layer> {
+            return std::make_unique<Unary>(context.kernels.pool(context.input, s, context.full_batch), false);
+          },
+          [&](const FlattenSpec&) -> std::unique_ptr<Layer> { return std::make_unique<Flatten>(context); },
+          [&](const DropoutSpec& s) -> std::unique_ptr<Layer> { return std::make_unique<Dropout>(s, context); },
+          [&](const ActivationSpec& s) -> std::unique_ptr<Layer> { return std::make_unique<Activation>(s, context); },
+          [&](const SoftmaxSpec&) -> std::unique_ptr<Layer> {
+            return std::make_unique<Unary>(context.kernels.softmax(context.input), true);
+          },
+      },
+      spec.op);
+}
+
+bool can_fuse(const LayerSpec& layer, const LayerSpec& next) {
+  const bool affine = std::holds_alternative<LinearSpec>(layer.op) || std::holds_alternative<Conv2dSpec>(layer.op);
+  const auto* activation = std::get_if<ActivationSpec>(&next.op);
+  // sigmoid(0) is not 0, so it has no place where channels may be padded.
+  return affine && activation != nullptr && !backward_needs_input(*activation) && activation->kind != ActivationKind::sigmoid;
+}
+
+bool takes_layout(const LayerSpec& layer, const TensorDesc& input) {
+  if (input.plain()) return true;
+  if (std::holds_alternative<SoftmaxSpec>(layer.op)) return false;
+  if (const auto* activation = std::get_if<ActivationSpec>(&layer.op)) {
+    // sigmoid(0) is not 0: it would fill the padding.
+    return !input.padded() || activation->kind != ActivationKind::sigmoid;
+  }
+  return true;
+}
+
+}  // namespace dptrain

@@ -1,0 +1,79 @@
+// Purpose: the layers of a spec in order, a loss, and the place of every activation, planned before step 0.
+// Thread safety: one thread, that of its replica, except parameters(), which is immutable.
+// Invariants: after prepare() neither training nor evaluation allocates; addresses never change.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "device/buffer.h"
+#include "nn/layer.h"
+#include "nn/parameters.h"
+
+namespace dptrain {
+
+class Model {
+ public:
+  /// `full_batch` decides the layouts. The spec's shapes fit (infer_shapes has checked them).
+  Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch);
+
+  /// Creates what these batch sizes need, and the memory for the largest. Once.
+  void prepare(std::span<const std::int64_t> batches);
+
+  const ParameterTable& parameters() const { return table_; }
+  /// Reads parameters from this flat buffer from now on.
+  void bind(const float* parameters);
+
+  /// One micro-batch: x (ids.size(), input) plain; writes the flat gradient sum. ids.size() is a prepared batch size.
+  LossSum train(std::uint64_t seed, std::int64_t step, std::span<const std::int64_t> ids, const float* x,
+                const std::int32_t* labels, float* gradients);
+  /// Forward only; loss and correct counts.
+  LossSum evaluate(std::int64_t step, std::span<const std::int64_t> ids, const float* x, const std::int32_t* labels);
+  /// Outputs of the last pass, (batch, classes) plain.
+  const float* outputs() const { return at(stages_.back().output); }
+
+  std::int64_t outputs_per_sample() const { return stages_.back().layer->output().size(); }
+  std::int64_t activation_bytes() const { return static_cast<std::int64_t>(activations_.size() + differences_.size()); }
+
+  /// One line a layer, for plans and profiles; `kind` is "conv2d", "reorder", ...
+  struct StageInfo {
+    std::string kind;
+    TensorDesc output;
+    std::vector<std::string> implementations;
+  };
+  std::vector<StageInfo> stages() const;
+
+ private:
+  struct Stage {
+    std::string kind;
+    std::unique_ptr<Layer> layer;
+    ParameterViews views;
+    std::vector<std::int64_t> offsets;  // of its parameters in the flat buffer
+    int input = 0, output = 0;          // indices into buffers_
+  };
+  struct Place {
+    std::int64_t floats_per_sample = 0, offset = 0;
+  };
+
+  void add_stage(std::string kind, std::unique_ptr<Layer> layer);
+  Pass make_pass(std::span<const std::int64_t> ids) const;
+  void run_forward(const Pass& pass, const float* x);
+  LossSum loss(const std::int32_t* labels, std::int64_t samples, float* gradient) const;
+  const float* at(int place) const { return place == 0 ? input_ : activations_.floats() + places_[static_cast<std::size_t>(place)].offset; }
+
+  Kernels& kernels_;
+  LossKind loss_;
+  std::vector<Stage> stages_;
+  std::vector<Place> places_{{}};      // place 0 is the input, which the loader owns
+  std::vector<bool> kept_{true};       // of each place: backward reads it, or it is not ours to overwrite
+  std::size_t first_trainable_ = 0;    // stages before it have no backward
+  ParameterTable table_;
+  std::vector<std::int64_t> batches_;  // by slot
+  Buffer activations_, differences_;
+  float* difference_[2] = {nullptr, nullptr};
+  const float* input_ = nullptr;
+};
+
+}  // namespace dptrain

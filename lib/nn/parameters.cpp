@@ -1,0 +1,57 @@
+#include "nn/parameters.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/hash.h"
+#include "nn/initialise.h"
+
+namespace dptrain {
+
+ParameterTable::ParameterTable(std::vector<Parameter> parameters) : all_(std::move(parameters)) {
+  constexpr std::int64_t kAlign = 64 / sizeof(float);
+  for (Parameter& p : all_) {
+    p.offset = floats_;
+    floats_ += (p.desc.stored_floats + kAlign - 1) / kAlign * kAlign;
+  }
+}
+
+std::vector<const Parameter*> ParameterTable::by_name() const {
+  std::vector<const Parameter*> sorted;
+  for (const Parameter& p : all_) sorted.push_back(&p);
+  std::sort(sorted.begin(), sorted.end(), [](const Parameter* a, const Parameter* b) { return a->name < b->name; });
+  return sorted;
+}
+
+std::int64_t ParameterTable::elements() const {
+  std::int64_t sum = 0;
+  for (const Parameter& p : all_) sum += p.desc.shape.elements();
+  return sum;
+}
+
+void ParameterTable::initialise(std::uint64_t seed, float* flat) const {
+  for (const Parameter& p : all_) set_canonical(p, initial_values(p.desc, seed, p.layer, p.index).data(), flat);
+}
+
+std::vector<float> ParameterTable::canonical(const Parameter& p, const float* flat) const {
+  std::vector<float> values(static_cast<std::size_t>(p.desc.shape.elements()));
+  if (p.desc.packer != nullptr) p.desc.packer->unpack(flat + p.offset, values.data());
+  else std::memcpy(values.data(), flat + p.offset, values.size() * sizeof(float));
+  return values;
+}
+
+void ParameterTable::set_canonical(const Parameter& p, const float* canonical, float* flat) const {
+  if (p.desc.packer != nullptr) p.desc.packer->pack(canonical, flat + p.offset);
+  else std::memcpy(flat + p.offset, canonical, static_cast<std::size_t>(p.desc.shape.elements()) * sizeof(float));
+}
+
+std::string ParameterTable::hash(const float* flat) const {
+  Hash128 hash;
+  for (const Parameter* p : by_name()) {
+    const std::vector<float> values = canonical(*p, flat);
+    hash.update(values.data(), values.size() * sizeof(float));
+  }
+  return hash.hex();
+}
+
+}  // namespace dptrain

@@ -1,0 +1,98 @@
+#include "train/gradient_reducer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "core/error.h"
+#include "kernels/cpu/apply_update.h"
+#include "optim/clip.h"
+
+namespace dptrain {
+
+namespace {
+
+constexpr int kDeepestTree = 32;  // more than the logarithm of any number of micro-batches
+
+}  // namespace
+
+GradientReducer::GradientReducer(LocalGroup& group, std::int64_t floats, int state_buffers, std::optional<double> clip_norm)
+    : group_(group), floats_(floats), clip_norm_(clip_norm), parameters_(Buffer::host_floats(floats)),
+      buffers_(static_cast<std::size_t>(group.size())) {
+  for (int k = 0; k < state_buffers; ++k) state_[k] = Buffer::host_floats(floats);
+  if (clip_norm_) {
+    reduced_ = Buffer::host_floats(floats);
+    chunk_squares_.resize(static_cast<std::size_t>((floats + kChunk - 1) / kChunk));
+  }
+}
+
+double GradientReducer::now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+Range GradientReducer::slice(int rank) const {
+  return share(static_cast<int>((floats_ + kChunk - 1) / kChunk), group_.size(), rank);
+}
+
+const float* GradientReducer::tree_sum(const CombineProgram& program, std::int64_t offset, std::int64_t count,
+                                       float* scratch) const {
+  const float* stack[kDeepestTree];
+  int height = 0;
+  for (const int item : program.postfix) {
+    if (item != CombineProgram::kAdd) {
+      const CombineProgram::Leaf& leaf = program.leaves[static_cast<std::size_t>(item)];
+      stack[height++] = buffers_[static_cast<std::size_t>(leaf.replica)][static_cast<std::size_t>(leaf.buffer)] + offset;
+      continue;
+    }
+    --height;
+    const float *left = stack[height - 1], *right = stack[height];
+    float* sum = scratch + (height - 1) * kChunk;  // each height has a place of its own
+    for (std::int64_t i = 0; i < count; ++i) sum[i] = left[i] + right[i];
+    stack[height - 1] = sum;
+  }
+  return stack[0];
+}
+
+void GradientReducer::update(const UpdateRule& rule, std::int64_t offset, std::int64_t count, const float* gradient) {
+  const auto n = static_cast<std::size_t>(count);
+  const auto state = [&](int k) {
+    return state_[k].size() == 0 ? std::span<float>() : std::span<float>(state_[k].floats() + offset, n);
+  };
+  apply_update(rule, {parameters_.floats() + offset, n}, {gradient, n}, state(0), state(1));
+}
+
+double GradientReducer::reduce(int rank, const StepPlan& plan, const UpdateRule& rule) {
+  alignas(64) float scratch[kDeepestTree * kChunk];
+  alignas(64) float mean[kChunk];
+  const auto samples = static_cast<float>(plan.samples);
+  const Range chunks = slice(rank);
+  for (int chunk = chunks.first; chunk < chunks.last; ++chunk) {
+    const std::int64_t offset = chunk * kChunk, count = std::min(kChunk, floats_ - offset);
+    const float* sum = tree_sum(plan.combine, offset, count, scratch);
+    float* out = clip_norm_ ? reduced_.floats() + offset : mean;
+    for (std::int64_t i = 0; i < count; ++i) out[i] = sum[i] / samples;
+    if (!clip_norm_) {
+      update(rule, offset, count, mean);
+      continue;
+    }
+    double squares = 0;
+    for (std::int64_t i = 0; i < count; ++i) squares += static_cast<double>(out[i]) * static_cast<double>(out[i]);
+    chunk_squares_[static_cast<std::size_t>(chunk)] = squares;
+  }
+  if (!clip_norm_) return 0;
+
+  const double start = now();
+  group_.barrier();  // the norm needs every slice
+  const double waited = now() - start;
+  double squares = 0;
+  for (const double chunk : chunk_squares_) squares += chunk;
+  const float factor = clip_factor(std::sqrt(squares), *clip_norm_);
+  for (int chunk = chunks.first; chunk < chunks.last; ++chunk) {
+    const std::int64_t offset = chunk * kChunk, count = std::min(kChunk, floats_ - offset);
+    for (std::int64_t i = 0; i < count; ++i) mean[i] = reduced_.floats()[offset + i] * factor;
+    update(rule, offset, count, mean);
+  }
+  return waited;
+}
+
+}  // namespace dptrain

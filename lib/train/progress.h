@@ -1,0 +1,55 @@
+// Purpose: what rank 0 knows of a run as it goes on: losses, times, the last evaluation; it decides when a log interval is
+//   over and fills the summary. Thread safety: rank 0's thread alone.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "report/reporter.h"
+#include "train/schedule.h"
+
+namespace dptrain {
+
+/// Where one replica's step went, in seconds.
+struct StepTimes {
+  double data = 0, compute = 0, reduce = 0, wait = 0;
+};
+
+class Progress {
+ public:
+  Progress(const JobSpec& job, const RunSchedule& schedule, Reporter& reporter);
+
+  static double now();  ///< steady clock, seconds
+
+  /// Step `step` has its losses (by micro-batch). Errors: failed where the loss is not finite.
+  void stepped(std::int64_t step, double lr, const StepPlan& plan, const std::vector<LossSum>& losses,
+               const std::vector<StepTimes>& times);
+  /// `steps` are done; reports where that ends an interval or the run.
+  void report_if_due(std::int64_t steps, std::int64_t end);
+  void evaluated(std::int64_t steps, double loss, double accuracy, double seconds);
+
+  /// What is known here: steps, losses, times, accuracy.
+  Summary summary() const;
+
+ private:
+  struct Interval {
+    double start = 0, loss = 0;
+    std::int64_t samples = 0;
+    StepTimes times;  ///< mean over replicas, summed over steps
+  };
+  double epochs(std::int64_t steps) const { return static_cast<double>(steps) / static_cast<double>(schedule_.steps_per_epoch()); }
+  static TimeShares shares(const StepTimes& times);
+
+  const RunSchedule& schedule_;
+  Reporter& reporter_;
+  std::int64_t log_every_;
+  Interval interval_;
+  double lr_ = 0;
+  std::int64_t steps_ = 0;
+  double train_seconds_ = 0, final_loss_ = not_known;
+  StepTimes total_;
+  double test_loss_ = not_known, test_accuracy_ = not_known;
+};
+
+}  // namespace dptrain

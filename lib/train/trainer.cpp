@@ -1,0 +1,186 @@
+#include "train/trainer.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <thread>
+
+#include "comm/local/local_group.h"
+#include "core/error.h"
+#include "report/process.h"
+#include "spec/reader.h"
+#include "train/float_mode.h"
+#include "train/gradient_reducer.h"
+#include "train/progress.h"
+#include "train/replica.h"
+
+namespace dptrain {
+
+namespace {
+
+/// What the replicas of one run share. Members are written by one thread between two barriers, or before the threads start.
+struct Run {
+  Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, const TrainOptions& options_, int replicas)
+      : job(job_), data(data_), reporter(reporter_), options(options_), group(replicas),
+        schedule(job_, data_.train->size(), replicas), optimizer(make_optimizer(job_.train.optimizer)),
+        learning_rate(make_schedule(job_.train.schedule, base_lr(job_.train.optimizer), schedule.steps(), schedule.steps_per_epoch())),
+        losses(schedule.full().micro_batches.size()),
+        test_sums(static_cast<std::size_t>((data_.test->size() + evaluation_chunk(schedule, data_.test->size()) - 1) /
+                                           evaluation_chunk(schedule, data_.test->size()))),
+        evaluate_every(job_.evaluate.every ? schedule.steps_of(*job_.evaluate.every) : schedule.steps()),
+        times(static_cast<std::size_t>(replicas)) {}
+
+  const JobSpec& job;
+  const DatasetPair& data;
+  Reporter& reporter;
+  const TrainOptions& options;
+  LocalGroup group;
+  RunSchedule schedule;
+  std::unique_ptr<Optimizer> optimizer;
+  Schedule learning_rate;
+  std::unique_ptr<GradientReducer> reducer;  // made by rank 0, which knows the parameters first
+  std::unique_ptr<Progress> progress;        // rank 0's
+  std::vector<LossSum> losses;               // by micro-batch of the step
+  std::vector<LossSum> test_sums;            // by chunk of the test set
+  std::int64_t evaluate_every;
+  std::vector<StepTimes> times;              // by replica, of the step that just ended
+  std::int64_t end = 0;                      // steps after which the run ends; moved forward by a stop request
+  Summary summary;
+};
+
+RunPlan describe(const Run& run, const ParameterTable& table) {
+  const JobSpec& job = run.job;
+  RunPlan plan;
+  plan.name = job.name;
+  plan.job_file = job.file;
+  plan.seed = job.seed;
+  plan.dataset = run.data.name;
+  plan.dataset_location = run.data.location;
+  plan.train_samples = run.data.train->size();
+  plan.test_samples = run.data.test->size();
+  plan.classes = run.data.train->classes();
+  plan.sample_shape = run.data.train->shape();
+  plan.device_type = "cpu";
+  plan.devices = plan.replicas = run.group.size();
+  plan.threads_per_replica = job.devices.threads_per_replica;
+  plan.parameters = table.elements();
+  plan.mode = "sync";
+  plan.reproducible = job.reproducible;
+  plan.global_batch_size = job.train.global_batch_size;
+  plan.micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
+  plan.steps = run.schedule.steps();
+  plan.epochs = static_cast<double>(plan.steps) / static_cast<double>(run.schedule.steps_per_epoch());
+  return plan;
+}
+
+/// Every sample of the test set once, by all replicas; rank 0 adds the chunks in index order and reports.
+void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
+  const double start = Progress::now();
+  replica.evaluate(step, run.test_sums);
+  run.group.barrier();
+  if (rank == 0) {
+    LossSum sum;
+    for (const LossSum& chunk : run.test_sums) {
+      sum.loss += chunk.loss;
+      sum.correct += chunk.correct;
+    }
+    const auto samples = static_cast<double>(run.data.test->size());
+    run.progress->evaluated(step, sum.loss / samples, static_cast<double>(sum.correct) / samples, Progress::now() - start);
+  }
+  run.group.barrier();  // the next evaluation writes test_sums again
+}
+
+/// The life of one replica, on its own thread.
+void replicate(Run& run, int rank) {
+  omp_set_num_threads(static_cast<int>(run.job.devices.threads_per_replica));
+  flush_denormals();
+  Replica replica({.job = run.job, .schedule = run.schedule, .data = run.data, .rank = rank, .replicas = run.group.size(),
+                   .first_step = 0});
+  const ParameterTable& table = replica.model().parameters();
+  if (rank == 0) {
+    run.reducer = std::make_unique<GradientReducer>(run.group, table.floats(), run.optimizer->state_buffers(), run.job.train.clip_norm);
+    table.initialise(run.job.seed, run.reducer->parameters());
+    run.reporter.started(describe(run, table), to_yaml(run.job));
+    run.progress = std::make_unique<Progress>(run.job, run.schedule, run.reporter);
+  }
+  run.group.barrier();
+  replica.model().bind(run.reducer->parameters());
+  run.reducer->lend(rank, replica.gradients());
+  run.group.barrier();
+
+  std::int64_t step = 0;
+  while (step < run.end) {
+    const StepPlan& plan = run.schedule.plan(step);
+    const double lr = run.learning_rate.lr(step);
+    const Replica::Times computed = replica.run(step, run.losses);
+    run.times[static_cast<std::size_t>(rank)].data = computed.data;
+    run.times[static_cast<std::size_t>(rank)].compute = computed.compute;
+    const GradientReducer::Times reduced = run.reducer->step(rank, plan, run.optimizer->rule(step, lr), [&] {
+      run.progress->stepped(step, lr, plan, run.losses, run.times);
+      if (run.options.stop != nullptr && run.options.stop->load(std::memory_order_relaxed) != 0) run.end = step + 1;
+    });
+    run.times[static_cast<std::size_t>(rank)].wait = reduced.wait;
+    run.times[static_cast<std::size_t>(rank)].reduce = reduced.reduce;
+    ++step;
+    if (rank == 0) run.progress->report_if_due(step, run.end);
+    if (step % run.evaluate_every == 0 || step == run.end) evaluate(run, replica, rank, step);
+  }
+
+  if (rank != 0) return;
+  const float* weights = run.reducer->parameters();
+  run.summary = run.progress->summary();
+  run.summary.weights_hash = table.hash(weights);
+  run.summary.parameters = table.elements();
+  if (run.options.save) run.options.save({table, weights, step});
+}
+
+void finish(Run& run) {
+  const JobSpec& job = run.job;
+  Summary& s = run.summary;
+  s.name = job.name;
+  s.dataset = run.data.name;
+  s.device_type = "cpu";
+  s.mode = "sync";
+  s.seed = job.seed;
+  s.devices = s.replicas = run.group.size();
+  s.micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
+  s.reproducible = job.reproducible;
+  s.wall_seconds = seconds_since_start();
+  s.peak_rss_bytes = peak_rss_bytes();
+  const bool accurate = !job.expect.test_accuracy || s.test_accuracy >= *job.expect.test_accuracy;
+  const bool low = !job.expect.test_loss || s.test_loss <= *job.expect.test_loss;
+  s.status = run.end < run.schedule.steps() ? RunStatus::stopped
+             : accurate && low              ? RunStatus::done
+                                            : RunStatus::expect_not_met;
+  run.reporter.finished(s);
+}
+
+}  // namespace
+
+Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, const TrainOptions& options) {
+  check_data_fit(job, data.train->shape(), data.train->classes());
+  const int replicas = replica_count(job, data.train->size());
+  Run run(job, data, reporter, options, replicas);
+  run.end = run.schedule.steps();
+
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < replicas; ++rank) {
+    threads.emplace_back([&run, rank] {
+      try {
+        replicate(run, rank);
+      } catch (const GroupAborted&) {
+        // Another replica has failed and said why.
+      } catch (...) {
+        run.group.abort(std::current_exception());
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  if (const std::exception_ptr error = run.group.error()) std::rethrow_exception(error);
+  finish(run);
+  return run.summary;
+}
+
+}  // namespace dptrain
