@@ -8,4 +8,5 @@ find_package(CLI11 2 REQUIRED)               # libcli11-dev: the command line, u
 find_package(ZLIB REQUIRED)                  # zlib1g-dev: gzipped datasets
 find_package(CURL REQUIRED)                  # libcurl4-openssl-dev: dataset downloads
 find_package(OneDNN 2.6 REQUIRED)              # libdnnl-dev: oneDNN, the CPU kernels
-find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)  # libxxhash-dev: weight hashes (header only use)
+find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)  # libxxhash-dev: weight hashes
+find_library(XXHASH_LIBRARY xxhash REQUIRED)
