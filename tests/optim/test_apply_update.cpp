@@ -1,0 +1,116 @@
+// Where an element stands, and what stands around it, does not change its bits.
+#include <doctest/doctest.h>
+#include <rapidcheck.h>
+
+#include <cstring>
+#include <limits>
+
+#include "core/philox.h"
+#include "kernels/cpu/apply_update.h"
+#include "optim/optimizer.h"
+
+using namespace dptrain;
+
+namespace {
+
+std::vector<float> random_floats(std::size_t count, std::uint32_t stream) {
+  const RandomStream random(1, RandomPurpose::test, stream);
+  std::vector<float> result(count);
+  for (std::size_t i = 0; i < count; ++i) result[i] = random.uniform(0, i) * 4 - 2;
+  return result;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+std::vector<OptimizerSpec> specs() {
+  return {SgdSpec{.lr = 0.1, .weight_decay = 1e-3},
+          SgdSpec{.lr = 0.1, .momentum = 0.9, .dampening = 0.1, .weight_decay = 1e-3},
+          SgdSpec{.lr = 0.1, .momentum = 0.9, .nesterov = true},
+          AdamSpec{.lr = 0.1, .weight_decay = 0.1},
+          AdamSpec{.lr = 0.1, .beta1 = 0.4},
+          AdamSpec{.lr = 0.1, .weight_decay = 0.1, .decoupled_weight_decay = true}};
+}
+
+struct Buffers {
+  std::vector<float> parameters, gradients, state0, state1;
+
+  explicit Buffers(std::size_t count)
+      : parameters(random_floats(count, 1)), gradients(random_floats(count, 2)), state0(random_floats(count, 3)),
+        state1(random_floats(count, 4)) {
+    for (float& value : state1) value = value * value;  // a running mean of squares
+  }
+  void update(const UpdateRule& rule, std::size_t begin, std::size_t end) {
+    const auto part = [&](std::vector<float>& buffer) { return std::span(buffer).subspan(begin, end - begin); };
+    apply_update(rule, part(parameters), part(gradients), part(state0), part(state1));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("updating slice by slice gives the bits of updating all at once") {
+  CHECK(rc::check([] {
+    const OptimizerSpec spec = *rc::gen::elementOf(specs());
+    const auto count = *rc::gen::inRange<std::size_t>(1, 300);
+    const auto step = *rc::gen::inRange<std::int64_t>(0, 50);
+    const UpdateRule rule = make_optimizer(spec)->rule(step, 0.1);
+    Buffers whole(count), sliced(count);
+    whole.update(rule, 0, count);
+    for (std::size_t begin = 0; begin < count;) {
+      const std::size_t end = begin + *rc::gen::inRange<std::size_t>(1, count - begin + 1);
+      sliced.update(rule, begin, end);
+      begin = end;
+    }
+    RC_ASSERT(same_bits(whole.parameters, sliced.parameters));
+    RC_ASSERT(same_bits(whole.state0, sliced.state0));
+    RC_ASSERT(same_bits(whole.state1, sliced.state1));
+    RC_ASSERT(!same_bits(whole.parameters, Buffers(count).parameters));
+  }));
+}
+
+TEST_CASE("the loop gives the bits of the rule called alone") {
+  for (const OptimizerSpec& spec : specs()) {
+    const UpdateRule rule = make_optimizer(spec)->rule(3, 0.1);
+    constexpr std::size_t kCount = 100;
+    Buffers looped(kCount), called(kCount);
+    looped.update(rule, 0, kCount);
+    for (std::size_t i = 0; i < kCount; ++i) {
+      float& parameter = called.parameters[i];
+      const float gradient = called.gradients[i];
+      if (const auto* sgd = std::get_if<SgdRule>(&rule)) (*sgd)(parameter, gradient);
+      if (const auto* momentum = std::get_if<MomentumRule>(&rule)) (*momentum)(parameter, gradient, called.state0[i]);
+      if (const auto* adam = std::get_if<AdamRule>(&rule)) (*adam)(parameter, gradient, called.state0[i], called.state1[i]);
+    }
+    CHECK(same_bits(looped.parameters, called.parameters));
+    CHECK(same_bits(looped.state0, called.state0));
+    CHECK(same_bits(looped.state1, called.state1));
+  }
+}
+
+TEST_CASE("a value that is not finite stays where it is") {
+  for (const OptimizerSpec& spec : specs()) {
+    const UpdateRule rule = make_optimizer(spec)->rule(3, 0.1);
+    Buffers clean(64), tainted(64);
+    tainted.gradients[33] = std::numeric_limits<float>::quiet_NaN();
+    clean.update(rule, 0, 64);
+    tainted.update(rule, 0, 64);
+    for (std::size_t i = 0; i < 64; ++i) {
+      if (i == 33) {
+        CHECK(tainted.parameters[i] != tainted.parameters[i]);
+      } else {
+        CHECK(tainted.parameters[i] == clean.parameters[i]);
+      }
+    }
+  }
+}
+
+TEST_CASE("buffers of the wrong size are refused, unused ones may be empty") {
+  std::vector<float> three(3, 1.0f), two(2, 1.0f);
+  CHECK_THROWS(apply_update(SgdRule{}, three, two, {}, {}));
+  CHECK_THROWS(apply_update(MomentumRule{}, three, three, two, {}));
+  CHECK_THROWS(apply_update(AdamRule{}, three, three, three, two));
+  CHECK_NOTHROW(apply_update(SgdRule{}, three, three, {}, {}));
+  CHECK_NOTHROW(apply_update(MomentumRule{}, three, three, three, {}));
+  CHECK_NOTHROW(apply_update(AdamRule{}, {}, {}, {}, {}));
+}
