@@ -13,11 +13,15 @@
 
 namespace dptrain {
 
-/// Where in a spec something stands; line and column start at 1, 0 means "not from a file" (a default).
+/// Where in a spec something stands; line and column start at 1, 0 means "not from a file" (the command line, a default).
 struct SourceMark {
-  std::string file;  ///< path as given, or "--set" / "--devices" for the command line
+  std::string file;     ///< path as given, or the argument of the command line: "--set train.steps=5"
   int line = 0;
   int column = 0;
+  std::string excerpt;  ///< the line and a caret below the column, ready to print; kept, so that complaints need no file
+
+  /// Marks say where a value came from and are no part of it: specs that say the same are equal.
+  bool operator==(const SourceMark&) const { return true; }
 };
 
 // ---- dataset -------------------------------------------------------------------------------------------------------
@@ -33,6 +37,7 @@ struct DatasetSpec {
   std::optional<std::int64_t> test_samples;
   std::uint64_t generator_seed = 1;       ///< generated datasets only (`dataset.seed`)
   SourceMark at;
+  bool operator==(const DatasetSpec&) const = default;
 };
 
 // ---- model ---------------------------------------------------------------------------------------------------------
@@ -40,7 +45,12 @@ struct DatasetSpec {
 /// How weights start; the defaults are PyTorch's (Kaiming uniform with a = sqrt(5), i.e. bound 1/sqrt(fan_in)).
 enum class Initialiser { pytorch_default, kaiming_uniform, kaiming_normal, xavier_uniform, xavier_normal, zeros };
 
-struct LinearSpec { std::int64_t out_features = 0; bool bias = true; Initialiser init = Initialiser::pytorch_default; };
+struct LinearSpec {
+  std::int64_t out_features = 0;
+  bool bias = true;
+  Initialiser init = Initialiser::pytorch_default;
+  bool operator==(const LinearSpec&) const = default;
+};
 struct Conv2dSpec {
   std::int64_t out_channels = 0;
   std::int64_t kernel_height = 1, kernel_width = 1;    // `kernel_size: 3` or `[3, 5]`
@@ -49,6 +59,7 @@ struct Conv2dSpec {
   std::int64_t groups = 1;
   bool bias = true;
   Initialiser init = Initialiser::pytorch_default;
+  bool operator==(const Conv2dSpec&) const = default;
 };
 enum class PoolKind { max, average };
 /// Average pooling counts padding as PyTorch does by default (count_include_pad = true). Floor division of extents.
@@ -57,16 +68,31 @@ struct Pool2dSpec {
   std::int64_t kernel_height = 1, kernel_width = 1;
   std::int64_t stride_height = 1, stride_width = 1;    // default: the kernel size
   std::int64_t padding_height = 0, padding_width = 0;  // at most half the kernel
+  bool operator==(const Pool2dSpec&) const = default;
 };
-struct FlattenSpec {};
-struct DropoutSpec { double probability = 0.5; };      // 0 <= p < 1
+struct FlattenSpec {
+  bool operator==(const FlattenSpec&) const = default;
+};
+/// 0 <= p < 1
+struct DropoutSpec {
+  double probability = 0.5;
+  bool operator==(const DropoutSpec&) const = default;
+};
 enum class ActivationKind { relu, leaky_relu, gelu, sigmoid, tanh };
-struct ActivationSpec { ActivationKind kind = ActivationKind::relu; double negative_slope = 0.01; /* leaky_relu */ };
-struct SoftmaxSpec {};                                  // over the features (rank 1) or channels
+struct ActivationSpec {
+  ActivationKind kind = ActivationKind::relu;
+  double negative_slope = 0.01;  // leaky_relu
+  bool operator==(const ActivationSpec&) const = default;
+};
+/// over the features (rank 1) or channels
+struct SoftmaxSpec {
+  bool operator==(const SoftmaxSpec&) const = default;
+};
 
 struct LayerSpec {
   std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, FlattenSpec, DropoutSpec, ActivationSpec, SoftmaxSpec> op;
   SourceMark at;
+  bool operator==(const LayerSpec&) const = default;
 };
 /// The layer's name in the spec: "conv2d", "max_pool2d", ...
 std::string layer_kind(const LayerSpec& layer);
@@ -79,30 +105,69 @@ struct ModelSpec {
   std::vector<LayerSpec> layers;   ///< at least one
   LossKind loss = LossKind::cross_entropy;
   SourceMark loss_at;
+  bool operator==(const ModelSpec&) const = default;
 };
 
 // ---- training ------------------------------------------------------------------------------------------------------
 
 enum class Precision { fp32 };
 
-struct SgdSpec { double lr = 0; double momentum = 0; double dampening = 0; bool nesterov = false; double weight_decay = 0; };
-struct AdamSpec { double lr = 1e-3; double beta1 = 0.9, beta2 = 0.999; double epsilon = 1e-8; double weight_decay = 0;
-                  bool decoupled_weight_decay = false; /* true: AdamW (default weight_decay 0.01 there) */ };
+struct SgdSpec {
+  double lr = 0;
+  double momentum = 0;
+  double dampening = 0;
+  bool nesterov = false;
+  double weight_decay = 0;
+  bool operator==(const SgdSpec&) const = default;
+};
+struct AdamSpec {
+  double lr = 1e-3;
+  double beta1 = 0.9, beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0;
+  bool decoupled_weight_decay = false;  // true: AdamW (default weight_decay 0.01 there)
+  bool operator==(const AdamSpec&) const = default;
+};
 using OptimizerSpec = std::variant<SgdSpec, AdamSpec>;
 
 /// Every schedule multiplies the optimizer's lr; the first `warmup_steps` rise linearly from warmup_start x lr.
-struct ConstantSchedule {};
-struct StepSchedule { std::int64_t step_size = 1; double gamma = 0.1; };                   // in epochs or steps, see `unit`
-struct MultiStepSchedule { std::vector<std::int64_t> milestones; double gamma = 0.1; };
-struct CosineSchedule { double min_lr = 0; };                                               // to the end of the run
-struct LinearSchedule { double end_factor = 0; };
-struct OneCycleSchedule { double max_lr = 0; double pct_start = 0.3; double div_factor = 25; double final_div_factor = 1e4; };
+struct ConstantSchedule {
+  bool operator==(const ConstantSchedule&) const = default;
+};
+/// in epochs or steps, see `unit`
+struct StepSchedule {
+  std::int64_t step_size = 1;
+  double gamma = 0.1;
+  bool operator==(const StepSchedule&) const = default;
+};
+struct MultiStepSchedule {
+  std::vector<std::int64_t> milestones;
+  double gamma = 0.1;
+  bool operator==(const MultiStepSchedule&) const = default;
+};
+/// to the end of the run
+struct CosineSchedule {
+  double min_lr = 0;
+  bool operator==(const CosineSchedule&) const = default;
+};
+struct LinearSchedule {
+  double end_factor = 0;
+  bool operator==(const LinearSchedule&) const = default;
+};
+struct OneCycleSchedule {
+  double max_lr = 0;
+  double pct_start = 0.3;
+  double div_factor = 25;
+  double final_div_factor = 1e4;
+  bool operator==(const OneCycleSchedule&) const = default;
+};
 enum class ScheduleUnit { step, epoch };                                                    // of step_size and milestones
 struct ScheduleSpec {
   std::variant<ConstantSchedule, StepSchedule, MultiStepSchedule, CosineSchedule, LinearSchedule, OneCycleSchedule> shape;
   ScheduleUnit unit = ScheduleUnit::epoch;
   std::int64_t warmup_steps = 0;
   double warmup_start = 0;         ///< factor at step 0
+  bool operator==(const ScheduleSpec&) const = default;
 };
 
 struct TrainSpec {
@@ -115,6 +180,7 @@ struct TrainSpec {
   ScheduleSpec schedule;
   std::optional<double> clip_norm;          ///< `clip_grad_norm`: global L2 norm
   bool shuffle = true;
+  bool operator==(const TrainSpec&) const = default;
 };
 
 // ---- the run -------------------------------------------------------------------------------------------------------
@@ -125,17 +191,40 @@ struct DevicesSpec {
   std::optional<std::int64_t> count;        ///< replicas; empty: every core / GPU, at most one per micro-batch
   std::int64_t threads_per_replica = 1;     ///< CPU
   SourceMark at;
+  bool operator==(const DevicesSpec&) const = default;
 };
 
 enum class Mode { sync };
 
 /// "N steps" or "N epochs" (N may be a fraction of an epoch).
-struct Interval { double every = 1; enum class Unit { steps, epochs } unit = Unit::epochs; };
+struct Interval {
+  enum class Unit { steps, epochs };
+  double every = 1;
+  Unit unit = Unit::epochs;
+  bool operator==(const Interval&) const = default;
+};
 
-struct EvaluateSpec { std::optional<Interval> every; };   ///< empty: at the end only; a last evaluation always happens
-struct DataSpec { std::int64_t prefetch = 4; std::int64_t workers = 1; };  ///< ring slots and loader threads a replica; workers 0: the replica fills its own ring
-struct LogSpec { std::optional<Interval> every; };
-struct ExpectSpec { std::optional<double> test_accuracy; std::optional<double> test_loss; };  ///< at least / at most
+/// empty: at the end only; a last evaluation always happens
+struct EvaluateSpec {
+  std::optional<Interval> every;
+  bool operator==(const EvaluateSpec&) const = default;
+};
+/// ring slots and loader threads a replica; workers 0: the replica fills its own ring
+struct DataSpec {
+  std::int64_t prefetch = 4;
+  std::int64_t workers = 1;
+  bool operator==(const DataSpec&) const = default;
+};
+struct LogSpec {
+  std::optional<Interval> every;
+  bool operator==(const LogSpec&) const = default;
+};
+/// at least / at most
+struct ExpectSpec {
+  std::optional<double> test_accuracy;
+  std::optional<double> test_loss;
+  bool operator==(const ExpectSpec&) const = default;
+};
 
 struct JobSpec {
   std::string name;                 ///< letters, digits, '-', '_', '.'; default: the file's stem
@@ -151,6 +240,7 @@ struct JobSpec {
   LogSpec log;
   ExpectSpec expect;
   std::filesystem::path file;       ///< the spec's path as given
+  bool operator==(const JobSpec&) const = default;
 };
 
 }  // namespace dptrain

@@ -1,0 +1,101 @@
+// Purpose: from tree nodes to struct members. A MapReader knows which keys were asked for, and so which are unknown and
+//   what the valid ones are; a reader (see values.h) turns one Value into a typed one or complains. Nothing throws: all
+//   complaints of a file come together.
+// Thread safety: one reader at a time.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "spec/diagnostics.h"
+#include "spec/tree.h"
+
+namespace dptrain {
+
+/// A node, and what to call it in messages.
+struct Value {
+  const Node& node;
+  std::string path;  ///< as `--set` takes it: "train.optimizer.lr", "model.layers.0"; empty for the whole file
+  Mark block_at;     ///< where its key stands: the place to say what it lacks
+  Diagnostics& diagnostics;
+
+  /// Complains about the value itself.
+  void error(const std::string& message, const std::string& hint = "") const;
+  /// Complains about its type; says nothing of a broken node.
+  void expected(std::string_view what, const std::string& hint = "") const;
+  bool is_keyword(std::string_view word) const {
+    return node.kind == Node::Kind::scalar && !node.is_quoted && node.text == word;
+  }
+};
+
+using Names = std::vector<std::string_view>;
+
+/// "did you mean 'x'?" where one of `valid` is near to `name`, else the list of them.
+std::string suggestion(const std::string& name, const Names& valid);
+
+/// Reads the keys of one map. Call finish() last: it names the keys that nobody asked for.
+class MapReader {
+ public:
+  /// `title` names the block in messages where its path would not do: "optimizer sgd". A null node reads as an empty
+  /// map where `may_be_empty`.
+  explicit MapReader(const Value& block, std::string title = "", bool may_be_empty = false);
+
+  /// The value of `key` or of one of its `aliases`; both at once is an error. Makes the key known.
+  std::optional<Value> take(std::string_view key, const Names& aliases = {});
+
+  /// Reads `key` into `out`; complains where it is missing. True where `out` has been set.
+  template <class T, class Reader>
+  bool required(std::string_view key, T& out, const Reader& reader, const Names& aliases = {}) {
+    const std::optional<Value> value = take(key, aliases);
+    if (!value) missing(key);
+    return value && read(*value, out, reader);
+  }
+  /// The same; `out` keeps its default where the key is missing. False only where the value is wrong.
+  template <class T, class Reader>
+  bool optional(std::string_view key, T& out, const Reader& reader, const Names& aliases = {}) {
+    const std::optional<Value> value = take(key, aliases);
+    return !value || read(*value, out, reader);
+  }
+
+  /// Refuses a key that is known but not in this version; `what_there_is` tells what to do without it.
+  void later(std::string_view key, const std::string& what_there_is);
+
+  bool has(std::string_view key) const { return find(key) != nullptr; }
+  /// Where the value of `key` or of an alias stands that was taken; the block itself where there is none.
+  Mark at(std::string_view key) const;
+  /// Complains about the combination in which `key` stands.
+  void error(std::string_view key, const std::string& message, const std::string& hint = "");
+  void missing(std::string_view key, const std::string& hint = "");
+  void finish();
+
+  bool is_map() const { return is_map_; }
+  std::string path_of(std::string_view key) const;
+
+ private:
+  struct Taken {
+    std::string_view key;
+    std::string_view written;  // the key or its alias, as the file has it; empty where it is missing
+  };
+
+  const Node* find(std::string_view key) const;
+  template <class T, class Reader>
+  static bool read(const Value& value, T& out, const Reader& reader) {
+    auto result = reader(value);
+    if (!result) return false;
+    out = std::move(*result);
+    return true;
+  }
+
+  Value block_;
+  std::string title_;
+  bool is_map_;
+  std::vector<Taken> taken_;
+  Names aliases_;
+};
+
+}  // namespace dptrain

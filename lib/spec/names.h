@@ -1,0 +1,45 @@
+// Purpose: the names that enumerations have in specs, for the reader and the writer, and those that are still to come.
+// Thread safety: constants.
+#pragma once
+
+#include "spec/values.h"
+
+namespace dptrain::names {
+
+inline const Choices<DatasetFormat> dataset_format{
+    "dataset format",
+    {{"idx", DatasetFormat::idx}, {"generated", DatasetFormat::generated}},
+    {"cifar", "csv", "libsvm", "image_folder", "tokens", "npy"}};
+
+inline const Choices<Initialiser> initialiser{"initialiser",
+                                              {{"default", Initialiser::pytorch_default},
+                                               {"kaiming_uniform", Initialiser::kaiming_uniform},
+                                               {"kaiming_normal", Initialiser::kaiming_normal},
+                                               {"xavier_uniform", Initialiser::xavier_uniform},
+                                               {"xavier_normal", Initialiser::xavier_normal},
+                                               {"zeros", Initialiser::zeros}},
+                                              {"orthogonal", "trunc_normal", "normal", "uniform", "ones", "constant"}};
+
+inline const Choices<ActivationKind> activation{"activation",
+                                                {{"relu", ActivationKind::relu},
+                                                 {"leaky_relu", ActivationKind::leaky_relu},
+                                                 {"gelu", ActivationKind::gelu},
+                                                 {"sigmoid", ActivationKind::sigmoid},
+                                                 {"tanh", ActivationKind::tanh}},
+                                                {}};
+
+inline const Choices<LossKind> loss{"loss",
+                                    {{"cross_entropy", LossKind::cross_entropy}, {"mse", LossKind::mse}},
+                                    {"l1", "smooth_l1", "huber", "bce", "bce_with_logits", "nll", "nll_loss", "kl_div"}};
+
+inline const Choices<Precision> precision{
+    "precision", {{"fp32", Precision::fp32}}, {"bf16", "fp16", "tf32", "fp64", "fp8", "int8"}};
+
+inline const Choices<ScheduleUnit> schedule_unit{"unit", {{"step", ScheduleUnit::step}, {"epoch", ScheduleUnit::epoch}}, {}};
+
+inline const Choices<DeviceType> device_type{
+    "device type", {{"cpu", DeviceType::cpu}, {"cuda", DeviceType::cuda}}, {"rocm", "mps", "xpu", "tpu"}};
+
+inline const Choices<Mode> mode{"mode", {{"sync", Mode::sync}}, {"async", "local_sgd", "hogwild"}};
+
+}  // namespace dptrain::names

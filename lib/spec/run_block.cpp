@@ -1,0 +1,137 @@
+// The top level of a spec with its small blocks, and the checks that need several of them.
+
+#include <algorithm>
+
+#include "spec/blocks.h"
+#include "spec/names.h"
+#include "spec/shapes.h"
+
+namespace dptrain {
+namespace {
+
+constexpr std::int64_t kMaxReplicas = 4096;
+
+DevicesSpec read_devices(const Value& block) {
+  DevicesSpec devices;
+  MapReader map(block);
+  map.optional("type", devices.type, or_keyword<DeviceType>("auto", choice(names::device_type)));
+  map.optional("count", devices.count, or_keyword<std::int64_t>("auto", integer(1, kMaxReplicas)));
+  map.optional("threads_per_replica", devices.threads_per_replica, integer(1, kMaxKernel));
+  map.finish();
+  devices.at = map.at("count").outlive();
+  if (devices.type == DeviceType::cuda && devices.threads_per_replica != 1) {
+    map.error("threads_per_replica", "a CUDA replica has one thread", "remove it; it is for CPU replicas");
+  }
+  return devices;
+}
+
+EvaluateSpec read_evaluate(const Value& block) {
+  EvaluateSpec evaluate;
+  MapReader map(block);
+  map.optional("every", evaluate.every, or_keyword<Interval>("end", interval));
+  map.finish();
+  return evaluate;
+}
+
+DataSpec read_data(const Value& block) {
+  DataSpec data;
+  MapReader map(block);
+  map.optional("prefetch", data.prefetch, integer(1, 1024));
+  map.optional("workers", data.workers, integer(0, 256));
+  map.finish();
+  return data;
+}
+
+LogSpec read_log(const Value& block) {
+  LogSpec log;
+  MapReader map(block);
+  map.optional("every", log.every, or_keyword<Interval>("auto", interval));
+  map.finish();
+  return log;
+}
+
+ExpectSpec read_expect(const Value& block) {
+  ExpectSpec expect;
+  MapReader map(block);
+  map.optional("test_accuracy", expect.test_accuracy, or_keyword<double>("none", number(kFraction)));
+  map.optional("test_loss", expect.test_loss, or_keyword<double>("none", number(kAtLeastZero)));
+  map.finish();
+  return expect;
+}
+
+/// The default name: the file's stem, with '_' for what a name cannot hold.
+std::string default_name(const std::filesystem::path& file) {
+  std::string name = file.stem().string().substr(0, 100);
+  for (char& c : name) {
+    const bool plain = ('0' <= c && c <= '9') || ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') || c == '-' || c == '.';
+    if (!plain) c = '_';
+  }
+  if (!name.empty() && name.front() == '.') name.front() = '_';
+  return name.empty() ? "job" : name;
+}
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// In sync mode a replica without a micro-batch in a full step could never do anything.
+void check_replicas(const JobSpec& job, Diagnostics& diagnostics) {
+  if (job.mode != Mode::sync || !job.devices.count) return;
+  const std::int64_t replicas = *job.devices.count;
+  const std::int64_t global = job.train.global_batch_size;
+  const std::int64_t size = job.train.micro_batch_size.value_or(divide_up(global, job.reproducible ? 8 : replicas));
+  const std::int64_t micro_batches = divide_up(global, size);
+  if (replicas <= micro_batches) return;
+  std::string hint = fmt::format("set devices.count to {} or below", micro_batches);
+  if (replicas <= global) hint += fmt::format(", or train.micro_batch_size to {} or below", (global - 1) / (replicas - 1));
+  diagnostics.error(job.devices.at,
+                    fmt::format("devices.count: {} replicas, but a step of {} samples in micro-batches of {}{} has only {}",
+                                replicas, global, size, job.train.micro_batch_size ? "" : " (auto)", micro_batches),
+                    hint);
+}
+
+}  // namespace
+
+JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
+  JobSpec job;
+  job.file = file;
+  job.name = default_name(file);
+  MapReader map(root);
+  Diagnostics& diagnostics = root.diagnostics;
+  bool good = map.is_map();  // what the checks below look at has been read without a complaint
+  const auto block = [&](std::string_view key, bool is_required, auto& out, auto read) {
+    if (const std::optional<Value> value = map.take(key)) {
+      out = read(*value);
+    } else if (is_required) {
+      map.missing(key);
+    }
+  };
+  map.optional("name", job.name, plain_name);
+  map.optional("seed", job.seed, seed);
+  block("dataset", true, job.dataset, read_dataset);
+  const std::size_t before_model = diagnostics.count();
+  block("model", true, job.model, read_model);
+  const bool model_is_good = good && diagnostics.count() == before_model;
+  const std::size_t before_train = diagnostics.count();
+  block("train", true, job.train, read_train);
+  block("devices", false, job.devices, read_devices);
+  map.optional("mode", job.mode, choice(names::mode));
+  map.optional("reproducible", job.reproducible, boolean);
+  good = good && diagnostics.count() == before_train;
+  block("evaluate", false, job.evaluate, read_evaluate);
+  block("data", false, job.data, read_data);
+  block("log", false, job.log, read_log);
+  block("expect", false, job.expect, read_expect);
+  if (map.take("gpus")) map.error("gpus", "'devices' is given too", "'gpus: N' is short for 'devices: {type: cuda, count: N}'");
+  map.later("checkpoint", "a run ends with its results in summary.json; remove the block");
+  map.later("resume", "every run starts from its seed; remove the key");
+  map.later("async", "the modes are: sync");
+  map.later("local_sgd", "the modes are: sync");
+  map.later("sync", "mode sync has no settings");
+  map.later("augment", "samples are normalised, and nothing else");
+  map.finish();
+
+  if (model_is_good) check_shapes(job.model, diagnostics);
+  if (good) check_replicas(job, diagnostics);
+  return job;
+}
+
+}  // namespace dptrain

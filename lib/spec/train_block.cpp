@@ -1,0 +1,200 @@
+// The `train:` block: how long, the batch, the optimizer and its learning rate.
+
+#include "spec/blocks.h"
+#include "spec/names.h"
+
+namespace dptrain {
+namespace {
+
+/// Where the name of a block decides what else is in it.
+template <class Kind>
+std::optional<Kind> read_kind(MapReader& map, const Choices<Kind>& choices) {
+  std::optional<Kind> kind;
+  map.required("name", kind, choice(choices));
+  return kind;
+}
+
+/// The keys of a block can only be judged once its name is known.
+std::string block_title(const Value& block, std::string_view what) {
+  const Node* name = block.node.kind == Node::Kind::map ? block.node.find("name") : nullptr;
+  return name != nullptr && name->kind == Node::Kind::scalar ? fmt::format("{} {}", what, name->text) : block.path;
+}
+
+enum class OptimizerKind { sgd, adam, adamw };
+
+SgdSpec read_sgd(MapReader& map) {
+  SgdSpec sgd;
+  map.required("lr", sgd.lr, number(kAtLeastZero), {"learning_rate"});
+  const bool momentum = map.optional("momentum", sgd.momentum, number(kBelowOne));
+  const bool dampening = map.optional("dampening", sgd.dampening, number(kFraction));
+  map.optional("nesterov", sgd.nesterov, boolean);
+  map.optional("weight_decay", sgd.weight_decay, number(kAtLeastZero));
+  if (sgd.nesterov && momentum && dampening && (sgd.momentum == 0 || sgd.dampening != 0)) {
+    map.error("nesterov", "needs a momentum above 0 and no dampening", "set momentum: 0.9, dampening: 0");
+  }
+  if (dampening && momentum && sgd.dampening != 0 && sgd.momentum == 0) {
+    map.error("dampening", "has no effect without momentum", "set momentum, or remove it");
+  }
+  return sgd;
+}
+
+AdamSpec read_adam(MapReader& map, bool decoupled) {
+  AdamSpec adam;
+  adam.decoupled_weight_decay = decoupled;
+  adam.weight_decay = decoupled ? 0.01 : 0.0;
+  map.optional("lr", adam.lr, number(kAtLeastZero), {"learning_rate"});
+  std::vector<double> betas{adam.beta1, adam.beta2};
+  map.optional("betas", betas, list_of<double>(number(kBelowOne), "two numbers in [0, 1)"));
+  if (betas.size() == 2) {
+    adam.beta1 = betas[0];
+    adam.beta2 = betas[1];
+  } else {
+    map.error("betas", fmt::format("expected two numbers, found {}", betas.size()), "write [0.9, 0.999]");
+  }
+  map.optional("eps", adam.epsilon, number(kAboveZero), {"epsilon"});
+  map.optional("weight_decay", adam.weight_decay, number(kAtLeastZero));
+  map.later("amsgrad", "this is Adam without the AMSGrad variant");
+  return adam;
+}
+
+OptimizerSpec read_optimizer(const Value& block) {
+  static const Choices<OptimizerKind> choices{
+      "optimizer",
+      {{"sgd", OptimizerKind::sgd}, {"adam", OptimizerKind::adam}, {"adamw", OptimizerKind::adamw}},
+      {"lars", "lamb", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "lion", "lbfgs", "muon"}};
+  MapReader map(block, block_title(block, "optimizer"));
+  const auto kind = read_kind(map, choices);
+  if (!kind) return SgdSpec{};
+  OptimizerSpec optimizer;
+  if (*kind == OptimizerKind::sgd) {
+    optimizer = read_sgd(map);
+  } else {
+    optimizer = read_adam(map, *kind == OptimizerKind::adamw);
+  }
+  map.finish();
+  return optimizer;
+}
+
+enum class ScheduleKind { constant, step, multi_step, cosine, linear, one_cycle };
+
+StepSchedule read_step(MapReader& map, ScheduleUnit& unit) {
+  StepSchedule step;
+  map.required("step_size", step.step_size, integer(1, kMaxCount));
+  map.optional("gamma", step.gamma, number(kAboveZero));
+  map.optional("unit", unit, choice(names::schedule_unit));
+  return step;
+}
+
+MultiStepSchedule read_multi_step(MapReader& map, ScheduleUnit& unit) {
+  MultiStepSchedule steps;
+  map.required("milestones", steps.milestones, list_of<std::int64_t>(integer(1, kMaxCount), "ascending integers"));
+  map.optional("gamma", steps.gamma, number(kAboveZero));
+  map.optional("unit", unit, choice(names::schedule_unit));
+  for (std::size_t i = 1; i < steps.milestones.size(); ++i) {
+    if (steps.milestones[i] > steps.milestones[i - 1]) continue;
+    map.error("milestones", fmt::format("{} follows {}", steps.milestones[i], steps.milestones[i - 1]),
+              "milestones must ascend");
+    break;
+  }
+  return steps;
+}
+
+OneCycleSchedule read_one_cycle(MapReader& map, double lr) {
+  OneCycleSchedule cycle;
+  cycle.max_lr = lr;
+  map.optional("max_lr", cycle.max_lr, number(kAboveZero));
+  map.optional("pct_start", cycle.pct_start, number({0, 1, true, true}));
+  map.optional("div_factor", cycle.div_factor, number({1, 1e9, false, false}));
+  map.optional("final_div_factor", cycle.final_div_factor, number({1, 1e9, false, false}));
+  return cycle;
+}
+
+CosineSchedule read_cosine(MapReader& map, double lr) {
+  CosineSchedule cosine;
+  map.optional("min_lr", cosine.min_lr, number(kAtLeastZero), {"eta_min"});
+  if (cosine.min_lr > lr) {
+    map.error("min_lr", fmt::format("{} is above the optimizer's lr of {}", cosine.min_lr, lr), "the schedule descends to it");
+  }
+  return cosine;
+}
+
+/// `lr` is the optimizer's.
+ScheduleSpec read_schedule(const Value& block, double lr) {
+  static const Choices<ScheduleKind> choices{"schedule",
+                                             {{"constant", ScheduleKind::constant},
+                                              {"step", ScheduleKind::step},
+                                              {"multi_step", ScheduleKind::multi_step},
+                                              {"cosine", ScheduleKind::cosine},
+                                              {"linear", ScheduleKind::linear},
+                                              {"one_cycle", ScheduleKind::one_cycle}},
+                                             {"exponential", "polynomial", "plateau", "inverse_sqrt", "cosine_restarts"}};
+  ScheduleSpec schedule;
+  MapReader map(block, block_title(block, "lr_schedule"));
+  const auto kind = read_kind(map, choices);
+  if (!kind) return schedule;
+  switch (*kind) {
+    case ScheduleKind::constant: schedule.shape = ConstantSchedule{}; break;
+    case ScheduleKind::step: schedule.shape = read_step(map, schedule.unit); break;
+    case ScheduleKind::multi_step: schedule.shape = read_multi_step(map, schedule.unit); break;
+    case ScheduleKind::cosine: schedule.shape = read_cosine(map, lr); break;
+    case ScheduleKind::one_cycle: schedule.shape = read_one_cycle(map, lr); break;
+    case ScheduleKind::linear: {
+      LinearSchedule linear;
+      map.optional("end_factor", linear.end_factor, number(kFraction));
+      schedule.shape = linear;
+    }
+  }
+  const bool steps = map.optional("warmup_steps", schedule.warmup_steps, integer(0, kMaxCount));
+  map.optional("warmup_start", schedule.warmup_start, number(kFraction));
+  map.finish();
+  if (*kind == ScheduleKind::one_cycle && schedule.warmup_steps > 0) {
+    map.error("warmup_steps", "one_cycle rises by itself", "set pct_start, the share of the run in which it rises; remove warmup_steps");
+  } else if (steps && schedule.warmup_steps == 0 && schedule.warmup_start != 0) {
+    map.error("warmup_start", "has no effect without warmup_steps", "set warmup_steps, or remove it");
+  }
+  return schedule;
+}
+
+double lr_of(const OptimizerSpec& optimizer) {
+  return std::visit([](const auto& spec) { return spec.lr; }, optimizer);
+}
+
+}  // namespace
+
+TrainSpec read_train(const Value& block) {
+  TrainSpec train;
+  MapReader map(block);
+  map.optional("epochs", train.epochs, number({0, 1e6, true, false}));
+  map.optional("steps", train.steps, integer(1, kMaxCount));
+  if (map.has("epochs") && map.has("steps")) {
+    map.error("steps", "a run has a number of epochs or of steps, not both", "remove 'epochs' or 'steps'");
+  } else if (!map.has("epochs") && !map.has("steps")) {
+    map.missing("epochs", "write 'epochs: N' or 'steps: N'");
+  }
+  const bool global = map.required("global_batch_size", train.global_batch_size, integer(1, kMaxExtent));
+  const bool micro = map.optional("micro_batch_size", train.micro_batch_size,
+                                  or_keyword<std::int64_t>("auto", integer(1, kMaxExtent)));
+  if (global && micro && train.micro_batch_size.value_or(1) > train.global_batch_size) {
+    map.error("micro_batch_size",
+              fmt::format("{} is above the global_batch_size of {}", *train.micro_batch_size, train.global_batch_size),
+              "micro-batches are parts of the global batch");
+  }
+  map.optional("precision", train.precision, choice(names::precision));
+  if (const std::optional<Value> optimizer = map.take("optimizer")) {
+    train.optimizer = read_optimizer(*optimizer);
+  } else {
+    map.missing("optimizer", "write {name: sgd, lr: 0.1, momentum: 0.9}");
+  }
+  if (const std::optional<Value> schedule = map.take("lr_schedule")) {
+    train.schedule = read_schedule(*schedule, lr_of(train.optimizer));
+  }
+  map.optional("clip_grad_norm", train.clip_norm, or_keyword<double>("none", number(kAboveZero)));
+  map.optional("shuffle", train.shuffle, boolean);
+  map.later("lr_scaling", "the learning rate is what the optimizer's lr says, whatever the number of devices");
+  map.later("accumulate", "micro-batches accumulate by themselves: set micro_batch_size");
+  map.later("averaging", "the last weights are the result");
+  map.finish();
+  return train;
+}
+
+}  // namespace dptrain

@@ -1,0 +1,152 @@
+// The resolved spec as YAML: every key that the reader knows, with its default filled in.
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "spec/names.h"
+#include "spec/reader.h"
+
+namespace dptrain {
+namespace {
+
+/// In double quotes, so that no text can be taken for a number or for nothing. The reader lets no control character in.
+std::string quote(const std::string& text) {
+  std::string out = "\"";
+  for (char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + '"';
+}
+
+/// The value, or the word that stands for "not set".
+template <class T>
+std::string value_or(const std::optional<T>& value, std::string_view word) {
+  return value ? fmt::format("{}", *value) : std::string(word);
+}
+
+std::string interval_or(const std::optional<Interval>& interval, std::string_view word) {
+  if (!interval) return std::string(word);
+  if (interval->unit == Interval::Unit::epochs) return fmt::format("{} epochs", interval->every);
+  return fmt::format("{} steps", static_cast<std::int64_t>(interval->every));
+}
+
+std::string dataset_text(const DatasetSpec& dataset) {
+  std::string out = "dataset:\n";
+  if (dataset.format) {
+    out += fmt::format("  format: {}\n", names::dataset_format.name_of(*dataset.format));
+  } else {
+    out += fmt::format("  name: {}\n", quote(dataset.name));
+  }
+  if (!dataset.path.empty()) out += fmt::format("  path: {}\n", quote(dataset.path.string()));
+  out += fmt::format("  train_samples: {}\n", value_or(dataset.train_samples, "all"));
+  out += fmt::format("  test_samples: {}\n", value_or(dataset.test_samples, "all"));
+  out += fmt::format("  seed: {}\n", dataset.generator_seed);
+  return out;
+}
+
+struct LayerSettings {
+  std::string operator()(const LinearSpec& linear) const {
+    return fmt::format("out_features: {}, bias: {}, init: {}", linear.out_features, linear.bias,
+                       names::initialiser.name_of(linear.init));
+  }
+  std::string operator()(const Conv2dSpec& conv) const {
+    return fmt::format("out_channels: {}, {}, groups: {}, bias: {}, init: {}", conv.out_channels, window(conv), conv.groups,
+                       conv.bias, names::initialiser.name_of(conv.init));
+  }
+  std::string operator()(const Pool2dSpec& pool) const { return window(pool); }
+  std::string operator()(const DropoutSpec& dropout) const { return fmt::format("p: {}", dropout.probability); }
+  std::string operator()(const ActivationSpec& activation) const {
+    if (activation.kind != ActivationKind::leaky_relu) return "";
+    return fmt::format("negative_slope: {}", activation.negative_slope);
+  }
+  std::string operator()(const FlattenSpec&) const { return ""; }
+  std::string operator()(const SoftmaxSpec&) const { return ""; }
+
+  template <class Window>
+  static std::string window(const Window& w) {
+    return fmt::format("kernel_size: [{}, {}], stride: [{}, {}], padding: [{}, {}]", w.kernel_height, w.kernel_width,
+                       w.stride_height, w.stride_width, w.padding_height, w.padding_width);
+  }
+};
+
+std::string model_text(const ModelSpec& model) {
+  std::string out = fmt::format("model:\n  input: [{}]\n  layers:\n", fmt::join(model.input.extents(), ", "));
+  for (const LayerSpec& layer : model.layers) {
+    const std::string settings = std::visit(LayerSettings{}, layer.op);
+    out += fmt::format("    - {}{}\n", layer_kind(layer), settings.empty() ? "" : ": {" + settings + "}");
+  }
+  return out + fmt::format("  loss: {}\n", names::loss.name_of(model.loss));
+}
+
+struct OptimizerSettings {
+  std::string operator()(const SgdSpec& sgd) const {
+    return fmt::format("name: sgd, lr: {}, momentum: {}, dampening: {}, nesterov: {}, weight_decay: {}", sgd.lr, sgd.momentum,
+                       sgd.dampening, sgd.nesterov, sgd.weight_decay);
+  }
+  std::string operator()(const AdamSpec& adam) const {
+    return fmt::format("name: {}, lr: {}, betas: [{}, {}], eps: {}, weight_decay: {}",
+                       adam.decoupled_weight_decay ? "adamw" : "adam", adam.lr, adam.beta1, adam.beta2, adam.epsilon,
+                       adam.weight_decay);
+  }
+};
+
+struct ScheduleSettings {
+  std::string_view unit;
+
+  std::string operator()(const ConstantSchedule&) const { return "name: constant"; }
+  std::string operator()(const StepSchedule& step) const {
+    return fmt::format("name: step, step_size: {}, gamma: {}, unit: {}", step.step_size, step.gamma, unit);
+  }
+  std::string operator()(const MultiStepSchedule& steps) const {
+    return fmt::format("name: multi_step, milestones: [{}], gamma: {}, unit: {}", fmt::join(steps.milestones, ", "), steps.gamma,
+                       unit);
+  }
+  std::string operator()(const CosineSchedule& cosine) const { return fmt::format("name: cosine, min_lr: {}", cosine.min_lr); }
+  std::string operator()(const LinearSchedule& linear) const {
+    return fmt::format("name: linear, end_factor: {}", linear.end_factor);
+  }
+  std::string operator()(const OneCycleSchedule& cycle) const {
+    return fmt::format("name: one_cycle, max_lr: {}, pct_start: {}, div_factor: {}, final_div_factor: {}", cycle.max_lr,
+                       cycle.pct_start, cycle.div_factor, cycle.final_div_factor);
+  }
+};
+
+std::string train_text(const TrainSpec& train) {
+  const ScheduleSpec& schedule = train.schedule;
+  std::string out = "train:\n";
+  if (train.epochs) out += fmt::format("  epochs: {}\n", *train.epochs);
+  if (train.steps) out += fmt::format("  steps: {}\n", *train.steps);
+  out += fmt::format("  global_batch_size: {}\n", train.global_batch_size);
+  out += fmt::format("  micro_batch_size: {}\n", value_or(train.micro_batch_size, "auto"));
+  out += fmt::format("  precision: {}\n", names::precision.name_of(train.precision));
+  out += fmt::format("  optimizer: {{{}}}\n", std::visit(OptimizerSettings{}, train.optimizer));
+  out += fmt::format("  lr_schedule: {{{}, warmup_steps: {}, warmup_start: {}}}\n",
+                     std::visit(ScheduleSettings{names::schedule_unit.name_of(schedule.unit)}, schedule.shape),
+                     schedule.warmup_steps, schedule.warmup_start);
+  out += fmt::format("  clip_grad_norm: {}\n", value_or(train.clip_norm, "none"));
+  out += fmt::format("  shuffle: {}\n", train.shuffle);
+  return out;
+}
+
+}  // namespace
+
+std::string to_yaml(const JobSpec& job) {
+  std::string out = fmt::format("name: {}\nseed: {}\n", quote(job.name), job.seed);
+  out += dataset_text(job.dataset);
+  out += model_text(job.model);
+  out += train_text(job.train);
+  out += fmt::format("devices: {{type: {}, count: {}, threads_per_replica: {}}}\n",
+                     job.devices.type ? names::device_type.name_of(*job.devices.type) : "auto",
+                     value_or(job.devices.count, "auto"), job.devices.threads_per_replica);
+  out += fmt::format("mode: {}\nreproducible: {}\n", names::mode.name_of(job.mode), job.reproducible);
+  out += fmt::format("evaluate: {{every: {}}}\n", interval_or(job.evaluate.every, "end"));
+  out += fmt::format("data: {{prefetch: {}, workers: {}}}\n", job.data.prefetch, job.data.workers);
+  out += fmt::format("log: {{every: {}}}\n", interval_or(job.log.every, "auto"));
+  out += fmt::format("expect: {{test_accuracy: {}, test_loss: {}}}\n", value_or(job.expect.test_accuracy, "none"),
+                     value_or(job.expect.test_loss, "none"));
+  return out;
+}
+
+}  // namespace dptrain
