@@ -46,6 +46,7 @@ function(dptrain_library)
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${arg_NAME})
   target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/lib>
                                               $<INSTALL_INTERFACE:include/dptrain>)
+  target_compile_features(${target} PUBLIC cxx_std_20)
   target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:dptrain_flags>)
   foreach(folder IN LISTS arg_DEPENDS)
     target_link_libraries(${target} PUBLIC dptrain_${folder})

@@ -1,0 +1,105 @@
+#include "report/json.h"
+
+#include <nlohmann/json.hpp>
+
+#include "report/process.h"
+
+namespace dptrain {
+
+namespace {
+
+using Json = nlohmann::ordered_json;  // keeps the order in which keys are written; dumps NaN and infinities as null
+
+std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+}  // namespace
+
+std::string text(RunStatus status) {
+  switch (status) {
+    case RunStatus::done: return "done";
+    case RunStatus::expect_not_met: return "expect_not_met";
+    case RunStatus::stopped: return "stopped";
+  }
+  return "unknown";
+}
+
+std::string start_json(const RunPlan& plan) {
+  return dump(Json{{"event", "start"},
+                   {"name", plan.name},
+                   {"seed", plan.seed},
+                   {"version", version()},
+                   {"dataset", plan.dataset},
+                   {"device_type", plan.device_type},
+                   {"devices", plan.devices},
+                   {"replicas", plan.replicas},
+                   {"micro_batches", plan.micro_batches},
+                   {"global_batch_size", plan.global_batch_size},
+                   {"mode", plan.mode},
+                   {"reproducible", plan.reproducible},
+                   {"parameters", plan.parameters},
+                   {"steps", plan.steps},
+                   {"epochs", plan.epochs}});
+}
+
+std::string train_json(const StepReport& report) {
+  return dump(Json{{"event", "train"},
+                   {"step", report.step},
+                   {"epoch", report.epoch},
+                   {"loss", report.loss},
+                   {"lr", report.lr},
+                   {"samples_per_second", report.samples_per_second},
+                   {"data", report.shares.data},
+                   {"compute", report.shares.compute},
+                   {"reduce", report.shares.reduce},
+                   {"wait", report.shares.wait}});
+}
+
+std::string evaluate_json(const EvalReport& report) {
+  return dump(Json{{"event", "evaluate"},
+                   {"step", report.step},
+                   {"epoch", report.epoch},
+                   {"test_loss", report.test_loss},
+                   {"test_accuracy", report.test_accuracy},
+                   {"seconds", report.seconds}});
+}
+
+std::string end_json(const Summary& summary) {
+  return dump(Json{{"event", "end"},
+                   {"status", text(summary.status)},
+                   {"step", summary.steps},
+                   {"epoch", summary.epochs},
+                   {"weights_hash", summary.weights_hash}});
+}
+
+std::string summary_json(const Summary& summary) {
+  return dump(Json{{"status", text(summary.status)},
+                   {"name", summary.name},
+                   {"dataset", summary.dataset},
+                   {"device_type", summary.device_type},
+                   {"devices", summary.devices},
+                   {"replicas", summary.replicas},
+                   {"micro_batches", summary.micro_batches},
+                   {"mode", summary.mode},
+                   {"reproducible", summary.reproducible},
+                   {"seed", summary.seed},
+                   {"parameters", summary.parameters},
+                   {"steps", summary.steps},
+                   {"epochs", summary.epochs},
+                   {"samples", summary.samples},
+                   {"wall_seconds", summary.wall_seconds},
+                   {"train_seconds", summary.train_seconds},
+                   {"samples_per_second", summary.samples_per_second},
+                   {"final_loss", summary.final_loss},
+                   {"test_loss", summary.test_loss},
+                   {"test_accuracy", summary.test_accuracy},
+                   {"weights_hash", summary.weights_hash},
+                   {"shares",
+                    {{"data", summary.shares.data},
+                     {"compute", summary.shares.compute},
+                     {"reduce", summary.shares.reduce},
+                     {"wait", summary.shares.wait}}},
+                   {"peak_rss_bytes", summary.peak_rss_bytes},
+                   {"version", version()}});
+}
+
+}  // namespace dptrain

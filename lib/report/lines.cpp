@@ -1,0 +1,135 @@
+#include "report/lines.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "report/json.h"
+#include "report/process.h"
+
+namespace dptrain {
+
+namespace {
+
+struct Share {
+  double value;
+  const char* name;
+  const char* advice;
+};
+
+/// Largest first; equal ones stay in the order of the struct's members.
+std::array<Share, 4> sorted(const TimeShares& shares) {
+  std::array<Share, 4> parts{{
+      {shares.data, "data", "waiting for samples; try more data.workers, or a larger data.prefetch"},
+      {shares.compute, "compute", "forward, backward and update, as it should be"},
+      {shares.reduce, "reduce", "adding gradients; try fewer replicas, or a larger global_batch_size"},
+      {shares.wait, "wait", "replicas waiting for each other; try a replica for each free core, and equal micro-batches for each"},
+  }};
+  std::stable_sort(parts.begin(), parts.end(), [](const Share& a, const Share& b) { return a.value > b.value; });
+  return parts;
+}
+
+bool measured(const TimeShares& shares) { return shares.data + shares.compute + shares.reduce + shares.wait > 0; }
+
+std::string plural(std::int64_t count, const char* one, const char* many) {
+  return fmt::format("{} {}", grouped(count), count == 1 ? one : many);
+}
+
+/// Four decimals where they tell something, otherwise an exponent.
+std::string loss_text(double loss) {
+  const bool tiny = loss != 0 && std::abs(loss) < 0.001;
+  return std::isfinite(loss) && (tiny || std::abs(loss) >= 1e6) ? fmt::format("{:.3e}", loss) : fmt::format("{:.4f}", loss);
+}
+
+std::string rate(double samples_per_second) {
+  return fmt::format("{} samples/s", grouped(std::llround(std::isfinite(samples_per_second) ? samples_per_second : 0)));
+}
+
+std::string number(double value) { return fmt::format("{:.6g}", value); }
+
+/// "256 = 4 micro-batches x 64, same bits at 1 to 4 replicas".
+std::string cut_line(const RunPlan& plan) {
+  const std::int64_t micro_batches = std::max<std::int64_t>(plan.micro_batches, 1);
+  const std::int64_t smaller = plan.global_batch_size / micro_batches;
+  const bool equal = plan.global_batch_size % micro_batches == 0;
+  const std::string cut =
+      fmt::format("{} = {}{}", grouped(plan.global_batch_size), plural(micro_batches, "micro-batch", "micro-batches"),
+                  equal ? fmt::format(" x {}", smaller) : fmt::format(" of {} or {}", smaller + 1, smaller));
+  if (!plan.reproducible) return cut + ", not reproducible: bits may differ from run to run";
+  if (plan.mode != "sync") return cut + fmt::format(", mode {}: bits may differ from run to run", plan.mode);
+  return cut + (micro_batches == 1 ? ", same bits in every run"
+                                   : fmt::format(", same bits at 1 to {} replicas", micro_batches));
+}
+
+}  // namespace
+
+std::string grouped(std::int64_t number) {
+  std::string digits = fmt::format("{}", number);
+  const std::size_t first = number < 0 ? 1 : 0;
+  for (std::size_t at = digits.size(); at > first + 3; at -= 3) digits.insert(at - 3, 1, ',');
+  return digits;
+}
+
+std::string shares_line(const TimeShares& shares) {
+  if (!measured(shares)) return {};
+  std::string line = "where the time went:";
+  const char* separator = " ";
+  for (const Share& part : sorted(shares)) {
+    line += fmt::format("{}{} {:.0f}%", separator, part.name, 100 * part.value);
+    separator = ", ";
+  }
+  return line;
+}
+
+std::string largest_share_line(const TimeShares& shares) {
+  if (!measured(shares)) return {};
+  const Share largest = sorted(shares).front();
+  return fmt::format("the largest part is {}: {}", largest.name, largest.advice);
+}
+
+std::vector<std::string> header_lines(const RunPlan& plan) {
+  return {
+      fmt::format("dptrain {}  {}  seed {}", version(), plan.job_file.string(), plan.seed),
+      fmt::format("{}  {} train / {} test samples, {}, {}  (from {})", plan.dataset, grouped(plan.train_samples),
+                  grouped(plan.test_samples), plan.sample_shape.text(), plural(plan.classes, "class", "classes"),
+                  plan.dataset_location),
+      fmt::format("{}, {} on {} x {}{}", plural(plan.parameters, "parameter", "parameters"), plural(plan.replicas, "replica", "replicas"),
+                  plan.devices, plan.device_type,
+                  plan.threads_per_replica == 1 ? "" : fmt::format(", {} threads each", plan.threads_per_replica)),
+      cut_line(plan),
+  };
+}
+
+std::string step_line(const RunPlan& plan, const StepReport& report) {
+  const std::string total = grouped(plan.steps);
+  return fmt::format("step {:>{}}/{}  epoch {:.2f}  loss {}  lr {}  {}", grouped(report.step), total.size(), total,
+                     report.epoch, loss_text(report.loss), number(report.lr), rate(report.samples_per_second));
+}
+
+std::string evaluation_line(const EvalReport& report) {
+  std::string line = fmt::format("test at epoch {:.2f}", report.epoch);
+  if (!std::isnan(report.test_accuracy)) line += fmt::format("  accuracy {:.2f}%", 100 * report.test_accuracy);
+  return line + fmt::format("  loss {}  ({:.1f} s)", loss_text(report.test_loss), report.seconds);
+}
+
+std::vector<std::string> end_lines(const Summary& summary) {
+  std::vector<std::string> lines;
+  lines.push_back(fmt::format("{}: {}, {} epochs, {} in {:.1f} s of training, {:.1f} s in all: {}",
+                              summary.status == RunStatus::stopped ? "stopped" : "done",
+                              plural(summary.steps, "step", "steps"), number(summary.epochs), plural(summary.samples, "sample", "samples"),
+                              summary.train_seconds, summary.wall_seconds, rate(summary.samples_per_second)));
+  for (const std::string& line : {shares_line(summary.shares), largest_share_line(summary.shares)}) {
+    if (!line.empty()) lines.push_back(line);
+  }
+  if (!std::isnan(summary.test_accuracy) || !std::isnan(summary.test_loss)) {
+    std::string line;
+    if (!std::isnan(summary.test_accuracy)) line = fmt::format("test accuracy {:.2f}%  ", 100 * summary.test_accuracy);
+    lines.push_back(line + fmt::format("test loss {}", loss_text(summary.test_loss)));
+  }
+  lines.push_back(fmt::format("weights {}", summary.weights_hash));
+  return lines;
+}
+
+}  // namespace dptrain

@@ -1,0 +1,28 @@
+// Purpose: the records as lines of text for people.
+// Thread safety: pure functions. Invariants: one line has no newline and, apart from what a name in it brings along, is ASCII.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "report/records.h"
+
+namespace dptrain {
+
+/// What is said before the first step: dataset, model and devices, and how a batch is cut.
+std::vector<std::string> header_lines(const RunPlan& plan);
+/// "step   100/1,175  epoch 0.43  loss 0.3412  lr 0.1  31,204 samples/s".
+std::string step_line(const RunPlan& plan, const StepReport& report);
+/// "test at epoch 1.00  accuracy 97.45%  loss 0.0812  (0.6 s)".
+std::string evaluation_line(const EvalReport& report);
+/// What is said at the end: what was done and how fast, where the time went, the accuracy, the weights' hash.
+std::vector<std::string> end_lines(const Summary& summary);
+
+/// 60000 -> "60,000".
+std::string grouped(std::int64_t number);
+/// "where the time went: compute 91%, data 5%, reduce 3%, wait 1%", the largest first; empty where nothing was measured.
+std::string shares_line(const TimeShares& shares);
+/// One sentence that names the largest part and what can be done about it; empty where nothing was measured.
+std::string largest_share_line(const TimeShares& shares);
+
+}  // namespace dptrain

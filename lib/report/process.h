@@ -1,0 +1,20 @@
+// Purpose: facts and settings of this process.
+// Thread safety: any thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace dptrain {
+
+/// The project's version: "0.1.0".
+std::string version();
+
+/// The most memory this process has held, in bytes.
+std::int64_t peak_rss_bytes();
+
+/// Writing to a pipe that nobody reads any more then fails instead of ending the process, so that `dptrain job.yaml |
+/// head` loses lines and not a run. For main(): a library must not change how its process takes signals.
+void ignore_closed_pipes();
+
+}  // namespace dptrain

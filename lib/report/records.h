@@ -1,0 +1,91 @@
+// Purpose: what a run tells, as plain values: the plan before the first step, a report a log interval, a report an
+//   evaluation, and the summary. report/json.h and report/lines.h turn them into JSON and text.
+// Thread safety: values. Invariants: a number that is not known (a test accuracy without a test set) is NaN; it becomes
+//   null in JSON and is left out of the text.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <string>
+
+#include "core/shape.h"
+
+namespace dptrain {
+
+inline constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
+
+/// Where the replicas' time went, each from 0 to 1; together 1, or all 0 where nothing was measured.
+struct TimeShares {
+  double data = 0;     ///< waiting for the loader
+  double compute = 0;  ///< forward, backward and update
+  double reduce = 0;   ///< adding gradients, as far as it was not hidden behind compute
+  double wait = 0;     ///< waiting for other replicas
+};
+
+/// Known before the first step.
+struct RunPlan {
+  std::string name;                ///< of the job
+  std::filesystem::path job_file;  ///< as given
+  std::uint64_t seed = 0;
+
+  std::string dataset;
+  std::string dataset_location;    ///< a folder, or "generated"
+  std::int64_t train_samples = 0, test_samples = 0, classes = 0;
+  Shape sample_shape;
+
+  std::string device_type;         ///< "cpu" or "cuda"
+  std::int64_t devices = 0, replicas = 0, threads_per_replica = 1;
+  std::int64_t parameters = 0;
+  std::string mode;                ///< "sync"
+  bool reproducible = true;
+  std::int64_t global_batch_size = 0;
+  std::int64_t micro_batches = 0;  ///< of a full step
+  std::int64_t steps = 0;          ///< of the whole run
+  double epochs = 0;               ///< of the whole run
+};
+
+/// One log interval of training; the event "train".
+struct StepReport {
+  std::int64_t step = 0;           ///< steps done
+  double epoch = 0;                ///< epochs done, with fraction
+  double loss = not_known;         ///< mean over the interval's samples
+  double lr = 0;
+  double samples_per_second = 0;   ///< over the interval
+  TimeShares shares;               ///< of the interval
+};
+
+/// One pass over the test set; the event "evaluate".
+struct EvalReport {
+  std::int64_t step = 0;
+  double epoch = 0;
+  double test_loss = not_known;
+  double test_accuracy = not_known;  ///< 0 to 1; not known where the task has no classes
+  double seconds = 0;
+};
+
+enum class RunStatus {
+  done,
+  expect_not_met,  ///< ran to its end, below what `expect` asks for
+  stopped,         ///< ended early by a signal
+};
+
+/// The result of a run: summary.json, and standard output with --json.
+struct Summary {
+  RunStatus status = RunStatus::done;
+  std::string name, dataset, device_type, mode, weights_hash;
+  std::uint64_t seed = 0;
+  std::int64_t devices = 0, replicas = 0, micro_batches = 0, parameters = 0;
+  bool reproducible = true;
+  std::int64_t steps = 0;          ///< done
+  double epochs = 0;               ///< done
+  std::int64_t samples = 0;        ///< trained on, each time counted
+  double wall_seconds = 0;         ///< from process start to the summary
+  double train_seconds = 0;        ///< in training steps alone
+  double samples_per_second = 0;   ///< samples / train_seconds
+  double final_loss = not_known, test_loss = not_known, test_accuracy = not_known;
+  TimeShares shares;               ///< of train_seconds
+  std::int64_t peak_rss_bytes = 0;
+};
+
+}  // namespace dptrain

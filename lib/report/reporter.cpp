@@ -1,0 +1,65 @@
+#include "report/reporter.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "core/error.h"
+#include "report/json.h"
+
+namespace dptrain {
+
+Reporter::Reporter() : console_(make_quiet_console(stderr)) {}
+
+Reporter::Reporter(const ReportOptions& options, std::optional<RunFolder> folder)
+    : folder_(std::move(folder)), console_(make_console(options.quiet || options.json, options.output, options.messages)) {
+  if (options.json) json_.emplace(options.output);
+}
+
+void Reporter::started(const RunPlan& plan, const std::string& job_yaml) {
+  const std::lock_guard lock(mutex_);
+  if (folder_) {
+    folder_->begin(job_yaml);
+    folder_->append_metrics(start_json(plan));
+  }
+  console_->started(plan);
+}
+
+void Reporter::step(const StepReport& report) {
+  const std::lock_guard lock(mutex_);
+  if (folder_) folder_->append_metrics(train_json(report));
+  console_->step(report);
+}
+
+void Reporter::evaluated(const EvalReport& report) {
+  const std::lock_guard lock(mutex_);
+  if (folder_) folder_->append_metrics(evaluate_json(report));
+  console_->evaluated(report);
+}
+
+void Reporter::finished(const Summary& summary) {
+  const std::lock_guard lock(mutex_);
+  if (folder_) {
+    folder_->append_metrics(end_json(summary));
+    folder_->write_summary(summary_json(summary));
+  }
+  console_->finished(summary);
+  if (!json_) return;
+  json_->write(summary_json(summary) + "\n");
+  if (json_->error() != 0 && json_->error() != EPIPE) {
+    fail(ExitStatus::failed, "cannot write the summary to standard output: {}", std::strerror(json_->error()));
+  }
+}
+
+void Reporter::message(const std::string& text) {
+  const std::lock_guard lock(mutex_);
+  console_->message(text);
+}
+
+void Reporter::warning(const std::string& text) {
+  const std::lock_guard lock(mutex_);
+  console_->warning(text);
+}
+
+}  // namespace dptrain

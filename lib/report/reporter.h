@@ -1,0 +1,49 @@
+// Purpose: the one thing that a trainer reports to; it hands each report to the console and to the run folder.
+// Thread safety: any thread; one call at a time gets through.
+// Errors of every method: those of RunFolder (failed: a file that cannot be written).
+#pragma once
+
+#include <cstdio>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "report/console.h"
+#include "report/output.h"
+#include "report/records.h"
+#include "report/run_folder.h"
+
+namespace dptrain {
+
+struct ReportOptions {
+  bool quiet = false;                ///< no log
+  bool json = false;                 ///< no log; standard output gets the summary as one JSON object
+  std::FILE* output = stdout;        ///< borrowed
+  std::FILE* messages = stderr;      ///< borrowed
+};
+
+class Reporter {
+ public:
+  /// Says nothing but warnings and leaves nothing: for tests, and for programs that report in their own way.
+  Reporter();
+  /// Without a folder nothing is left behind.
+  Reporter(const ReportOptions& options, std::optional<RunFolder> folder);
+
+  /// `job_yaml` is the resolved spec.
+  void started(const RunPlan& plan, const std::string& job_yaml);
+  void step(const StepReport& report);
+  void evaluated(const EvalReport& report);
+  /// Errors: also failed where --json cannot be written; a reader that has gone is no error.
+  void finished(const Summary& summary);
+  void message(const std::string& text);
+  void warning(const std::string& text);
+
+ private:
+  std::mutex mutex_;
+  std::optional<RunFolder> folder_;
+  std::unique_ptr<Console> console_;
+  std::optional<Output> json_;
+};
+
+}  // namespace dptrain

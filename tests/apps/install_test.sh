@@ -1,0 +1,29 @@
+#!/bin/sh
+# install_test.sh BUILD_FOLDER SOURCE_FOLDER: installs into a temporary folder, and configures, builds and runs
+# examples/own_loop against what lies there.
+
+set -eu
+build=$1
+source=$2
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+fail() {
+  echo "FAILED: $*"
+  exit 1
+}
+
+cmake --install "$build" --prefix "$folder/prefix" >"$folder/log" 2>&1 || { cat "$folder/log"; fail "cmake --install"; }
+[ -f "$folder/prefix/include/dptrain/core/shape.h" ] || fail "headers are not installed"
+[ -f "$folder/prefix/share/dptrain/datasets/mnist.yaml" ] || fail "dataset descriptors are not installed"
+if [ -x "$build/apps/dptrain/dptrain" ]; then
+  "$folder/prefix/bin/dptrain" --version || fail "the installed dptrain does not start"
+fi
+
+# Nothing of the source tree may be needed: a copy of the example, and no path of ours but the prefix.
+cp -r "$source/examples/own_loop" "$folder/own_loop"
+cmake -S "$folder/own_loop" -B "$folder/build" -G Ninja -DCMAKE_PREFIX_PATH="$folder/prefix" -DCMAKE_BUILD_TYPE=Release \
+  >"$folder/log" 2>&1 || { cat "$folder/log"; fail "the example does not configure"; }
+cmake --build "$folder/build" >"$folder/log" 2>&1 || { cat "$folder/log"; fail "the example does not build"; }
+if grep -rqF "$source/lib" "$folder/prefix"/lib*/cmake; then fail "the installed package points into the source tree"; fi
+"$folder/build/own_loop" || fail "the example does not run"

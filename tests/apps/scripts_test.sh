@@ -1,0 +1,197 @@
+#!/bin/sh
+# scripts_test.sh SOURCE_FOLDER: the scripts, with a fake dptrain in place of the real one, so that every outcome can be
+# had at will: the fake prints what its environment says.
+
+set -eu
+source=$1
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+failures=0
+
+# expect STATUS COMMAND...: runs it, leaving out and err; a wrong status is a failure.
+expect() {
+  wanted=$1
+  shift
+  status=0
+  "$@" >out 2>err || status=$?
+  [ "$status" -eq "$wanted" ] && return
+  echo "FAILED: status $status, not $wanted: $*"
+  sed 's/^/  out: /' out
+  sed 's/^/  err: /' err
+  failures=$((failures + 1))
+}
+
+# has FILE TEXT: the last command's output holds the text.
+has() {
+  grep -qF -- "$2" "$1" && return
+  echo "FAILED: '$2' is not in $1:"
+  sed 's/^/  /' "$1"
+  failures=$((failures + 1))
+}
+
+# ---- a fake dptrain: throughput by number of devices, hashes and statuses from the environment
+cat >fake <<'FAKE'
+#!/bin/sh
+echo "$*" >>"$CALLS"
+case "$1 ${2-}" in
+  "data fetch") exit "${FETCH_STATUS:-0}" ;;
+esac
+devices=1
+while [ $# -gt 0 ]; do
+  [ "$1" = --devices ] && devices=$2
+  shift
+done
+[ "${FAIL_AT-}" = "$devices" ] && exit 3
+hash=aaaa
+[ "${DIFFER_AT-}" = "$devices" ] && hash=bbbb
+echo "a message" >&2
+echo "{\"status\": \"done\",\"name\":\"fake\",\"dataset\":\"mnist\",\"device_type\":\"cpu\",\"devices\":$devices,\"reproducible\":${REPRODUCIBLE:-true},\"samples_per_second\":$((1000 * devices * ${SCALING:-100} / 100 + (devices == 1) * 10 * (100 - ${SCALING:-100}))),\"final_loss\":null,\"test_accuracy\":${ACCURACY:-0.9912},\"weights_hash\":\"$hash\",\"shares\":{\"data\":${DATA:-0.01},\"compute\":0.9,\"reduce\":0.02,\"wait\":0.03},\"peak_rss_bytes\":1}"
+exit "${RUN_STATUS:-0}"
+FAKE
+chmod +x fake
+CALLS=$folder/calls
+DPTRAIN_BINARY=$folder/fake
+export CALLS DPTRAIN_BINARY
+
+# ---- help, everywhere, on standard output
+for script in bootstrap quickstart test sweep; do
+  expect 0 "$source/scripts/$script" --help
+  has out "scripts/$script"
+done
+expect 0 "$source/scripts/dptrain" --help
+has out "scripts/dptrain"
+
+# ---- dptrain: arguments arrive as they are, the status comes back, the caller's folder stays
+cat >echo_arguments <<'FAKE'
+#!/bin/sh
+pwd
+for argument in "$@"; do echo "<$argument>"; done
+exit 75
+FAKE
+chmod +x echo_arguments
+DPTRAIN_BINARY=$folder/echo_arguments expect 75 "$source/scripts/dptrain" --cuda 'a  b' --set 'x=*' ''
+printf '%s\n<a  b>\n<--set>\n<x=*>\n<>\n' "$(pwd)" >wanted
+cmp -s out wanted || {
+  echo "FAILED: scripts/dptrain changes its arguments:"
+  cat out
+  failures=$((failures + 1))
+}
+
+# ---- sweep: table, JSON, one run a number
+: >calls
+expect 0 "$source/scripts/sweep" "$folder/my job.yaml" --devices 4,1,2,2 --json sweep.json --seed 3
+has out "      1          1000      1.00        100%         99.12%  aaaa"
+has out "      2          2000      2.00        100%         99.12%  aaaa"
+has out "      4          4000      4.00        100%         99.12%  aaaa"
+has out "limited by: nothing up to 4 devices"
+has out "weights: the same bits in every run"
+has calls "$folder/my job.yaml --devices 1 --json --seed 3"
+[ "$(wc -l <calls)" -eq 3 ] || {
+  echo "FAILED: not three runs"
+  failures=$((failures + 1))
+}
+has sweep.json "{\"job\": \"$folder/my job.yaml\", \"same_weights\": true, \"limit\": \"nothing up to 4 devices\", \"runs\": ["
+has sweep.json '{"devices": 4, "speedup": 4.0000, "efficiency": 1.0000, "summary": {"status": "done",'
+if command -v jq >/dev/null 2>&1; then
+  expect 0 jq -e '.runs | length == 3' sweep.json
+  expect 0 "$source/scripts/sweep" 'a "quoted\job"' --devices 1 --json quoted.json
+  expect 0 jq -e '.job == "a \"quoted\\job\""' quoted.json
+fi
+
+# ---- sweep: what limits it
+SCALING=50 DATA=0.4 expect 0 "$source/scripts/sweep" job --devices 1,2
+if [ "$(nproc)" -ge 2 ]; then has out "limited by: waiting for data, 40% of the time at 2 devices"; fi
+SCALING=50 expect 0 "$source/scripts/sweep" job --devices 1,100000
+has out "limited by: 100000 replicas share $(nproc) cores"
+expect 0 "$source/scripts/sweep" job --devices 2,4
+has out "speed-up and efficiency are against 2 devices"
+ACCURACY=null expect 0 "$source/scripts/sweep" job --devices 1
+has out "              -  aaaa"
+
+# ---- sweep: weights that differ
+DIFFER_AT=2 expect 4 "$source/scripts/sweep" job --devices 1,2,4 --json differ.json
+has out "weights: DIFFERENT, in a reproducible job"
+has differ.json '"same_weights": false'
+DIFFER_AT=2 REPRODUCIBLE=false expect 0 "$source/scripts/sweep" job --devices 1,2
+has out "the job is not reproducible"
+
+# ---- sweep: runs that fail, and wrong usage
+FAIL_AT=2 expect 3 "$source/scripts/sweep" job --devices 1,2,4
+has err "the run on 2 device(s) failed with exit status 3"
+RUN_STATUS=4 expect 4 "$source/scripts/sweep" job --devices 1,2
+has out "weights: the same bits in every run"
+has err "ended below what the job expects"
+expect 2 "$source/scripts/sweep"
+expect 2 "$source/scripts/sweep" job --devices 0,1
+expect 2 "$source/scripts/sweep" job --devices 1,,2
+expect 2 "$source/scripts/sweep" job --devices
+expect 2 "$source/scripts/sweep" --quiet job
+expect 1 "$source/scripts/sweep" job --devices 1 --json /nowhere/sweep.json
+
+# ---- bootstrap, with a fake package system
+mkdir system
+for tool in dirname sed grep id env uname; do ln -s "$(command -v "$tool")" "system/$tool"; done
+for tool in g++ ninja; do printf '#!/bin/sh\n' >"system/$tool"; done
+# shellcheck disable=SC2016 # for the fakes to expand
+printf '#!/bin/sh\necho "cmake version ${CMAKE_VERSION:-3.25.1}"\n' >system/cmake
+# shellcheck disable=SC2016
+printf '#!/bin/sh\nshift 2\nfor p in "$@"; do [ "$p" = "${MISSING-}" ] || echo "$p installed"; done\n' >system/dpkg-query
+# shellcheck disable=SC2016
+printf '#!/bin/sh\necho "apt-get $*" >>"$CALLS"\nexit "${APT_STATUS:-0}"\n' >system/apt-get
+# shellcheck disable=SC2016
+printf '#!/bin/sh\nexec "$@"\n' >system/sudo
+chmod +x system/*
+with_system() { PATH=$folder/system expect "$@"; }
+: >calls
+with_system 0 "$source/scripts/bootstrap" --no-install
+with_system 0 "$source/scripts/bootstrap"
+[ ! -s calls ] || {
+  echo "FAILED: apt-get was called with nothing missing"
+  failures=$((failures + 1))
+}
+MISSING=libdnnl-dev with_system 2 "$source/scripts/bootstrap" --no-install
+has out "missing packages: libdnnl-dev"
+has err "apt-get install --no-install-recommends libdnnl-dev"
+MISSING=libdnnl-dev with_system 0 "$source/scripts/bootstrap"
+has calls "apt-get update"
+has calls "apt-get install -y --no-install-recommends libdnnl-dev"
+MISSING=libdnnl-dev APT_STATUS=100 with_system 1 "$source/scripts/bootstrap"
+CMAKE_VERSION=3.22.1 with_system 2 "$source/scripts/bootstrap"
+has err "cmake here is 3.22; dptrain needs 3.25 or later"
+CMAKE_VERSION=4.0.2 with_system 0 "$source/scripts/bootstrap"
+rm system/ninja
+with_system 2 "$source/scripts/bootstrap" --no-install
+has out "missing packages: ninja-build"
+rm system/dpkg-query
+with_system 2 "$source/scripts/bootstrap"
+has err "not Debian or Ubuntu"
+expect 2 "$source/scripts/bootstrap" --nonsense
+
+# ---- quickstart: MNIST where it can be had, otherwise digits, and nothing else instead of an error
+: >calls
+expect 0 "$source/scripts/quickstart" --no-install --devices 2 --json
+has err "training configs/mnist.yaml"
+has calls "data fetch mnist"
+has calls "$source/configs/mnist.yaml --devices 2 --json"
+[ "$(wc -l <out)" -eq 1 ] || {
+  echo "FAILED: quickstart --json prints more than one line"
+  failures=$((failures + 1))
+}
+: >calls
+FETCH_STATUS=3 expect 0 "$source/scripts/quickstart" --no-install --offline
+has err "cannot be compared"
+has calls "data fetch mnist --offline"
+has calls "$source/configs/digits.yaml --offline"
+FETCH_STATUS=2 expect 2 "$source/scripts/quickstart" --no-install
+RUN_STATUS=4 expect 4 "$source/scripts/quickstart" --no-install
+
+# ---- test: usage
+expect 2 "$source/scripts/test" --no-install --sanitizers some
+has err "takes sample, full or none"
+
+if [ "$failures" -ne 0 ]; then
+  echo "$failures failure(s)"
+  exit 1
+fi
+echo "all scripts behave"

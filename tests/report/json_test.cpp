@@ -1,0 +1,91 @@
+#include "report/json.h"
+
+#include <doctest/doctest.h>
+
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "report/process.h"
+#include "report/samples.h"
+
+using namespace dptrain;
+using namespace dptrain::test;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+std::vector<std::string> keys(const std::string& text) {
+  std::vector<std::string> names;
+  const Json json = Json::parse(text);
+  for (const auto& [key, value] : json.items()) names.push_back(key);
+  return names;
+}
+
+}  // namespace
+
+TEST_CASE("the summary has the contract's keys in a fixed order") {
+  CHECK(keys(summary_json(sample_summary())) ==
+        std::vector<std::string>{"status", "name", "dataset", "device_type", "devices", "replicas", "micro_batches", "mode",
+                                 "reproducible", "seed", "parameters", "steps", "epochs", "samples", "wall_seconds",
+                                 "train_seconds", "samples_per_second", "final_loss", "test_loss", "test_accuracy",
+                                 "weights_hash", "shares", "peak_rss_bytes", "version"});
+  const Json json = Json::parse(summary_json(sample_summary()));
+  CHECK(json["status"] == "done");
+  CHECK(json["dataset"] == "mnist");
+  CHECK(json["devices"] == 2);
+  CHECK(json["samples"] == 300000);
+  CHECK(json["test_accuracy"] == 0.9912);
+  CHECK(json["weights_hash"] == "00112233445566778899aabbccddeeff");
+  CHECK(json["shares"]["compute"] == 0.9);
+  CHECK(json["peak_rss_bytes"] == 123456789);
+  CHECK(json["version"] == version());
+}
+
+TEST_CASE("each status has its own text") {
+  CHECK(text(RunStatus::done) == "done");
+  CHECK(text(RunStatus::expect_not_met) == "expect_not_met");
+  CHECK(text(RunStatus::stopped) == "stopped");
+}
+
+TEST_CASE("numbers that are not finite become null") {
+  Summary summary = sample_summary();
+  summary.final_loss = std::numeric_limits<double>::infinity();
+  summary.test_loss = -std::numeric_limits<double>::infinity();
+  summary.test_accuracy = not_known;
+  const Json json = Json::parse(summary_json(summary));
+  CHECK(json["final_loss"].is_null());
+  CHECK(json["test_loss"].is_null());
+  CHECK(json["test_accuracy"].is_null());
+  StepReport step = sample_step();
+  step.loss = not_known;
+  CHECK(Json::parse(train_json(step))["loss"].is_null());
+}
+
+TEST_CASE("a name that is not UTF-8 or holds control codes leaves valid JSON of one line") {
+  Summary summary = sample_summary();
+  summary.dataset = "a\xff\n\x1b[2Jb\"";
+  const std::string text = summary_json(summary);
+  CHECK(text.find('\n') == std::string::npos);
+  CHECK(text.find('\x1b') == std::string::npos);
+  CHECK(Json::accept(text));
+}
+
+TEST_CASE("a seed keeps all of its 64 bits") {
+  Summary summary = sample_summary();
+  summary.seed = std::numeric_limits<std::uint64_t>::max();
+  CHECK(Json::parse(summary_json(summary))["seed"] == std::numeric_limits<std::uint64_t>::max());
+}
+
+TEST_CASE("events of metrics.jsonl") {
+  CHECK(train_json(sample_step()) ==
+        R"({"event":"train","step":100,"epoch":0.4255,"loss":0.341249,"lr":0.1,"samples_per_second":31204.4,)"
+        R"("data":0.05,"compute":0.9,"reduce":0.03,"wait":0.02})");
+  CHECK(evaluate_json(sample_evaluation()) ==
+        R"({"event":"evaluate","step":235,"epoch":1.0,"test_loss":0.0812,"test_accuracy":0.97454,"seconds":0.61})");
+  CHECK(end_json(sample_summary()) ==
+        R"({"event":"end","status":"done","step":1175,"epoch":5.0,"weights_hash":"00112233445566778899aabbccddeeff"})");
+  CHECK(keys(start_json(sample_plan())) ==
+        std::vector<std::string>{"event", "name", "seed", "version", "dataset", "device_type", "devices", "replicas",
+                                 "micro_batches", "global_batch_size", "mode", "reproducible", "parameters", "steps",
+                                 "epochs"});
+}
