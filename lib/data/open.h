@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "data/dataset.h"
@@ -15,6 +16,7 @@ namespace dptrain {
 struct DataOptions {
   bool offline = false;                                    ///< refuse to download
   std::function<void(const std::string&)> progress;        ///< one line of news (download progress, where found); may be empty
+  long network_timeout_seconds = 30;                       ///< give a mirror up that does not connect or send for so long
 };
 
 /// What is known of a dataset before its samples are read: enough for `check` and for shape errors.

@@ -1,0 +1,136 @@
+#include "data/open.h"
+
+#include <algorithm>
+#include <future>
+
+#include "core/error.h"
+#include "data/formats/idx.h"
+#include "data/image_dataset.h"
+#include "data/locate.h"
+#include "spec/reader.h"
+
+namespace dptrain {
+namespace fs = std::filesystem;
+namespace {
+
+[[noreturn]] void spec_error(const DatasetSpec& spec, const std::string& message) {
+  throw Error(ExitStatus::usage, spec.at.line > 0 ? complaint(spec.at, message) : message);
+}
+
+/// find_descriptor, with the place in the job spec that names the dataset.
+DatasetDescriptor named_descriptor(const DatasetSpec& spec) {
+  try {
+    return find_descriptor(spec.name);
+  } catch (const Error& error) {
+    spec_error(spec, error.what());
+  }
+}
+
+/// How many of the `available` samples to use.
+std::int64_t chosen(const DatasetSpec& spec, const std::optional<std::int64_t>& wanted, const char* key, std::int64_t available) {
+  if (!wanted) return available;
+  if (*wanted < 1 || *wanted > available) {
+    spec_error(spec, fmt::format("dataset.{}: {} is out of range; expected 1 to {}, the samples there are", key, *wanted, available));
+  }
+  return *wanted;
+}
+
+Shape image_shape(const IdxHeader& images) { return Shape{1, images.extents[1], images.extents[2]}; }
+
+void check_counts(const fs::path& image_file, const IdxHeader& images, const fs::path& label_file, const IdxHeader& labels) {
+  if (images.extents[0] == labels.extents[0]) return;
+  fail(ExitStatus::data, "{}: byte 4: expected {} labels, one for each image of {}, found {}", label_file.string(),
+       images.extents[0], image_file.filename().string(), labels.extents[0]);
+}
+
+void check_same_shape(const IdxFiles& files, const IdxHeader& train, const IdxHeader& test) {
+  const Shape expected = image_shape(train), found = image_shape(test);
+  if (expected == found) return;
+  fail(ExitStatus::data, "{}: byte 8: expected images of {}, as in {}, found {}", files.test_images.string(), expected.text(),
+       files.train_images.filename().string(), found.text());
+}
+
+struct IdxContents {
+  IdxArray train_images, train_labels, test_images, test_labels;
+};
+
+IdxContents read_all(const IdxFiles& files) {
+  // The training images are most of the work, above all when inflated: they get a thread of their own.
+  auto train_images = std::async(std::launch::async, [&] { return read_idx(files.train_images, 3); });
+  IdxContents contents;
+  contents.train_labels = read_idx(files.train_labels, 1);
+  contents.test_images = read_idx(files.test_images, 3);
+  contents.test_labels = read_idx(files.test_labels, 1);
+  contents.train_images = train_images.get();
+  check_counts(files.train_images, contents.train_images.header, files.train_labels, contents.train_labels.header);
+  check_counts(files.test_images, contents.test_images.header, files.test_labels, contents.test_labels.header);
+  check_same_shape(files, contents.train_images.header, contents.test_images.header);
+  return contents;
+}
+
+std::int64_t count_classes(const IdxArray& labels) {
+  const auto values = labels.values.span();
+  return *std::max_element(values.begin(), values.end()) + 1;
+}
+
+DatasetPair make_pair(const DatasetSpec& spec, const IdxFiles& files, IdxContents contents, std::int64_t classes,
+                      const Normalisation& normalisation) {
+  check_labels(files.train_labels, contents.train_labels, classes);
+  check_labels(files.test_labels, contents.test_labels, classes);
+  const Shape shape = image_shape(contents.train_images.header);
+  const auto split = [&](IdxArray& images, IdxArray& labels, const std::optional<std::int64_t>& wanted, const char* key) {
+    const std::int64_t size = chosen(spec, wanted, key, labels.header.extents[0]);
+    return std::make_unique<ImageDataset>(std::move(images.values), std::move(labels.values), size, shape, classes, normalisation);
+  };
+  DatasetPair pair;
+  pair.train = split(contents.train_images, contents.train_labels, spec.train_samples, "train_samples");
+  pair.test = split(contents.test_images, contents.test_labels, spec.test_samples, "test_samples");
+  return pair;
+}
+
+DatasetPair open_idx_folder(const DatasetSpec& spec) {
+  const IdxFiles files = standard_files(spec.path);
+  IdxContents contents = read_all(files);
+  const std::int64_t classes = count_classes(contents.train_labels);
+  const Normalisation normalisation = measure_normalisation(contents.train_images.values.span(), files.train_images.string());
+  DatasetPair pair = make_pair(spec, files, std::move(contents), classes, normalisation);
+  pair.name = pair.location = spec.path.string();
+  return pair;
+}
+
+}  // namespace
+
+DatasetInfo inspect_dataset(const DatasetSpec& spec) {
+  DatasetInfo info;
+  if (spec.name.empty() && spec.format == DatasetFormat::idx) {
+    const IdxFiles files = standard_files(spec.path);
+    const IdxHeader train = read_idx_header(files.train_images, 3), test = read_idx_header(files.test_images, 3);
+    const IdxArray train_labels = read_idx(files.train_labels, 1);
+    check_counts(files.train_images, train, files.train_labels, train_labels.header);
+    check_counts(files.test_images, test, files.test_labels, read_idx_header(files.test_labels, 1));
+    check_same_shape(files, train, test);
+    info = {spec.path.string(), image_shape(train), count_classes(train_labels), train.extents[0], test.extents[0]};
+  } else {
+    const DatasetDescriptor descriptor = named_descriptor(spec);
+    info = {descriptor.name, descriptor.shape, descriptor.classes, descriptor.train_samples, descriptor.test_samples};
+  }
+  info.train_samples = chosen(spec, spec.train_samples, "train_samples", info.train_samples);
+  info.test_samples = chosen(spec, spec.test_samples, "test_samples", info.test_samples);
+  return info;
+}
+
+DatasetPair open_dataset(const DatasetSpec& spec, const DataOptions& options) {
+  if (spec.name.empty() && spec.format == DatasetFormat::idx) return open_idx_folder(spec);
+  const DatasetDescriptor descriptor = named_descriptor(spec);
+  std::vector<TriedPlace> tried;
+  const auto folder = find_dataset(descriptor, spec.path, tried);
+  if (!folder) fail(ExitStatus::data, "TODO fetch");
+  if (options.progress) options.progress(fmt::format("{}: found in {}", descriptor.name, folder->string()));
+  const IdxFiles files = described_files(descriptor, *folder);
+  DatasetPair pair = make_pair(spec, files, read_all(files), descriptor.classes, {descriptor.mean, descriptor.std});
+  pair.name = descriptor.name;
+  pair.location = folder->string();
+  return pair;
+}
+
+}  // namespace dptrain
