@@ -4,6 +4,7 @@
 #include <future>
 
 #include "core/error.h"
+#include "data/fetch.h"
 #include "data/formats/idx.h"
 #include "data/image_dataset.h"
 #include "data/locate.h"
@@ -98,6 +99,37 @@ DatasetPair open_idx_folder(const DatasetSpec& spec) {
   return pair;
 }
 
+/// Holds what was read against the descriptor, cheaply: sizes, counts and shape; hashes are for `data info`.
+void check_described(const DatasetDescriptor& descriptor, const IdxFiles& files, const IdxContents& contents) {
+  const auto check = [&](const fs::path& path, const std::string& role, const IdxHeader& header, const Shape& expected) {
+    const std::int64_t bytes = described_file(descriptor, role).bytes;
+    if (Shape(header.extents) == expected && header.file_bytes() == bytes) return;
+    fail(ExitStatus::data, "{}: byte 4: expected {} values in {} bytes, as {} says, found {} in {}", path.string(), expected.text(),
+         bytes, descriptor.source.string(), Shape(header.extents).text(), header.file_bytes());
+  };
+  const auto images = [&](std::int64_t count) { return Shape{count, descriptor.shape[1], descriptor.shape[2]}; };
+  check(files.train_images, "train_images", contents.train_images.header, images(descriptor.train_samples));
+  check(files.train_labels, "train_labels", contents.train_labels.header, Shape{descriptor.train_samples});
+  check(files.test_images, "test_images", contents.test_images.header, images(descriptor.test_samples));
+  check(files.test_labels, "test_labels", contents.test_labels.header, Shape{descriptor.test_samples});
+}
+
+/// Downloads into the cache. Where that is not possible the message says where was looked and what to do.
+fs::path fetch_or_explain(const DatasetDescriptor& descriptor, const std::vector<TriedPlace>& tried, const DataOptions& options) {
+  const fs::path folder = cache_folder(descriptor.name);
+  try {
+    download_dataset(descriptor, folder, options, false);
+    return folder;
+  } catch (const Error& error) {
+    std::string message = fmt::format("dataset {} was not found. Looked in:\n", descriptor.name);
+    for (const TriedPlace& place : tried) message += fmt::format("  {}: {}\n", place.folder.string(), place.why);
+    message += fmt::format("and could not download it: {}\n", error.what());
+    message += fmt::format("Ways out: put its files into one of those folders; set DPTRAIN_DATA to a folder that holds {0}/; "
+                           "set dataset.path in the job; or run `dptrain data fetch {0}` where there is a network.", descriptor.name);
+    throw Error(error.status(), message);
+  }
+}
+
 }  // namespace
 
 DatasetInfo inspect_dataset(const DatasetSpec& spec) {
@@ -123,11 +155,13 @@ DatasetPair open_dataset(const DatasetSpec& spec, const DataOptions& options) {
   if (spec.name.empty() && spec.format == DatasetFormat::idx) return open_idx_folder(spec);
   const DatasetDescriptor descriptor = named_descriptor(spec);
   std::vector<TriedPlace> tried;
-  const auto folder = find_dataset(descriptor, spec.path, tried);
-  if (!folder) fail(ExitStatus::data, "TODO fetch");
-  if (options.progress) options.progress(fmt::format("{}: found in {}", descriptor.name, folder->string()));
+  auto folder = find_dataset(descriptor, spec.path, tried);
+  if (folder && options.progress) options.progress(fmt::format("{}: found in {}", descriptor.name, folder->string()));
+  if (!folder) folder = fetch_or_explain(descriptor, tried, options);
   const IdxFiles files = described_files(descriptor, *folder);
-  DatasetPair pair = make_pair(spec, files, read_all(files), descriptor.classes, {descriptor.mean, descriptor.std});
+  IdxContents contents = read_all(files);
+  check_described(descriptor, files, contents);
+  DatasetPair pair = make_pair(spec, files, std::move(contents), descriptor.classes, {descriptor.mean, descriptor.std});
   pair.name = descriptor.name;
   pair.location = folder->string();
   return pair;
