@@ -5,7 +5,6 @@
 #include <cstdlib>
 #include <map>
 #include <numeric>
-#include <ranges>
 
 #include "core/error.h"
 #include "data/open.h"
@@ -85,17 +84,15 @@ DatasetDescriptor find_descriptor(const std::string& name) {
   const std::map<std::string, fs::path> files = descriptor_files();
   if (const auto found = files.find(name); found != files.end()) return read_named(name, found->second);
 
-  if (files.empty()) {
-    fail(ExitStatus::usage, "unknown dataset '{}': no descriptors in {}; set DPTRAIN_DATASETS to a folder with NAME.yaml files",
-         name, fmt::join(descriptor_folders() | std::views::transform([](const fs::path& p) { return p.string(); }), ", "));
-  }
   std::vector<std::string> names;
   for (const auto& entry : files) names.push_back(entry.first);
-  const auto nearest = std::min_element(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
-    return distance(name, a) < distance(name, b);
-  });
+  if (names.empty()) {
+    throw UnknownDataset(fmt::format("unknown dataset '{}': there are no descriptors; set DPTRAIN_DATASETS to a folder with "
+                                     "NAME.yaml files", name));
+  }
+  const auto nearest = std::ranges::min_element(names, {}, [&](const std::string& known) { return distance(name, known); });
   const std::string hint = distance(name, *nearest) <= 2 ? fmt::format("; did you mean '{}'?", *nearest) : "";
-  fail(ExitStatus::usage, "unknown dataset '{}'{} (known: {})", name, hint, fmt::join(names, ", "));
+  throw UnknownDataset(fmt::format("unknown dataset '{}'{} (known: {})", name, hint, fmt::join(names, ", ")));
 }
 
 }  // namespace dptrain

@@ -5,10 +5,12 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -182,8 +184,7 @@ void download_dataset(const DatasetDescriptor& descriptor, const fs::path& folde
       reasons.push_back(reason);
     }
     if (!served) fail(ExitStatus::data, "{}: no mirror served {}:\n  {}", descriptor.name, file.name, fmt::join(reasons, "\n  "));
-    // An older compressed copy that did not match would be in the way of nobody, but would keep its bad bytes.
-    fs::remove(folder / (file.name + ".gz"), error);
+    fs::remove(folder / (file.name + ".gz"), error);  // an older copy whose hash was wrong
     tell(options, fmt::format("{}: in place, hash checked", (folder / file.name).string()));
   }
 }

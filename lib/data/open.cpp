@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <future>
+#include <optional>
+#include <thread>
 
 #include "core/error.h"
 #include "data/fetch.h"
+#include "data/formats/digits.h"
 #include "data/formats/idx.h"
 #include "data/image_dataset.h"
 #include "data/locate.h"
@@ -18,22 +21,44 @@ namespace {
   throw Error(ExitStatus::usage, spec.at.line > 0 ? complaint(spec.at, message) : message);
 }
 
-/// find_descriptor, with the place in the job spec that names the dataset.
-DatasetDescriptor named_descriptor(const DatasetSpec& spec) {
-  try {
-    return find_descriptor(spec.name);
-  } catch (const Error& error) {
-    spec_error(spec, error.what());
+/// The name of the one generated dataset; `format: generated` without a name means it.
+const char* const kDigits = "digits";
+
+/// Checks that a descriptor asks for nothing that this build cannot read or make.
+void check_supported(const DatasetSpec& spec, const DatasetDescriptor& descriptor) {
+  const std::string file = descriptor.source.string();
+  if (descriptor.shape.rank() != 3 || descriptor.shape[0] != 1 || descriptor.mean.size() != 1 || descriptor.std.size() != 1) {
+    fail(ExitStatus::usage, "{}: expected a shape of [1, height, width] with one mean and one std", file);
   }
+  if (descriptor.format != DatasetFormat::generated) {
+    if (spec.generator_seed != 1) spec_error(spec, fmt::format("dataset.seed: {} is not generated; remove it", descriptor.name));
+    return;
+  }
+  if (descriptor.name != kDigits || descriptor.shape != Shape{1, kDigitExtent, kDigitExtent} || descriptor.classes != 10) {
+    fail(ExitStatus::usage, "{}: the only generated dataset is {}, 1x28x28 with 10 classes", file, kDigits);
+  }
+  if (!spec.path.empty()) spec_error(spec, fmt::format("dataset.path: {} is generated and has no files; remove it", kDigits));
 }
 
-/// How many of the `available` samples to use.
-std::int64_t chosen(const DatasetSpec& spec, const std::optional<std::int64_t>& wanted, const char* key, std::int64_t available) {
-  if (!wanted) return available;
-  if (*wanted < 1 || *wanted > available) {
-    spec_error(spec, fmt::format("dataset.{}: {} is out of range; expected 1 to {}, the samples there are", key, *wanted, available));
+/// The descriptor that the job asks for; an unknown name is told with its place in the job spec.
+DatasetDescriptor spec_descriptor(const DatasetSpec& spec) {
+  DatasetDescriptor descriptor;
+  try {
+    descriptor = find_descriptor(spec.name.empty() ? kDigits : spec.name);
+  } catch (const UnknownDataset& error) {
+    spec_error(spec, error.what());
   }
-  return *wanted;
+  check_supported(spec, descriptor);
+  return descriptor;
+}
+
+/// How many samples to use, of the `available` ones.
+std::int64_t chosen(const DatasetSpec& spec, const std::optional<std::int64_t>& wanted, const char* key, std::int64_t available) {
+  const std::int64_t samples = wanted.value_or(available);
+  if (samples < 1 || samples > available) {
+    spec_error(spec, fmt::format("dataset.{}: {} is out of range; expected 1 to {}", key, samples, available));
+  }
+  return samples;
 }
 
 Shape image_shape(const IdxHeader& images) { return Shape{1, images.extents[1], images.extents[2]}; }
@@ -89,11 +114,15 @@ DatasetPair make_pair(const DatasetSpec& spec, const IdxFiles& files, IdxContent
   return pair;
 }
 
-DatasetPair open_idx_folder(const DatasetSpec& spec) {
+DatasetPair open_idx_folder(const DatasetSpec& spec, const DataOptions& options) {
   const IdxFiles files = standard_files(spec.path);
   IdxContents contents = read_all(files);
   const std::int64_t classes = count_classes(contents.train_labels);
   const Normalisation normalisation = measure_normalisation(contents.train_images.values.span(), files.train_images.string());
+  if (options.progress) {
+    options.progress(fmt::format("{}: mean {:.4f} and std {:.4f}, computed from the training images", spec.path.string(),
+                                 normalisation.mean[0], normalisation.std[0]));
+  }
   DatasetPair pair = make_pair(spec, files, std::move(contents), classes, normalisation);
   pair.name = pair.location = spec.path.string();
   return pair;
@@ -130,6 +159,36 @@ fs::path fetch_or_explain(const DatasetDescriptor& descriptor, const std::vector
   }
 }
 
+DatasetPair open_digits(const DatasetSpec& spec, const DatasetDescriptor& descriptor) {
+  const int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const auto split = [&](DigitSplit which, std::int64_t count) {
+    Digits digits = generate_digits(spec.generator_seed, which, count, threads);
+    return std::make_unique<ImageDataset>(std::move(digits.pixels), std::move(digits.labels), count, descriptor.shape,
+                                          descriptor.classes, Normalisation{descriptor.mean, descriptor.std});
+  };
+  const DatasetInfo info = inspect_dataset(spec);
+  DatasetPair pair;
+  pair.train = split(DigitSplit::train, info.train_samples);
+  pair.test = split(DigitSplit::test, info.test_samples);
+  pair.name = descriptor.name;
+  pair.location = "generated";
+  return pair;
+}
+
+DatasetPair open_described(const DatasetSpec& spec, const DatasetDescriptor& descriptor, const DataOptions& options) {
+  std::vector<TriedPlace> tried;
+  std::optional<fs::path> folder = find_dataset(descriptor, spec.path, tried);
+  if (folder && options.progress) options.progress(fmt::format("{}: found in {}", descriptor.name, folder->string()));
+  if (!folder) folder = fetch_or_explain(descriptor, tried, options);
+  const IdxFiles files = described_files(descriptor, *folder);
+  IdxContents contents = read_all(files);
+  check_described(descriptor, files, contents);
+  DatasetPair pair = make_pair(spec, files, std::move(contents), descriptor.classes, {descriptor.mean, descriptor.std});
+  pair.name = descriptor.name;
+  pair.location = folder->string();
+  return pair;
+}
+
 }  // namespace
 
 DatasetInfo inspect_dataset(const DatasetSpec& spec) {
@@ -143,8 +202,12 @@ DatasetInfo inspect_dataset(const DatasetSpec& spec) {
     check_same_shape(files, train, test);
     info = {spec.path.string(), image_shape(train), count_classes(train_labels), train.extents[0], test.extents[0]};
   } else {
-    const DatasetDescriptor descriptor = named_descriptor(spec);
+    const DatasetDescriptor descriptor = spec_descriptor(spec);
     info = {descriptor.name, descriptor.shape, descriptor.classes, descriptor.train_samples, descriptor.test_samples};
+    if (descriptor.format == DatasetFormat::generated) {  // as many as asked for
+      info.train_samples = spec.train_samples ? kMostDigits : info.train_samples;
+      info.test_samples = spec.test_samples ? kMostDigits : info.test_samples;
+    }
   }
   info.train_samples = chosen(spec, spec.train_samples, "train_samples", info.train_samples);
   info.test_samples = chosen(spec, spec.test_samples, "test_samples", info.test_samples);
@@ -152,19 +215,10 @@ DatasetInfo inspect_dataset(const DatasetSpec& spec) {
 }
 
 DatasetPair open_dataset(const DatasetSpec& spec, const DataOptions& options) {
-  if (spec.name.empty() && spec.format == DatasetFormat::idx) return open_idx_folder(spec);
-  const DatasetDescriptor descriptor = named_descriptor(spec);
-  std::vector<TriedPlace> tried;
-  auto folder = find_dataset(descriptor, spec.path, tried);
-  if (folder && options.progress) options.progress(fmt::format("{}: found in {}", descriptor.name, folder->string()));
-  if (!folder) folder = fetch_or_explain(descriptor, tried, options);
-  const IdxFiles files = described_files(descriptor, *folder);
-  IdxContents contents = read_all(files);
-  check_described(descriptor, files, contents);
-  DatasetPair pair = make_pair(spec, files, std::move(contents), descriptor.classes, {descriptor.mean, descriptor.std});
-  pair.name = descriptor.name;
-  pair.location = folder->string();
-  return pair;
+  if (spec.name.empty() && spec.format == DatasetFormat::idx) return open_idx_folder(spec, options);
+  const DatasetDescriptor descriptor = spec_descriptor(spec);
+  if (descriptor.format == DatasetFormat::generated) return open_digits(spec, descriptor);
+  return open_described(spec, descriptor, options);
 }
 
 }  // namespace dptrain
