@@ -4,8 +4,10 @@
 
 #include <filesystem>
 #include <functional>
+#include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "data/dataset.h"
 #include "spec/descriptor.h"
 #include "spec/job_spec.h"
@@ -15,6 +17,7 @@ namespace dptrain {
 struct DataOptions {
   bool offline = false;                                    ///< refuse to download
   std::function<void(const std::string&)> progress;        ///< one line of news (download progress, where found); may be empty
+  long network_timeout_seconds = 30;                       ///< give a mirror up that does not connect or send for so long
 };
 
 /// What is known of a dataset before its samples are read: enough for `check` and for shape errors.
@@ -24,7 +27,12 @@ struct DatasetInfo { std::string name; Shape shape; std::int64_t classes = 0, tr
 std::vector<std::filesystem::path> descriptor_folders();
 /// All descriptors, by name. Errors: a bad descriptor (usage).
 std::vector<DatasetDescriptor> list_descriptors();
-/// Errors: an unknown name (usage; the message lists the valid ones and the nearest).
+/// What find_descriptor throws for a name that no folder has; the message lists the valid ones and the nearest.
+class UnknownDataset : public Error {
+ public:
+  explicit UnknownDataset(const std::string& message) : Error(ExitStatus::usage, message) {}
+};
+/// Errors: UnknownDataset; a bad descriptor (usage).
 DatasetDescriptor find_descriptor(const std::string& name);
 
 /// Looks at the descriptor, or at the headers of the files of `path`, and reads no samples.

@@ -1,0 +1,109 @@
+#include "dptrain/data_command.h"
+
+#include <fmt/ostream.h>
+
+#include <ostream>
+
+#include "core/error.h"
+#include "data/formats/idx.h"
+#include "data/image_dataset.h"
+#include "data/locate.h"
+#include "data/sha256.h"
+
+namespace dptrain {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr int kFine = static_cast<int>(ExitStatus::ok);
+constexpr int kBad = static_cast<int>(ExitStatus::data);
+
+void print_info(const DatasetInfo& info, std::ostream& out) {
+  fmt::print(out, "name      {}\n", info.name);
+  fmt::print(out, "samples   {} to train, {} to test\n", info.train_samples, info.test_samples);
+  fmt::print(out, "shape     {}, {} classes\n", info.shape.text(), info.classes);
+}
+
+int info_of_folder(const fs::path& folder, std::ostream& out) {
+  DatasetSpec spec;
+  spec.format = DatasetFormat::idx;
+  spec.path = folder;
+  open_dataset(spec, {});  // every check that training would make
+  print_info(inspect_dataset(spec), out);
+  const IdxFiles files = standard_files(folder);
+  const IdxArray images = read_idx(files.train_images, 3);
+  const Normalisation measured = measure_normalisation(images.values.span(), files.train_images.string());
+  fmt::print(out, "mean      {:.4f}, std {:.4f} (computed from the training images)\n", measured.mean[0], measured.std[0]);
+  for (const fs::path& file : {files.train_images, files.train_labels, files.test_images, files.test_labels}) {
+    const FileDigest digest = digest_file(file, read_idx_header(file, file == files.train_images || file == files.test_images ? 3 : 1).file_bytes());
+    fmt::print(out, "file      {}: {} bytes, SHA-256 {}\n", file.string(), digest.bytes, digest.sha256);
+  }
+  return kFine;
+}
+
+int info_of_files(const DatasetDescriptor& descriptor, std::ostream& out) {
+  std::vector<TriedPlace> tried;
+  const auto folder = find_dataset(descriptor, {}, tried);
+  if (!folder) {
+    for (const TriedPlace& place : tried) fmt::print(out, "not in    {}: {}\n", place.folder.string(), place.why);
+    fmt::print(out, "`dptrain data fetch {}` downloads it\n", descriptor.name);
+    return kBad;
+  }
+  fmt::print(out, "found in  {}\n", folder->string());
+  int status = kFine;
+  for (const DescribedFile& file : descriptor.files) {
+    const fs::path path = *find_plain_or_gz(*folder, file.name);
+    std::string verdict;
+    try {
+      const FileDigest digest = digest_file(path, file.bytes);
+      if (digest.bytes == file.bytes && digest.sha256 == file.sha256) {
+        verdict = fmt::format("{} bytes, SHA-256 as described", digest.bytes);
+      } else if (digest.bytes != file.bytes) {
+        verdict = fmt::format("WRONG: expected {} bytes, found {}", file.bytes,
+                              digest.bytes > file.bytes ? "more" : std::to_string(digest.bytes));
+      } else {
+        verdict = fmt::format("WRONG: expected SHA-256 {}, found {}", file.sha256, digest.sha256);
+      }
+    } catch (const Error& error) {
+      verdict = fmt::format("WRONG: {}", error.what());
+    }
+    if (verdict.starts_with("WRONG")) status = kBad;
+    fmt::print(out, "file      {}: {}\n", path.filename().string(), verdict);
+  }
+  return status;
+}
+
+}  // namespace
+
+int data_list(std::ostream& out) {
+  for (const DatasetDescriptor& descriptor : list_descriptors()) {
+    std::string where = "generated";
+    if (descriptor.format != DatasetFormat::generated) {
+      std::vector<TriedPlace> tried;
+      const auto folder = find_dataset(descriptor, {}, tried);
+      where = folder ? "in " + folder->string() : "not on this machine";
+    }
+    fmt::print(out, "{:<12} {} ({})\n", descriptor.name, descriptor.title, where);
+  }
+  return kFine;
+}
+
+int data_info(const std::string& dataset, std::ostream& out) {
+  if (dataset.find('/') != std::string::npos) return info_of_folder(dataset, out);
+  const DatasetDescriptor descriptor = find_descriptor(dataset);
+  DatasetSpec spec;
+  spec.name = dataset;
+  fmt::print(out, "title     {}\n", descriptor.title);
+  print_info(inspect_dataset(spec), out);
+  fmt::print(out, "mean      {:.4f}, std {:.4f} (from the descriptor)\n", descriptor.mean[0], descriptor.std[0]);
+  fmt::print(out, "described {}\n", descriptor.source.string());
+  if (descriptor.format != DatasetFormat::generated) return info_of_files(descriptor, out);
+  fmt::print(out, "found in  nowhere: generated, as many samples as asked for\n");
+  return kFine;
+}
+
+int data_fetch(const std::string& name, const DataOptions& options, std::ostream& out) {
+  fmt::print(out, "{}\n", fetch_dataset(find_descriptor(name), options).string());
+  return kFine;
+}
+
+}  // namespace dptrain

@@ -1,0 +1,16 @@
+// Purpose: downloads the files of a named dataset into the cache folder and publishes each only when its hash is right.
+// Thread safety: any number of processes; a lock file in the folder lets one work while the others wait.
+#pragma once
+
+#include <filesystem>
+
+#include "data/open.h"
+
+namespace dptrain {
+
+/// Downloads what `folder` lacks. Files already there are trusted unless `verify_present`, which hashes them and fetches
+/// again what does not match. Errors (data): offline, or no mirror serves; the message has each mirror's reason.
+void download_dataset(const DatasetDescriptor& descriptor, const std::filesystem::path& folder, const DataOptions& options,
+                      bool verify_present);
+
+}  // namespace dptrain

@@ -1,0 +1,46 @@
+// Purpose: samples that lie in memory as bytes, one a value, normalised as they are gathered.
+// Thread safety: as Dataset. Invariants: every label is in [0, classes).
+#pragma once
+
+#include <vector>
+
+#include "data/byte_block.h"
+#include "data/dataset.h"
+
+namespace dptrain {
+
+/// Mean and standard deviation of each channel, of values scaled to [0, 1].
+struct Normalisation {
+  std::vector<float> mean, std;
+};
+
+class ImageDataset final : public Dataset {
+ public:
+  /// `pixels` and `labels` may hold more than `size` samples; the first `size` are used.
+  /// `shape` is (C, H, W) or (F); `normalisation` has one entry a channel, std above 0.
+  ImageDataset(ByteBlock pixels, ByteBlock labels, std::int64_t size, Shape shape, std::int64_t classes,
+               const Normalisation& normalisation);
+
+  std::int64_t size() const override { return size_; }
+  const Shape& shape() const override { return shape_; }
+  std::int64_t classes() const override { return classes_; }
+  void gather(std::span<const std::int64_t> ids, float* out, std::int32_t* labels) const override;
+  std::int64_t bytes() const override { return static_cast<std::int64_t>(pixels_.size() + labels_.size()); }
+
+  /// The bytes of one sample, shape() row-major.
+  std::span<const std::uint8_t> pixels(std::int64_t id) const;
+
+ private:
+  ByteBlock pixels_, labels_;
+  std::int64_t size_;
+  Shape shape_;
+  std::int64_t classes_;
+  std::int64_t channels_, plane_;    // values a channel
+  std::vector<float> scale_, shift_;  // normalised = byte * scale + shift
+};
+
+/// Mean and standard deviation over all bytes, from exact integer sums, so the same on every machine; one channel.
+/// Errors (data): all values are equal, so there is nothing to learn from; `what` names them in the message.
+Normalisation measure_normalisation(std::span<const std::uint8_t> values, const std::string& what);
+
+}  // namespace dptrain

@@ -1,0 +1,48 @@
+// Purpose: where the files of a dataset may lie, and which of them are there.
+// Thread safety: pure functions of the file system and the environment.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "spec/descriptor.h"
+
+namespace dptrain {
+
+/// The four files of an image dataset in IDX.
+struct IdxFiles {
+  std::filesystem::path train_images, train_labels, test_images, test_labels;
+};
+
+/// A place that was looked at, and why it did not serve.
+struct TriedPlace {
+  std::filesystem::path folder;
+  std::string why;  ///< "no such folder", "no mnist files", "lacks x, y"
+};
+
+/// `name` in `folder`, or else name + ".gz"; empty where neither is there.
+std::optional<std::filesystem::path> find_plain_or_gz(const std::filesystem::path& folder, const std::string& name);
+
+/// $XDG_CACHE_HOME or ~/.cache, then dptrain/datasets/NAME. Errors (data): neither variable tells.
+std::filesystem::path cache_folder(const std::string& name);
+
+/// The places for the files of a named dataset, in order: `path` where given, $DPTRAIN_DATA/NAME, datasets/NAME, the cache.
+std::vector<std::filesystem::path> dataset_places(const std::string& name, const std::filesystem::path& path);
+
+/// The described file that has `role`. Errors (usage): none or several, or a name that is not a plain one.
+const DescribedFile& described_file(const DatasetDescriptor& descriptor, const std::string& role);
+
+/// The first place that holds all files; the others are appended to `tried`.
+std::optional<std::filesystem::path> find_dataset(const DatasetDescriptor& descriptor, const std::filesystem::path& path,
+                                                  std::vector<TriedPlace>& tried);
+
+/// The files of a descriptor in a folder that holds them all.
+IdxFiles described_files(const DatasetDescriptor& descriptor, const std::filesystem::path& folder);
+
+/// The files in a folder under MNIST's names (train-images-idx3-ubyte, t10k-labels-idx1-ubyte, ...; a dot may stand before
+/// idx), plain or .gz. Errors (data): the folder or a file is missing; the message lists what was expected.
+IdxFiles standard_files(const std::filesystem::path& folder);
+
+}  // namespace dptrain

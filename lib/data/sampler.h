@@ -1,0 +1,29 @@
+// Purpose: the global, seeded order of a dataset's samples in an epoch: a pure function (seed, epoch, position) -> sample id.
+//   No list is kept or shuffled, so any replica can ask for any part of any epoch, and resuming needs no state.
+// Thread safety: immutable; any number of threads.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace dptrain {
+
+class Sampler {
+ public:
+  /// `samples` is at least 1. Without `shuffle` the order is 0, 1, 2, ... in every epoch.
+  Sampler(std::int64_t samples, std::uint64_t seed, bool shuffle);
+
+  std::int64_t samples() const { return samples_; }
+
+  /// Writes the ids at positions [first, first + ids.size()) of the epoch's order, which must lie in [0, samples()).
+  /// Each id of [0, samples()) stands at exactly one position. No allocation.
+  void order(std::int64_t epoch, std::int64_t first, std::span<std::int64_t> ids) const;
+
+ private:
+  std::int64_t samples_;
+  std::uint64_t seed_;
+  bool shuffle_;
+  int left_bits_, right_bits_;  // of a position; together the fewest that hold samples - 1
+};
+
+}  // namespace dptrain

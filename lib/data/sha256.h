@@ -1,0 +1,35 @@
+// Purpose: SHA-256 (libcrypto's) as a streaming hash, for dataset files, whose published hashes are SHA-256.
+// Thread safety: one user at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+namespace dptrain {
+
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  void update(const void* bytes, std::size_t count);
+  /// 64 hexadecimal digits; ends the hash.
+  std::string hex();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+struct FileDigest {
+  std::int64_t bytes = 0;  ///< uncompressed
+  std::string sha256;      ///< of the uncompressed bytes
+};
+
+/// Reads a plain or .gz file to its end, but no further than one byte past `most` uncompressed bytes.
+/// Errors (data): as open_bytes and ByteSource::read.
+FileDigest digest_file(const std::filesystem::path& path, std::int64_t most);
+
+}  // namespace dptrain
