@@ -13,6 +13,9 @@ std::string version();
 /// The most memory this process has held, in bytes.
 std::int64_t peak_rss_bytes();
 
+/// Seconds since this process was started by exec, to a hundredth.
+double seconds_since_start();
+
 /// Writing to a pipe that nobody reads any more then fails instead of ending the process, so that `dptrain job.yaml |
 /// head` loses lines and not a run. For main(): a library must not change how its process takes signals.
 void ignore_closed_pipes();

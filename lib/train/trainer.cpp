@@ -10,6 +10,7 @@
 #include "comm/local/local_group.h"
 #include "core/error.h"
 #include "report/process.h"
+#include "optim/schedule.h"
 #include "spec/reader.h"
 #include "train/float_mode.h"
 #include "train/gradient_reducer.h"

@@ -1,0 +1,101 @@
+#include "dptrain/check_command.h"
+
+#include <fmt/ostream.h>
+
+#include <algorithm>
+#include <ostream>
+
+#include "core/error.h"
+#include "data/open.h"
+#include "nn/model.h"
+#include "optim/optimizer.h"
+#include "report/lines.h"
+#include "spec/shapes.h"
+#include "train/replica.h"
+#include "train/trainer.h"
+
+namespace dptrain {
+
+namespace {
+
+std::string megabytes(std::int64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
+
+void print_layers(const JobSpec& job, const ParameterTable& table, std::ostream& out) {
+  const std::vector<Shape> shapes = infer_shapes(job.model);
+  fmt::print(out, "\n  {:>3}  {:<14} {:>14} {:>14}\n", "", "layer", "output", "parameters");
+  fmt::print(out, "  {:>3}  {:<14} {:>14} {:>14}\n", "", "input", shapes[0].text(), "");
+  for (std::size_t i = 0; i < job.model.layers.size(); ++i) {
+    std::int64_t parameters = 0;
+    for (const Parameter& p : table.all()) parameters += p.layer == i ? p.desc.shape.elements() : 0;
+    fmt::print(out, "  {:>3}  {:<14} {:>14} {:>14}\n", i, layer_kind(job.model.layers[i]), shapes[i + 1].text(),
+               parameters > 0 ? grouped(parameters) : "");
+  }
+  fmt::print(out, "  {:>3}  {:<14} {:>14} {:>14}\n\n", "", "total", "", grouped(table.elements()));
+}
+
+/// "256 = 4 x 64", or "100 = 1 x 34 + 2 x 33".
+std::string cut_text(const StepPlan& plan) {
+  const auto& batches = plan.micro_batches;
+  const std::int64_t larger = batches.front().count, smaller = batches.back().count;
+  const auto many = std::count_if(batches.begin(), batches.end(), [&](const MicroBatch& b) { return b.count == larger; });
+  if (larger == smaller) return fmt::format("{} = {} x {}", plan.samples, batches.size(), larger);
+  return fmt::format("{} = {} x {} + {} x {}", plan.samples, many, larger, static_cast<std::int64_t>(batches.size()) - many, smaller);
+}
+
+}  // namespace
+
+int check_job(const JobOptions& options, std::ostream& out) {
+  const JobSpec job = read_job(options.file, options.overrides);
+  const DatasetInfo data = inspect_dataset(job.dataset);
+  check_data_fit(job, data.shape, data.classes);
+  const int replicas = replica_count(job, data.train_samples);
+  const RunSchedule schedule(job, data.train_samples, replicas);
+
+  // A replica's model, with the memory it takes, but no thread and no data.
+  const std::unique_ptr<Kernels> kernels = make_cpu_kernels();
+  std::vector<std::int64_t> batches = schedule.batch_sizes();
+  const std::int64_t largest = batches.front(), chunk = evaluation_chunk(schedule, data.test_samples);
+  if (std::find(batches.begin(), batches.end(), chunk) == batches.end()) batches.push_back(chunk);
+  Model model(job.model, *kernels, largest);
+  model.prepare(batches);
+  const ParameterTable& table = model.parameters();
+
+  fmt::print(out, "{}: valid\n", options.file);
+  print_layers(job, table, out);
+
+  const StepPlan& full = schedule.full();
+  fmt::print(out, "data            {}, {} to train, {} to test, {}\n", data.name, grouped(data.train_samples),
+             grouped(data.test_samples), data.shape.text());
+  fmt::print(out, "steps           {} ({} an epoch)\n", grouped(schedule.steps()), grouped(schedule.steps_per_epoch()));
+  fmt::print(out, "micro-batches   {}{}\n", cut_text(full),
+             job.reproducible ? fmt::format(", same bits at 1 to {} replicas", full.micro_batches.size()) : "");
+  if (schedule.last().samples != full.samples) fmt::print(out, "  last step     {}\n", cut_text(schedule.last()));
+
+  std::int64_t exchanged = 0, buffers = 0;
+  std::string shares;
+  for (const ReplicaProgram& program : full.programs) {
+    exchanged += static_cast<std::int64_t>(program.roots.size());
+    buffers = std::max<std::int64_t>(buffers, program.buffers);
+    const auto runs = std::count_if(program.instructions.begin(), program.instructions.end(), [](const auto& instruction) {
+      return instruction.kind == ReplicaProgram::Instruction::Kind::run;
+    });
+    shares += fmt::format("{}{}", shares.empty() ? "" : " + ", runs);
+  }
+  fmt::print(out, "replicas        {} on the CPU, {} thread{} each; micro-batches a step: {}\n", replicas,
+             job.devices.threads_per_replica, job.devices.threads_per_replica == 1 ? "" : "s", shares);
+
+  const std::int64_t flat = table.floats() * static_cast<std::int64_t>(sizeof(float));
+  if (replicas > 1) {
+    fmt::print(out, "reduced a step  {} in {} gradient sum{}{}\n", megabytes(exchanged * flat), exchanged, exchanged == 1 ? "" : "s",
+               exchanged > replicas ? "; with a power of two of replicas and micro-batches it would be one each" : "");
+  }
+  const int state = make_optimizer(job.train.optimizer)->state_buffers();
+  fmt::print(out, "memory          {} weights and optimizer state, shared\n", megabytes((1 + state) * flat));
+  fmt::print(out, "                {} a replica: {} gradients ({} buffer{}), {} activations, {} batches ahead\n",
+             megabytes(buffers * flat + model.activation_bytes() + job.data.prefetch * largest * data.shape.elements() * 4),
+             megabytes(buffers * flat), buffers, buffers == 1 ? "" : "s", megabytes(model.activation_bytes()),
+             megabytes(job.data.prefetch * largest * data.shape.elements() * 4));
+  return static_cast<int>(ExitStatus::ok);
+}
+
+}  // namespace dptrain

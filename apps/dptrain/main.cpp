@@ -1,0 +1,89 @@
+// The command line: `dptrain JOB` trains, `dptrain check JOB` prints the plan, `dptrain data ...` looks after datasets.
+
+#include <cstdio>
+#include <iostream>
+
+#include "core/error.h"
+#include "dptrain/check_command.h"
+#include "dptrain/data_command.h"
+#include "dptrain/train_command.h"
+#include "report/process.h"
+
+namespace dptrain {
+namespace {
+
+constexpr int kUsage = static_cast<int>(ExitStatus::usage);
+
+/// CLI11's own complaints end with the status of a usage error; --help and --version with 0.
+int parse_failure(const CLI::App& app, const CLI::ParseError& error) {
+  if (error.get_exit_code() == 0) return app.exit(error, std::cout, std::cerr);
+  std::cerr << "dptrain: error: " << error.what() << "\nRun `dptrain --help` for the options.\n";
+  return kUsage;
+}
+
+int command_line(int argc, char** argv) {
+  CLI::App app("Trains neural networks data-parallel from a YAML job spec.", "dptrain");
+  app.set_version_flag("--version", "dptrain " + version());
+  app.require_subcommand(0, 1);
+  app.footer("Exit status: 0 done, 1 failed, 2 usage or job spec, 3 dataset missing or corrupt, 4 `expect` not met,\n"
+             "128+n ended by signal n.");
+
+  TrainCommand training;
+  add_job_options(app, training.job);
+  app.add_option("--out", training.out, "the run folder (default: runs/<name>/<UTC time>/)");
+  app.add_flag("--fresh", training.fresh, "replace the run that is in the run folder");
+  app.add_flag("--offline", training.offline, "download nothing");
+  app.add_flag("--quiet", training.quiet, "no log");
+  app.add_flag("--json", training.json, "no log; the summary as one JSON object on standard output");
+
+  JobOptions checked;
+  CLI::App* check = app.add_subcommand("check", "validate a job and print its plan; trains nothing");
+  add_job_options(*check, checked);
+  check->get_option("JOB")->required();
+
+  CLI::App* data = app.add_subcommand("data", "list, inspect or download datasets");
+  data->require_subcommand(1);
+  CLI::App* list = data->add_subcommand("list", "the datasets with a descriptor, and whether they are on this machine");
+  std::string info_of, fetched;
+  bool offline = false;
+  CLI::App* info = data->add_subcommand("info", "counts, shape and hashes of a dataset");
+  info->add_option("DATASET", info_of, "a name, or a folder (with a '/')")->required();
+  CLI::App* fetch = data->add_subcommand("fetch", "download a dataset into the cache and check it");
+  fetch->add_option("NAME", fetched, "see `dptrain data list`")->required();
+  fetch->add_flag("--offline", offline, "download nothing");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return parse_failure(app, error);
+  }
+  if (check->parsed()) return check_job(checked, std::cout);
+  if (list->parsed()) return data_list(std::cout);
+  if (info->parsed()) return data_info(info_of, std::cout);
+  if (fetch->parsed()) {
+    return data_fetch(fetched, {.offline = offline, .progress = [](const std::string& line) { std::cerr << line << '\n'; }},
+                      std::cout);
+  }
+  if (training.job.file.empty()) {
+    std::cerr << "dptrain: error: no job spec given: `dptrain configs/mnist.yaml`. `dptrain --help` lists the options.\n";
+    return kUsage;
+  }
+  return run_training(training);
+}
+
+}  // namespace
+}  // namespace dptrain
+
+int main(int argc, char** argv) {
+  try {
+    return dptrain::command_line(argc, argv);
+  } catch (const dptrain::Error& error) {
+    std::fprintf(stderr, "dptrain: %s\n", error.what());
+    return static_cast<int>(error.status());
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "dptrain: error: out of memory\n");
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "dptrain: error: %s\n", error.what());
+  }
+  return static_cast<int>(dptrain::ExitStatus::failed);
+}

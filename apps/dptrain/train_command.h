@@ -1,0 +1,17 @@
+// Purpose: `dptrain JOB`: trains. Thread safety: one call a process; it takes over SIGINT, SIGTERM and SIGUSR1.
+#pragma once
+
+#include "dptrain/job_options.h"
+
+namespace dptrain {
+
+struct TrainCommand {
+  JobOptions job;
+  std::string out;       ///< the run folder; empty: runs/<name>/<UTC time>/
+  bool fresh = false, offline = false, quiet = false, json = false;
+};
+
+/// The exit status of the process. Errors: thrown as Error.
+int run_training(const TrainCommand& command);
+
+}  // namespace dptrain
