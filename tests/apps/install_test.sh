@@ -1,10 +1,11 @@
 #!/bin/sh
-# install_test.sh BUILD_FOLDER SOURCE_FOLDER: installs into a temporary folder, and configures, builds and runs
-# examples/own_loop against what lies there.
+# install_test.sh BUILD_FOLDER SOURCE_FOLDER [PROGRAM...]: installs into a temporary folder, and configures, builds and runs
+# examples/own_loop against what lies there; the named programs must be there and start.
 
 set -eu
 build=$1
 source=$2
+shift 2
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
@@ -16,9 +17,9 @@ fail() {
 cmake --install "$build" --prefix "$folder/prefix" >"$folder/log" 2>&1 || { cat "$folder/log"; fail "cmake --install"; }
 [ -f "$folder/prefix/include/dptrain/core/shape.h" ] || fail "headers are not installed"
 [ -f "$folder/prefix/share/dptrain/datasets/mnist.yaml" ] || fail "dataset descriptors are not installed"
-if [ -x "$build/apps/dptrain/dptrain" ]; then
-  "$folder/prefix/bin/dptrain" --version || fail "the installed dptrain does not start"
-fi
+for program in "$@"; do
+  "$folder/prefix/bin/$program" --version || fail "the installed $program does not start"
+done
 
 # Nothing of the source tree may be needed: a copy of the example, and no path of ours but the prefix.
 cp -r "$source/examples/own_loop" "$folder/own_loop"

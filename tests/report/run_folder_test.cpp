@@ -3,8 +3,8 @@
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 
+#include <cctype>
 #include <csignal>
-#include <regex>
 
 #include "core/error.h"
 #include "report/atomic_file.h"
@@ -45,7 +45,9 @@ TEST_CASE("the default folder is named by job and time, and two runs of one seco
   CHECK(second.path() != third.path());
   CHECK(first.path() != third.path());
   CHECK(first.path().parent_path() == temporary.path() / "runs" / "mnist");
-  CHECK(std::regex_match(first.path().filename().string(), std::regex(R"(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)")));
+  std::string form = first.path().filename().string();
+  for (char& c : form) c = std::isdigit(static_cast<unsigned char>(c)) ? '0' : c;
+  CHECK(form == "0000-00-00T00-00-00Z");
 }
 
 TEST_CASE("--out is the run folder itself; parents are made") {
