@@ -67,14 +67,8 @@ TEST_CASE("wrong files are refused, each with its reason") {
       {make("{\"\xff\":{}}", 0), "not valid JSON"},
       {make(R"({"a":1e999})", 0), "out of range"},
       {make(R"({"a":{"dtype":"U8","dtype":"U8","shape":[8],"data_offsets":[0,8]}})", 8), "\"dtype\" occurs twice"},
-      {make(
-           R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
-           8),
-       "\"a\" occurs twice"},
-      {make(
-           R"({"\u0061":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
-           8),
-       "\"a\" occurs twice"},
+      {make(R"({"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{}})", 0), "\"a\" occurs twice"},
+      {make(R"({"\u0061":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{}})", 0), "\"a\" occurs twice"},
       {make(R"({"a":[[[]]]})", 0), "nested more than three"},
       {make("{\"a\":" + std::string(100000, '['), 0), "nested more than three"},
       {make(R"({"a":7})", 0), "tensor \"a\" is not an object"},
