@@ -23,8 +23,8 @@ inline constexpr std::uint64_t kSafetensorsHeaderLimit = 16 << 20;
 
 /// One tensor read from a file; the alternatives are the dtypes F32, I64, I32 and U8.
 struct SafeTensor {
-  using Values = std::variant<std::vector<float>, std::vector<std::int64_t>, std::vector<std::int32_t>,
-                              std::vector<std::uint8_t>>;
+  using Values =
+      std::variant<std::vector<float>, std::vector<std::int64_t>, std::vector<std::int32_t>, std::vector<std::uint8_t>>;
   std::vector<std::int64_t> shape;  ///< rank 0 is a scalar; an extent may be 0
   Values values;                    ///< row-major; as many as the product of the shape
 };
@@ -32,7 +32,7 @@ struct SafeTensor {
 struct SafetensorsFile {
   std::map<std::string, SafeTensor, std::less<>> tensors;  ///< by name
   std::map<std::string, std::string, std::less<>> metadata;
-  std::string source;                                      ///< where it came from, for messages
+  std::string source;  ///< where it came from, for messages
 
   bool contains(std::string_view name) const { return tensors.contains(name); }
   /// Throws Error(ExitStatus::failed) that lists the names there are.

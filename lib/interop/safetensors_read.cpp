@@ -66,7 +66,8 @@ class Reader {
     dptrain::fail(ExitStatus::failed, "{}: not a valid safetensors file: offset {}: {}", source_, offset,
                   fmt::format(format, std::forward<Args>(args)...));
   }
-  /// Complaints about what the header says, as opposed to how it is written, name the tensor; the offset is the header's.
+  /// Complaints about what the header says, as opposed to how it is written, name the tensor; the offset is the
+  /// header's.
   template <class... Args>
   [[noreturn]] void refuse_header(fmt::format_string<Args...> format, Args&&... args) const {
     refuse(kLengthBytes, "{}", fmt::format(format, std::forward<Args>(args)...));
@@ -76,7 +77,8 @@ class Reader {
     if (size_ < kLengthBytes) refuse(0, "{} bytes are too few for the header's length", size_);
     std::uint64_t length = 0;
     fetch_(0, &length, kLengthBytes);
-    if (length > kSafetensorsHeaderLimit) refuse(0, "a header of {} bytes; at most {} are read", length, kSafetensorsHeaderLimit);
+    if (length > kSafetensorsHeaderLimit)
+      refuse(0, "a header of {} bytes; at most {} are read", length, kSafetensorsHeaderLimit);
     if (length > size_ - kLengthBytes) refuse(0, "a header of {} bytes, but {} follow", length, size_ - kLengthBytes);
     data_begin_ = kLengthBytes + length;
     std::string text(length, '\0');
@@ -124,7 +126,8 @@ class Reader {
     const std::string label = "tensor " + in_quotes(name);
     if (!entry.is_object()) refuse_header("{} is not an object", label);
     for (const auto& [key, value] : entry.items()) {
-      if (key != "dtype" && key != "shape" && key != "data_offsets") refuse_header("{}: unknown key {}", label, in_quotes(key));
+      if (key != "dtype" && key != "shape" && key != "data_offsets")
+        refuse_header("{}: unknown key {}", label, in_quotes(key));
     }
     for (const char* key : {"dtype", "shape", "data_offsets"}) {
       if (!entry.contains(key)) refuse_header("{}: {} is missing", label, key);
@@ -146,7 +149,8 @@ class Reader {
     result.begin = number(label, "an offset", offsets[0]);
     result.end = number(label, "an offset", offsets[1]);
     const std::uint64_t available = size_ - data_begin_;
-    if (result.begin > result.end) refuse_header("{}: data_offsets [{}, {}] run backwards", label, result.begin, result.end);
+    if (result.begin > result.end)
+      refuse_header("{}: data_offsets [{}, {}] run backwards", label, result.begin, result.end);
     if (result.end > available) {
       refuse_header("{}: data_offsets end at {}, but the file has {} bytes of data", label, result.end, available);
     }
@@ -177,10 +181,14 @@ class Reader {
 
   static std::uint64_t element_size(Type type) {
     switch (type) {
-      case Type::f32: return 4;
-      case Type::i64: return 8;
-      case Type::i32: return 4;
-      case Type::u8: return 1;
+      case Type::f32:
+        return 4;
+      case Type::i64:
+        return 8;
+      case Type::i32:
+        return 4;
+      case Type::u8:
+        return 1;
     }
     return 0;
   }
@@ -209,10 +217,14 @@ class Reader {
 
   SafeTensor load(const Range& range) const {
     switch (range.type) {
-      case Type::f32: return load_as<float>(range);
-      case Type::i64: return load_as<std::int64_t>(range);
-      case Type::i32: return load_as<std::int32_t>(range);
-      case Type::u8: return load_as<std::uint8_t>(range);
+      case Type::f32:
+        return load_as<float>(range);
+      case Type::i64:
+        return load_as<std::int64_t>(range);
+      case Type::i32:
+        return load_as<std::int32_t>(range);
+      case Type::u8:
+        return load_as<std::uint8_t>(range);
     }
     return {};
   }

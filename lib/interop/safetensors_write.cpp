@@ -44,8 +44,9 @@ std::string header_of(const std::vector<SafeTensorView>& tensors,
   std::size_t begin = 0;
   for (const SafeTensorView& tensor : tensors) {
     const std::size_t end = begin + bytes_of(tensor).size();
-    entries.push_back(fmt::format(R"({}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", json(tensor.name).dump(),
-                                  kTypes[tensor.values.index()], fmt::join(tensor.shape, ","), begin, end));
+    entries.push_back(fmt::format(R"({}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
+                                  json(tensor.name).dump(), kTypes[tensor.values.index()], fmt::join(tensor.shape, ","),
+                                  begin, end));
     begin = end;
   }
   std::string header = fmt::format("{{{}}}", fmt::join(entries, ","));

@@ -34,10 +34,10 @@ struct MomentumRule {
   static constexpr int state_buffers = 1;
   float lr = 0;
   float weight_decay = 0;
-  float buffer_decay = 0;     ///< momentum; the buffer's share of the new buffer
-  float gradient_share = 1;   ///< 1 - dampening, and 1 in the first step; the gradient's share of the new buffer
-  float lookahead = 0;        ///< the gradient's share of the update: 1 with Nesterov, else 0
-  float buffer_share = 1;     ///< the new buffer's share of the update: momentum with Nesterov, else 1
+  float buffer_decay = 0;    ///< momentum; the buffer's share of the new buffer
+  float gradient_share = 1;  ///< 1 - dampening, and 1 in the first step; the gradient's share of the new buffer
+  float lookahead = 0;       ///< the gradient's share of the update: 1 with Nesterov, else 0
+  float buffer_share = 1;    ///< the new buffer's share of the update: momentum with Nesterov, else 1
 
   DPTRAIN_HD void operator()(float& parameter, float gradient, float& momentum_buffer) const {
     gradient = gradient + weight_decay * parameter;
@@ -52,14 +52,14 @@ struct MomentumRule {
 ///   p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon).
 struct AdamRule {
   static constexpr int state_buffers = 2;
-  float step_size = 0;             ///< lr / (1 - beta1^t), t counting from 1
-  float coupled_decay = 0;         ///< Adam's weight_decay; 0 for AdamW
-  float parameter_scale = 1;       ///< AdamW's 1 - lr weight_decay; 1 for Adam
-  float average_weight = 0;        ///< of (g - m), see lerp_from_gradient
-  bool lerp_from_gradient = false; ///< m = m + w (g - m) for w < 0.5, m = g - (1 - w) (g - m) otherwise; w = 1 - beta1
-  float square_decay = 0;          ///< beta2
-  float square_share = 0;          ///< 1 - beta2
-  float square_correction = 1;     ///< sqrt(1 - beta2^t)
+  float step_size = 0;              ///< lr / (1 - beta1^t), t counting from 1
+  float coupled_decay = 0;          ///< Adam's weight_decay; 0 for AdamW
+  float parameter_scale = 1;        ///< AdamW's 1 - lr weight_decay; 1 for Adam
+  float average_weight = 0;         ///< of (g - m), see lerp_from_gradient
+  bool lerp_from_gradient = false;  ///< m = m + w (g - m) for w < 0.5, m = g - (1 - w) (g - m) otherwise; w = 1 - beta1
+  float square_decay = 0;           ///< beta2
+  float square_share = 0;           ///< 1 - beta2
+  float square_correction = 1;      ///< sqrt(1 - beta2^t)
   float epsilon = 0;
 
   DPTRAIN_HD void operator()(float& parameter, float gradient, float& average, float& square) const {

@@ -1,6 +1,6 @@
 // Purpose: Adam (Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015) with weight decay added to the
-//   gradient, and AdamW (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019), as torch.optim.Adam
-//   and torch.optim.AdamW without amsgrad.
+//   gradient, and AdamW (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019), as
+//   torch.optim.Adam and torch.optim.AdamW without amsgrad.
 // Thread safety: immutable.
 #pragma once
 

@@ -6,8 +6,12 @@
 namespace dptrain {
 namespace {
 
-std::unique_ptr<Optimizer> make(const SgdSpec& spec) { return std::make_unique<Sgd>(spec); }
-std::unique_ptr<Optimizer> make(const AdamSpec& spec) { return std::make_unique<Adam>(spec); }
+std::unique_ptr<Optimizer> make(const SgdSpec& spec) {
+  return std::make_unique<Sgd>(spec);
+}
+std::unique_ptr<Optimizer> make(const AdamSpec& spec) {
+  return std::make_unique<Adam>(spec);
+}
 
 }  // namespace
 

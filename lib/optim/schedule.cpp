@@ -40,7 +40,9 @@ double Schedule::progress(std::int64_t step) const {
   return static_cast<double>(step - spec_.warmup_steps) / static_cast<double>(length);
 }
 
-double Schedule::shape(const ConstantSchedule&, std::int64_t) const { return base_lr_; }
+double Schedule::shape(const ConstantSchedule&, std::int64_t) const {
+  return base_lr_;
+}
 
 double Schedule::shape(const StepSchedule& steps, std::int64_t step) const {
   return base_lr_ * std::pow(steps.gamma, static_cast<double>(in_units(step) / steps.step_size));

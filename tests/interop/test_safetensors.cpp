@@ -39,8 +39,8 @@ std::string message_of(const auto& action) {
 }  // namespace
 
 TEST_CASE("every dtype, scalars and empty tensors come back as they were") {
-  const std::vector<float> floats = {1.5f, -0.0f, std::numeric_limits<float>::quiet_NaN(),
-                                     std::numeric_limits<float>::infinity(), 1e-45f, 3};
+  const std::vector<float> floats = {
+      1.5f, -0.0f, std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 1e-45f, 3};
   const std::vector<std::int64_t> longs = {std::numeric_limits<std::int64_t>::min(), 7};
   const std::vector<std::int32_t> ints = {-5};
   const std::vector<std::uint8_t> bytes = {0, 255, 3};
@@ -67,7 +67,8 @@ TEST_CASE("every dtype, scalars and empty tensors come back as they were") {
 TEST_CASE("the bytes are fixed: header padded with spaces, names sorted, wide elements first") {
   const std::vector<float> floats = {1, 2};
   const std::vector<std::uint8_t> bytes = {65, 66, 67};
-  const std::vector<SafeTensorView> tensors = {{"b", {1}, std::span(floats).first(1)}, {"a", {2, 1}, floats}, {"0", {3}, bytes}};
+  const std::vector<SafeTensorView> tensors = {
+      {"b", {1}, std::span(floats).first(1)}, {"a", {2, 1}, floats}, {"0", {3}, bytes}};
   const std::string file = written(tensors, {{"k", "v"}});
   std::string header =
       R"({"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},)"

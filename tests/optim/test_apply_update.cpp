@@ -37,7 +37,9 @@ struct Buffers {
   std::vector<float> parameters, gradients, state0, state1;
 
   explicit Buffers(std::size_t count)
-      : parameters(random_floats(count, 1)), gradients(random_floats(count, 2)), state0(random_floats(count, 3)),
+      : parameters(random_floats(count, 1)),
+        gradients(random_floats(count, 2)),
+        state0(random_floats(count, 3)),
         state1(random_floats(count, 4)) {
     for (float& value : state1) value = value * value;  // a running mean of squares
   }
@@ -80,7 +82,8 @@ TEST_CASE("the loop gives the bits of the rule called alone") {
       const float gradient = called.gradients[i];
       if (const auto* sgd = std::get_if<SgdRule>(&rule)) (*sgd)(parameter, gradient);
       if (const auto* momentum = std::get_if<MomentumRule>(&rule)) (*momentum)(parameter, gradient, called.state0[i]);
-      if (const auto* adam = std::get_if<AdamRule>(&rule)) (*adam)(parameter, gradient, called.state0[i], called.state1[i]);
+      if (const auto* adam = std::get_if<AdamRule>(&rule))
+        (*adam)(parameter, gradient, called.state0[i], called.state1[i]);
     }
     CHECK(same_bits(looped.parameters, called.parameters));
     CHECK(same_bits(looped.state0, called.state0));

@@ -41,8 +41,8 @@ std::vector<Setting> settings() {
   };
 }
 
-/// A buffer that changes from step to step, and the largest magnitude that each element has had. Its rounding errors are
-/// in proportion to that: sums that nearly cancel keep the errors of their terms.
+/// A buffer that changes from step to step, and the largest magnitude that each element has had. Its rounding errors
+/// are in proportion to that: sums that nearly cancel keep the errors of their terms.
 struct Tracked {
   std::vector<float> values;
   std::vector<double> peak;
@@ -104,7 +104,8 @@ TEST_CASE("twenty steps agree with PyTorch's") {
 
 TEST_CASE("what a rule keeps") {
   CHECK(make_optimizer(SgdSpec{.lr = 1})->state_names().empty());
-  CHECK(make_optimizer(SgdSpec{.lr = 1, .momentum = 0.5})->state_names() == std::vector<std::string>{"momentum_buffer"});
+  CHECK(make_optimizer(SgdSpec{.lr = 1, .momentum = 0.5})->state_names() ==
+        std::vector<std::string>{"momentum_buffer"});
   CHECK(make_optimizer(AdamSpec{})->state_names() == std::vector<std::string>{"exp_avg", "exp_avg_sq"});
   CHECK(base_lr(SgdSpec{.lr = 0.25}) == 0.25);
 }

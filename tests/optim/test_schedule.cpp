@@ -77,7 +77,8 @@ TEST_CASE("step sizes and milestones count in epochs where the unit is one") {
 
 TEST_CASE("a warm-up rises in equal steps, from 0 unless told otherwise, and may fill the run") {
   const Schedule schedule = make_schedule(in_steps(CosineSchedule{}, 4), 2, 4, 1);
-  for (std::int64_t step = 0; step < 4; ++step) CHECK(schedule.lr(step) == doctest::Approx(0.5 * static_cast<double>(step)));
+  for (std::int64_t step = 0; step < 4; ++step)
+    CHECK(schedule.lr(step) == doctest::Approx(0.5 * static_cast<double>(step)));
   const Schedule longer = make_schedule(in_steps(LinearSchedule{}, 100), 1, 4, 1);
   CHECK(longer.lr(3) == doctest::Approx(0.03));
 }
@@ -95,7 +96,8 @@ TEST_CASE("one cycle at its limits: every rate is finite and within bounds") {
     for (const std::int64_t total : {1, 2, 3, 4, 10}) {
       CAPTURE(pct_start);
       CAPTURE(total);
-      const Schedule cycle = make_schedule(in_steps(OneCycleSchedule{.max_lr = 2, .pct_start = pct_start}), 1, total, 1);
+      const Schedule cycle =
+          make_schedule(in_steps(OneCycleSchedule{.max_lr = 2, .pct_start = pct_start}), 1, total, 1);
       for (std::int64_t step = 0; step < total; ++step) {
         CHECK(cycle.lr(step) >= 2.0 / 25 / 1e4 * 0.999);
         CHECK(cycle.lr(step) <= 2);

@@ -27,8 +27,10 @@ void apply_update(const UpdateRule& rule, std::span<float> parameters, std::span
   std::visit(
       [&](const auto& named) {
         constexpr int buffers = std::decay_t<decltype(named)>::state_buffers;
-        DPTRAIN_CHECK(buffers < 1 || state0.size() == count, "{} elements of state for {} parameters", state0.size(), count);
-        DPTRAIN_CHECK(buffers < 2 || state1.size() == count, "{} elements of state for {} parameters", state1.size(), count);
+        DPTRAIN_CHECK(buffers < 1 || state0.size() == count, "{} elements of state for {} parameters", state0.size(),
+                      count);
+        DPTRAIN_CHECK(buffers < 2 || state1.size() == count, "{} elements of state for {} parameters", state1.size(),
+                      count);
         update_elements(named, count, parameters.data(), gradients.data(), state0.data(), state1.data());
       },
       rule);
