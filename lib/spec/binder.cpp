@@ -36,7 +36,7 @@ std::size_t distance(const std::string& name, std::string_view valid, std::size_
 std::string found_text(const Node& node) {
   switch (node.kind) {
     case Node::Kind::null: return "nothing";
-    case Node::Kind::sequence: return "a list";
+    case Node::Kind::sequence: return node.items.empty() ? "an empty list" : "a list";
     case Node::Kind::map: return "a map";
     default: return node.is_quoted ? fmt::format("the text {}", in_quotes(node.text)) : in_quotes(node.text);
   }
@@ -60,7 +60,7 @@ void Value::expected(std::string_view what, const std::string& hint) const {
 std::string suggestion(const std::string& name, const Names& valid) {
   std::string lower = name;
   std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) { return 'A' <= c && c <= 'Z' ? c + 32 : c; });
-  const std::size_t limit = std::min<std::size_t>(3, name.size() / 3 + 1) + 1;
+  const std::size_t limit = std::clamp<std::size_t>(name.size() / 3, 1, 3) + 1;
   std::string_view nearest;
   std::size_t best = limit;
   for (std::string_view candidate : valid) {
@@ -71,13 +71,14 @@ std::string suggestion(const std::string& name, const Names& valid) {
   return fmt::format("valid are: {}", fmt::join(valid, ", "));
 }
 
-MapReader::MapReader(const Value& block, std::string title, bool may_be_empty)
-    : block_(block), title_(title.empty() ? block.path : std::move(title)), is_map_(block.node.kind == Node::Kind::map) {
+MapReader::MapReader(const Value& block, MapStyle style)
+    : block_(block), title_(style.title.empty() ? block.path : style.title), is_map_(block.node.kind == Node::Kind::map) {
   if (is_map_) return;
-  if (may_be_empty && block.node.kind == Node::Kind::null) {
+  if (style.may_be_empty && block.node.kind == Node::Kind::null) {
     is_map_ = true;
   } else {
-    block.expected("a map of settings");
+    const bool is_short = block.node.kind == Node::Kind::scalar && !style.main.empty();
+    block.expected("a map of settings", is_short ? fmt::format("write {{{}: {}}}", style.main, printable(block.node.text, 60)) : "");
   }
 }
 

@@ -38,12 +38,17 @@ using Names = std::vector<std::string_view>;
 /// "did you mean 'x'?" where one of `valid` is near to `name`, else the list of them.
 std::string suggestion(const std::string& name, const Names& valid);
 
+/// How a block presents itself in messages.
+struct MapStyle {
+  std::string title = "";      ///< where the path would not do: "optimizer sgd"
+  std::string_view main = "";  ///< the setting that a single value in place of the block was surely meant for
+  bool may_be_empty = false;   ///< nothing reads as an empty map
+};
+
 /// Reads the keys of one map. Call finish() last: it names the keys that nobody asked for.
 class MapReader {
  public:
-  /// `title` names the block in messages where its path would not do: "optimizer sgd". A null node reads as an empty
-  /// map where `may_be_empty`.
-  explicit MapReader(const Value& block, std::string title = "", bool may_be_empty = false);
+  explicit MapReader(const Value& block, MapStyle style = {});
 
   /// The value of `key` or of one of its `aliases`; both at once is an error. Makes the key known.
   std::optional<Value> take(std::string_view key, const Names& aliases = {});

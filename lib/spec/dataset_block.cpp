@@ -7,7 +7,7 @@ namespace dptrain {
 
 DatasetSpec read_dataset(const Value& block) {
   DatasetSpec dataset;
-  MapReader map(block);
+  MapReader map(block, {.main = "name"});
   std::string path;
   map.optional("name", dataset.name, plain_name);
   map.optional("format", dataset.format, choice(names::dataset_format));

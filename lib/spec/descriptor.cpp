@@ -39,7 +39,7 @@ std::optional<std::string> role(const Value& value) {
 
 std::optional<DescribedFile> described_file(const Value& value) {
   DescribedFile file;
-  MapReader map(value, "the entry of a file");
+  MapReader map(value, {.title = "the entry of a file"});
   bool good = map.required("role", file.role, role);
   good = map.required("name", file.name, plain_name) && good;
   good = map.required("bytes", file.bytes, integer(1, kMaxCount)) && good;
@@ -72,7 +72,7 @@ void check_channels(MapReader& map, std::string_view key, const std::vector<doub
 DatasetDescriptor read_descriptor_tree(const Value& root, const std::filesystem::path& file) {
   DatasetDescriptor descriptor;
   descriptor.source = file;
-  MapReader map(root);
+  MapReader map(root, {.title = "the descriptor"});
   std::vector<double> mean, deviation;
   const bool named = map.required("name", descriptor.name, plain_name);
   map.required("title", descriptor.title, text);

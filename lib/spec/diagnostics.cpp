@@ -14,21 +14,11 @@ constexpr std::size_t kExcerptColumns = 120; // of a longer line only the part a
 
 bool starts_code_point(char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }
 
-/// Code points [first, first + count) of `text`.
-std::string columns(const std::string& text, std::size_t first, std::size_t count) {
-  std::string out;
-  std::size_t index = 0;
-  for (char c : text) {
-    if (starts_code_point(c)) ++index;
-    if (index > first && index <= first + count) out += c;
-  }
-  return out;
-}
-
 /// The line of the source and a caret below its column.
 std::string excerpt(const Source& source, int line, int column) {
   const auto row = static_cast<std::size_t>(line - 1);
   const std::string text = row < source.lines.size() ? source.lines[row] : std::string();
+  if (text.empty()) return "";
   const std::size_t length = code_points(text);
   const auto caret = std::min(static_cast<std::size_t>(std::max(column, 1) - 1), length);
   const std::size_t first = length <= kExcerptColumns || caret <= kExcerptColumns / 2 ? 0 : caret - kExcerptColumns / 2;
@@ -48,6 +38,16 @@ std::string excerpt(const Source& source, int line, int column) {
 
 std::size_t code_points(const std::string& text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), starts_code_point));
+}
+
+std::string columns(const std::string& text, std::size_t first, std::size_t count) {
+  std::string out;
+  std::size_t index = 0;
+  for (char c : text) {
+    if (starts_code_point(c)) ++index;
+    if (index > first && index - first <= count) out += c;
+  }
+  return out;
 }
 
 std::string printable(const std::string& text, std::size_t limit) {

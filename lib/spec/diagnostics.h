@@ -52,6 +52,8 @@ class Diagnostics {
 std::string in_quotes(const std::string& text);
 /// `text` with its control characters replaced, cut after `limit` code points.
 std::string printable(const std::string& text, std::size_t limit);
+/// Code points [first, first + count) of a UTF-8 text.
+std::string columns(const std::string& text, std::size_t first, std::size_t count = std::string::npos);
 /// Code points of a UTF-8 text.
 std::size_t code_points(const std::string& text);
 

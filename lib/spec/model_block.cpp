@@ -177,7 +177,8 @@ std::optional<Op> read_settings(const Value& name, const std::string& written, c
     return std::nullopt;
   }
   const Node map = as_settings(*kind, settings);
-  MapReader reader(Value{map, settings.path, settings.block_at, settings.diagnostics}, "layer " + written, true);
+  MapReader reader(Value{map, settings.path, settings.block_at, settings.diagnostics},
+                   {.title = "layer " + written, .may_be_empty = true});
   Op op = kind->read(reader);
   reader.finish();
   return op;

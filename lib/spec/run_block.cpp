@@ -13,7 +13,7 @@ constexpr std::int64_t kMaxReplicas = 4096;
 
 DevicesSpec read_devices(const Value& block) {
   DevicesSpec devices;
-  MapReader map(block);
+  MapReader map(block, {.main = "count"});
   map.optional("type", devices.type, or_keyword<DeviceType>("auto", choice(names::device_type)));
   map.optional("count", devices.count, or_keyword<std::int64_t>("auto", integer(1, kMaxReplicas)));
   map.optional("threads_per_replica", devices.threads_per_replica, integer(1, kMaxKernel));
@@ -27,7 +27,7 @@ DevicesSpec read_devices(const Value& block) {
 
 EvaluateSpec read_evaluate(const Value& block) {
   EvaluateSpec evaluate;
-  MapReader map(block);
+  MapReader map(block, {.main = "every"});
   map.optional("every", evaluate.every, or_keyword<Interval>("end", interval));
   map.finish();
   return evaluate;
@@ -44,7 +44,7 @@ DataSpec read_data(const Value& block) {
 
 LogSpec read_log(const Value& block) {
   LogSpec log;
-  MapReader map(block);
+  MapReader map(block, {.main = "every"});
   map.optional("every", log.every, or_keyword<Interval>("auto", interval));
   map.finish();
   return log;
@@ -52,7 +52,7 @@ LogSpec read_log(const Value& block) {
 
 ExpectSpec read_expect(const Value& block) {
   ExpectSpec expect;
-  MapReader map(block);
+  MapReader map(block, {.main = "test_accuracy"});
   map.optional("test_accuracy", expect.test_accuracy, or_keyword<double>("none", number(kFraction)));
   map.optional("test_loss", expect.test_loss, or_keyword<double>("none", number(kAtLeastZero)));
   map.finish();

@@ -14,8 +14,8 @@ bool is_too_large(double elements) { return elements > static_cast<double>(kMaxC
 /// What one layer gives; empty where that cannot even be guessed. A guess lets the layers behind be checked too.
 class Inference {
  public:
-  Inference(const LayerSpec& layer, const Shape& in, bool after_flatten, Diagnostics& diagnostics)
-      : layer_(layer), in_(in), after_flatten_(after_flatten), diagnostics_(diagnostics) {}
+  Inference(const LayerSpec& layer, const Shape& in, const LayerSpec* flattened_by, Diagnostics& diagnostics)
+      : layer_(layer), in_(in), flattened_by_(flattened_by), diagnostics_(diagnostics) {}
 
   std::optional<Shape> operator()(const LinearSpec& linear) const {
     if (in_.rank() != 1) {
@@ -50,8 +50,12 @@ class Inference {
 
   bool is_image() const {
     if (in_.rank() == 3) return true;
-    error(fmt::format("{} takes (channels, height, width), but its input is {}", layer_kind(layer_), in_.text()),
-          after_flatten_ ? "remove the 'flatten' before it" : "give model.input as [channels, height, width]");
+    std::string hint = "give model.input as [channels, height, width]";
+    if (flattened_by_ != nullptr) {
+      const bool by_flatten = std::holds_alternative<FlattenSpec>(flattened_by_->op);
+      hint = by_flatten ? "remove the 'flatten' before it" : "put it before every 'linear'";
+    }
+    error(fmt::format("{} takes (channels, height, width), but its input is {}", layer_kind(layer_), in_.text()), hint);
     return false;
   }
 
@@ -81,7 +85,7 @@ class Inference {
 
   const LayerSpec& layer_;
   const Shape& in_;
-  bool after_flatten_;
+  const LayerSpec* flattened_by_;  // the layer that made a vector of the image; null: the input is one
   Diagnostics& diagnostics_;
 };
 
@@ -89,11 +93,11 @@ class Inference {
 
 std::vector<Shape> check_shapes(const ModelSpec& model, Diagnostics& diagnostics) {
   std::vector<Shape> shapes{model.input};
-  bool after_flatten = false;
+  const LayerSpec* flattened_by = nullptr;
   for (const LayerSpec& layer : model.layers) {
-    const std::optional<Shape> out = std::visit(Inference(layer, shapes.back(), after_flatten, diagnostics), layer.op);
+    const std::optional<Shape> out = std::visit(Inference(layer, shapes.back(), flattened_by, diagnostics), layer.op);
     if (!out) return shapes;
-    after_flatten = after_flatten || std::holds_alternative<FlattenSpec>(layer.op);
+    if (shapes.back().rank() == 3 && out->rank() == 1) flattened_by = &layer;
     shapes.push_back(*out);
   }
   if (shapes.back().rank() != 1) {

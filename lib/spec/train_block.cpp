@@ -10,7 +10,11 @@ namespace {
 template <class Kind>
 std::optional<Kind> read_kind(MapReader& map, const Choices<Kind>& choices) {
   std::optional<Kind> kind;
-  map.required("name", kind, choice(choices));
+  if (const std::optional<Value> name = map.take("name")) {
+    kind = choice(choices)(*name);
+  } else {
+    map.missing("name", suggestion("", choices.names()));
+  }
   return kind;
 }
 
@@ -62,7 +66,7 @@ OptimizerSpec read_optimizer(const Value& block) {
       "optimizer",
       {{"sgd", OptimizerKind::sgd}, {"adam", OptimizerKind::adam}, {"adamw", OptimizerKind::adamw}},
       {"lars", "lamb", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "lion", "lbfgs", "muon"}};
-  MapReader map(block, block_title(block, "optimizer"));
+  MapReader map(block, {.title = block_title(block, "optimizer"), .main = "name"});
   const auto kind = read_kind(map, choices);
   if (!kind) return SgdSpec{};
   OptimizerSpec optimizer;
@@ -129,7 +133,7 @@ ScheduleSpec read_schedule(const Value& block, double lr) {
                                               {"one_cycle", ScheduleKind::one_cycle}},
                                              {"exponential", "polynomial", "plateau", "inverse_sqrt", "cosine_restarts"}};
   ScheduleSpec schedule;
-  MapReader map(block, block_title(block, "lr_schedule"));
+  MapReader map(block, {.title = block_title(block, "lr_schedule"), .main = "name"});
   const auto kind = read_kind(map, choices);
   if (!kind) return schedule;
   switch (*kind) {

@@ -44,9 +44,10 @@ class Builder : public YAML::EventHandler {
     refuse_anchor(mark, anchor);
     const bool plain = tag.empty() || tag == "?";
     if (!plain && tag != "!") refuse_tag(mark, tag);
-    Node node = make(Node::Kind::scalar, mark);
+    Node node = make(plain || tag == "!" ? Node::Kind::scalar : Node::Kind::broken, mark);
     node.text = text;
     node.is_quoted = !plain;
+    last_scalar_ = node.at;
     add(std::move(node));
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
@@ -59,6 +60,13 @@ class Builder : public YAML::EventHandler {
     open(Node::Kind::map, mark, tag, anchor, style);
   }
   void OnMapEnd() override { close(); }
+
+  /// The parser takes the end of the file for a closing quote. A scalar that lacks one reaches to the end, so that only
+  /// the last can.
+  void check_last_quote() {
+    if (last_scalar_.source == nullptr || is_closed(last_scalar_)) return;
+    stop(last_scalar_, "this quote is not closed", "close it on the same line");
+  }
 
   /// Says what the parser found wrong, in our words where its own mislead.
   void explain(const YAML::ParserException& error) {
@@ -185,6 +193,23 @@ class Builder : public YAML::EventHandler {
     frame.is_dropped = false;
   }
 
+  /// Whether the text at `at`, where it begins with a quote, also has the closing one.
+  static bool is_closed(const Mark& at) {
+    const auto line = static_cast<std::size_t>(at.line - 1);
+    std::string rest = columns(at.source->lines[line], static_cast<std::size_t>(at.column - 1));
+    for (std::size_t i = line + 1; i < at.source->lines.size(); ++i) rest += "\n" + at.source->lines[i];
+    if (rest.empty() || (rest[0] != '"' && rest[0] != '\'')) return true;
+    for (std::size_t i = 1; i < rest.size(); ++i) {
+      const bool escape = rest[0] == '"' ? rest[i] == '\\' : rest.compare(i, 2, "''") == 0;
+      if (escape) {
+        ++i;
+      } else if (rest[i] == rest[0]) {
+        return true;
+      }
+    }
+    return false;
+  }
+
   static std::string where(const Mark& at) {
     return at.source->is_argument ? fmt::format("column {} of the argument", at.column)
                                   : fmt::format("line {}, column {}", at.line, at.column);
@@ -196,6 +221,7 @@ class Builder : public YAML::EventHandler {
   std::vector<Frame> frames_;
   int documents_ = 0;
   std::size_t nodes_ = 0;
+  Mark last_scalar_;
 };
 
 /// Length of the well-formed UTF-8 sequence at `text[i]` (Unicode 15, table 3-7), or 0.
@@ -292,6 +318,7 @@ Node parse_tree(const std::string& text, const Source& source, int first_column,
     YAML::Parser parser(stream);
     while (parser.HandleNextDocument(builder)) {
     }
+    builder.check_last_quote();
   } catch (const Stop&) {
     return broken;
   } catch (const YAML::ParserException& error) {

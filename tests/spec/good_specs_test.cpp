@@ -1,0 +1,128 @@
+#include <doctest/doctest.h>
+
+#include "spec/descriptor.h"
+#include "spec/shapes.h"
+#include "spec_support.h"
+
+namespace dptrain::testing {
+namespace {
+
+JobSpec job(const std::string& name) { return read_job(kTests / "jobs" / name); }
+
+}  // namespace
+
+TEST_CASE("every spec of configs/ and tests/jobs/ reads, and its resolved form reads to the same") {
+  for (const auto& folder : {kSource / "configs", kTests / "jobs"}) {
+    const auto files = yaml_files(folder);
+    CHECK(files.size() >= 4);
+    for (const auto& file : files) {
+      CAPTURE(file.string());
+      const JobSpec first = read_job(file);
+      const JobSpec second = read_job_text(to_yaml(first), file);
+      CHECK(first == second);
+      CHECK(to_yaml(first) == to_yaml(second));
+      CHECK(infer_shapes(first.model).size() == first.model.layers.size() + 1);
+    }
+  }
+}
+
+TEST_CASE("what a minimal spec leaves out has its documented default") {
+  const JobSpec spec = job("minimal.yaml");
+  CHECK(spec.name == "minimal");
+  CHECK(spec.seed == 1);
+  CHECK(spec.reproducible);
+  CHECK(spec.train.shuffle);
+  CHECK_FALSE(spec.train.micro_batch_size);
+  CHECK_FALSE(spec.train.clip_norm);
+  CHECK(std::get<SgdSpec>(spec.train.optimizer) == SgdSpec{0.1, 0, 0, false, 0});
+  CHECK(std::holds_alternative<ConstantSchedule>(spec.train.schedule.shape));
+  CHECK_FALSE(spec.devices.type);
+  CHECK_FALSE(spec.devices.count);
+  CHECK_FALSE(spec.evaluate.every);
+  CHECK(spec.model.layers[1].at.line == 5);
+  CHECK(spec.model.layers[1].at.column == 21);
+}
+
+TEST_CASE("every key arrives where it belongs") {
+  const JobSpec spec = job("every_key.yaml");
+  CHECK(spec.name == "every-key_1.0");
+  CHECK(spec.seed == 18446744073709551615u);
+  CHECK(spec.dataset.name == "digits");
+  CHECK(spec.dataset.path == "some where/with \"quotes\" \\ and ü");
+  CHECK(spec.dataset.train_samples == 1000);
+  CHECK(spec.dataset.test_samples == 100);
+  CHECK(spec.dataset.generator_seed == 5);
+  CHECK(spec.model.input == Shape{2, 32, 30});
+  const auto& layers = spec.model.layers;
+  CHECK(std::get<Conv2dSpec>(layers[0].op) == Conv2dSpec{4, 5, 3, 2, 1, 2, 1, 2, false, Initialiser::kaiming_normal});
+  CHECK(std::get<ActivationSpec>(layers[1].op) == ActivationSpec{ActivationKind::leaky_relu, 0.2});
+  CHECK(std::get<Pool2dSpec>(layers[2].op) == Pool2dSpec{PoolKind::max, 2, 3, 1, 2, 1, 0});
+  CHECK(std::get<Pool2dSpec>(layers[4].op) == Pool2dSpec{PoolKind::average, 2, 2, 1, 1, 1, 1});
+  CHECK(std::get<LinearSpec>(layers[7].op) == LinearSpec{32, false, Initialiser::zeros});
+  CHECK(std::get<DropoutSpec>(layers[9].op) == DropoutSpec{0.25});
+  CHECK(layer_kind(layers[4]) == "avg_pool2d");
+  CHECK(spec.model.loss == LossKind::mse);
+  CHECK(spec.train.steps == 1000);
+  CHECK(spec.train.micro_batch_size == 7);
+  CHECK(std::get<AdamSpec>(spec.train.optimizer) == AdamSpec{0.002, 0.8, 0.95, 1e-7, 0.1, true});
+  const ScheduleSpec schedule{MultiStepSchedule{{100, 200}, 0.5}, ScheduleUnit::step, 10, 0.1};
+  CHECK(spec.train.schedule == schedule);
+  CHECK(spec.train.clip_norm == 1.5);
+  CHECK_FALSE(spec.train.shuffle);
+  CHECK(spec.devices == DevicesSpec{DeviceType::cpu, 3, 2, {}});
+  CHECK_FALSE(spec.reproducible);
+  CHECK(spec.evaluate.every == Interval{0.5, Interval::Unit::epochs});
+  CHECK(spec.data == DataSpec{8, 0});
+  CHECK(spec.log.every == Interval{20, Interval::Unit::steps});
+  CHECK(spec.expect == ExpectSpec{0.5, 2.0});
+}
+
+TEST_CASE("Keras' and Caffe's names say the same as PyTorch's") {
+  const JobSpec pytorch = job("pytorch_names.yaml"), keras = job("keras_names.yaml"), caffe = job("caffe_names.yaml");
+  CHECK(keras.model == pytorch.model);
+  CHECK(caffe.model == pytorch.model);
+  CHECK(keras.train == pytorch.train);
+  CHECK(std::get<Conv2dSpec>(keras.model.layers[0].op).padding_height == 1);
+}
+
+TEST_CASE("gpus is short for a block of devices") {
+  const JobSpec spec = job("gpus.yaml");
+  CHECK(spec.devices == DevicesSpec{DeviceType::cuda, 4, 1, {}});
+}
+
+TEST_CASE("schedules and optimizers fill in what depends on each other") {
+  const JobSpec cycle = read_job_text(kSmallSpec + "  lr_schedule: {name: one_cycle}\n", "job.yaml");
+  CHECK(std::get<OneCycleSchedule>(cycle.train.schedule.shape).max_lr == 0.1);
+  const JobSpec adamw = read_job_text(kSmallSpec, "job.yaml", {{"--set", "train.optimizer", "{name: adamw}"}});
+  CHECK(std::get<AdamSpec>(adamw.train.optimizer) == AdamSpec{1e-3, 0.9, 0.999, 1e-8, 0.01, true});
+  const JobSpec adam = read_job_text(kSmallSpec, "job.yaml", {{"--set", "train.optimizer", "{name: adam}"}});
+  CHECK(std::get<AdamSpec>(adam.train.optimizer) == AdamSpec{1e-3, 0.9, 0.999, 1e-8, 0, false});
+}
+
+TEST_CASE("the default name is the file's stem, with '_' for what a name cannot hold") {
+  CHECK(read_job_text(kSmallSpec, "a/My job+1.yaml").name == "My_job_1");
+  CHECK(read_job_text(kSmallSpec, ".yaml").name == "_yaml");
+}
+
+TEST_CASE("the committed descriptors read") {
+  const DatasetDescriptor mnist = read_descriptor(kSource / "datasets" / "mnist.yaml");
+  CHECK(mnist.name == "mnist");
+  CHECK(mnist.format == DatasetFormat::idx);
+  CHECK(mnist.shape == Shape{1, 28, 28});
+  CHECK(mnist.classes == 10);
+  CHECK(mnist.train_samples == 60000);
+  CHECK(mnist.test_samples == 10000);
+  CHECK(mnist.mean == std::vector<float>{0.1307f});
+  CHECK(mnist.std == std::vector<float>{0.3081f});
+  CHECK(mnist.mirrors.size() == 1);
+  REQUIRE(mnist.files.size() == 4);
+  CHECK(mnist.files[3].role == "test_labels");
+  CHECK(mnist.files[3].name == "t10k-labels-idx1-ubyte");
+  CHECK(mnist.files[3].bytes == 10008);
+  CHECK(mnist.files[3].sha256.starts_with("ff7bcfd4"));
+  const DatasetDescriptor digits = read_descriptor(kSource / "datasets" / "digits.yaml");
+  CHECK(digits.format == DatasetFormat::generated);
+  CHECK(digits.files.empty());
+}
+
+}  // namespace dptrain::testing

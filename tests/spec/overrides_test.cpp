@@ -1,0 +1,115 @@
+#include <doctest/doctest.h>
+
+#include "spec_support.h"
+
+namespace dptrain::testing {
+namespace {
+
+Override set(std::string path, std::string value) { return {"--set", std::move(path), std::move(value)}; }
+
+JobSpec with(const std::vector<Override>& overrides, const std::string& text = kSmallSpec) {
+  return read_job_text(text, "job.yaml", overrides);
+}
+
+double lr(const JobSpec& job) {
+  return std::visit([](const auto& optimizer) { return optimizer.lr; }, job.train.optimizer);
+}
+
+}  // namespace
+
+TEST_CASE("an override replaces a value, makes missing blocks, and the last one wins") {
+  CHECK(lr(with({set("train.optimizer.lr", "0.25")})) == 0.25);
+  CHECK(with({set("expect.test_accuracy", "0.5")}).expect.test_accuracy == 0.5);
+  CHECK(with({set("seed", "2"), set("seed", "3")}).seed == 3);
+  CHECK(with({{"--seed", "seed", "7"}}).seed == 7);
+  CHECK(with({set("dataset", "{format: idx, path: here}")}).dataset.path == "here");
+  const JobSpec adam = with({set("train.optimizer", "{name: adam}")});
+  CHECK(std::holds_alternative<AdamSpec>(adam.train.optimizer));
+}
+
+TEST_CASE("entries of a list are reached by their index") {
+  const JobSpec job = with({set("model.layers.1.linear", "32"), set("model.layers.2", "tanh")});
+  CHECK(std::get<LinearSpec>(job.model.layers[1].op).out_features == 32);
+  CHECK(std::get<ActivationSpec>(job.model.layers[2].op).kind == ActivationKind::tanh);
+  CHECK(refusal_of(kSmallSpec, {set("model.layers.4.linear", "1")}) ==
+        "--set model.layers.4.linear=1: error: model.layers has no entry '4'\n"
+        "  --set model.layers.4.linear=1\n"
+        "                     ^\n"
+        "  hint: its entries are 0 to 3");
+}
+
+TEST_CASE("steps replace epochs and the other way round, but not each other's override") {
+  const JobSpec steps = with({set("train.steps", "20")});
+  CHECK(steps.train.steps == 20);
+  CHECK_FALSE(steps.train.epochs);
+  const JobSpec epochs = with({set("train.steps", "20")}, to_yaml(steps));
+  CHECK(epochs.train.steps == 20);
+  const JobSpec back = with({set("train.epochs", "0.5")}, to_yaml(steps));
+  CHECK(back.train.epochs == 0.5);
+  CHECK_FALSE(back.train.steps);
+  const std::string both = refusal_of(kSmallSpec, {set("train.steps", "20"), set("train.epochs", "1")});
+  CHECK(both.starts_with("--set train.steps=20: error: train.steps: a run has a number of epochs or of steps, not both"));
+}
+
+TEST_CASE("--devices and --gpus set the number of replicas") {
+  CHECK(with({{"--devices", "devices.count", "4"}}).devices.count == 4);
+  const JobSpec gpus = with({{"--gpus", "gpus", "4"}}, kSmallSpec + "devices: {type: cpu, count: 2}\n");
+  CHECK(gpus.devices.type == DeviceType::cuda);
+  CHECK(gpus.devices.count == 4);
+  const JobSpec fewer = with({{"--devices", "devices.count", "2"}}, kSmallSpec + "gpus: 4\n");
+  CHECK(fewer.devices.type == DeviceType::cuda);
+  CHECK(fewer.devices.count == 2);
+}
+
+TEST_CASE("what is wrong with an override is said of the argument") {
+  CHECK(refusal_of(kSmallSpec, {set("train.optimizer.lr", "fast")}) ==
+        "--set train.optimizer.lr=fast: error: train.optimizer.lr: expected a number of at least 0, found 'fast'\n"
+        "  --set train.optimizer.lr=fast\n"
+        "                           ^");
+  CHECK(refusal_of(kSmallSpec, {{"--devices", "devices.count", "0"}}) ==
+        "--devices 0: error: devices.count: '0' is out of range\n"
+        "  --devices 0\n"
+        "            ^\n"
+        "  hint: expected an integer from 1 to 4096");
+  CHECK(refusal_of(kSmallSpec, {{"--mode", "mode", "async"}}) ==
+        "--mode async: error: mode: mode 'async' is not in this version of dptrain\n"
+        "  --mode async\n"
+        "         ^\n"
+        "  hint: it has: sync");
+  CHECK(refusal_of(kSmallSpec, {set("train.lerning_rate", "1")}).starts_with(
+        "--set train.lerning_rate=1: error: unknown key 'lerning_rate' in train\n"
+        "  --set train.lerning_rate=1\n"
+        "              ^\n"));
+  CHECK(refusal_of(kSmallSpec, {set("train.epochs.x", "1")}).find("train.epochs is '1', not a block") != std::string::npos);
+  CHECK(refusal_of(kSmallSpec, {set("train..lr", "1")}).find("an empty name in the path") != std::string::npos);
+  CHECK(refusal_of(kSmallSpec, {set("", "1")}).find("an empty name in the path") != std::string::npos);
+  CHECK(refusal_of(kSmallSpec, {set("seed", "[1")}).find("--set seed=[1: error: this '[' is not closed") == 0);
+  CHECK(refusal_of(kSmallSpec, {set("seed", "")}).find("found nothing") != std::string::npos);
+  CHECK(refusal_of(kSmallSpec, {set("seed", "1\n--- 2")}).find("a second document") != std::string::npos);
+  CHECK(refusal_of(kSmallSpec, {set("seed", "\xFF")}).find("byte 0xff is not UTF-8") != std::string::npos);
+}
+
+TEST_CASE("errors of the file and of all overrides come together, those of the command line last") {
+  const std::string message = refusal_of(kSmallSpec + "sead: 1\n", {set("seed", "x"), {"--devices", "devices.count", "-1"}});
+  const std::size_t file = message.find("job.yaml:9:1: error: "), first = message.find("--set seed=x: error: "),
+                    second = message.find("--devices -1: error: ");
+  CHECK(file == 0);
+  CHECK(first != std::string::npos);
+  CHECK(second != std::string::npos);
+  CHECK(first < second);
+}
+
+TEST_CASE("a shape that an override breaks is said of the override") {
+  const std::string message = refusal_of(kSmallSpec, {set("model.layers.0", "{max_pool2d: 29}")});
+  CHECK(message.starts_with("--set model.layers.0={max_pool2d: 29}: error: max_pool2d: a kernel of 29x29 does not fit its input 1x28x28"));
+  const std::string inner = refusal_of(kSmallSpec, {set("model.layers.3.linear", "{units: 0x1}")});
+  CHECK(inner.starts_with("--set model.layers.3.linear={units: 0x1}: error: model.layers.3.linear.units: expected an integer"));
+}
+
+TEST_CASE("no path is long enough to hurt") {
+  std::string path = "a";
+  for (int i = 0; i < 100000; ++i) path += ".a";
+  CHECK(refusal_of(kSmallSpec, {set(path, "1")}).find("a path of more than 32 names") != std::string::npos);
+}
+
+}  // namespace dptrain::testing

@@ -1,0 +1,188 @@
+// read(to_yaml(job)) == job, for random jobs: to_yaml writes every key, and the reader reads each.
+
+#include <doctest/doctest.h>
+#include <rapidcheck.h>
+
+#include "spec/shapes.h"
+#include "spec_support.h"
+
+namespace dptrain::testing {
+namespace {
+
+using rc::gen::inRange;
+
+std::int64_t between(std::int64_t low, std::int64_t high) { return *inRange<std::int64_t>(low, high + 1); }
+bool coin() { return between(0, 1) == 1; }
+/// In [low, high), with digits that no short decimal has.
+double real(double low, double high) { return low + (high - low) * (static_cast<double>(between(0, 999983)) / 999984.0); }
+template <class T>
+std::optional<T> maybe(T value) { return coin() ? std::optional<T>(value) : std::nullopt; }
+std::string name() {
+  std::string text(1, 'n');
+  text += *rc::gen::container<std::string>(rc::gen::elementOf(std::string("abzAZ019-_.")));
+  text.resize(std::min<std::size_t>(text.size(), 20));
+  return text;
+}
+
+template <class Window>
+void random_window(Window& w) {
+  w.kernel_height = between(1, 4), w.kernel_width = between(1, 4);
+  w.stride_height = between(1, 3), w.stride_width = between(1, 3);
+  w.padding_height = between(0, w.kernel_height / 2), w.padding_width = between(0, w.kernel_width / 2);
+}
+
+LayerSpec random_layer(const Shape& in) {
+  const auto init = static_cast<Initialiser>(between(0, 5));
+  switch (between(0, 6)) {
+    case 0: return {LinearSpec{between(1, 64), coin(), init}, {}};
+    case 1: {
+      Conv2dSpec conv;
+      random_window(conv);
+      conv.padding_height = std::min(conv.padding_height, conv.kernel_height - 1);
+      conv.padding_width = std::min(conv.padding_width, conv.kernel_width - 1);
+      conv.groups = coin() ? 1 : in[0];
+      conv.out_channels = conv.groups * between(1, 3);
+      conv.bias = coin();
+      conv.init = init;
+      return {conv, {}};
+    }
+    case 2: {
+      Pool2dSpec pool;
+      pool.kind = coin() ? PoolKind::max : PoolKind::average;
+      random_window(pool);
+      return {pool, {}};
+    }
+    case 3: return {DropoutSpec{real(0, 1)}, {}};
+    case 4: return {ActivationSpec{ActivationKind::leaky_relu, real(-1, 1)}, {}};
+    case 5: return {ActivationSpec{static_cast<ActivationKind>(2 * between(0, 2))}, {}};
+    default: return {SoftmaxSpec{}, {}};
+  }
+}
+
+ModelSpec random_model() {
+  ModelSpec model;
+  model.input = coin() ? Shape{between(1, 4), between(1, 30), between(1, 30)} : Shape{between(1, 999)};
+  for (std::int64_t tries = between(0, 8); tries > 0; --tries) {
+    ModelSpec longer = model;
+    longer.loss = LossKind::mse;
+    longer.layers.push_back(random_layer(model.input));
+    longer.layers.push_back({FlattenSpec{}, {}});  // so that the end fits whatever came before
+    if (refusal([&] { infer_shapes(longer); }) != "accepted") continue;
+    longer.layers.pop_back();
+    model = longer;
+  }
+  model.layers.push_back({FlattenSpec{}, {}});
+  model.layers.push_back({LinearSpec{between(1, 100)}, {}});
+  model.loss = coin() ? LossKind::mse : LossKind::cross_entropy;
+  return model;
+}
+
+OptimizerSpec random_optimizer() {
+  if (coin()) {
+    SgdSpec sgd{real(0.001, 2), coin() ? real(0.01, 1) : 0, 0, false, real(0, 0.1)};
+    if (sgd.momentum > 0 && coin()) sgd.nesterov = true;
+    if (sgd.momentum > 0 && !sgd.nesterov) sgd.dampening = real(0, 1);
+    return sgd;
+  }
+  return AdamSpec{real(0.001, 2), real(0, 1), real(0, 1), real(1e-12, 1e-6), real(0, 1), coin()};
+}
+
+ScheduleSpec random_schedule(double lr) {
+  ScheduleSpec schedule;
+  const auto unit = coin() ? ScheduleUnit::step : ScheduleUnit::epoch;
+  const std::int64_t kind = between(0, 5);
+  switch (kind) {
+    case 0: schedule.shape = ConstantSchedule{}; break;
+    case 1: schedule.shape = StepSchedule{between(1, 1000), real(0.01, 2)}, schedule.unit = unit; break;
+    case 2: {
+      MultiStepSchedule steps{{between(1, 9)}, real(0.01, 1)};
+      for (std::int64_t more = between(0, 5); more > 0; --more) steps.milestones.push_back(steps.milestones.back() + between(1, 9));
+      schedule.shape = steps;
+      schedule.unit = unit;
+      break;
+    }
+    case 3: schedule.shape = CosineSchedule{real(0, lr)}; break;
+    case 4: schedule.shape = LinearSchedule{real(0, 1)}; break;
+    default: schedule.shape = OneCycleSchedule{real(0.001, 5), real(0.01, 1), real(1, 50), real(1, 1e5)};
+  }
+  if (kind != 5 && coin()) {
+    schedule.warmup_steps = between(1, 1000);
+    schedule.warmup_start = real(0, 1);
+  }
+  return schedule;
+}
+
+std::optional<Interval> random_interval() {
+  if (coin()) return std::nullopt;
+  if (coin()) return Interval{static_cast<double>(between(1, 1000000)), Interval::Unit::steps};
+  return Interval{real(0.001, 10), Interval::Unit::epochs};
+}
+
+JobSpec random_job() {
+  JobSpec job;
+  job.file = "job.yaml";
+  job.name = name();
+  job.seed = *rc::gen::arbitrary<std::uint64_t>();
+  if (coin()) {
+    job.dataset.name = name();
+    if (coin()) job.dataset.path = "a folder/\"ä\\" + name();
+    job.dataset.generator_seed = *rc::gen::arbitrary<std::uint64_t>();
+  } else if (coin()) {
+    job.dataset.format = DatasetFormat::idx;
+    job.dataset.path = name();
+  } else {
+    job.dataset.format = DatasetFormat::generated;
+    job.dataset.generator_seed = *rc::gen::arbitrary<std::uint64_t>();
+  }
+  job.dataset.train_samples = maybe(between(1, 100000));
+  job.dataset.test_samples = maybe(between(1, 100000));
+  job.model = random_model();
+  TrainSpec& train = job.train;
+  if (coin()) train.epochs = real(0.001, 100);
+  else train.steps = between(1, 1000000000);
+  train.global_batch_size = between(1, 4096);
+  train.micro_batch_size = maybe(between(1, train.global_batch_size));
+  train.optimizer = random_optimizer();
+  train.schedule = random_schedule(std::visit([](const auto& optimizer) { return optimizer.lr; }, train.optimizer));
+  train.clip_norm = maybe(real(0.001, 100));
+  train.shuffle = coin();
+  if (coin()) job.devices.type = coin() ? DeviceType::cpu : DeviceType::cuda;
+  job.devices.count = maybe<std::int64_t>(1);
+  if (job.devices.type != DeviceType::cuda) job.devices.threads_per_replica = between(1, 16);
+  job.reproducible = coin();
+  job.evaluate.every = random_interval();
+  job.data = {between(1, 64), between(0, 8)};
+  job.log.every = random_interval();
+  job.expect = {maybe(real(0, 1)), maybe(real(0, 10))};
+  return job;
+}
+
+}  // namespace
+
+TEST_CASE("the resolved spec reads to an equal job") {
+  CHECK(rc::check("read(to_yaml(job)) == job", [] {
+    const JobSpec job = random_job();
+    const std::string yaml = to_yaml(job);
+    RC_LOG() << yaml;
+    try {
+      RC_ASSERT(read_job_text(yaml, job.file) == job);
+    } catch (const Error& error) {
+      RC_FAIL(error.what());
+    }
+  }));
+}
+
+TEST_CASE("jobs that differ are not equal") {
+  const JobSpec job = read_job_text(kSmallSpec, "job.yaml");
+  JobSpec other = job;
+  other.train.optimizer = SgdSpec{0.2};
+  CHECK(other != job);
+  other = job;
+  other.model.layers.pop_back();
+  CHECK(other != job);
+  other = job;
+  other.model.layers.back().at.line = 99;  // where it stands is no part of what it says
+  CHECK(other == job);
+}
+
+}  // namespace dptrain::testing
