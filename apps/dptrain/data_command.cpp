@@ -3,6 +3,7 @@
 #include <fmt/ostream.h>
 
 #include <ostream>
+#include <utility>
 
 #include "core/error.h"
 #include "data/formats/idx.h"
@@ -33,8 +34,10 @@ int info_of_folder(const fs::path& folder, std::ostream& out) {
   const IdxArray images = read_idx(files.train_images, 3);
   const Normalisation measured = measure_normalisation(images.values.span(), files.train_images.string());
   fmt::print(out, "mean      {:.4f}, std {:.4f} (computed from the training images)\n", measured.mean[0], measured.std[0]);
-  for (const fs::path& file : {files.train_images, files.train_labels, files.test_images, files.test_labels}) {
-    const FileDigest digest = digest_file(file, read_idx_header(file, file == files.train_images || file == files.test_images ? 3 : 1).file_bytes());
+  const std::pair<fs::path, int> ranks[] = {
+      {files.train_images, 3}, {files.train_labels, 1}, {files.test_images, 3}, {files.test_labels, 1}};
+  for (const auto& [file, rank] : ranks) {
+    const FileDigest digest = digest_file(file, read_idx_header(file, rank).file_bytes());
     fmt::print(out, "file      {}: {} bytes, SHA-256 {}\n", file.string(), digest.bytes, digest.sha256);
   }
   return kFine;

@@ -166,7 +166,7 @@ void download_dataset(const DatasetDescriptor& descriptor, const fs::path& folde
   look();
   if (wanted.empty()) return;
   if (options.offline) fail(ExitStatus::data, "{}: not on this machine, and --offline forbids to download it", descriptor.name);
-  if (descriptor.mirrors.empty()) fail(ExitStatus::data, "{}: {} names no mirrors", descriptor.name, descriptor.source.string());
+  if (descriptor.mirrors.empty()) fail(ExitStatus::data, "{}: names no mirrors", descriptor.source.string());
 
   std::error_code error;
   fs::create_directories(folder, error);

@@ -3,8 +3,12 @@
 // Thread safety: immutable; any number of threads.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
+
+#include "core/philox.h"
 
 namespace dptrain {
 
@@ -20,6 +24,9 @@ class Sampler {
   void order(std::int64_t epoch, std::int64_t first, std::span<std::int64_t> ids) const;
 
  private:
+  static constexpr std::size_t kLanes = 16;
+  void permute(const RandomStream& stream, std::array<std::uint64_t, kLanes>& value) const;
+
   std::int64_t samples_;
   std::uint64_t seed_;
   bool shuffle_;

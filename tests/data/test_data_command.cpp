@@ -1,0 +1,98 @@
+#include <doctest/doctest.h>
+
+#include <sstream>
+
+#include "core/error.h"
+#include "data/files.h"
+#include "dptrain/data_command.h"
+
+namespace dptrain::test {
+namespace {
+
+std::string tidy(const TinyMachine& machine, const std::ostringstream& out) {
+  return replace_all(out.str(), machine.root().string(), "ROOT");
+}
+
+TEST_CASE("data list: one line a dataset and where it is") {
+  const TinyMachine machine;
+  std::ostringstream before, after;
+  CHECK(data_list(before) == 0);
+  CHECK(before.str().find("tiny         three samples (not on this machine)\n") != std::string::npos);
+  CHECK(before.str().find("of 28x28, any number (generated)\n") != std::string::npos);
+  put_tiny(machine.data());
+  CHECK(data_list(after) == 0);
+  CHECK(tidy(machine, after).find("tiny         three samples (in ROOT/data/tiny)\n") != std::string::npos);
+}
+
+TEST_CASE("data info of a named dataset verifies the hashes") {
+  const TinyMachine machine;
+  const std::string head =
+      "title     three samples\nname      tiny\nsamples   3 to train, 2 to test\nshape     1x2x2, 2 classes\n"
+      "mean      0.5000, std 0.2500 (from the descriptor)\ndescribed ROOT/descriptors/tiny.yaml\n";
+  {
+    std::ostringstream out;
+    CHECK(data_info("tiny", out) == 3);
+    CHECK(tidy(machine, out) == head +
+          "not in    ROOT/data/tiny: no such folder\nnot in    datasets/tiny: no such folder\n"
+          "not in    ROOT/cache/dptrain/datasets/tiny: no such folder\n`dptrain data fetch tiny` downloads it\n");
+  }
+  put_tiny(machine.data());
+  {
+    std::ostringstream out;
+    CHECK(data_info("tiny", out) == 0);
+    CHECK(tidy(machine, out) == head + "found in  ROOT/data/tiny\n"
+          "file      train-images-idx3-ubyte: 28 bytes, SHA-256 as described\n"
+          "file      train-labels-idx1-ubyte: 11 bytes, SHA-256 as described\n"
+          "file      t10k-images-idx3-ubyte: 24 bytes, SHA-256 as described\n"
+          "file      t10k-labels-idx1-ubyte: 10 bytes, SHA-256 as described\n");
+  }
+  const TinyFiles good;
+  TinyFiles bad;
+  bad.train_images.back() = 'x';
+  put(machine.data() / "train-images-idx3-ubyte", bad.train_images);
+  put(machine.data() / "train-labels-idx1-ubyte", good.train_labels + "more");
+  fs::remove(machine.data() / "t10k-images-idx3-ubyte");
+  put(machine.data() / "t10k-images-idx3-ubyte.gz", "not gzip");
+  put(machine.data() / "t10k-labels-idx1-ubyte", "");
+  std::ostringstream out;
+  CHECK(data_info("tiny", out) == 3);
+  CHECK(tidy(machine, out) == head + "found in  ROOT/data/tiny\n"
+        "file      train-images-idx3-ubyte: WRONG: expected SHA-256 " + sha256(good.train_images) + ", found " + sha256(bad.train_images) + "\n"
+        "file      train-labels-idx1-ubyte: WRONG: expected 11 bytes, found more\n"
+        "file      t10k-images-idx3-ubyte.gz: WRONG: ROOT/data/tiny/t10k-images-idx3-ubyte.gz: byte 0: expected a gzip file (1f 8b), as its name says\n"
+        "file      t10k-labels-idx1-ubyte: WRONG: expected 10 bytes, found 0\n");
+}
+
+TEST_CASE("data info of a folder measures it") {
+  const TempFolder folder;
+  put_tiny(folder.path());
+  std::ostringstream out;
+  CHECK(data_info(folder.path().string(), out) == 0);
+  CHECK(out.str().find("samples   3 to train, 2 to test\nshape     1x2x2, 2 classes\n"
+                       "mean      0.3157, std 0.4135 (computed from the training images)\n") != std::string::npos);
+  CHECK(out.str().find("train-labels-idx1-ubyte: 11 bytes, SHA-256 " + sha256(TinyFiles().train_labels)) != std::string::npos);
+  put(folder.path() / "train-labels-idx1-ubyte", "");
+  CHECK_THROWS_AS(data_info(folder.path().string(), out), Error);
+}
+
+TEST_CASE("data info of generated digits, and of an unknown name") {
+  std::ostringstream out;
+  CHECK(data_info("digits", out) == 0);
+  CHECK(out.str().find("found in  nowhere: generated, as many samples as asked for\n") != std::string::npos);
+  CHECK_THROWS_AS(data_info("digit", out), UnknownDataset);
+}
+
+TEST_CASE("data fetch prints the folder, or says why not") {
+  const TinyMachine machine;
+  put_tiny(machine.cache());
+  std::ostringstream out;
+  CHECK(data_fetch("tiny", {.offline = true, .progress = {}}, out) == 0);
+  CHECK(tidy(machine, out) == "ROOT/cache/dptrain/datasets/tiny\n");
+  fs::remove(machine.cache() / "t10k-labels-idx1-ubyte");
+  CHECK_THROWS_WITH(data_fetch("tiny", {.offline = true, .progress = {}}, out),
+                    "tiny: not on this machine, and --offline forbids to download it");
+  CHECK_THROWS_WITH(data_fetch("tiny", {}, out), (machine.descriptor().string() + ": names no mirrors").c_str());
+}
+
+}  // namespace
+}  // namespace dptrain::test
