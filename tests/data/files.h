@@ -147,11 +147,13 @@ class TinyMachine {
   TempFolder folder_;
   Environment descriptors_{"DPTRAIN_DATASETS", (folder_.path() / "descriptors").string()};
   Environment data_{"DPTRAIN_DATA", (folder_.path() / "data").string()};
+  Environment no_proxy_{"no_proxy", "127.0.0.1"};  // the servers of tests are on the loopback
   Environment cache_{"XDG_CACHE_HOME", (folder_.path() / "cache").string()};
 };
 
 inline std::string replace_all(std::string text, const std::string& from, const std::string& to) {
-  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) text.replace(at, from.size(), to);
+  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
   return text;
 }
 

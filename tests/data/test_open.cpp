@@ -26,7 +26,8 @@ DatasetSpec folder_spec(const fs::path& folder) {
 }
 
 /// The message of the error that opening throws; it must have the status.
-std::string message(const DatasetSpec& spec, ExitStatus status, const DataOptions& options = {.offline = true, .progress = {}}) {
+std::string message(const DatasetSpec& spec, ExitStatus status,
+                    const DataOptions& options = {.offline = true, .progress = {}}) {
   try {
     open_dataset(spec, options);
   } catch (const Error& error) {
@@ -37,7 +38,8 @@ std::string message(const DatasetSpec& spec, ExitStatus status, const DataOption
   return "";
 }
 
-std::vector<float> gather(const Dataset& dataset, std::vector<std::int64_t> ids, std::vector<std::int32_t>* labels = nullptr) {
+std::vector<float> gather(const Dataset& dataset, std::vector<std::int64_t> ids,
+                          std::vector<std::int32_t>* labels = nullptr) {
   std::vector<float> out(ids.size() * static_cast<std::size_t>(dataset.shape().elements()));
   std::vector<std::int32_t> found(ids.size());
   dataset.gather(ids, out.data(), found.data());
@@ -55,15 +57,16 @@ TEST_CASE("a folder of IDX files opens with its own mean and deviation") {
   const TempFolder folder;
   put_tiny(folder.path());
   std::vector<std::string> news;
-  const DatasetPair pair = open_dataset(folder_spec(folder.path()),
-                                        {.progress = [&](const std::string& line) { news.push_back(line); }});
+  const DatasetPair pair =
+      open_dataset(folder_spec(folder.path()), {.progress = [&](const std::string& line) { news.push_back(line); }});
   CHECK(pair.train->size() == 3);
   CHECK(pair.test->size() == 2);
   CHECK(pair.train->shape() == Shape{1, 2, 2});
   CHECK(pair.train->classes() == 2);
   CHECK(pair.train->bytes() == 15);
   CHECK(pair.name == folder.path().string());
-  CHECK(news == std::vector<std::string>{folder.path().string() + ": mean 0.3157 and std 0.4135, computed from the training images"});
+  CHECK(news == std::vector<std::string>{folder.path().string() +
+                                         ": mean 0.3157 and std 0.4135, computed from the training images"});
 
   // 0 1 2 3 16 17 18 19 128 253 254 255
   const double mean = 966 / 12.0, variance = 211178 / 12.0 - mean * mean;
@@ -71,7 +74,9 @@ TEST_CASE("a folder of IDX files opens with its own mean and deviation") {
   const std::vector<float> values = gather(*pair.train, {2, 0}, &labels);
   CHECK(labels == std::vector<std::int32_t>{1, 1});
   const double bytes[] = {128, 253, 254, 255, 0, 1, 2, 3};
-  for (int i = 0; i < 8; ++i) CHECK(values[static_cast<std::size_t>(i)] == doctest::Approx((bytes[i] - mean) / std::sqrt(variance)).epsilon(1e-5));
+  for (int i = 0; i < 8; ++i)
+    CHECK(values[static_cast<std::size_t>(i)] ==
+          doctest::Approx((bytes[i] - mean) / std::sqrt(variance)).epsilon(1e-5));
 
   const DatasetInfo info = inspect_dataset(folder_spec(folder.path()));
   CHECK(info.shape == Shape{1, 2, 2});
@@ -94,11 +99,13 @@ TEST_CASE("each channel is normalised by its own mean and deviation, in rows of 
   for (const std::int64_t width : {1, 7, 33}) {
     std::string bytes;
     for (std::int64_t i = 0; i < 2 * 2 * width; ++i) bytes += static_cast<char>(i * 37);
-    const ImageDataset dataset(block(bytes), block(std::string("\x00\x01", 2)), 2, Shape{2, 1, width}, 2, {{0.25f, 0.5f}, {0.5f, 0.125f}});
+    const ImageDataset dataset(block(bytes), block(std::string("\x00\x01", 2)), 2, Shape{2, 1, width}, 2,
+                               {{0.25f, 0.5f}, {0.5f, 0.125f}});
     const std::vector<float> values = gather(dataset, {1, 0, 1});
     for (std::int64_t row = 0; row < 3; ++row) {
       for (std::int64_t k = 0; k < 2 * width; ++k) {
-        const double scaled = static_cast<std::uint8_t>(bytes[static_cast<std::size_t>((row == 1 ? 0 : 2 * width) + k)]) / 255.0;
+        const double scaled =
+            static_cast<std::uint8_t>(bytes[static_cast<std::size_t>((row == 1 ? 0 : 2 * width) + k)]) / 255.0;
         const double expected = k < width ? (scaled - 0.25) / 0.5 : (scaled - 0.5) / 0.125;
         CHECK(values[static_cast<std::size_t>(row * 2 * width + k)] == doctest::Approx(expected).epsilon(1e-5));
       }
@@ -125,7 +132,9 @@ TEST_CASE("train_samples and test_samples take the first so many; more than ther
 
 TEST_CASE("a named dataset is looked for in order, and where it was found is told") {
   const TinyMachine machine;
-  const auto location = [&](const DatasetSpec& spec) { return open_dataset(spec, {.offline = true, .progress = {}}).location; };
+  const auto location = [&](const DatasetSpec& spec) {
+    return open_dataset(spec, {.offline = true, .progress = {}}).location;
+  };
   put_tiny(machine.cache());
   CHECK(location(named("tiny")) == machine.cache().string());
   put_tiny(machine.data());
@@ -177,7 +186,8 @@ TEST_CASE("descriptors: an own folder comes first, and must be one") {
   CHECK(find_descriptor("mnist").train_samples == 60000);
   CHECK(list_descriptors().size() == 3);
   const Environment wrong("DPTRAIN_DATASETS", "/nowhere/at/all");
-  CHECK_THROWS_WITH(descriptor_folders(), "DPTRAIN_DATASETS: /nowhere/at/all is not a folder; expected one with NAME.yaml files");
+  CHECK_THROWS_WITH(descriptor_folders(),
+                    "DPTRAIN_DATASETS: /nowhere/at/all is not a folder; expected one with NAME.yaml files");
 }
 
 TEST_CASE("digits are generated, as many as asked for, and have no path") {
