@@ -117,9 +117,10 @@ inline std::string sha256(const std::string& bytes) {
 inline std::string tiny_descriptor(const std::vector<std::string>& mirrors, const TinyFiles& files = {}) {
   std::string text =
       "name: tiny\ntitle: three samples\nformat: idx\nshape: [1, 2, 2]\nclasses: 2\ntrain_samples: 3\ntest_samples: 2\n"
-      "mean: [0.5]\nstd: [0.25]\nmirrors: [";
-  for (const std::string& mirror : mirrors) text += (mirror == mirrors.front() ? "\"" : ", \"") + mirror + "\"";
-  text += "]\nfiles:\n";
+      "mean: [0.5]\nstd: [0.25]\n";
+  if (!mirrors.empty()) text += "mirrors:\n";
+  for (const std::string& mirror : mirrors) text += "  - \"" + mirror + "\"\n";
+  text += "files:\n";
   const auto file = [&](const char* role, const char* name, const std::string& bytes) {
     text += std::string("  - {role: ") + role + ", name: " + name + ", bytes: " + std::to_string(bytes.size()) +
             ", sha256: " + sha256(bytes) + "}\n";

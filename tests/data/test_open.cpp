@@ -25,6 +25,14 @@ DatasetSpec folder_spec(const fs::path& folder) {
   return spec;
 }
 
+SourceMark mark(int line, int column) {
+  SourceMark at;
+  at.file = "job.yaml";
+  at.line = line;
+  at.column = column;
+  return at;
+}
+
 /// The message of the error that opening throws; it must have the status.
 std::string message(const DatasetSpec& spec, ExitStatus status,
                     const DataOptions& options = {.offline = true, .progress = {}}) {
@@ -126,7 +134,7 @@ TEST_CASE("train_samples and test_samples take the first so many; more than ther
 
   spec.train_samples = 4;
   CHECK(message(spec, ExitStatus::usage) == "dataset.train_samples: 4 is out of range; expected 1 to 3");
-  spec.at = {"job.yaml", 3, 5};
+  spec.at = mark(3, 5);
   CHECK(message(spec, ExitStatus::usage).find("job.yaml:3:5: error: dataset.train_samples: 4 is out of range") == 0);
 }
 
@@ -176,7 +184,7 @@ TEST_CASE("an unknown name lists the known ones and the nearest, with its place 
   CHECK(text.find("unknown dataset 'tinny'; did you mean 'tiny'? (known: digits, mnist, tiny)") == 0);
   CHECK(message(named("../tiny"), ExitStatus::usage).find("unknown dataset '../tiny' (known: digits") == 0);
   DatasetSpec spec = named("imagenet");
-  spec.at = {"job.yaml", 7, 2};
+  spec.at = mark(7, 2);
   CHECK(message(spec, ExitStatus::usage).find("job.yaml:7:2: error: unknown dataset 'imagenet' (known: ") == 0);
 }
 
