@@ -33,7 +33,8 @@ int info_of_folder(const fs::path& folder, std::ostream& out) {
   const IdxFiles files = standard_files(folder);
   const IdxArray images = read_idx(files.train_images, 3);
   const Normalisation measured = measure_normalisation(images.values.span(), files.train_images.string());
-  fmt::print(out, "mean      {:.4f}, std {:.4f} (computed from the training images)\n", measured.mean[0], measured.std[0]);
+  fmt::print(out, "mean      {:.4f}, std {:.4f} (computed from the training images)\n", measured.mean[0],
+             measured.std[0]);
   const std::pair<fs::path, int> ranks[] = {
       {files.train_images, 3}, {files.train_labels, 1}, {files.test_images, 3}, {files.test_labels, 1}};
   for (const auto& [file, rank] : ranks) {

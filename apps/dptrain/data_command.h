@@ -12,8 +12,8 @@ namespace dptrain {
 /// One line for each dataset that has a descriptor, and whether its files are on this machine.
 int data_list(std::ostream& out);
 
-/// What is known of a dataset: `dataset` is a name, or a folder where it holds a '/'. Files are read in full and hashed.
-/// Returns 3 where they are not there or a hash is wrong, which `out` says too.
+/// What is known of a dataset: `dataset` is a name, or a folder where it holds a '/'. Files are read in full and
+/// hashed. Returns 3 where they are not there or a hash is wrong, which `out` says too.
 int data_info(const std::string& dataset, std::ostream& out);
 
 /// Downloads what is missing of a named dataset and checks it; prints the folder.

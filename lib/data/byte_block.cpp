@@ -3,7 +3,8 @@
 #include <sys/mman.h>
 
 #include <cstdlib>
-#include <new>
+
+#include "core/error.h"
 
 namespace dptrain {
 
@@ -12,11 +13,13 @@ ByteBlock::ByteBlock(std::size_t size) : size_(size) {
   const std::size_t alignment = size >= huge ? huge : 64;
   const std::size_t rounded = (size + alignment) / alignment * alignment;
   bytes_.reset(static_cast<std::uint8_t*>(std::aligned_alloc(alignment, rounded)));
-  if (!bytes_) throw std::bad_alloc();
+  if (!bytes_) fail(ExitStatus::failed, "out of memory: a dataset needs {} bytes", size);
   // Advice only: where the kernel has no huge pages nothing is lost.
   if (size >= huge) ::madvise(bytes_.get(), rounded, MADV_HUGEPAGE);
 }
 
-void ByteBlock::Free::operator()(std::uint8_t* bytes) const { std::free(bytes); }
+void ByteBlock::Free::operator()(std::uint8_t* bytes) const {
+  std::free(bytes);
+}
 
 }  // namespace dptrain

@@ -13,6 +13,7 @@ class ByteBlock {
  public:
   ByteBlock() = default;
   /// Uninitialised. Large blocks ask the kernel for huge pages: fewer faults while reading and gathering.
+  /// Errors: out of memory (failed).
   explicit ByteBlock(std::size_t size);
 
   std::uint8_t* data() { return bytes_.get(); }
@@ -21,7 +22,9 @@ class ByteBlock {
   std::span<const std::uint8_t> span() const { return {data(), size_}; }
 
  private:
-  struct Free { void operator()(std::uint8_t* bytes) const; };
+  struct Free {
+    void operator()(std::uint8_t* bytes) const;
+  };
   std::unique_ptr<std::uint8_t, Free> bytes_;
   std::size_t size_ = 0;
 };

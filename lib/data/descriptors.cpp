@@ -34,8 +34,8 @@ std::map<std::string, fs::path> descriptor_files() {
 DatasetDescriptor read_named(const std::string& name, const fs::path& file) {
   DatasetDescriptor descriptor = read_descriptor(file);
   if (descriptor.name != name) {
-    fail(ExitStatus::usage, "{}: the name in the file is '{}'; expected '{}', as the file's", file.string(), descriptor.name,
-         name);
+    fail(ExitStatus::usage, "{}: the name in the file is '{}'; expected '{}', as the file's", file.string(),
+         descriptor.name, name);
   }
   return descriptor;
 }
@@ -61,14 +61,15 @@ std::size_t distance(const std::string& a, const std::string& b) {
 std::vector<fs::path> descriptor_folders() {
   std::vector<fs::path> folders;
   if (const char* set = std::getenv("DPTRAIN_DATASETS"); set != nullptr && *set != '\0') {
-    if (!is_folder(set)) fail(ExitStatus::usage, "DPTRAIN_DATASETS: {} is not a folder; expected one with NAME.yaml files", set);
+    if (!is_folder(set))
+      fail(ExitStatus::usage, "DPTRAIN_DATASETS: {} is not a folder; expected one with NAME.yaml files", set);
     folders.emplace_back(set);
   }
   // A build tree's binary finds the source tree; an installed one its share folder. Either may not be there.
   std::error_code error;
   const fs::path executable = fs::read_symlink("/proc/self/exe", error);
-  for (const fs::path& folder : {fs::path(DPTRAIN_SOURCE_DATASETS),
-                                 executable.parent_path().parent_path() / "share" / "dptrain" / "datasets"}) {
+  for (const fs::path& folder :
+       {fs::path(DPTRAIN_SOURCE_DATASETS), executable.parent_path().parent_path() / "share" / "dptrain" / "datasets"}) {
     if (is_folder(folder)) folders.push_back(folder);
   }
   return folders;
@@ -87,10 +88,13 @@ DatasetDescriptor find_descriptor(const std::string& name) {
   std::vector<std::string> names;
   for (const auto& entry : files) names.push_back(entry.first);
   if (names.empty()) {
-    throw UnknownDataset(fmt::format("unknown dataset '{}': there are no descriptors; set DPTRAIN_DATASETS to a folder with "
-                                     "NAME.yaml files", name));
+    throw UnknownDataset(
+        fmt::format("unknown dataset '{}': there are no descriptors; set DPTRAIN_DATASETS to a folder with "
+                    "NAME.yaml files",
+                    name));
   }
-  const auto nearest = std::ranges::min_element(names, {}, [&](const std::string& known) { return distance(name, known); });
+  const auto nearest =
+      std::ranges::min_element(names, {}, [&](const std::string& known) { return distance(name, known); });
   const std::string hint = distance(name, *nearest) <= 2 ? fmt::format("; did you mean '{}'?", *nearest) : "";
   throw UnknownDataset(fmt::format("unknown dataset '{}'{} (known: {})", name, hint, fmt::join(names, ", ")));
 }

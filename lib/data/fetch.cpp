@@ -90,7 +90,8 @@ class StagedFile {
   int descriptor_ = -1;
 };
 
-/// Checks a download, then inflates it into its final place. Returns what is wrong with it, empty where it was published.
+/// Checks a download, then inflates it into its final place. Returns what is wrong with it, empty where it was
+/// published.
 std::string unpack(const fs::path& download, const DescribedFile& file, const fs::path& target) {
   FileDigest digest;
   try {
@@ -122,7 +123,8 @@ bool matches(const fs::path& path, const DescribedFile& file) {
 }
 
 /// Asks one mirror; returns why it did not serve, empty where the file is in place.
-std::string fetch_from(const std::string& mirror, const DescribedFile& file, const fs::path& folder, const DataOptions& options) {
+std::string fetch_from(const std::string& mirror, const DescribedFile& file, const fs::path& folder,
+                       const DataOptions& options) {
   const fs::path part = folder / (file.name + ".part.gz");
   HttpRequest request;
   request.url = mirror + (mirror.ends_with('/') ? "" : "/") + file.name + ".gz";
@@ -165,7 +167,8 @@ void download_dataset(const DatasetDescriptor& descriptor, const fs::path& folde
   };
   look();
   if (wanted.empty()) return;
-  if (options.offline) fail(ExitStatus::data, "{}: not on this machine, and --offline forbids to download it", descriptor.name);
+  if (options.offline)
+    fail(ExitStatus::data, "{}: not on this machine, and --offline forbids to download it", descriptor.name);
   if (descriptor.mirrors.empty()) fail(ExitStatus::data, "{}: names no mirrors", descriptor.source.string());
 
   std::error_code error;
@@ -183,7 +186,8 @@ void download_dataset(const DatasetDescriptor& descriptor, const fs::path& folde
       tell(options, reason);
       reasons.push_back(reason);
     }
-    if (!served) fail(ExitStatus::data, "{}: no mirror served {}:\n  {}", descriptor.name, file.name, fmt::join(reasons, "\n  "));
+    if (!served)
+      fail(ExitStatus::data, "{}: no mirror served {}:\n  {}", descriptor.name, file.name, fmt::join(reasons, "\n  "));
     fs::remove(folder / (file.name + ".gz"), error);  // an older copy whose hash was wrong
     tell(options, fmt::format("{}: in place, hash checked", (folder / file.name).string()));
   }

@@ -18,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 struct Transfer {
   const HttpRequest& request;
   std::FILE* file = nullptr;
-  std::int64_t have = 0;       // bytes in the file
+  std::int64_t have = 0;  // bytes in the file
   bool too_large = false;
   int write_error = 0;
   Clock::time_point reported = Clock::now();

@@ -9,8 +9,13 @@ namespace dptrain {
 
 ImageDataset::ImageDataset(ByteBlock pixels, ByteBlock labels, std::int64_t size, Shape shape, std::int64_t classes,
                            const Normalisation& normalisation)
-    : pixels_(std::move(pixels)), labels_(std::move(labels)), size_(size), shape_(std::move(shape)), classes_(classes),
-      channels_(shape_.rank() == 3 ? shape_[0] : 1), plane_(shape_.elements() / channels_) {
+    : pixels_(std::move(pixels)),
+      labels_(std::move(labels)),
+      size_(size),
+      shape_(std::move(shape)),
+      classes_(classes),
+      channels_(shape_.rank() == 3 ? shape_[0] : 1),
+      plane_(shape_.elements() / channels_) {
   DPTRAIN_CHECK(size_ >= 1 && static_cast<std::size_t>(size_) <= labels_.size() &&
                     static_cast<std::size_t>(size_ * shape_.elements()) <= pixels_.size(),
                 "{} samples asked of a smaller dataset", size_);
@@ -31,7 +36,8 @@ std::span<const std::uint8_t> ImageDataset::pixels(std::int64_t id) const {
 
 // A multiply and an add a value vectorise and beat a table of 256 floats. Contraction is off for the whole build, so
 // vector body and scalar tail agree.
-static void convert(const std::uint8_t* __restrict from, std::int64_t count, float scale, float shift, float* __restrict out) {
+static void convert(const std::uint8_t* __restrict from, std::int64_t count, float scale, float shift,
+                    float* __restrict out) {
   for (std::int64_t k = 0; k < count; ++k) out[k] = static_cast<float>(from[k]) * scale + shift;
 }
 
@@ -63,7 +69,8 @@ Normalisation measure_normalisation(std::span<const std::uint8_t> values, const 
   const double count = static_cast<double>(values.size());
   const double mean = static_cast<double>(sum) / count;
   const double variance = static_cast<double>(squares) / count - mean * mean;
-  if (!(variance > 1e-9)) fail(ExitStatus::data, "{}: every value is {}; there is nothing to learn from", what, values[0]);
+  if (!(variance > 1e-9))
+    fail(ExitStatus::data, "{}: every value is {}; there is nothing to learn from", what, values[0]);
   return {{static_cast<float>(mean / 255)}, {static_cast<float>(std::sqrt(variance) / 255)}};
 }
 

@@ -35,7 +35,7 @@ class ImageDataset final : public Dataset {
   std::int64_t size_;
   Shape shape_;
   std::int64_t classes_;
-  std::int64_t channels_, plane_;    // values a channel
+  std::int64_t channels_, plane_;     // values a channel
   std::vector<float> scale_, shift_;  // normalised = byte * scale + shift
 };
 

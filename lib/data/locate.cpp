@@ -39,7 +39,8 @@ fs::path cache_folder(const std::string& name) {
   } else if (const auto home = environment("HOME")) {
     root = *home / ".cache";
   } else {
-    fail(ExitStatus::data, "no place for downloaded datasets: neither XDG_CACHE_HOME (an absolute path) nor HOME is set");
+    fail(ExitStatus::data,
+         "no place for downloaded datasets: neither XDG_CACHE_HOME (an absolute path) nor HOME is set");
   }
   return root / "dptrain" / "datasets" / name;
 }

@@ -28,21 +28,22 @@ std::optional<std::filesystem::path> find_plain_or_gz(const std::filesystem::pat
 /// $XDG_CACHE_HOME or ~/.cache, then dptrain/datasets/NAME. Errors (data): neither variable tells.
 std::filesystem::path cache_folder(const std::string& name);
 
-/// The places for the files of a named dataset, in order: `path` where given, $DPTRAIN_DATA/NAME, datasets/NAME, the cache.
+/// The places for the files of a named dataset, in order: `path` where given, $DPTRAIN_DATA/NAME, datasets/NAME, the
+/// cache.
 std::vector<std::filesystem::path> dataset_places(const std::string& name, const std::filesystem::path& path);
 
 /// The described file that has `role`. Errors (usage): none or several, or a name that is not a plain one.
 const DescribedFile& described_file(const DatasetDescriptor& descriptor, const std::string& role);
 
 /// The first place that holds all files; the others are appended to `tried`.
-std::optional<std::filesystem::path> find_dataset(const DatasetDescriptor& descriptor, const std::filesystem::path& path,
-                                                  std::vector<TriedPlace>& tried);
+std::optional<std::filesystem::path> find_dataset(const DatasetDescriptor& descriptor,
+                                                  const std::filesystem::path& path, std::vector<TriedPlace>& tried);
 
 /// The files of a descriptor in a folder that holds them all.
 IdxFiles described_files(const DatasetDescriptor& descriptor, const std::filesystem::path& folder);
 
-/// The files in a folder under MNIST's names (train-images-idx3-ubyte, t10k-labels-idx1-ubyte, ...; a dot may stand before
-/// idx), plain or .gz. Errors (data): the folder or a file is missing; the message lists what was expected.
+/// The files in a folder under MNIST's names (train-images-idx3-ubyte, t10k-labels-idx1-ubyte, ...; a dot may stand
+/// before idx), plain or .gz. Errors (data): the folder or a file is missing; the message lists what was expected.
 IdxFiles standard_files(const std::filesystem::path& folder);
 
 }  // namespace dptrain

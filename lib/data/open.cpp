@@ -27,17 +27,21 @@ const char* const kDigits = "digits";
 /// Checks that a descriptor asks for nothing that this build cannot read or make.
 void check_supported(const DatasetSpec& spec, const DatasetDescriptor& descriptor) {
   const std::string file = descriptor.source.string();
-  if (descriptor.shape.rank() != 3 || descriptor.shape[0] != 1 || descriptor.mean.size() != 1 || descriptor.std.size() != 1) {
+  if (descriptor.shape.rank() != 3 || descriptor.shape[0] != 1 || descriptor.mean.size() != 1 ||
+      descriptor.std.size() != 1) {
     fail(ExitStatus::usage, "{}: expected a shape of [1, height, width] with one mean and one std", file);
   }
   if (descriptor.format != DatasetFormat::generated) {
-    if (spec.generator_seed != 1) spec_error(spec, fmt::format("dataset.seed: {} is not generated; remove it", descriptor.name));
+    if (spec.generator_seed != 1)
+      spec_error(spec, fmt::format("dataset.seed: {} is not generated; remove it", descriptor.name));
     return;
   }
-  if (descriptor.name != kDigits || descriptor.shape != Shape{1, kDigitExtent, kDigitExtent} || descriptor.classes != 10) {
+  if (descriptor.name != kDigits || descriptor.shape != Shape{1, kDigitExtent, kDigitExtent} ||
+      descriptor.classes != 10) {
     fail(ExitStatus::usage, "{}: the only generated dataset is {}, 1x28x28 with 10 classes", file, kDigits);
   }
-  if (!spec.path.empty()) spec_error(spec, fmt::format("dataset.path: {} is generated and has no files; remove it", kDigits));
+  if (!spec.path.empty())
+    spec_error(spec, fmt::format("dataset.path: {} is generated and has no files; remove it", kDigits));
 }
 
 /// The descriptor that the job asks for; an unknown name is told with its place in the job spec.
@@ -53,7 +57,8 @@ DatasetDescriptor spec_descriptor(const DatasetSpec& spec) {
 }
 
 /// How many samples to use, of the `available` ones.
-std::int64_t chosen(const DatasetSpec& spec, const std::optional<std::int64_t>& wanted, const char* key, std::int64_t available) {
+std::int64_t chosen(const DatasetSpec& spec, const std::optional<std::int64_t>& wanted, const char* key,
+                    std::int64_t available) {
   const std::int64_t samples = wanted.value_or(available);
   if (samples < 1 || samples > available) {
     spec_error(spec, fmt::format("dataset.{}: {} is out of range; expected 1 to {}", key, samples, available));
@@ -61,9 +66,12 @@ std::int64_t chosen(const DatasetSpec& spec, const std::optional<std::int64_t>& 
   return samples;
 }
 
-Shape image_shape(const IdxHeader& images) { return Shape{1, images.extents[1], images.extents[2]}; }
+Shape image_shape(const IdxHeader& images) {
+  return Shape{1, images.extents[1], images.extents[2]};
+}
 
-void check_counts(const fs::path& image_file, const IdxHeader& images, const fs::path& label_file, const IdxHeader& labels) {
+void check_counts(const fs::path& image_file, const IdxHeader& images, const fs::path& label_file,
+                  const IdxHeader& labels) {
   if (images.extents[0] == labels.extents[0]) return;
   fail(ExitStatus::data, "{}: byte 4: expected {} labels, one for each image of {}, found {}", label_file.string(),
        images.extents[0], image_file.filename().string(), labels.extents[0]);
@@ -72,8 +80,8 @@ void check_counts(const fs::path& image_file, const IdxHeader& images, const fs:
 void check_same_shape(const IdxFiles& files, const IdxHeader& train, const IdxHeader& test) {
   const Shape expected = image_shape(train), found = image_shape(test);
   if (expected == found) return;
-  fail(ExitStatus::data, "{}: byte 8: expected images of {}, as in {}, found {}", files.test_images.string(), expected.text(),
-       files.train_images.filename().string(), found.text());
+  fail(ExitStatus::data, "{}: byte 8: expected images of {}, as in {}, found {}", files.test_images.string(),
+       expected.text(), files.train_images.filename().string(), found.text());
 }
 
 struct IdxContents {
@@ -104,9 +112,11 @@ DatasetPair make_pair(const DatasetSpec& spec, const IdxFiles& files, IdxContent
   check_labels(files.train_labels, contents.train_labels, classes);
   check_labels(files.test_labels, contents.test_labels, classes);
   const Shape shape = image_shape(contents.train_images.header);
-  const auto split = [&](IdxArray& images, IdxArray& labels, const std::optional<std::int64_t>& wanted, const char* key) {
+  const auto split = [&](IdxArray& images, IdxArray& labels, const std::optional<std::int64_t>& wanted,
+                         const char* key) {
     const std::int64_t size = chosen(spec, wanted, key, labels.header.extents[0]);
-    return std::make_unique<ImageDataset>(std::move(images.values), std::move(labels.values), size, shape, classes, normalisation);
+    return std::make_unique<ImageDataset>(std::move(images.values), std::move(labels.values), size, shape, classes,
+                                          normalisation);
   };
   DatasetPair pair;
   pair.train = split(contents.train_images, contents.train_labels, spec.train_samples, "train_samples");
@@ -118,10 +128,11 @@ DatasetPair open_idx_folder(const DatasetSpec& spec, const DataOptions& options)
   const IdxFiles files = standard_files(spec.path);
   IdxContents contents = read_all(files);
   const std::int64_t classes = count_classes(contents.train_labels);
-  const Normalisation normalisation = measure_normalisation(contents.train_images.values.span(), files.train_images.string());
+  const Normalisation normalisation =
+      measure_normalisation(contents.train_images.values.span(), files.train_images.string());
   if (options.progress) {
-    options.progress(fmt::format("{}: mean {:.4f} and std {:.4f}, computed from the training images", spec.path.string(),
-                                 normalisation.mean[0], normalisation.std[0]));
+    options.progress(fmt::format("{}: mean {:.4f} and std {:.4f}, computed from the training images",
+                                 spec.path.string(), normalisation.mean[0], normalisation.std[0]));
   }
   DatasetPair pair = make_pair(spec, files, std::move(contents), classes, normalisation);
   pair.name = pair.location = spec.path.string();
@@ -130,11 +141,12 @@ DatasetPair open_idx_folder(const DatasetSpec& spec, const DataOptions& options)
 
 /// Holds what was read against the descriptor, cheaply: sizes, counts and shape; hashes are for `data info`.
 void check_described(const DatasetDescriptor& descriptor, const IdxFiles& files, const IdxContents& contents) {
-  const auto check = [&](const fs::path& path, const std::string& role, const IdxHeader& header, const Shape& expected) {
+  const auto check = [&](const fs::path& path, const std::string& role, const IdxHeader& header,
+                         const Shape& expected) {
     const std::int64_t bytes = described_file(descriptor, role).bytes;
     if (Shape(header.extents) == expected && header.file_bytes() == bytes) return;
-    fail(ExitStatus::data, "{}: byte 4: expected {} values in {} bytes, as {} says, found {} in {}", path.string(), expected.text(),
-         bytes, descriptor.source.string(), Shape(header.extents).text(), header.file_bytes());
+    fail(ExitStatus::data, "{}: byte 4: expected {} values in {} bytes, as {} says, found {} in {}", path.string(),
+         expected.text(), bytes, descriptor.source.string(), Shape(header.extents).text(), header.file_bytes());
   };
   const auto images = [&](std::int64_t count) { return Shape{count, descriptor.shape[1], descriptor.shape[2]}; };
   check(files.train_images, "train_images", contents.train_images.header, images(descriptor.train_samples));
@@ -144,7 +156,8 @@ void check_described(const DatasetDescriptor& descriptor, const IdxFiles& files,
 }
 
 /// Downloads into the cache. Where that is not possible the message says where was looked and what to do.
-fs::path fetch_or_explain(const DatasetDescriptor& descriptor, const std::vector<TriedPlace>& tried, const DataOptions& options) {
+fs::path fetch_or_explain(const DatasetDescriptor& descriptor, const std::vector<TriedPlace>& tried,
+                          const DataOptions& options) {
   const fs::path folder = cache_folder(descriptor.name);
   try {
     download_dataset(descriptor, folder, options, false);
@@ -153,8 +166,10 @@ fs::path fetch_or_explain(const DatasetDescriptor& descriptor, const std::vector
     std::string message = fmt::format("dataset {} was not found. Looked in:\n", descriptor.name);
     for (const TriedPlace& place : tried) message += fmt::format("  {}: {}\n", place.folder.string(), place.why);
     message += fmt::format("and could not download it: {}\n", error.what());
-    message += fmt::format("Ways out: put its files into one of those folders; set DPTRAIN_DATA to a folder that holds {0}/; "
-                           "set dataset.path in the job; or run `dptrain data fetch {0}` where there is a network.", descriptor.name);
+    message += fmt::format(
+        "Ways out: put its files into one of those folders; set DPTRAIN_DATA to a folder that holds {0}/; "
+        "set dataset.path in the job; or run `dptrain data fetch {0}` where there is a network.",
+        descriptor.name);
     throw Error(error.status(), message);
   }
 }

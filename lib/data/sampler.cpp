@@ -15,7 +15,8 @@ constexpr int kRounds = 8, kRoundsOfFewBits = 24;
 
 }  // namespace
 
-Sampler::Sampler(std::int64_t samples, std::uint64_t seed, bool shuffle) : samples_(samples), seed_(seed), shuffle_(shuffle) {
+Sampler::Sampler(std::int64_t samples, std::uint64_t seed, bool shuffle)
+    : samples_(samples), seed_(seed), shuffle_(shuffle) {
   DPTRAIN_CHECK(samples >= 1, "a sampler of {} samples", samples);
   const int bits = std::bit_width(static_cast<std::uint64_t>(samples - 1));
   left_bits_ = (bits + 1) / 2;
@@ -23,11 +24,12 @@ Sampler::Sampler(std::int64_t samples, std::uint64_t seed, bool shuffle) : sampl
 }
 
 // A Feistel network: each round changes one half of the position's bits by a random function of the other half, which
-// can be undone, so the whole is a bijection of [0, 2^bits). Where the result is not below samples(), the network is applied
-// again ("cycle walking"): following a cycle of a bijection from a point inside, back to the next point inside, is
-// a bijection of [0, samples()). As 2^bits < 2 samples(), that takes fewer than two goes on average.
+// can be undone, so the whole is a bijection of [0, 2^bits). Where the result is not below samples(), the network is
+// applied again ("cycle walking"): following a cycle of a bijection from a point inside, back to the next point inside,
+// is a bijection of [0, samples()). As 2^bits < 2 samples(), that takes fewer than two goes on average.
 //
-// Lanes of positions go through a round together, so that the compiler makes vectors of them; a lane that is done waits.
+// Lanes of positions go through a round together, so that the compiler makes vectors of them; a lane that is done
+// waits.
 void Sampler::order(std::int64_t epoch, std::int64_t first, std::span<std::int64_t> ids) const {
   DPTRAIN_CHECK(first >= 0 && first + static_cast<std::int64_t>(ids.size()) <= samples_,
                 "positions [{}, {}) of an order of {}", first, first + static_cast<std::int64_t>(ids.size()), samples_);
@@ -36,7 +38,7 @@ void Sampler::order(std::int64_t epoch, std::int64_t first, std::span<std::int64
 
   const RandomStream stream(seed_, RandomPurpose::shuffle, 0, static_cast<std::uint64_t>(epoch));
   const std::uint64_t samples = static_cast<std::uint64_t>(samples_);
-  std::array<std::size_t, kLanes> place = {};    // in ids, of each lane that walks
+  std::array<std::size_t, kLanes> place = {};  // in ids, of each lane that walks
   std::array<std::uint64_t, kLanes> value = {};
   std::size_t walking = 0, next = 0;
   while (walking > 0 || next < ids.size()) {
@@ -67,7 +69,8 @@ void Sampler::permute(const RandomStream& stream, std::array<std::uint64_t, kLan
     left[lane] = static_cast<std::uint32_t>(value[lane] >> right_bits_);
     right[lane] = static_cast<std::uint32_t>(value[lane]) & right_mask;
   }
-  const auto change = [&](std::array<std::uint32_t, kLanes>& half, std::uint32_t mask, const std::array<std::uint32_t, kLanes>& by, int round) {
+  const auto change = [&](std::array<std::uint32_t, kLanes>& half, std::uint32_t mask,
+                          const std::array<std::uint32_t, kLanes>& by, int round) {
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       half[lane] ^= stream.block(static_cast<std::uint64_t>(round), by[lane])[0] & mask;
     }
@@ -77,7 +80,8 @@ void Sampler::permute(const RandomStream& stream, std::array<std::uint64_t, kLan
     change(left, left_mask, right, round);
     change(right, right_mask, left, round + 1);
   }
-  for (std::size_t lane = 0; lane < kLanes; ++lane) value[lane] = std::uint64_t{left[lane]} << right_bits_ | right[lane];
+  for (std::size_t lane = 0; lane < kLanes; ++lane)
+    value[lane] = std::uint64_t{left[lane]} << right_bits_ | right[lane];
 }
 
 }  // namespace dptrain

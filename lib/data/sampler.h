@@ -1,4 +1,5 @@
-// Purpose: the global, seeded order of a dataset's samples in an epoch: a pure function (seed, epoch, position) -> sample id.
+// Purpose: the global, seeded order of a dataset's samples in an epoch: a pure function (seed, epoch, position) ->
+// sample id.
 //   No list is kept or shuffled, so any replica can ask for any part of any epoch, and resuming needs no state.
 // Thread safety: immutable; any number of threads.
 #pragma once

@@ -117,9 +117,10 @@ inline std::string sha256(const std::string& bytes) {
 inline std::string tiny_descriptor(const std::vector<std::string>& mirrors, const TinyFiles& files = {}) {
   std::string text =
       "name: tiny\ntitle: three samples\nformat: idx\nshape: [1, 2, 2]\nclasses: 2\ntrain_samples: 3\ntest_samples: 2\n"
-      "mean: [0.5]\nstd: [0.25]\nmirrors: [";
-  for (const std::string& mirror : mirrors) text += (mirror == mirrors.front() ? "\"" : ", \"") + mirror + "\"";
-  text += "]\nfiles:\n";
+      "mean: [0.5]\nstd: [0.25]\n";
+  if (!mirrors.empty()) text += "mirrors:\n";
+  for (const std::string& mirror : mirrors) text += "  - \"" + mirror + "\"\n";
+  text += "files:\n";
   const auto file = [&](const char* role, const char* name, const std::string& bytes) {
     text += std::string("  - {role: ") + role + ", name: " + name + ", bytes: " + std::to_string(bytes.size()) +
             ", sha256: " + sha256(bytes) + "}\n";
@@ -147,11 +148,13 @@ class TinyMachine {
   TempFolder folder_;
   Environment descriptors_{"DPTRAIN_DATASETS", (folder_.path() / "descriptors").string()};
   Environment data_{"DPTRAIN_DATA", (folder_.path() / "data").string()};
+  Environment no_proxy_{"no_proxy", "127.0.0.1"};  // the servers of tests are on the loopback
   Environment cache_{"XDG_CACHE_HOME", (folder_.path() / "cache").string()};
 };
 
 inline std::string replace_all(std::string text, const std::string& from, const std::string& to) {
-  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) text.replace(at, from.size(), to);
+  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
   return text;
 }
 

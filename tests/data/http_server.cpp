@@ -18,7 +18,8 @@ HttpServer::HttpServer(Handler handler) : handler_(std::move(handler)) {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof address;
   auto* generic = reinterpret_cast<sockaddr*>(&address);
-  if (::bind(listener_, generic, size) != 0 || ::listen(listener_, 16) != 0 || ::getsockname(listener_, generic, &size) != 0) {
+  if (::bind(listener_, generic, size) != 0 || ::listen(listener_, 16) != 0 ||
+      ::getsockname(listener_, generic, &size) != 0) {
     throw std::runtime_error("no loopback port");
   }
   port_ = ntohs(address.sin_port);
@@ -32,7 +33,9 @@ HttpServer::~HttpServer() {
   ::close(listener_);
 }
 
-std::string HttpServer::url() const { return "http://127.0.0.1:" + std::to_string(port_) + "/"; }
+std::string HttpServer::url() const {
+  return "http://127.0.0.1:" + std::to_string(port_) + "/";
+}
 
 std::vector<HttpAsk> HttpServer::asked() const {
   const std::lock_guard lock(mutex_);
@@ -65,7 +68,8 @@ void HttpServer::answer(int connection) {
   }
   const HttpReply reply = handler_(ask);
   std::string out = "HTTP/1.1 " + std::to_string(reply.status) + " X\r\nConnection: close\r\nContent-Length: " +
-                    std::to_string(reply.promise_bytes.value_or(reply.body.size())) + "\r\n" + reply.headers + "\r\n" + reply.body;
+                    std::to_string(reply.promise_bytes.value_or(reply.body.size())) + "\r\n" + reply.headers + "\r\n" +
+                    reply.body;
   for (std::size_t done = 0; done < out.size();) {
     const ssize_t sent = ::send(connection, out.data() + done, out.size() - done, MSG_NOSIGNAL);
     if (sent <= 0) break;
@@ -78,9 +82,12 @@ void HttpServer::answer(int connection) {
 HttpReply serve(const std::string& bytes, const HttpAsk& ask) {
   if (!ask.from) return {.body = bytes, .headers = "", .promise_bytes = {}};
   const std::string size = std::to_string(bytes.size());
-  if (*ask.from >= bytes.size()) return {.status = 416, .body = "", .headers = "Content-Range: bytes */" + size + "\r\n", .promise_bytes = {}};
-  return {.status = 206, .body = bytes.substr(*ask.from),
-          .headers = "Content-Range: bytes " + std::to_string(*ask.from) + "-" + std::to_string(bytes.size() - 1) + "/" + size + "\r\n",
+  if (*ask.from >= bytes.size())
+    return {.status = 416, .body = "", .headers = "Content-Range: bytes */" + size + "\r\n", .promise_bytes = {}};
+  return {.status = 206,
+          .body = bytes.substr(*ask.from),
+          .headers = "Content-Range: bytes " + std::to_string(*ask.from) + "-" + std::to_string(bytes.size() - 1) +
+                     "/" + size + "\r\n",
           .promise_bytes = {}};
 }
 

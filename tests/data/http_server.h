@@ -14,9 +14,9 @@ namespace dptrain::test {
 struct HttpReply {
   int status = 200;
   std::string body;
-  std::string headers;                        ///< whole lines, each with its end
-  std::optional<std::size_t> promise_bytes;   ///< Content-Length where it shall lie
-  bool hang = false;                          ///< send no more after the body, until the server ends
+  std::string headers;                       ///< whole lines, each with its end
+  std::optional<std::size_t> promise_bytes;  ///< Content-Length where it shall lie
+  bool hang = false;                         ///< send no more after the body, until the server ends
 };
 
 struct HttpAsk {

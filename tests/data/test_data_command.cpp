@@ -32,19 +32,21 @@ TEST_CASE("data info of a named dataset verifies the hashes") {
   {
     std::ostringstream out;
     CHECK(data_info("tiny", out) == 3);
-    CHECK(tidy(machine, out) == head +
-          "not in    ROOT/data/tiny: no such folder\nnot in    datasets/tiny: no such folder\n"
-          "not in    ROOT/cache/dptrain/datasets/tiny: no such folder\n`dptrain data fetch tiny` downloads it\n");
+    CHECK(tidy(machine, out) ==
+          head +
+              "not in    ROOT/data/tiny: no such folder\nnot in    datasets/tiny: no such folder\n"
+              "not in    ROOT/cache/dptrain/datasets/tiny: no such folder\n`dptrain data fetch tiny` downloads it\n");
   }
   put_tiny(machine.data());
   {
     std::ostringstream out;
     CHECK(data_info("tiny", out) == 0);
-    CHECK(tidy(machine, out) == head + "found in  ROOT/data/tiny\n"
-          "file      train-images-idx3-ubyte: 28 bytes, SHA-256 as described\n"
-          "file      train-labels-idx1-ubyte: 11 bytes, SHA-256 as described\n"
-          "file      t10k-images-idx3-ubyte: 24 bytes, SHA-256 as described\n"
-          "file      t10k-labels-idx1-ubyte: 10 bytes, SHA-256 as described\n");
+    CHECK(tidy(machine, out) == head +
+                                    "found in  ROOT/data/tiny\n"
+                                    "file      train-images-idx3-ubyte: 28 bytes, SHA-256 as described\n"
+                                    "file      train-labels-idx1-ubyte: 11 bytes, SHA-256 as described\n"
+                                    "file      t10k-images-idx3-ubyte: 24 bytes, SHA-256 as described\n"
+                                    "file      t10k-labels-idx1-ubyte: 10 bytes, SHA-256 as described\n");
   }
   const TinyFiles good;
   TinyFiles bad;
@@ -56,11 +58,16 @@ TEST_CASE("data info of a named dataset verifies the hashes") {
   put(machine.data() / "t10k-labels-idx1-ubyte", "");
   std::ostringstream out;
   CHECK(data_info("tiny", out) == 3);
-  CHECK(tidy(machine, out) == head + "found in  ROOT/data/tiny\n"
-        "file      train-images-idx3-ubyte: WRONG: expected SHA-256 " + sha256(good.train_images) + ", found " + sha256(bad.train_images) + "\n"
-        "file      train-labels-idx1-ubyte: WRONG: expected 11 bytes, found more\n"
-        "file      t10k-images-idx3-ubyte.gz: WRONG: ROOT/data/tiny/t10k-images-idx3-ubyte.gz: byte 0: expected a gzip file (1f 8b), as its name says\n"
-        "file      t10k-labels-idx1-ubyte: WRONG: expected 10 bytes, found 0\n");
+  CHECK(tidy(machine, out) ==
+        head +
+            "found in  ROOT/data/tiny\n"
+            "file      train-images-idx3-ubyte: WRONG: expected SHA-256 " +
+            sha256(good.train_images) + ", found " + sha256(bad.train_images) +
+            "\n"
+            "file      train-labels-idx1-ubyte: WRONG: expected 11 bytes, found more\n"
+            "file      t10k-images-idx3-ubyte.gz: WRONG: ROOT/data/tiny/t10k-images-idx3-ubyte.gz: byte 0: expected a "
+            "gzip file (1f 8b), as its name says\n"
+            "file      t10k-labels-idx1-ubyte: WRONG: expected 10 bytes, found 0\n");
 }
 
 TEST_CASE("data info of a folder measures it") {
@@ -70,7 +77,8 @@ TEST_CASE("data info of a folder measures it") {
   CHECK(data_info(folder.path().string(), out) == 0);
   CHECK(out.str().find("samples   3 to train, 2 to test\nshape     1x2x2, 2 classes\n"
                        "mean      0.3157, std 0.4135 (computed from the training images)\n") != std::string::npos);
-  CHECK(out.str().find("train-labels-idx1-ubyte: 11 bytes, SHA-256 " + sha256(TinyFiles().train_labels)) != std::string::npos);
+  CHECK(out.str().find("train-labels-idx1-ubyte: 11 bytes, SHA-256 " + sha256(TinyFiles().train_labels)) !=
+        std::string::npos);
   put(folder.path() / "train-labels-idx1-ubyte", "");
   CHECK_THROWS_AS(data_info(folder.path().string(), out), Error);
 }

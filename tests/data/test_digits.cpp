@@ -22,7 +22,8 @@ std::string digest(const Digits& digits) {
 
 TEST_CASE("the same digits for any number of threads, and one by one") {
   const Digits one = generate_digits(1, DigitSplit::train, 500, 1);
-  for (const int threads : {2, 3, 7, 501}) CHECK(digest(generate_digits(1, DigitSplit::train, 500, threads)) == digest(one));
+  for (const int threads : {2, 3, 7, 501})
+    CHECK(digest(generate_digits(1, DigitSplit::train, 500, threads)) == digest(one));
   std::array<std::uint8_t, kDigitPixels> alone;
   CHECK(draw_digit(1, DigitSplit::train, 499, alone) == one.labels.data()[499]);
   CHECK(std::equal(alone.begin(), alone.end(), one.pixels.data() + 499 * kDigitPixels));
@@ -62,7 +63,8 @@ TEST_CASE("digits have balanced labels, ink on every image, and the mean and dev
   const double mean = sum / static_cast<double>(count * kDigitPixels);
   const DatasetDescriptor descriptor = find_descriptor("digits");
   CHECK(mean == doctest::Approx(descriptor.mean[0]).epsilon(0.02));
-  CHECK(std::sqrt(squares / static_cast<double>(count * kDigitPixels) - mean * mean) == doctest::Approx(descriptor.std[0]).epsilon(0.02));
+  CHECK(std::sqrt(squares / static_cast<double>(count * kDigitPixels) - mean * mean) ==
+        doctest::Approx(descriptor.std[0]).epsilon(0.02));
 }
 
 TEST_CASE("strokes keep their bounds") {
@@ -80,20 +82,23 @@ TEST_CASE("strokes keep their bounds") {
 
 TEST_CASE("nearest mean image tells most digits: they are digits, and not trivial") {
   const std::int64_t train_count = 4000, test_count = 1000;
-  const Digits train = generate_digits(1, DigitSplit::train, train_count, 2), test = generate_digits(1, DigitSplit::test, test_count, 2);
+  const Digits train = generate_digits(1, DigitSplit::train, train_count, 2),
+               test = generate_digits(1, DigitSplit::test, test_count, 2);
   std::array<std::array<double, kDigitPixels>, 10> means = {};
   std::array<double, 10> counts = {};
   for (std::int64_t i = 0; i < train_count; ++i) {
     const std::size_t label = train.labels.data()[i];
     ++counts[label];
-    for (int k = 0; k < kDigitPixels; ++k) means[label][static_cast<std::size_t>(k)] += train.pixels.data()[i * kDigitPixels + k];
+    for (int k = 0; k < kDigitPixels; ++k)
+      means[label][static_cast<std::size_t>(k)] += train.pixels.data()[i * kDigitPixels + k];
   }
   int right = 0;
   for (std::int64_t i = 0; i < test_count; ++i) {
     std::array<double, 10> distances = {};
     for (std::size_t label = 0; label < 10; ++label) {
       for (int k = 0; k < kDigitPixels; ++k) {
-        const double apart = test.pixels.data()[i * kDigitPixels + k] - means[label][static_cast<std::size_t>(k)] / counts[label];
+        const double apart =
+            test.pixels.data()[i * kDigitPixels + k] - means[label][static_cast<std::size_t>(k)] / counts[label];
         distances[label] += apart * apart;
       }
     }

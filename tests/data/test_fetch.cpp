@@ -157,12 +157,15 @@ TEST_CASE("mirrors that misbehave are named with the reason") {
     std::string reason;
   };
   const std::vector<Row> rows = {
-      {"nothing there", [](const HttpAsk&) { return HttpReply{.status = 404, .body = "", .headers = "", .promise_bytes = {}}; },
+      {"nothing there",
+       [](const HttpAsk&) { return HttpReply{.status = 404, .body = "", .headers = "", .promise_bytes = {}}; },
        "The requested URL returned error: 404"},
       {"a page of text", [](const HttpAsk& ask) { return serve("<html>please log in</html>", ask); },
        "byte 0: expected a gzip file (1f 8b), as its name says"},
       {"fewer bytes than promised",
-       [=](const HttpAsk&) { return HttpReply{.body = whole.substr(0, 30), .headers = "", .promise_bytes = whole.size()}; },
+       [=](const HttpAsk&) {
+         return HttpReply{.body = whole.substr(0, 30), .headers = "", .promise_bytes = whole.size()};
+       },
        fmt::format("transfer closed with {} bytes remaining to read", whole.size() - 30)},
       {"a file that is cut", [=](const HttpAsk& ask) { return serve(whole.substr(0, 30), ask); },
        "the gzip data end too early; the file is truncated"},
@@ -171,10 +174,15 @@ TEST_CASE("mirrors that misbehave are named with the reason") {
       {"a file without end", [](const HttpAsk& ask) { return serve(std::string(100'000, 'x'), ask); },
        "the server sends more than the 4124 bytes that the file can have"},
       {"a server that hangs",
-       [=](const HttpAsk&) { return HttpReply{.body = whole.substr(0, 10), .headers = "", .promise_bytes = whole.size(), .hang = true}; },
+       [=](const HttpAsk&) {
+         return HttpReply{.body = whole.substr(0, 10), .headers = "", .promise_bytes = whole.size(), .hang = true};
+       },
        "Operation too slow. Less than 16 bytes/sec transferred the last 1 seconds"},
       {"a way to a local file",
-       [](const HttpAsk&) { return HttpReply{.status = 302, .body = "", .headers = "Location: file:///etc/passwd\r\n", .promise_bytes = {}}; },
+       [](const HttpAsk&) {
+         return HttpReply{
+             .status = 302, .body = "", .headers = "Location: file:///etc/passwd\r\n", .promise_bytes = {}};
+       },
        "Protocol \"file\" not supported or disabled in libcurl"},
   };
   for (const Row& row : rows) {
@@ -198,9 +206,10 @@ TEST_CASE("nobody listens: every mirror is named") {
 
 TEST_CASE("a cut download is finished by the next run") {
   const std::string whole = tiny_site()["/" + kImages + ".gz"];
-  bool cut = true;
+  std::atomic<bool> cut = true;
   const HttpServer server(images_by([&](const HttpAsk& ask) {
-    return cut ? HttpReply{.body = whole.substr(0, 30), .headers = "", .promise_bytes = whole.size()} : serve(whole, ask);
+    return cut ? HttpReply{.body = whole.substr(0, 30), .headers = "", .promise_bytes = whole.size()}
+               : serve(whole, ask);
   }));
   const TinyMachine machine({server.url()});
   failure();

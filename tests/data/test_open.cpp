@@ -25,8 +25,17 @@ DatasetSpec folder_spec(const fs::path& folder) {
   return spec;
 }
 
+SourceMark mark(int line, int column) {
+  SourceMark at;
+  at.file = "job.yaml";
+  at.line = line;
+  at.column = column;
+  return at;
+}
+
 /// The message of the error that opening throws; it must have the status.
-std::string message(const DatasetSpec& spec, ExitStatus status, const DataOptions& options = {.offline = true, .progress = {}}) {
+std::string message(const DatasetSpec& spec, ExitStatus status,
+                    const DataOptions& options = {.offline = true, .progress = {}}) {
   try {
     open_dataset(spec, options);
   } catch (const Error& error) {
@@ -37,7 +46,8 @@ std::string message(const DatasetSpec& spec, ExitStatus status, const DataOption
   return "";
 }
 
-std::vector<float> gather(const Dataset& dataset, std::vector<std::int64_t> ids, std::vector<std::int32_t>* labels = nullptr) {
+std::vector<float> gather(const Dataset& dataset, std::vector<std::int64_t> ids,
+                          std::vector<std::int32_t>* labels = nullptr) {
   std::vector<float> out(ids.size() * static_cast<std::size_t>(dataset.shape().elements()));
   std::vector<std::int32_t> found(ids.size());
   dataset.gather(ids, out.data(), found.data());
@@ -55,15 +65,16 @@ TEST_CASE("a folder of IDX files opens with its own mean and deviation") {
   const TempFolder folder;
   put_tiny(folder.path());
   std::vector<std::string> news;
-  const DatasetPair pair = open_dataset(folder_spec(folder.path()),
-                                        {.progress = [&](const std::string& line) { news.push_back(line); }});
+  const DatasetPair pair =
+      open_dataset(folder_spec(folder.path()), {.progress = [&](const std::string& line) { news.push_back(line); }});
   CHECK(pair.train->size() == 3);
   CHECK(pair.test->size() == 2);
   CHECK(pair.train->shape() == Shape{1, 2, 2});
   CHECK(pair.train->classes() == 2);
   CHECK(pair.train->bytes() == 15);
   CHECK(pair.name == folder.path().string());
-  CHECK(news == std::vector<std::string>{folder.path().string() + ": mean 0.3157 and std 0.4135, computed from the training images"});
+  CHECK(news == std::vector<std::string>{folder.path().string() +
+                                         ": mean 0.3157 and std 0.4135, computed from the training images"});
 
   // 0 1 2 3 16 17 18 19 128 253 254 255
   const double mean = 966 / 12.0, variance = 211178 / 12.0 - mean * mean;
@@ -71,7 +82,9 @@ TEST_CASE("a folder of IDX files opens with its own mean and deviation") {
   const std::vector<float> values = gather(*pair.train, {2, 0}, &labels);
   CHECK(labels == std::vector<std::int32_t>{1, 1});
   const double bytes[] = {128, 253, 254, 255, 0, 1, 2, 3};
-  for (int i = 0; i < 8; ++i) CHECK(values[static_cast<std::size_t>(i)] == doctest::Approx((bytes[i] - mean) / std::sqrt(variance)).epsilon(1e-5));
+  for (int i = 0; i < 8; ++i)
+    CHECK(values[static_cast<std::size_t>(i)] ==
+          doctest::Approx((bytes[i] - mean) / std::sqrt(variance)).epsilon(1e-5));
 
   const DatasetInfo info = inspect_dataset(folder_spec(folder.path()));
   CHECK(info.shape == Shape{1, 2, 2});
@@ -94,11 +107,13 @@ TEST_CASE("each channel is normalised by its own mean and deviation, in rows of 
   for (const std::int64_t width : {1, 7, 33}) {
     std::string bytes;
     for (std::int64_t i = 0; i < 2 * 2 * width; ++i) bytes += static_cast<char>(i * 37);
-    const ImageDataset dataset(block(bytes), block(std::string("\x00\x01", 2)), 2, Shape{2, 1, width}, 2, {{0.25f, 0.5f}, {0.5f, 0.125f}});
+    const ImageDataset dataset(block(bytes), block(std::string("\x00\x01", 2)), 2, Shape{2, 1, width}, 2,
+                               {{0.25f, 0.5f}, {0.5f, 0.125f}});
     const std::vector<float> values = gather(dataset, {1, 0, 1});
     for (std::int64_t row = 0; row < 3; ++row) {
       for (std::int64_t k = 0; k < 2 * width; ++k) {
-        const double scaled = static_cast<std::uint8_t>(bytes[static_cast<std::size_t>((row == 1 ? 0 : 2 * width) + k)]) / 255.0;
+        const double scaled =
+            static_cast<std::uint8_t>(bytes[static_cast<std::size_t>((row == 1 ? 0 : 2 * width) + k)]) / 255.0;
         const double expected = k < width ? (scaled - 0.25) / 0.5 : (scaled - 0.5) / 0.125;
         CHECK(values[static_cast<std::size_t>(row * 2 * width + k)] == doctest::Approx(expected).epsilon(1e-5));
       }
@@ -119,13 +134,15 @@ TEST_CASE("train_samples and test_samples take the first so many; more than ther
 
   spec.train_samples = 4;
   CHECK(message(spec, ExitStatus::usage) == "dataset.train_samples: 4 is out of range; expected 1 to 3");
-  spec.at = {"job.yaml", 3, 5};
+  spec.at = mark(3, 5);
   CHECK(message(spec, ExitStatus::usage).find("job.yaml:3:5: error: dataset.train_samples: 4 is out of range") == 0);
 }
 
 TEST_CASE("a named dataset is looked for in order, and where it was found is told") {
   const TinyMachine machine;
-  const auto location = [&](const DatasetSpec& spec) { return open_dataset(spec, {.offline = true, .progress = {}}).location; };
+  const auto location = [&](const DatasetSpec& spec) {
+    return open_dataset(spec, {.offline = true, .progress = {}}).location;
+  };
   put_tiny(machine.cache());
   CHECK(location(named("tiny")) == machine.cache().string());
   put_tiny(machine.data());
@@ -167,7 +184,7 @@ TEST_CASE("an unknown name lists the known ones and the nearest, with its place 
   CHECK(text.find("unknown dataset 'tinny'; did you mean 'tiny'? (known: digits, mnist, tiny)") == 0);
   CHECK(message(named("../tiny"), ExitStatus::usage).find("unknown dataset '../tiny' (known: digits") == 0);
   DatasetSpec spec = named("imagenet");
-  spec.at = {"job.yaml", 7, 2};
+  spec.at = mark(7, 2);
   CHECK(message(spec, ExitStatus::usage).find("job.yaml:7:2: error: unknown dataset 'imagenet' (known: ") == 0);
 }
 
@@ -177,7 +194,8 @@ TEST_CASE("descriptors: an own folder comes first, and must be one") {
   CHECK(find_descriptor("mnist").train_samples == 60000);
   CHECK(list_descriptors().size() == 3);
   const Environment wrong("DPTRAIN_DATASETS", "/nowhere/at/all");
-  CHECK_THROWS_WITH(descriptor_folders(), "DPTRAIN_DATASETS: /nowhere/at/all is not a folder; expected one with NAME.yaml files");
+  CHECK_THROWS_WITH(descriptor_folders(),
+                    "DPTRAIN_DATASETS: /nowhere/at/all is not a folder; expected one with NAME.yaml files");
 }
 
 TEST_CASE("digits are generated, as many as asked for, and have no path") {

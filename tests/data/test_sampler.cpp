@@ -12,7 +12,8 @@
 namespace dptrain::test {
 namespace {
 
-std::vector<std::int64_t> epoch_order(std::int64_t samples, std::uint64_t seed, std::int64_t epoch, bool shuffle = true) {
+std::vector<std::int64_t> epoch_order(std::int64_t samples, std::uint64_t seed, std::int64_t epoch,
+                                      bool shuffle = true) {
   std::vector<std::int64_t> ids(static_cast<std::size_t>(samples));
   Sampler(samples, seed, shuffle).order(epoch, 0, ids);
   return ids;
@@ -36,7 +37,8 @@ TEST_CASE("an epoch has every sample exactly once, for any size") {
   }
   CHECK(rc::check([] {
     const auto samples = *rc::gen::inRange<std::int64_t>(1, 3000);
-    std::vector<std::int64_t> ids = epoch_order(samples, *rc::gen::arbitrary<std::uint64_t>(), *rc::gen::inRange<std::int64_t>(0, 1 << 20));
+    std::vector<std::int64_t> ids =
+        epoch_order(samples, *rc::gen::arbitrary<std::uint64_t>(), *rc::gen::inRange<std::int64_t>(0, 1 << 20));
     std::sort(ids.begin(), ids.end());
     RC_ASSERT(ids == counting(samples));
   }));
@@ -83,7 +85,8 @@ TEST_CASE("over many epochs every sample stands everywhere equally often") {
     std::vector<int> counts(static_cast<std::size_t>(samples * samples));
     for (int epoch = 0; epoch < epochs; ++epoch) {
       const auto order = epoch_order(samples, 11, epoch);
-      for (std::int64_t place = 0; place < samples; ++place) ++counts[static_cast<std::size_t>(place * samples + order[static_cast<std::size_t>(place)])];
+      for (std::int64_t place = 0; place < samples; ++place)
+        ++counts[static_cast<std::size_t>(place * samples + order[static_cast<std::size_t>(place)])];
     }
     const double expected = static_cast<double>(epochs) / static_cast<double>(samples);
     double chi_square = 0;

@@ -1,6 +1,8 @@
-// Purpose: handwritten-looking digits, 28 x 28 grey bytes, made and not read: strokes with random slant, size, place, bend,
+// Purpose: handwritten-looking digits, 28 x 28 grey bytes, made and not read: strokes with random slant, size, place,
+// bend,
 //   pen width, ink and noise. Sample `index` of a split is a pure function of (seed, split, index).
-// Thread safety: pure functions. Invariants: only operations that IEEE 754 rounds exactly (+ - * / sqrt), so the same bytes
+// Thread safety: pure functions. Invariants: only operations that IEEE 754 rounds exactly (+ - * / sqrt), so the same
+// bytes
 //   come from every build and thread count.
 #pragma once
 
@@ -19,7 +21,8 @@ inline constexpr std::int64_t kMostDigits = 10'000'000;
 enum class DigitSplit : std::uint32_t { train = 0, test = 1 };
 
 /// Draws one sample into `pixels`, (28, 28) row-major, 0 for paper to 255 for ink; returns its label.
-std::uint8_t draw_digit(std::uint64_t seed, DigitSplit split, std::int64_t index, std::span<std::uint8_t, kDigitPixels> pixels);
+std::uint8_t draw_digit(std::uint64_t seed, DigitSplit split, std::int64_t index,
+                        std::span<std::uint8_t, kDigitPixels> pixels);
 
 struct Digits {
   ByteBlock pixels;  ///< (count, 28, 28)

@@ -27,8 +27,9 @@ IdxHeader read_header(ByteSource& source, std::int64_t rank) {
     source.corrupt(2, fmt::format("expected values of type 08 (unsigned byte), found {:02x}", magic[2]));
   }
   if (magic[3] != rank) {
-    source.corrupt(3, fmt::format("expected {} ({}), found {}", rank == 1 ? "1 dimension" : fmt::format("{} dimensions", rank),
-                                  rank == 1 ? "labels" : "samples, height, width", magic[3]));
+    source.corrupt(
+        3, fmt::format("expected {} ({}), found {}", rank == 1 ? "1 dimension" : fmt::format("{} dimensions", rank),
+                       rank == 1 ? "labels" : "samples, height, width", magic[3]));
   }
 
   IdxHeader header;
@@ -42,7 +43,8 @@ IdxHeader read_header(ByteSource& source, std::int64_t rank) {
       source.corrupt(at + static_cast<std::int64_t>(read),
                      fmt::format("the file ends inside the IDX header; expected {} bytes of header", header_bytes));
     }
-    const std::int64_t extent = std::int64_t{word[0]} << 24 | std::int64_t{word[1]} << 16 | std::int64_t{word[2]} << 8 | word[3];
+    const std::int64_t extent =
+        std::int64_t{word[0]} << 24 | std::int64_t{word[1]} << 16 | std::int64_t{word[2]} << 8 | word[3];
     if (extent == 0) source.corrupt(at, fmt::format("extent {} is zero; expected at least 1", axis));
     // The limit leaves room to add the header, and to index the samples as 32-bit floats.
     if (__builtin_mul_overflow(header.body_bytes, extent, &header.body_bytes) ||
@@ -54,13 +56,15 @@ IdxHeader read_header(ByteSource& source, std::int64_t rank) {
 
   const std::int64_t capacity = source.capacity();
   if (header.file_bytes() > capacity) {
-    source.corrupt(source.compressed() ? 4 : capacity,
-                   fmt::format("the header promises {} bytes, the file {} {}; it is truncated or its header is wrong",
-                               header.file_bytes(), source.compressed() ? "cannot hold more than" : "ends after", capacity));
+    source.corrupt(
+        source.compressed() ? 4 : capacity,
+        fmt::format("the header promises {} bytes, the file {} {}; it is truncated or its header is wrong",
+                    header.file_bytes(), source.compressed() ? "cannot hold more than" : "ends after", capacity));
   }
   if (!source.compressed() && header.file_bytes() < capacity) {
-    source.corrupt(header.file_bytes(), fmt::format("expected the end of the file as the header promises, found {} more bytes",
-                                                    capacity - header.file_bytes()));
+    source.corrupt(header.file_bytes(),
+                   fmt::format("expected the end of the file as the header promises, found {} more bytes",
+                               capacity - header.file_bytes()));
   }
   return header;
 }
@@ -80,7 +84,8 @@ IdxArray read_idx(const std::filesystem::path& path, std::int64_t rank) {
   array.values = ByteBlock(static_cast<std::size_t>(array.header.body_bytes));
   const std::size_t got = source->read(array.values.data(), array.values.size());
   if (got < array.values.size()) {
-    source->corrupt(source->offset(), fmt::format("the file ends here; the header promises {} bytes", array.header.file_bytes()));
+    source->corrupt(source->offset(),
+                    fmt::format("the file ends here; the header promises {} bytes", array.header.file_bytes()));
   }
   if (!source->at_end()) {
     source->corrupt(source->offset(), "expected the end of the file as the header promises, found more bytes");

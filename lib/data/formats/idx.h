@@ -14,7 +14,7 @@ namespace dptrain {
 struct IdxHeader {
   std::vector<std::int64_t> extents;  ///< each at least 1
   std::int64_t header_bytes = 0;
-  std::int64_t body_bytes = 0;        ///< product of the extents; one byte a value
+  std::int64_t body_bytes = 0;  ///< product of the extents; one byte a value
   std::int64_t file_bytes() const { return header_bytes + body_bytes; }
 };
 
