@@ -39,7 +39,7 @@ class Diagnostics {
   /// A value could not be used because of something complained about before.
   void skip() { ++skipped_; }
   /// Complaints and skipped values so far: checks that need a block go by whether this grew while it was read.
-  std::size_t problems() const { return found_.size() + skipped_; }
+  std::size_t problems() const { return found_.size() + dropped_ + skipped_; }
   /// Throws Error(usage) with all complaints in the order of the text, those of the command line last.
   void throw_if_any() const;
 
@@ -49,6 +49,7 @@ class Diagnostics {
     std::string text;
   };
   std::vector<Found> found_;
+  std::size_t dropped_ = 0;  // complaints past those that are kept: a flood must not cost time
   std::size_t skipped_ = 0;
 };
 
