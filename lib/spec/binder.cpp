@@ -49,7 +49,7 @@ std::string join(std::string_view a, std::string_view b) {
 }  // namespace
 
 void Value::error(const std::string& message, const std::string& hint) const {
-  if (node.kind == Node::Kind::broken) return;
+  if (node.kind == Node::Kind::broken) return diagnostics.skip();
   diagnostics.error(node.at, path.empty() ? message : fmt::format("{}: {}", path, message), hint);
 }
 

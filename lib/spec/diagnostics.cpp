@@ -9,7 +9,7 @@
 namespace dptrain {
 namespace {
 
-constexpr std::size_t kMaxShown = 100;       // complaints printed; more is noise
+constexpr std::size_t kMaxKept = 100;        // complaints; more are only counted
 constexpr std::size_t kExcerptColumns = 120; // of a longer line only the part around the caret is shown
 
 bool starts_code_point(char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }
@@ -87,10 +87,18 @@ SourceMark Mark::outlive() const {
 }
 
 void Diagnostics::error(const Mark& at, const std::string& message, const std::string& hint) {
-  error(at.outlive(), message, hint);
+  if (found_.size() >= kMaxKept) {
+    ++dropped_;
+  } else {
+    error(at.outlive(), message, hint);
+  }
 }
 
 void Diagnostics::error(const SourceMark& at, const std::string& message, const std::string& hint) {
+  if (found_.size() >= kMaxKept) {
+    ++dropped_;
+    return;
+  }
   found_.push_back({at, complaint(at, message) + (hint.empty() ? "" : fmt::format("  hint: {}\n", hint))});
 }
 
@@ -103,8 +111,8 @@ void Diagnostics::throw_if_any() const {
     return key(a) < key(b);
   });
   std::string message;
-  for (std::size_t i = 0; i < std::min(order.size(), kMaxShown); ++i) message += order[i]->text;
-  if (order.size() > kMaxShown) message += fmt::format("and {} more errors\n", order.size() - kMaxShown);
+  for (const Found* found : order) message += found->text;
+  if (dropped_ > 0) message += fmt::format("and {} more errors\n", dropped_);
   message.pop_back();  // the last line end is the printer's
   throw Error(ExitStatus::usage, message);
 }

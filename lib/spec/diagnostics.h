@@ -36,7 +36,10 @@ class Diagnostics {
   void error(const Mark& at, const std::string& message, const std::string& hint = "");
   void error(const SourceMark& at, const std::string& message, const std::string& hint = "");
 
-  std::size_t count() const { return found_.size(); }
+  /// A value could not be used because of something complained about before.
+  void skip() { ++skipped_; }
+  /// Complaints and skipped values so far: checks that need a block go by whether this grew while it was read.
+  std::size_t problems() const { return found_.size() + dropped_ + skipped_; }
   /// Throws Error(usage) with all complaints in the order of the text, those of the command line last.
   void throw_if_any() const;
 
@@ -46,6 +49,8 @@ class Diagnostics {
     std::string text;
   };
   std::vector<Found> found_;
+  std::size_t dropped_ = 0;  // complaints past those that are kept: a flood must not cost time
+  std::size_t skipped_ = 0;
 };
 
 /// Text of the user's in quotes: clipped, with control characters replaced, so that a message stays one readable line.

@@ -22,11 +22,12 @@ std::string argument_head(const Override& override_) {
 std::vector<Segment> split_path(const Override& override_, const Source& source, const Mark& value_at) {
   std::vector<Segment> segments;
   const bool shows_path = override_.flag == "--set";
+  auto column = static_cast<int>(code_points(override_.flag)) + 2;
   std::size_t begin = 0;
   while (begin <= override_.path.size()) {
     const std::size_t end = std::min(override_.path.find('.', begin), override_.path.size());
-    const auto column = static_cast<int>(code_points(override_.flag + " " + override_.path.substr(0, begin))) + 1;
     segments.push_back({override_.path.substr(begin, end - begin), shows_path ? Mark{&source, 1, column} : value_at});
+    column += static_cast<int>(code_points(segments.back().name)) + 1;
     begin = end + 1;
   }
   return segments;

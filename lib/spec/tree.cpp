@@ -283,6 +283,16 @@ bool has_directive(const Source& source, Diagnostics& diagnostics) {
   return false;
 }
 
+bool has_long_line(const Source& source, Diagnostics& diagnostics) {
+  for (std::size_t i = 0; i < source.lines.size(); ++i) {
+    if (code_points(source.lines[i]) <= TreeLimits::columns) continue;
+    diagnostics.error(Mark{&source, static_cast<int>(i) + 1, 1}, fmt::format("a line of more than {} characters", TreeLimits::columns),
+                      "break the line");
+    return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Node* Node::find(const std::string& key) {
@@ -325,6 +335,7 @@ Node parse_tree(const std::string& text, const Source& source, int first_column,
     builder.explain(error);
     return broken;
   }
+  if (has_long_line(source, diagnostics)) return broken;
   if (builder.root) return std::move(*builder.root);
   Node nothing = broken;
   nothing.kind = Node::Kind::null;

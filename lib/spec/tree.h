@@ -1,6 +1,6 @@
 // Purpose: a YAML text as a small tree with marks, built from the parser's events. Strict: anchors, aliases, tags,
-//   duplicate keys, directives, several documents, other encodings than UTF-8 are refused by name, and size, depth and
-//   node count are bounded, so that no text can exhaust memory or stack.
+//   duplicate keys, directives, several documents, other encodings than UTF-8 are refused by name, and size, depth, node
+//   count and line length are bounded, so that no text can exhaust memory or stack.
 // Thread safety: pure functions.
 #pragma once
 
@@ -42,6 +42,7 @@ struct TreeLimits {
   static constexpr std::size_t bytes = std::size_t{1} << 20;
   static constexpr int depth = 32;
   static constexpr std::size_t nodes = 20000;
+  static constexpr std::size_t columns = 10000;  ///< of a line; complaints show lines
 };
 
 /// Parses `text`, which lies in the first line of `source` from column `first_column` on (1 for files). The root is

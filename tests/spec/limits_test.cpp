@@ -52,7 +52,8 @@ TEST_CASE("node properties in any number are refused") {
 TEST_CASE("files over 1 MiB, and files of too many values, are refused") {
   CHECK(refusal_of(kSmallSpec + repeated("# padding\n", 110000)) ==
         "job.yaml: error: larger than 1 MiB\n  hint: a job spec is a few kilobytes");
-  const std::string just_fits = kSmallSpec + "#" + std::string((1u << 20) - kSmallSpec.size() - 1, 'x');
+  std::string just_fits = kSmallSpec + repeated("# padding\n", 110000);
+  just_fits.resize(1u << 20);
   CHECK(refusal_of(just_fits) == "accepted");
   CHECK(contains(refusal_of("a: [" + repeated("1, ", 30000) + "]\n"), "more than 20000 values"));
 }
@@ -63,6 +64,14 @@ TEST_CASE("a flood of errors is cut") {
   const std::string message = refusal_of(kSmallSpec + keys);
   CHECK(contains(message, "and 400 more errors"));
   CHECK_FALSE(contains(message, "unknown100:"));
+}
+
+TEST_CASE("a line of 1 MiB full of errors or values costs no time") {
+  std::string tags = "[";
+  tags += repeated("!a,", 300000);
+  CHECK(contains(refusal_of(tags), "more errors"));
+  CHECK(contains(refusal_of("name: [" + repeated("ä,", 15000) + "]\n"), "a line of more than 10000 characters"));
+  CHECK(contains(refusal_of("model: {layers: [" + repeated("relu,", 15000) + "]}\n"), "a line of more than 10000 characters"));
 }
 
 TEST_CASE("long scalars, keys and lines end in one short message") {
