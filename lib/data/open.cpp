@@ -193,7 +193,6 @@ DatasetPair open_digits(const DatasetSpec& spec, const DatasetDescriptor& descri
 DatasetPair open_described(const DatasetSpec& spec, const DatasetDescriptor& descriptor, const DataOptions& options) {
   std::vector<TriedPlace> tried;
   std::optional<fs::path> folder = find_dataset(descriptor, spec.path, tried);
-  if (folder && options.progress) options.progress(fmt::format("{}: found in {}", descriptor.name, folder->string()));
   if (!folder) folder = fetch_or_explain(descriptor, tried, options);
   const IdxFiles files = described_files(descriptor, *folder);
   IdxContents contents = read_all(files);

@@ -95,8 +95,8 @@ std::vector<std::string> header_lines(const RunPlan& plan) {
       fmt::format("{}  {} train / {} test samples, {}, {}  (from {})", plan.dataset, grouped(plan.train_samples),
                   grouped(plan.test_samples), plan.sample_shape.text(), plural(plan.classes, "class", "classes"),
                   plan.dataset_location),
-      fmt::format("{}, {} on {} x {}{}", plural(plan.parameters, "parameter", "parameters"), plural(plan.replicas, "replica", "replicas"),
-                  plan.devices, plan.device_type,
+      fmt::format("{}, {} on the {}{}", plural(plan.parameters, "parameter", "parameters"), plural(plan.replicas, "replica", "replicas"),
+                  plan.device_type == "cpu" ? "CPU" : "GPUs",
                   plan.threads_per_replica == 1 ? "" : fmt::format(", {} threads each", plan.threads_per_replica)),
       cut_line(plan),
   };

@@ -22,7 +22,7 @@ TEST_CASE("the header") {
   REQUIRE(lines.size() == 4);
   CHECK(lines[0] == "dptrain " + version() + "  configs/mnist.yaml  seed 7");
   CHECK(lines[1] == "mnist  60,000 train / 10,000 test samples, 1x28x28, 10 classes  (from /data/mnist)");
-  CHECK(lines[2] == "407,050 parameters, 2 replicas on 2 x cpu");
+  CHECK(lines[2] == "407,050 parameters, 2 replicas on the CPU");
   CHECK(lines[3] == "256 = 4 micro-batches x 64, same bits at 1 to 4 replicas");
 }
 
@@ -46,7 +46,7 @@ TEST_CASE("one replica, several threads") {
   plan.devices = plan.replicas = plan.parameters = plan.classes = 1;
   plan.threads_per_replica = 4;
   CHECK(header_lines(plan)[1] == "mnist  60,000 train / 10,000 test samples, 1x28x28, 1 class  (from /data/mnist)");
-  CHECK(header_lines(plan)[2] == "1 parameter, 1 replica on 1 x cpu, 4 threads each");
+  CHECK(header_lines(plan)[2] == "1 parameter, 1 replica on the CPU, 4 threads each");
 }
 
 TEST_CASE("a step and an evaluation") {
