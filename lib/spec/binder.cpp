@@ -35,10 +35,14 @@ std::size_t distance(const std::string& name, std::string_view valid, std::size_
 
 std::string found_text(const Node& node) {
   switch (node.kind) {
-    case Node::Kind::null: return "nothing";
-    case Node::Kind::sequence: return node.items.empty() ? "an empty list" : "a list";
-    case Node::Kind::map: return "a map";
-    default: return node.is_quoted ? fmt::format("the text {}", in_quotes(node.text)) : in_quotes(node.text);
+    case Node::Kind::null:
+      return "nothing";
+    case Node::Kind::sequence:
+      return node.items.empty() ? "an empty list" : "a list";
+    case Node::Kind::map:
+      return "a map";
+    default:
+      return node.is_quoted ? fmt::format("the text {}", in_quotes(node.text)) : in_quotes(node.text);
   }
 }
 
@@ -72,13 +76,16 @@ std::string suggestion(const std::string& name, const Names& valid) {
 }
 
 MapReader::MapReader(const Value& block, MapStyle style)
-    : block_(block), title_(style.title.empty() ? block.path : style.title), is_map_(block.node.kind == Node::Kind::map) {
+    : block_(block),
+      title_(style.title.empty() ? block.path : style.title),
+      is_map_(block.node.kind == Node::Kind::map) {
   if (is_map_) return;
   if (style.may_be_empty && block.node.kind == Node::Kind::null) {
     is_map_ = true;
   } else {
     const bool is_short = block.node.kind == Node::Kind::scalar && !style.main.empty();
-    block.expected("a map of settings", is_short ? fmt::format("write {{{}: {}}}", style.main, printable(block.node.text, 60)) : "");
+    block.expected("a map of settings",
+                   is_short ? fmt::format("write {{{}: {}}}", style.main, printable(block.node.text, 60)) : "");
   }
 }
 
@@ -86,7 +93,9 @@ const Node* MapReader::find(std::string_view key) const {
   return block_.node.kind == Node::Kind::map ? block_.node.find(std::string(key)) : nullptr;
 }
 
-std::string MapReader::path_of(std::string_view key) const { return join(block_.path, key); }
+std::string MapReader::path_of(std::string_view key) const {
+  return join(block_.path, key);
+}
 
 std::optional<Value> MapReader::take(std::string_view key, const Names& aliases) {
   Taken taken{key, ""};
@@ -97,7 +106,8 @@ std::optional<Value> MapReader::take(std::string_view key, const Names& aliases)
     const Node* other = find(alias);
     if (other == nullptr) continue;
     if (node != nullptr) {
-      block_.diagnostics.error(other->at, fmt::format("{} and {} are the same setting", path_of(taken.written), path_of(alias)),
+      block_.diagnostics.error(other->at,
+                               fmt::format("{} and {} are the same setting", path_of(taken.written), path_of(alias)),
                                "give one of them");
       continue;
     }

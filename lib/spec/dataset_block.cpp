@@ -27,7 +27,8 @@ DatasetSpec read_dataset(const Value& block) {
   } else if (dataset.format == DatasetFormat::idx) {
     if (!map.has("path")) map.missing("path", "the folder with the four IDX files");
     if (map.has("seed") && dataset.generator_seed != 1) {
-      map.error("seed", "only generated datasets have a seed", "remove it; the seed of the run is the top level's 'seed'");
+      map.error("seed", "only generated datasets have a seed",
+                "remove it; the seed of the run is the top level's 'seed'");
     }
   } else if (dataset.format == DatasetFormat::generated && map.has("path")) {
     map.error("path", "a generated dataset has no files", "remove 'path'");

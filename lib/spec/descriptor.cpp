@@ -11,7 +11,8 @@ namespace {
 std::optional<std::string> sha256(const Value& value) {
   const auto is_hex = [](char c) { return ('0' <= c && c <= '9') || ('a' <= c && c <= 'f'); };
   const std::string& digits = value.node.text;
-  if (value.node.kind == Node::Kind::scalar && digits.size() == 64 && std::all_of(digits.begin(), digits.end(), is_hex)) {
+  if (value.node.kind == Node::Kind::scalar && digits.size() == 64 &&
+      std::all_of(digits.begin(), digits.end(), is_hex)) {
     return digits;
   }
   value.expected("64 lower-case hexadecimal digits", "as sha256sum prints them, of the uncompressed file");
@@ -23,7 +24,8 @@ std::optional<std::string> mirror(const Value& value) {
   if (!url) return std::nullopt;
   const bool known = url->starts_with("https://") || url->starts_with("http://") || url->starts_with("file://");
   if (known && url->ends_with('/') && url->find(' ') == std::string::npos) return url;
-  value.error(fmt::format("{} is not the address of a folder", in_quotes(*url)), "https://, http:// or file://, with a '/' at the end");
+  value.error(fmt::format("{} is not the address of a folder", in_quotes(*url)),
+              "https://, http:// or file://, with a '/' at the end");
   return std::nullopt;
 }
 
@@ -58,7 +60,8 @@ void check_files(MapReader& map, const DatasetDescriptor& descriptor) {
   for (const std::string_view wanted : {"train_images", "train_labels", "test_images", "test_labels"}) {
     const auto count = std::count_if(descriptor.files.begin(), descriptor.files.end(),
                                      [&](const DescribedFile& file) { return file.role == wanted; });
-    if (map.has("files") && count != 1) map.error("files", fmt::format("{} files of role '{}'", count, wanted), "one is needed");
+    if (map.has("files") && count != 1)
+      map.error("files", fmt::format("{} files of role '{}'", count, wanted), "one is needed");
   }
 }
 
@@ -66,7 +69,8 @@ void check_files(MapReader& map, const DatasetDescriptor& descriptor) {
 void check_channels(MapReader& map, std::string_view key, const std::vector<double>& values, const Shape& shape) {
   const std::size_t channels = shape.rank() == 3 ? static_cast<std::size_t>(shape[0]) : 1;
   if (values.size() == channels) return;
-  map.error(key, fmt::format("{} values for {} channel{}", values.size(), channels, channels == 1 ? "" : "s"), "one per channel");
+  map.error(key, fmt::format("{} values for {} channel{}", values.size(), channels, channels == 1 ? "" : "s"),
+            "one per channel");
 }
 
 DatasetDescriptor read_descriptor_tree(const Value& root, const std::filesystem::path& file) {
@@ -82,7 +86,8 @@ DatasetDescriptor read_descriptor_tree(const Value& root, const std::filesystem:
   map.required("train_samples", descriptor.train_samples, integer(1, kMaxCount));
   map.required("test_samples", descriptor.test_samples, integer(1, kMaxCount));
   const bool means = map.required("mean", mean, list_of<double>(number({}), "numbers, one per channel"));
-  const bool deviations = map.required("std", deviation, list_of<double>(number(kAboveZero), "numbers above 0, one per channel"));
+  const bool deviations =
+      map.required("std", deviation, list_of<double>(number(kAboveZero), "numbers above 0, one per channel"));
   map.optional("mirrors", descriptor.mirrors, list_of<std::string>(mirror, "addresses"));
   const bool files = map.optional("files", descriptor.files, list_of<DescribedFile>(described_file, "files"));
   map.finish();

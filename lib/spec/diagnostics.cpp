@@ -9,10 +9,12 @@
 namespace dptrain {
 namespace {
 
-constexpr std::size_t kMaxKept = 100;        // complaints; more are only counted
-constexpr std::size_t kExcerptColumns = 120; // of a longer line only the part around the caret is shown
+constexpr std::size_t kMaxKept = 100;         // complaints; more are only counted
+constexpr std::size_t kExcerptColumns = 120;  // of a longer line only the part around the caret is shown
 
-bool starts_code_point(char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }
+bool starts_code_point(char c) {
+  return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+}
 
 /// The line of the source and a caret below its column.
 std::string excerpt(const Source& source, int line, int column) {

@@ -1,4 +1,4 @@
-// Purpose: the validated description of a run, as plain structs. Everything after the parser reads these and no string keys.
+// Purpose: the validated description of a run, as plain structs. Everything after the parser reads these, no string keys.
 // Thread safety: immutable once read. Invariants: those that the reader checks are named at each member.
 #pragma once
 
@@ -13,12 +13,12 @@
 
 namespace dptrain {
 
-/// Where in a spec something stands; line and column start at 1, 0 means "not from a file" (the command line, a default).
+/// Where in a spec something stands; line and column start at 1; 0: not in a file (the command line, a default).
 struct SourceMark {
   std::string file;     ///< path as given, or the argument of the command line: "--set train.steps=5"
   int line = 0;
   int column = 0;
-  std::string excerpt;  ///< the line and a caret below the column, ready to print; kept, so that complaints need no file
+  std::string excerpt;  ///< the line and a caret below the column, ready to print: complaints need no file
 
   /// Marks say where a value came from and are no part of it: specs that say the same are equal.
   bool operator==(const SourceMark&) const { return true; }
@@ -55,8 +55,8 @@ struct Conv2dSpec {
   std::int64_t out_channels = 0;
   std::int64_t kernel_height = 1, kernel_width = 1;    // `kernel_size: 3` or `[3, 5]`
   std::int64_t stride_height = 1, stride_width = 1;
-  std::int64_t padding_height = 0, padding_width = 0;
-  std::int64_t groups = 1;
+  std::int64_t padding_height = 0, padding_width = 0;  // smaller than the kernel
+  std::int64_t groups = 1;                             // divides both channel counts
   bool bias = true;
   Initialiser init = Initialiser::pytorch_default;
   bool operator==(const Conv2dSpec&) const = default;
@@ -84,7 +84,7 @@ struct ActivationSpec {
   double negative_slope = 0.01;  // leaky_relu
   bool operator==(const ActivationSpec&) const = default;
 };
-/// over the features (rank 1) or channels
+/// Over the features (rank 1) or channels.
 struct SoftmaxSpec {
   bool operator==(const SoftmaxSpec&) const = default;
 };
@@ -134,7 +134,7 @@ using OptimizerSpec = std::variant<SgdSpec, AdamSpec>;
 struct ConstantSchedule {
   bool operator==(const ConstantSchedule&) const = default;
 };
-/// in epochs or steps, see `unit`
+/// step_size in epochs or steps, see ScheduleSpec::unit
 struct StepSchedule {
   std::int64_t step_size = 1;
   double gamma = 0.1;
@@ -145,7 +145,7 @@ struct MultiStepSchedule {
   double gamma = 0.1;
   bool operator==(const MultiStepSchedule&) const = default;
 };
-/// to the end of the run
+/// Down to min_lr at the end of the run.
 struct CosineSchedule {
   double min_lr = 0;
   bool operator==(const CosineSchedule&) const = default;
@@ -155,13 +155,13 @@ struct LinearSchedule {
   bool operator==(const LinearSchedule&) const = default;
 };
 struct OneCycleSchedule {
-  double max_lr = 0;
+  double max_lr = 0;  // default: the optimizer's lr; has no warm-up beside its own
   double pct_start = 0.3;
   double div_factor = 25;
   double final_div_factor = 1e4;
   bool operator==(const OneCycleSchedule&) const = default;
 };
-enum class ScheduleUnit { step, epoch };                                                    // of step_size and milestones
+enum class ScheduleUnit { step, epoch };  // of step_size and milestones
 struct ScheduleSpec {
   std::variant<ConstantSchedule, StepSchedule, MultiStepSchedule, CosineSchedule, LinearSchedule, OneCycleSchedule> shape;
   ScheduleUnit unit = ScheduleUnit::epoch;
@@ -204,12 +204,12 @@ struct Interval {
   bool operator==(const Interval&) const = default;
 };
 
-/// empty: at the end only; a last evaluation always happens
+/// Empty: at the end only (`every: end`); a last evaluation always happens
 struct EvaluateSpec {
   std::optional<Interval> every;
   bool operator==(const EvaluateSpec&) const = default;
 };
-/// ring slots and loader threads a replica; workers 0: the replica fills its own ring
+/// Ring slots and loader threads a replica; workers 0: the replica fills its own ring
 struct DataSpec {
   std::int64_t prefetch = 4;
   std::int64_t workers = 1;
@@ -219,7 +219,7 @@ struct LogSpec {
   std::optional<Interval> every;
   bool operator==(const LogSpec&) const = default;
 };
-/// at least / at most
+/// At least, at most; `none` where not set.
 struct ExpectSpec {
   std::optional<double> test_accuracy;
   std::optional<double> test_loss;

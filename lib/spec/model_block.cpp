@@ -1,5 +1,5 @@
-// The `model:` block. A layer is a bare name, a name with its one main setting, or a name with a map of settings. Names are
-// PyTorch's; those of Keras and Caffe are aliases.
+// The `model:` block. A layer is a bare name, a name with its one main setting, or a name with a map of settings. Names
+// are PyTorch's; those of Keras and Caffe are aliases.
 
 #include <fmt/ranges.h>
 
@@ -40,7 +40,8 @@ Reader<Extents> padding(Extents kernel, Extents stride) {
 Op read_conv2d(MapReader& map) {
   Conv2dSpec conv;
   Extents kernel{1, 1}, stride{1, 1}, pad{0, 0};
-  const bool channels = map.required("out_channels", conv.out_channels, integer(1, kMaxExtent), {"filters", "num_output"});
+  const bool channels =
+      map.required("out_channels", conv.out_channels, integer(1, kMaxExtent), {"filters", "num_output"});
   const bool kernel_read = map.required("kernel_size", kernel, extents(1, kMaxKernel));
   map.optional("stride", stride, extents(1, kMaxKernel), {"strides"});
   const bool pad_read = map.optional("padding", pad, padding(kernel, stride), {"pad"});
@@ -50,8 +51,9 @@ Op read_conv2d(MapReader& map) {
   map.later("dilation", "convolutions here have a dilation of 1");
   map.later("padding_mode", "convolutions here pad with zeros");
   if (kernel_read && pad_read && (pad.first >= kernel.first || pad.second >= kernel.second)) {
-    map.error("padding", fmt::format("a padding of [{}, {}] for a kernel of [{}, {}]", pad.first, pad.second, kernel.first,
-                                     kernel.second),
+    map.error("padding",
+              fmt::format("a padding of [{}, {}] for a kernel of [{}, {}]", pad.first, pad.second, kernel.first,
+                          kernel.second),
               "the padding must be smaller than the kernel");
   }
   if (channels && groups && conv.out_channels % conv.groups != 0) {
@@ -76,8 +78,9 @@ Op read_pool2d(MapReader& map, PoolKind kind) {
   map.later("ceil_mode", "extents are rounded down here");
   map.later("count_include_pad", "average pooling here counts the padding");
   if (kernel_read && pad_read && (2 * pad.first > kernel.first || 2 * pad.second > kernel.second)) {
-    map.error("padding", fmt::format("a padding of [{}, {}] for a kernel of [{}, {}]", pad.first, pad.second, kernel.first,
-                                     kernel.second),
+    map.error("padding",
+              fmt::format("a padding of [{}, {}] for a kernel of [{}, {}]", pad.first, pad.second, kernel.first,
+                          kernel.second),
               "the padding must be at most half the kernel");
   }
   std::tie(pool.kernel_height, pool.kernel_width) = kernel;
@@ -88,7 +91,9 @@ Op read_pool2d(MapReader& map, PoolKind kind) {
 
 Op read_caffe_pooling(MapReader& map) {
   static const Choices<PoolKind> pools{
-      "pooling", {{"max", PoolKind::max}, {"MAX", PoolKind::max}, {"ave", PoolKind::average}, {"AVE", PoolKind::average}}, {}};
+      "pooling",
+      {{"max", PoolKind::max}, {"MAX", PoolKind::max}, {"ave", PoolKind::average}, {"AVE", PoolKind::average}},
+      {}};
   PoolKind kind = PoolKind::max;
   map.optional("pool", kind, choice(pools));
   return read_pool2d(map, kind);
@@ -124,7 +129,10 @@ const std::vector<Kind>& kinds() {
       {"linear", {"dense", "inner_product"}, "out_features", read_linear},
       {"conv2d", {"convolution"}, "", read_conv2d},
       {"max_pool2d", {"max_pooling2d"}, "kernel_size", [](MapReader& map) { return read_pool2d(map, PoolKind::max); }},
-      {"avg_pool2d", {"average_pooling2d"}, "kernel_size", [](MapReader& map) { return read_pool2d(map, PoolKind::average); }},
+      {"avg_pool2d",
+       {"average_pooling2d"},
+       "kernel_size",
+       [](MapReader& map) { return read_pool2d(map, PoolKind::average); }},
       {"flatten", {}, "", [](MapReader&) { return Op(FlattenSpec{}); }},
       {"dropout", {}, "p", read_dropout},
       {"relu", {}, "", read_activation<ActivationKind::relu>},
@@ -138,18 +146,56 @@ const std::vector<Kind>& kinds() {
   return table;
 }
 
-const Names kLaterLayers{
-    "batch_norm", "batch_norm1d", "batch_norm2d", "batch_normalization", "layer_norm", "layer_normalization", "group_norm",
-    "instance_norm2d", "rms_norm", "conv1d", "conv3d", "conv_transpose2d", "conv2d_transpose", "max_pool1d", "avg_pool1d",
-    "adaptive_avg_pool2d", "global_average_pooling2d", "adaptive_max_pool2d", "dropout2d", "embedding", "rnn", "lstm", "gru",
-    "multihead_attention", "attention", "transformer", "residual", "sequential", "elu", "selu", "silu", "swish", "mish",
-    "softplus", "hardswish", "prelu", "log_softmax", "lrn", "pad", "zero_padding2d", "reshape", "upsample", "identity"};
+const Names kLaterLayers{"batch_norm",
+                         "batch_norm1d",
+                         "batch_norm2d",
+                         "batch_normalization",
+                         "layer_norm",
+                         "layer_normalization",
+                         "group_norm",
+                         "instance_norm2d",
+                         "rms_norm",
+                         "conv1d",
+                         "conv3d",
+                         "conv_transpose2d",
+                         "conv2d_transpose",
+                         "max_pool1d",
+                         "avg_pool1d",
+                         "adaptive_avg_pool2d",
+                         "global_average_pooling2d",
+                         "adaptive_max_pool2d",
+                         "dropout2d",
+                         "embedding",
+                         "rnn",
+                         "lstm",
+                         "gru",
+                         "multihead_attention",
+                         "attention",
+                         "transformer",
+                         "residual",
+                         "sequential",
+                         "elu",
+                         "selu",
+                         "silu",
+                         "swish",
+                         "mish",
+                         "softplus",
+                         "hardswish",
+                         "prelu",
+                         "log_softmax",
+                         "lrn",
+                         "pad",
+                         "zero_padding2d",
+                         "reshape",
+                         "upsample",
+                         "identity"};
 
 /// Complains where there is no such layer.
 const Kind* find_kind(const Value& at, const std::string& name) {
   Names valid;
   for (const Kind& kind : kinds()) {
-    if (kind.name == name || std::find(kind.aliases.begin(), kind.aliases.end(), name) != kind.aliases.end()) return &kind;
+    if (kind.name == name || std::find(kind.aliases.begin(), kind.aliases.end(), name) != kind.aliases.end())
+      return &kind;
     if (kind.name != "pooling") valid.push_back(kind.name);
   }
   refuse_name(at, "layer", name, valid, kLaterLayers);
@@ -201,11 +247,13 @@ std::optional<Op> read_layer(const Value& layer) {
     return read_settings(Value{name, layer.path, name.at, layer.diagnostics}, name.text, settings);
   }
   if (node.kind == Node::Kind::map && node.keys.size() > 1) {
-    layer.diagnostics.error(node.keys[1].at, fmt::format("{}: a layer has one name, this has {} keys", layer.path, node.keys.size()),
-                            fmt::format("indent the settings of '{0}' below it, or write '{0}: {{setting: value}}'", node.keys[0].text));
+    layer.diagnostics.error(
+        node.keys[1].at, fmt::format("{}: a layer has one name, this has {} keys", layer.path, node.keys.size()),
+        fmt::format("indent the settings of '{0}' below it, or write '{0}: {{setting: value}}'", node.keys[0].text));
     return std::nullopt;
   }
-  layer.expected("a layer", "write a name such as 'relu', or 'linear: 128', or 'conv2d: {out_channels: 32, kernel_size: 3}'");
+  layer.expected("a layer",
+                 "write a name such as 'relu', or 'linear: 128', or 'conv2d: {out_channels: 32, kernel_size: 3}'");
   return std::nullopt;
 }
 
@@ -256,7 +304,9 @@ std::string layer_kind(const LayerSpec& layer) {
   struct Name {
     std::string operator()(const LinearSpec&) const { return "linear"; }
     std::string operator()(const Conv2dSpec&) const { return "conv2d"; }
-    std::string operator()(const Pool2dSpec& pool) const { return pool.kind == PoolKind::max ? "max_pool2d" : "avg_pool2d"; }
+    std::string operator()(const Pool2dSpec& pool) const {
+      return pool.kind == PoolKind::max ? "max_pool2d" : "avg_pool2d";
+    }
     std::string operator()(const FlattenSpec&) const { return "flatten"; }
     std::string operator()(const DropoutSpec&) const { return "dropout"; }
     std::string operator()(const ActivationSpec& op) const { return std::string(names::activation.name_of(op.kind)); }

@@ -28,14 +28,16 @@ inline const Choices<ActivationKind> activation{"activation",
                                                  {"tanh", ActivationKind::tanh}},
                                                 {}};
 
-inline const Choices<LossKind> loss{"loss",
-                                    {{"cross_entropy", LossKind::cross_entropy}, {"mse", LossKind::mse}},
-                                    {"l1", "smooth_l1", "huber", "bce", "bce_with_logits", "nll", "nll_loss", "kl_div"}};
+inline const Choices<LossKind> loss{
+    "loss",
+    {{"cross_entropy", LossKind::cross_entropy}, {"mse", LossKind::mse}},
+    {"l1", "smooth_l1", "huber", "bce", "bce_with_logits", "nll", "nll_loss", "kl_div"}};
 
 inline const Choices<Precision> precision{
     "precision", {{"fp32", Precision::fp32}}, {"bf16", "fp16", "tf32", "fp64", "fp8", "int8"}};
 
-inline const Choices<ScheduleUnit> schedule_unit{"unit", {{"step", ScheduleUnit::step}, {"epoch", ScheduleUnit::epoch}}, {}};
+inline const Choices<ScheduleUnit> schedule_unit{
+    "unit", {{"step", ScheduleUnit::step}, {"epoch", ScheduleUnit::epoch}}, {}};
 
 inline const Choices<DeviceType> device_type{
     "device type", {{"cpu", DeviceType::cpu}, {"cuda", DeviceType::cuda}}, {"rocm", "mps", "xpu", "tpu"}};

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "spec/text_rules.h"
+
 namespace dptrain {
 namespace {
 
@@ -49,20 +51,24 @@ Node* step_into(Node& node, const Segment& segment, const std::string& path, Dia
       node.kind = Node::Kind::map;
       node.at = segment.at;
       return find_or_add(node, segment);
-    case Node::Kind::map: return find_or_add(node, segment);
-    case Node::Kind::broken: return nullptr;
+    case Node::Kind::map:
+      return find_or_add(node, segment);
+    case Node::Kind::broken:
+      return nullptr;
     case Node::Kind::scalar:
       diagnostics.error(segment.at, fmt::format("{} is {}, not a block of settings", path, in_quotes(node.text)),
                         fmt::format("set {} itself", path));
       return nullptr;
-    case Node::Kind::sequence: break;
+    case Node::Kind::sequence:
+      break;
   }
   std::size_t index = 0;
   const char* end = segment.name.data() + segment.name.size();
   const auto result = std::from_chars(segment.name.data(), end, index);
   if (result.ec == std::errc() && result.ptr == end && index < node.items.size()) return &node.items[index];
-  diagnostics.error(segment.at, fmt::format("{} has no entry {}", path, in_quotes(segment.name)),
-                    node.items.empty() ? "the list is empty" : fmt::format("its entries are 0 to {}", node.items.size() - 1));
+  diagnostics.error(
+      segment.at, fmt::format("{} has no entry {}", path, in_quotes(segment.name)),
+      node.items.empty() ? "the list is empty" : fmt::format("its entries are 0 to {}", node.items.size() - 1));
   return nullptr;
 }
 
@@ -115,11 +121,12 @@ void expand_gpus(Node& root) {
 
 Source source_of_override(const Override& override_) {
   Source source = Source::of("", argument_head(override_) + override_.value, true);
-  source.name = printable(source.lines.front(), 80);
+  source.name = is_utf8(source.lines.front()) ? printable(source.lines.front(), 80) : override_.flag;
   return source;
 }
 
 void apply_override(Node& root, const Override& override_, const Source& source, Diagnostics& diagnostics) {
+  if (!is_text(override_.path, source, diagnostics)) return;
   const auto value_column = static_cast<int>(code_points(argument_head(override_))) + 1;
   const Mark value_at{&source, 1, value_column};
   const std::vector<Segment> segments = split_path(override_, source, value_at);

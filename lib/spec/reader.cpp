@@ -12,7 +12,8 @@ JobSpec read_job(const std::filesystem::path& file, const std::vector<Override>&
   return read_job_text(read_source_file(file), file, overrides);
 }
 
-JobSpec read_job_text(const std::string& given, const std::filesystem::path& file, const std::vector<Override>& overrides) {
+JobSpec read_job_text(const std::string& given, const std::filesystem::path& file,
+                      const std::vector<Override>& overrides) {
   std::string text = given;
   std::deque<Source> sources;  // grows without moving what the marks point to
   sources.push_back(source_of_file(text, file));

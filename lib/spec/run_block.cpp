@@ -63,14 +63,17 @@ ExpectSpec read_expect(const Value& block) {
 std::string default_name(const std::filesystem::path& file) {
   std::string name = file.stem().string().substr(0, 100);
   for (char& c : name) {
-    const bool plain = ('0' <= c && c <= '9') || ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') || c == '-' || c == '.';
+    const bool plain =
+        ('0' <= c && c <= '9') || ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') || c == '-' || c == '.';
     if (!plain) c = '_';
   }
   if (!name.empty() && name.front() == '.') name.front() = '_';
   return name.empty() ? "job" : name;
 }
 
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+std::int64_t divide_up(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
 
 /// In sync mode a replica without a micro-batch in a full step could never do anything.
 void check_replicas(const JobSpec& job, Diagnostics& diagnostics) {
@@ -81,11 +84,13 @@ void check_replicas(const JobSpec& job, Diagnostics& diagnostics) {
   const std::int64_t micro_batches = divide_up(global, size);
   if (replicas <= micro_batches) return;
   std::string hint = fmt::format("set devices.count to {} or below", micro_batches);
-  if (replicas <= global) hint += fmt::format(", or train.micro_batch_size to {} or below", (global - 1) / (replicas - 1));
-  diagnostics.error(job.devices.at,
-                    fmt::format("devices.count: {} replicas, but a step of {} samples in micro-batches of {}{} has only {}",
-                                replicas, global, size, job.train.micro_batch_size ? "" : " (auto)", micro_batches),
-                    hint);
+  if (replicas <= global)
+    hint += fmt::format(", or train.micro_batch_size to {} or below", (global - 1) / (replicas - 1));
+  diagnostics.error(
+      job.devices.at,
+      fmt::format("devices.count: {} replicas, but a step of {} samples in micro-batches of {}{} has only {}", replicas,
+                  global, size, job.train.micro_batch_size ? "" : " (auto)", micro_batches),
+      hint);
 }
 
 }  // namespace
@@ -120,7 +125,8 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   block("data", false, job.data, read_data);
   block("log", false, job.log, read_log);
   block("expect", false, job.expect, read_expect);
-  if (map.take("gpus")) map.error("gpus", "'devices' is given too", "'gpus: N' is short for 'devices: {type: cuda, count: N}'");
+  if (map.take("gpus"))
+    map.error("gpus", "'devices' is given too", "'gpus: N' is short for 'devices: {type: cuda, count: N}'");
   map.later("checkpoint", "a run ends with its results in summary.json; remove the block");
   map.later("resume", "every run starts from its seed; remove the key");
   map.later("async", "the modes are: sync");

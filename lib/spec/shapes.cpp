@@ -9,7 +9,9 @@ namespace dptrain {
 namespace {
 
 /// Largest activation and weight, in elements: far above any memory, far below overflow.
-bool is_too_large(double elements) { return elements > static_cast<double>(kMaxCount); }
+bool is_too_large(double elements) {
+  return elements > static_cast<double>(kMaxCount);
+}
 
 /// What one layer gives; empty where that cannot even be guessed. A guess lets the layers behind be checked too.
 class Inference {
@@ -46,7 +48,9 @@ class Inference {
   std::optional<Shape> operator()(const SoftmaxSpec&) const { return in_; }
 
  private:
-  void error(const std::string& message, const std::string& hint) const { diagnostics_.error(layer_.at, message, hint); }
+  void error(const std::string& message, const std::string& hint) const {
+    diagnostics_.error(layer_.at, message, hint);
+  }
 
   bool is_image() const {
     if (in_.rank() == 3) return true;
@@ -68,16 +72,18 @@ class Inference {
   std::optional<Shape> window(const Window& w, std::int64_t channels) const {
     const std::int64_t height = in_[1] + 2 * w.padding_height, width = in_[2] + 2 * w.padding_width;
     if (height < w.kernel_height || width < w.kernel_width) {
-      error(fmt::format("{}: a kernel of {}x{} does not fit its input {}{}", layer_kind(layer_), w.kernel_height, w.kernel_width,
-                        in_.text(), w.padding_height + w.padding_width > 0 ? " with its padding" : ""),
+      error(fmt::format("{}: a kernel of {}x{} does not fit its input {}{}", layer_kind(layer_), w.kernel_height,
+                        w.kernel_width, in_.text(), w.padding_height + w.padding_width > 0 ? " with its padding" : ""),
             "use a smaller kernel, or fewer layers that shrink the image before it");
       return std::nullopt;
     }
     const std::int64_t out_height = (height - w.kernel_height) / w.stride_height + 1;
     const std::int64_t out_width = (width - w.kernel_width) / w.stride_width + 1;
-    const double elements = static_cast<double>(channels) * static_cast<double>(out_height) * static_cast<double>(out_width);
+    const double elements =
+        static_cast<double>(channels) * static_cast<double>(out_height) * static_cast<double>(out_width);
     if (is_too_large(elements)) {
-      error(fmt::format("{}: an output of {:.3g} elements a sample", layer_kind(layer_), elements), "make the layer smaller");
+      error(fmt::format("{}: an output of {:.3g} elements a sample", layer_kind(layer_), elements),
+            "make the layer smaller");
       return std::nullopt;
     }
     return Shape{channels, out_height, out_width};

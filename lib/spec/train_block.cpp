@@ -117,31 +117,43 @@ CosineSchedule read_cosine(MapReader& map, double lr) {
   CosineSchedule cosine;
   map.optional("min_lr", cosine.min_lr, number(kAtLeastZero), {"eta_min"});
   if (cosine.min_lr > lr) {
-    map.error("min_lr", fmt::format("{} is above the optimizer's lr of {}", cosine.min_lr, lr), "the schedule descends to it");
+    map.error("min_lr", fmt::format("{} is above the optimizer's lr of {}", cosine.min_lr, lr),
+              "the schedule descends to it");
   }
   return cosine;
 }
 
 /// `lr` is the optimizer's.
 ScheduleSpec read_schedule(const Value& block, double lr) {
-  static const Choices<ScheduleKind> choices{"schedule",
-                                             {{"constant", ScheduleKind::constant},
-                                              {"step", ScheduleKind::step},
-                                              {"multi_step", ScheduleKind::multi_step},
-                                              {"cosine", ScheduleKind::cosine},
-                                              {"linear", ScheduleKind::linear},
-                                              {"one_cycle", ScheduleKind::one_cycle}},
-                                             {"exponential", "polynomial", "plateau", "inverse_sqrt", "cosine_restarts"}};
+  static const Choices<ScheduleKind> choices{
+      "schedule",
+      {{"constant", ScheduleKind::constant},
+       {"step", ScheduleKind::step},
+       {"multi_step", ScheduleKind::multi_step},
+       {"cosine", ScheduleKind::cosine},
+       {"linear", ScheduleKind::linear},
+       {"one_cycle", ScheduleKind::one_cycle}},
+      {"exponential", "polynomial", "plateau", "inverse_sqrt", "cosine_restarts"}};
   ScheduleSpec schedule;
   MapReader map(block, {.title = block_title(block, "lr_schedule"), .main = "name"});
   const auto kind = read_kind(map, choices);
   if (!kind) return schedule;
   switch (*kind) {
-    case ScheduleKind::constant: schedule.shape = ConstantSchedule{}; break;
-    case ScheduleKind::step: schedule.shape = read_step(map, schedule.unit); break;
-    case ScheduleKind::multi_step: schedule.shape = read_multi_step(map, schedule.unit); break;
-    case ScheduleKind::cosine: schedule.shape = read_cosine(map, lr); break;
-    case ScheduleKind::one_cycle: schedule.shape = read_one_cycle(map, lr); break;
+    case ScheduleKind::constant:
+      schedule.shape = ConstantSchedule{};
+      break;
+    case ScheduleKind::step:
+      schedule.shape = read_step(map, schedule.unit);
+      break;
+    case ScheduleKind::multi_step:
+      schedule.shape = read_multi_step(map, schedule.unit);
+      break;
+    case ScheduleKind::cosine:
+      schedule.shape = read_cosine(map, lr);
+      break;
+    case ScheduleKind::one_cycle:
+      schedule.shape = read_one_cycle(map, lr);
+      break;
     case ScheduleKind::linear: {
       LinearSchedule linear;
       map.optional("end_factor", linear.end_factor, number(kFraction));
@@ -152,7 +164,8 @@ ScheduleSpec read_schedule(const Value& block, double lr) {
   map.optional("warmup_start", schedule.warmup_start, number(kFraction));
   map.finish();
   if (*kind == ScheduleKind::one_cycle && schedule.warmup_steps > 0) {
-    map.error("warmup_steps", "one_cycle rises by itself", "set pct_start, the share of the run in which it rises; remove warmup_steps");
+    map.error("warmup_steps", "one_cycle rises by itself",
+              "set pct_start, the share of the run in which it rises; remove warmup_steps");
   } else if (steps && schedule.warmup_steps == 0 && schedule.warmup_start != 0) {
     map.error("warmup_start", "has no effect without warmup_steps", "set warmup_steps, or remove it");
   }

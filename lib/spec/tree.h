@@ -1,6 +1,6 @@
 // Purpose: a YAML text as a small tree with marks, built from the parser's events. Strict: anchors, aliases, tags,
-//   duplicate keys, directives, several documents, other encodings than UTF-8 are refused by name, and size, depth, node
-//   count and line length are bounded, so that no text can exhaust memory or stack.
+//   duplicate keys, directives, several documents, other encodings than UTF-8 are refused by name, and size, depth,
+//   node count and line length are bounded, so that no text can exhaust memory or stack.
 // Thread safety: pure functions.
 #pragma once
 
@@ -19,11 +19,11 @@ struct Key {
 
 struct Node {
   enum class Kind {
-    null,      ///< nothing, `~` or `null`
+    null,  ///< nothing, `~` or `null`
     scalar,
     sequence,
     map,
-    broken,    ///< already complained about; whoever meets it says nothing more
+    broken,  ///< already complained about; whoever meets it says nothing more
   };
   Kind kind = Kind::null;
   Mark at;

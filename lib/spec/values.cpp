@@ -9,7 +9,9 @@
 namespace dptrain {
 namespace {
 
-bool is_digit(char c) { return '0' <= c && c <= '9'; }
+bool is_digit(char c) {
+  return '0' <= c && c <= '9';
+}
 
 /// Cuts a run of digits off the front; how many there were.
 std::size_t take_digits(std::string_view& text) {
@@ -53,7 +55,9 @@ std::string number_hint(const Node& node) {
   return "write a plain decimal number";
 }
 
-std::string_view without_plus(std::string_view text) { return text.starts_with('+') ? text.substr(1) : text; }
+std::string_view without_plus(std::string_view text) {
+  return text.starts_with('+') ? text.substr(1) : text;
+}
 
 template <class Integer>
 std::optional<Integer> read_integer(const Value& value, Integer min, Integer max) {
@@ -115,7 +119,8 @@ std::optional<std::string> plain_name(const Value& value) {
   const std::optional<std::string> name = text(value);
   if (!name) return std::nullopt;
   constexpr std::size_t limit = 100;
-  if (name->size() <= limit && name->front() != '.' && std::all_of(name->begin(), name->end(), is_plain_character)) return name;
+  if (name->size() <= limit && name->front() != '.' && std::all_of(name->begin(), name->end(), is_plain_character))
+    return name;
   value.error(fmt::format("{} is not a name", in_quotes(*name)),
               fmt::format("letters, digits, '-', '_' and '.' (not first), at most {}", limit));
   return std::nullopt;
@@ -193,7 +198,8 @@ Reader<std::pair<std::int64_t, std::int64_t>> extents(std::int64_t min, std::int
 }
 
 std::optional<Shape> sample_shape(const Value& value) {
-  const auto list = list_of<std::int64_t>(integer(1, kMaxExtent), "integers: [features] or [channels, height, width]")(value);
+  const auto list =
+      list_of<std::int64_t>(integer(1, kMaxExtent), "integers: [features] or [channels, height, width]")(value);
   if (!list) return std::nullopt;
   if (list->size() != 1 && list->size() != 3) {
     value.error(fmt::format("a sample of {} axes", list->size()), "expected [features] or [channels, height, width]");
@@ -208,7 +214,8 @@ std::optional<Shape> sample_shape(const Value& value) {
   return Shape(*list);
 }
 
-void refuse_name(const Value& at, std::string_view what, const std::string& name, const Names& valid, const Names& later) {
+void refuse_name(const Value& at, std::string_view what, const std::string& name, const Names& valid,
+                 const Names& later) {
   if (std::find(later.begin(), later.end(), name) != later.end()) {
     at.error(fmt::format("{} {} is not in this version of dptrain", what, in_quotes(name)),
              fmt::format("it has: {}", fmt::join(valid, ", ")));

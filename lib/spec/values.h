@@ -1,5 +1,7 @@
-// Purpose: readers of single values. Each is a function (or returns one) from a Value to an optional typed value; an empty
-//   one has been complained about. Numbers are strict decimal: no hexadecimal, octal, nan, infinity, underscores, quotes.
+// Purpose: readers of single values. Each is a function (or returns one) from a Value to an optional typed value; an
+// empty
+//   one has been complained about. Numbers are strict decimal: no hexadecimal, octal, nan, infinity, underscores,
+//   quotes.
 // Thread safety: pure functions.
 #pragma once
 
@@ -33,9 +35,9 @@ inline constexpr Bounds kFraction{0, 1, false, false};
 inline constexpr Bounds kBelowOne{0, 1, false, true};
 
 /// Limits of what counts things; generous, and far from any overflow.
-inline constexpr std::int64_t kMaxExtent = std::int64_t{1} << 24;   ///< features, channels, samples of a batch
-inline constexpr std::int64_t kMaxKernel = 1024;                    ///< extents of kernels, strides, paddings
-inline constexpr std::int64_t kMaxCount = std::int64_t{1} << 40;    ///< steps, samples, bytes, elements
+inline constexpr std::int64_t kMaxExtent = std::int64_t{1} << 24;  ///< features, channels, samples of a batch
+inline constexpr std::int64_t kMaxKernel = 1024;                   ///< extents of kernels, strides, paddings
+inline constexpr std::int64_t kMaxCount = std::int64_t{1} << 40;   ///< steps, samples, bytes, elements
 
 template <class T>
 using Reader = std::function<std::optional<T>(const Value&)>;
@@ -104,7 +106,8 @@ struct Choices {
 };
 
 /// Complains about `name`: planned for later, or unknown.
-void refuse_name(const Value& at, std::string_view what, const std::string& name, const Names& valid, const Names& later);
+void refuse_name(const Value& at, std::string_view what, const std::string& name, const Names& valid,
+                 const Names& later);
 
 template <class E>
 Reader<E> choice(const Choices<E>& choices) {

@@ -52,8 +52,8 @@ struct LayerSettings {
                        names::initialiser.name_of(linear.init));
   }
   std::string operator()(const Conv2dSpec& conv) const {
-    return fmt::format("out_channels: {}, {}, groups: {}, bias: {}, init: {}", conv.out_channels, window(conv), conv.groups,
-                       conv.bias, names::initialiser.name_of(conv.init));
+    return fmt::format("out_channels: {}, {}, groups: {}, bias: {}, init: {}", conv.out_channels, window(conv),
+                       conv.groups, conv.bias, names::initialiser.name_of(conv.init));
   }
   std::string operator()(const Pool2dSpec& pool) const { return window(pool); }
   std::string operator()(const DropoutSpec& dropout) const { return fmt::format("p: {}", dropout.probability); }
@@ -82,8 +82,8 @@ std::string model_text(const ModelSpec& model) {
 
 struct OptimizerSettings {
   std::string operator()(const SgdSpec& sgd) const {
-    return fmt::format("name: sgd, lr: {}, momentum: {}, dampening: {}, nesterov: {}, weight_decay: {}", sgd.lr, sgd.momentum,
-                       sgd.dampening, sgd.nesterov, sgd.weight_decay);
+    return fmt::format("name: sgd, lr: {}, momentum: {}, dampening: {}, nesterov: {}, weight_decay: {}", sgd.lr,
+                       sgd.momentum, sgd.dampening, sgd.nesterov, sgd.weight_decay);
   }
   std::string operator()(const AdamSpec& adam) const {
     return fmt::format("name: {}, lr: {}, betas: [{}, {}], eps: {}, weight_decay: {}",
@@ -100,10 +100,12 @@ struct ScheduleSettings {
     return fmt::format("name: step, step_size: {}, gamma: {}, unit: {}", step.step_size, step.gamma, unit);
   }
   std::string operator()(const MultiStepSchedule& steps) const {
-    return fmt::format("name: multi_step, milestones: [{}], gamma: {}, unit: {}", fmt::join(steps.milestones, ", "), steps.gamma,
-                       unit);
+    return fmt::format("name: multi_step, milestones: [{}], gamma: {}, unit: {}", fmt::join(steps.milestones, ", "),
+                       steps.gamma, unit);
   }
-  std::string operator()(const CosineSchedule& cosine) const { return fmt::format("name: cosine, min_lr: {}", cosine.min_lr); }
+  std::string operator()(const CosineSchedule& cosine) const {
+    return fmt::format("name: cosine, min_lr: {}", cosine.min_lr);
+  }
   std::string operator()(const LinearSchedule& linear) const {
     return fmt::format("name: linear, end_factor: {}", linear.end_factor);
   }

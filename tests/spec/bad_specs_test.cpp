@@ -49,7 +49,8 @@ TEST_CASE("every complaint has a place, a line with a caret inside it, and no co
     CAPTURE(message);
     CHECK(message.starts_with(file.filename().string() + ":"));
     CHECK(message.find(": error: ") != std::string::npos);
-    CHECK(std::none_of(message.begin(), message.end(), [](char c) { return (c & 0x7F) < 0x20 && (c & 0x80) == 0 && c != '\n' && c != '\t'; }));
+    CHECK(std::none_of(message.begin(), message.end(),
+                       [](char c) { return (c & 0x7F) < 0x20 && (c & 0x80) == 0 && c != '\n' && c != '\t'; }));
   }
 }
 

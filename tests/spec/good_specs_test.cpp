@@ -7,7 +7,9 @@
 namespace dptrain::testing {
 namespace {
 
-JobSpec job(const std::string& name) { return read_job(kTests / "jobs" / name); }
+JobSpec job(const std::string& name) {
+  return read_job(kTests / "jobs" / name);
+}
 
 }  // namespace
 

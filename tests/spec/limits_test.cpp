@@ -1,5 +1,5 @@
-// What no file may do to the reader: exhaust its stack or memory, or hang it. Run under AddressSanitizer this shows that
-// the event parser's recursion is bounded.
+// What no file may do to the reader: exhaust its stack or memory, or hang it. Run under AddressSanitizer this shows
+// that the event parser's recursion is bounded.
 
 #include <doctest/doctest.h>
 
@@ -22,7 +22,9 @@ std::string staircase(int levels) {
   return out;
 }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 }  // namespace
 
@@ -71,12 +73,14 @@ TEST_CASE("a line of 1 MiB full of errors or values costs no time") {
   tags += repeated("!a,", 300000);
   CHECK(contains(refusal_of(tags), "more errors"));
   CHECK(contains(refusal_of("name: [" + repeated("ä,", 15000) + "]\n"), "a line of more than 10000 characters"));
-  CHECK(contains(refusal_of("model: {layers: [" + repeated("relu,", 15000) + "]}\n"), "a line of more than 10000 characters"));
+  CHECK(contains(refusal_of("model: {layers: [" + repeated("relu,", 15000) + "]}\n"),
+                 "a line of more than 10000 characters"));
 }
 
 TEST_CASE("long scalars, keys and lines end in one short message") {
   const std::string a(1000000, 'a');
-  for (const std::string& text : {a, a + ": 1\n", "name: " + a + "\n", "name: \"" + a, "name: '" + a + "\n", "seed: " + std::string(100000, '9')}) {
+  for (const std::string& text : {a, a + ": 1\n", "name: " + a + "\n", "name: \"" + a, "name: '" + a + "\n",
+                                  "seed: " + std::string(100000, '9')}) {
     CHECK(refusal_of(text).size() < 4000);
   }
 }

@@ -1,7 +1,6 @@
 // Thousands of damaged specs: each is read or refused as wrong usage, and nothing else happens. Sanitizers watch.
 
 #include <doctest/doctest.h>
-
 #include <unistd.h>
 
 #include <random>
@@ -20,17 +19,30 @@ class Mutator {
 
   std::string mutate(std::string text) {
     static const std::vector<std::string> tokens{
-        "[", "]", "{", "}", ": ", "- ", "? ", "&a ", "*a", "!t ", "\"", "'", "|", ">", "#", "%", "---\n", "...\n", "\n", "\t", "  ",
-        ",", "\\", "~", "null", "true", "1e999", "-1", "0x1", ".inf", "<<: ", "\r", std::string(1, '\0'), "\xFF", "\xC3\xA4", "auto", "none"};
+        "[",    "]",        "{",    "}",    ": ",    "- ",    "? ",    "&a ",  "*a",   "!t ", "\"",
+        "'",    "|",        ">",    "#",    "%",     "---\n", "...\n", "\n",   "\t",   "  ",  ",",
+        "\\",   "~",        "null", "true", "1e999", "-1",    "0x1",   ".inf", "<<: ", "\r",  std::string(1, '\0'),
+        "\xFF", "\xC3\xA4", "auto", "none"};
     for (std::size_t edits = 1 + below(4); edits > 0 && !text.empty(); --edits) {
       const std::size_t at = below(text.size());
       switch (below(6)) {
-        case 0: text[at] = static_cast<char>(text[at] ^ (1 << below(8))); break;
-        case 1: text.insert(at, tokens[below(tokens.size())]); break;
-        case 2: text.resize(at); break;
-        case 3: text.erase(at, 1 + below(20)); break;
-        case 4: text.insert(at, text.substr(below(text.size()), 1 + below(80))); break;
-        default: text[at] = static_cast<char>(below(256));
+        case 0:
+          text[at] = static_cast<char>(text[at] ^ (1 << below(8)));
+          break;
+        case 1:
+          text.insert(at, tokens[below(tokens.size())]);
+          break;
+        case 2:
+          text.resize(at);
+          break;
+        case 3:
+          text.erase(at, 1 + below(20));
+          break;
+        case 4:
+          text.insert(at, text.substr(below(text.size()), 1 + below(80)));
+          break;
+        default:
+          text[at] = static_cast<char>(below(256));
       }
     }
     return text;
@@ -69,9 +81,13 @@ TEST_CASE("a damaged spec is read or refused, and what is read can be written an
 }
 
 TEST_CASE("a damaged override is read or refused") {
-  const std::vector<std::string> paths{"train", "train.optimizer.lr", "model.layers.1", "model.layers.1.linear.bias", "gpus",
-                                       "devices.count", "dataset", "expect.test_accuracy", "model.input", "seed"};
-  const std::vector<std::string> values{"{name: sgd, lr: 0.1}", "[1, 28, 28]", "3", "{linear: {units: 4, bias: false}}", "\"x\"", "none"};
+  const std::vector<std::string> paths{"train",          "train.optimizer.lr",
+                                       "model.layers.1", "model.layers.1.linear.bias",
+                                       "gpus",           "devices.count",
+                                       "dataset",        "expect.test_accuracy",
+                                       "model.input",    "seed"};
+  const std::vector<std::string> values{
+      "{name: sgd, lr: 0.1}", "[1, 28, 28]", "3", "{linear: {units: 4, bias: false}}", "\"x\"", "none"};
   Mutator mutator(2);
   int accepted = 0;
   for (int round = 0; round < 2000; ++round) {

@@ -5,7 +5,9 @@
 namespace dptrain::testing {
 namespace {
 
-Override set(std::string path, std::string value) { return {"--set", std::move(path), std::move(value)}; }
+Override set(std::string path, std::string value) {
+  return {"--set", std::move(path), std::move(value)};
+}
 
 JobSpec with(const std::vector<Override>& overrides, const std::string& text = kSmallSpec) {
   return read_job_text(text, "job.yaml", overrides);
@@ -48,7 +50,8 @@ TEST_CASE("steps replace epochs and the other way round, but not each other's ov
   CHECK(back.train.epochs == 0.5);
   CHECK_FALSE(back.train.steps);
   const std::string both = refusal_of(kSmallSpec, {set("train.steps", "20"), set("train.epochs", "1")});
-  CHECK(both.starts_with("--set train.steps=20: error: train.steps: a run has a number of epochs or of steps, not both"));
+  CHECK(
+      both.starts_with("--set train.steps=20: error: train.steps: a run has a number of epochs or of steps, not both"));
 }
 
 TEST_CASE("--devices and --gpus set the number of replicas") {
@@ -76,21 +79,24 @@ TEST_CASE("what is wrong with an override is said of the argument") {
         "  --mode async\n"
         "         ^\n"
         "  hint: it has: sync");
-  CHECK(refusal_of(kSmallSpec, {set("train.lerning_rate", "1")}).starts_with(
-        "--set train.lerning_rate=1: error: unknown key 'lerning_rate' in train\n"
-        "  --set train.lerning_rate=1\n"
-        "              ^\n"));
-  CHECK(refusal_of(kSmallSpec, {set("train.epochs.x", "1")}).find("train.epochs is '1', not a block") != std::string::npos);
+  CHECK(refusal_of(kSmallSpec, {set("train.lerning_rate", "1")})
+            .starts_with("--set train.lerning_rate=1: error: unknown key 'lerning_rate' in train\n"
+                         "  --set train.lerning_rate=1\n"
+                         "              ^\n"));
+  CHECK(refusal_of(kSmallSpec, {set("train.epochs.x", "1")}).find("train.epochs is '1', not a block") !=
+        std::string::npos);
   CHECK(refusal_of(kSmallSpec, {set("train..lr", "1")}).find("an empty name in the path") != std::string::npos);
   CHECK(refusal_of(kSmallSpec, {set("", "1")}).find("an empty name in the path") != std::string::npos);
   CHECK(refusal_of(kSmallSpec, {set("seed", "[1")}).find("--set seed=[1: error: this '[' is not closed") == 0);
   CHECK(refusal_of(kSmallSpec, {set("seed", "")}).find("found nothing") != std::string::npos);
   CHECK(refusal_of(kSmallSpec, {set("seed", "1\n--- 2")}).find("a second document") != std::string::npos);
-  CHECK(refusal_of(kSmallSpec, {set("seed", "\xFF")}).find("byte 0xff is not UTF-8") != std::string::npos);
+  CHECK(refusal_of(kSmallSpec, {set("seed", "\xFF")}).starts_with("--set: error: byte 0xff is not UTF-8"));
+  CHECK(refusal_of(kSmallSpec, {set("se\xFF", "1")}).starts_with("--set: error: byte 0xff is not UTF-8"));
 }
 
 TEST_CASE("errors of the file and of all overrides come together, those of the command line last") {
-  const std::string message = refusal_of(kSmallSpec + "sead: 1\n", {set("seed", "x"), {"--devices", "devices.count", "-1"}});
+  const std::string message =
+      refusal_of(kSmallSpec + "sead: 1\n", {set("seed", "x"), {"--devices", "devices.count", "-1"}});
   const std::size_t file = message.find("job.yaml:9:1: error: "), first = message.find("--set seed=x: error: "),
                     second = message.find("--devices -1: error: ");
   CHECK(file == 0);
@@ -101,9 +107,11 @@ TEST_CASE("errors of the file and of all overrides come together, those of the c
 
 TEST_CASE("a shape that an override breaks is said of the override") {
   const std::string message = refusal_of(kSmallSpec, {set("model.layers.0", "{max_pool2d: 29}")});
-  CHECK(message.starts_with("--set model.layers.0={max_pool2d: 29}: error: max_pool2d: a kernel of 29x29 does not fit its input 1x28x28"));
+  CHECK(message.starts_with(
+      "--set model.layers.0={max_pool2d: 29}: error: max_pool2d: a kernel of 29x29 does not fit its input 1x28x28"));
   const std::string inner = refusal_of(kSmallSpec, {set("model.layers.3.linear", "{units: 0x1}")});
-  CHECK(inner.starts_with("--set model.layers.3.linear={units: 0x1}: error: model.layers.3.linear.units: expected an integer"));
+  CHECK(inner.starts_with(
+      "--set model.layers.3.linear={units: 0x1}: error: model.layers.3.linear.units: expected an integer"));
 }
 
 TEST_CASE("no path is long enough to hurt") {

@@ -11,12 +11,20 @@ namespace {
 
 using rc::gen::inRange;
 
-std::int64_t between(std::int64_t low, std::int64_t high) { return *inRange<std::int64_t>(low, high + 1); }
-bool coin() { return between(0, 1) == 1; }
+std::int64_t between(std::int64_t low, std::int64_t high) {
+  return *inRange<std::int64_t>(low, high + 1);
+}
+bool coin() {
+  return between(0, 1) == 1;
+}
 /// In [low, high), with digits that no short decimal has.
-double real(double low, double high) { return low + (high - low) * (static_cast<double>(between(0, 999983)) / 999984.0); }
+double real(double low, double high) {
+  return low + (high - low) * (static_cast<double>(between(0, 999983)) / 999984.0);
+}
 template <class T>
-std::optional<T> maybe(T value) { return coin() ? std::optional<T>(value) : std::nullopt; }
+std::optional<T> maybe(T value) {
+  return coin() ? std::optional<T>(value) : std::nullopt;
+}
 std::string name() {
   std::string text(1, 'n');
   text += *rc::gen::container<std::string>(rc::gen::elementOf(std::string("abzAZ019-_.")));
@@ -34,7 +42,8 @@ void random_window(Window& w) {
 LayerSpec random_layer(const Shape& in) {
   const auto init = static_cast<Initialiser>(between(0, 5));
   switch (between(0, 6)) {
-    case 0: return {LinearSpec{between(1, 64), coin(), init}, {}};
+    case 0:
+      return {LinearSpec{between(1, 64), coin(), init}, {}};
     case 1: {
       Conv2dSpec conv;
       random_window(conv);
@@ -52,10 +61,14 @@ LayerSpec random_layer(const Shape& in) {
       random_window(pool);
       return {pool, {}};
     }
-    case 3: return {DropoutSpec{real(0, 1)}, {}};
-    case 4: return {ActivationSpec{ActivationKind::leaky_relu, real(-1, 1)}, {}};
-    case 5: return {ActivationSpec{static_cast<ActivationKind>(2 * between(0, 2))}, {}};
-    default: return {SoftmaxSpec{}, {}};
+    case 3:
+      return {DropoutSpec{real(0, 1)}, {}};
+    case 4:
+      return {ActivationSpec{ActivationKind::leaky_relu, real(-1, 1)}, {}};
+    case 5:
+      return {ActivationSpec{static_cast<ActivationKind>(2 * between(0, 2))}, {}};
+    default:
+      return {SoftmaxSpec{}, {}};
   }
 }
 
@@ -92,18 +105,28 @@ ScheduleSpec random_schedule(double lr) {
   const auto unit = coin() ? ScheduleUnit::step : ScheduleUnit::epoch;
   const std::int64_t kind = between(0, 5);
   switch (kind) {
-    case 0: schedule.shape = ConstantSchedule{}; break;
-    case 1: schedule.shape = StepSchedule{between(1, 1000), real(0.01, 2)}, schedule.unit = unit; break;
+    case 0:
+      schedule.shape = ConstantSchedule{};
+      break;
+    case 1:
+      schedule.shape = StepSchedule{between(1, 1000), real(0.01, 2)}, schedule.unit = unit;
+      break;
     case 2: {
       MultiStepSchedule steps{{between(1, 9)}, real(0.01, 1)};
-      for (std::int64_t more = between(0, 5); more > 0; --more) steps.milestones.push_back(steps.milestones.back() + between(1, 9));
+      for (std::int64_t more = between(0, 5); more > 0; --more)
+        steps.milestones.push_back(steps.milestones.back() + between(1, 9));
       schedule.shape = steps;
       schedule.unit = unit;
       break;
     }
-    case 3: schedule.shape = CosineSchedule{real(0, lr)}; break;
-    case 4: schedule.shape = LinearSchedule{real(0, 1)}; break;
-    default: schedule.shape = OneCycleSchedule{real(0.001, 5), real(0.01, 1), real(1, 50), real(1, 1e5)};
+    case 3:
+      schedule.shape = CosineSchedule{real(0, lr)};
+      break;
+    case 4:
+      schedule.shape = LinearSchedule{real(0, 1)};
+      break;
+    default:
+      schedule.shape = OneCycleSchedule{real(0.001, 5), real(0.01, 1), real(1, 50), real(1, 1e5)};
   }
   if (kind != 5 && coin()) {
     schedule.warmup_steps = between(1, 1000);
@@ -138,8 +161,10 @@ JobSpec random_job() {
   job.dataset.test_samples = maybe(between(1, 100000));
   job.model = random_model();
   TrainSpec& train = job.train;
-  if (coin()) train.epochs = real(0.001, 100);
-  else train.steps = between(1, 1000000000);
+  if (coin())
+    train.epochs = real(0.001, 100);
+  else
+    train.steps = between(1, 1000000000);
   train.global_batch_size = between(1, 4096);
   train.micro_batch_size = maybe(between(1, train.global_batch_size));
   train.optimizer = random_optimizer();

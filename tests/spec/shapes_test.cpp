@@ -18,8 +18,8 @@ TEST_CASE("shapes follow PyTorch's formulas, rounded down") {
   pool.kernel_height = pool.kernel_width = 3;
   pool.stride_height = pool.stride_width = 2;
   pool.padding_height = pool.padding_width = 1;
-  model.layers = {{conv, {}}, {ActivationSpec{}, {}}, {pool, {}}, {DropoutSpec{}, {}}, {FlattenSpec{}, {}},
-                  {LinearSpec{10}, {}}, {SoftmaxSpec{}, {}}};
+  model.layers = {{conv, {}},          {ActivationSpec{}, {}}, {pool, {}},         {DropoutSpec{}, {}},
+                  {FlattenSpec{}, {}}, {LinearSpec{10}, {}},   {SoftmaxSpec{}, {}}};
   const std::vector<Shape> expected{{3, 32, 30}, {8, 16, 10}, {8, 16, 10}, {8, 8, 5}, {8, 8, 5}, {320}, {10}, {10}};
   CHECK(infer_shapes(model) == expected);
 }
