@@ -22,7 +22,7 @@ struct Share {
 /// Largest first; equal ones stay in the order of the struct's members.
 std::array<Share, 4> sorted(const TimeShares& shares) {
   std::array<Share, 4> parts{{
-      {shares.data, "data", "waiting for samples; try more data.workers, or a larger data.prefetch"},
+      {shares.data, "data", "waiting for samples; try data.workers 1 and a larger data.prefetch, or the other way round data.workers 0"},
       {shares.compute, "compute", "forward, backward and update, as it should be"},
       {shares.reduce, "reduce", "adding gradients; try fewer replicas, or a larger global_batch_size"},
       {shares.wait, "wait", "replicas waiting for each other; try a replica for each free core, and equal micro-batches for each"},

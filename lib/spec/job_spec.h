@@ -209,10 +209,11 @@ struct EvaluateSpec {
   std::optional<Interval> every;
   bool operator==(const EvaluateSpec&) const = default;
 };
-/// Ring slots and loader threads a replica; workers 0: the replica fills its own ring
+/// Ring slots and loader threads (0 or 1) a replica. Without a worker the replica loads a batch when it needs it; empty:
+/// `auto`, a worker where there is a spare core for it.
 struct DataSpec {
   std::int64_t prefetch = 4;
-  std::int64_t workers = 1;
+  std::optional<std::int64_t> workers;
   bool operator==(const DataSpec&) const = default;
 };
 struct LogSpec {

@@ -37,7 +37,7 @@ DataSpec read_data(const Value& block) {
   DataSpec data;
   MapReader map(block);
   map.optional("prefetch", data.prefetch, integer(1, 1024));
-  map.optional("workers", data.workers, integer(0, 256));
+  map.optional("workers", data.workers, or_keyword<std::int64_t>("auto", integer(0, 1)));
   map.finish();
   return data;
 }

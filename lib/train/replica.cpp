@@ -38,7 +38,7 @@ Replica::Replica(const Config& config)
     gradient_views_.push_back(gradients_.back().floats());
   }
   loader_ = std::make_unique<Loader>(*config.data.train, source(config.first_step), largest, config.job.data.prefetch,
-                                     config.job.data.workers > 0);
+                                     config.loader_worker);
   chunk_ids_.resize(static_cast<std::size_t>(chunk_));
   chunk_labels_.resize(static_cast<std::size_t>(chunk_));
   chunk_samples_ = Buffer::host_floats(chunk_ * config.data.test->shape().elements());

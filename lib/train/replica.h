@@ -25,6 +25,7 @@ class Replica {
     const DatasetPair& data;
     int rank = 0, replicas = 1;
     std::int64_t first_step = 0;
+    bool loader_worker = false;  ///< load ahead on a thread of its own
   };
   explicit Replica(const Config& config);
 

@@ -47,6 +47,11 @@ int replica_count(const JobSpec& job, std::int64_t train_samples) {
   return replicas;
 }
 
+bool wants_loader_worker(const JobSpec& job, int replicas) {
+  if (job.data.workers) return *job.data.workers > 0;
+  return usable_cores() >= 2 * replicas * job.devices.threads_per_replica;
+}
+
 void check_data_fit(const JobSpec& job, const Shape& sample, std::int64_t classes) {
   if (sample != job.model.input) {
     throw Error(ExitStatus::usage, complaint(job.model.input_at, fmt::format("model.input is {}, but the dataset's samples are {}",

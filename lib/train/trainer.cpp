@@ -98,7 +98,7 @@ void replicate(Run& run, int rank) {
   omp_set_num_threads(static_cast<int>(run.job.devices.threads_per_replica));
   flush_denormals();
   Replica replica({.job = run.job, .schedule = run.schedule, .data = run.data, .rank = rank, .replicas = run.group.size(),
-                   .first_step = 0});
+                   .first_step = 0, .loader_worker = wants_loader_worker(run.job, run.group.size())});
   const ParameterTable& table = replica.model().parameters();
   if (rank == 0) {
     run.reducer = std::make_unique<GradientReducer>(run.group, table.floats(), run.optimizer->state_buffers(), run.job.train.clip_norm);

@@ -36,6 +36,10 @@ struct TrainOptions {
 /// Errors: usage, where a GPU is asked for and not there, or where there are more replicas than micro-batches.
 int replica_count(const JobSpec& job, std::int64_t train_samples);
 
+/// Whether replicas load ahead on threads of their own: what `data.workers` says, or for `auto` where every replica has a
+/// spare core; on a full machine a worker only takes turns with its replica, which costs more than it hides.
+bool wants_loader_worker(const JobSpec& job, int replicas);
+
 /// The data fit the model: sample shape and number of classes. Errors: usage, with the spec's lines.
 void check_data_fit(const JobSpec& job, const Shape& sample, std::int64_t classes);
 
