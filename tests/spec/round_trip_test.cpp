@@ -176,7 +176,7 @@ JobSpec random_job() {
   if (job.devices.type != DeviceType::cuda) job.devices.threads_per_replica = between(1, 16);
   job.reproducible = coin();
   job.evaluate.every = random_interval();
-  job.data = {between(1, 64), between(0, 8)};
+  job.data = {between(1, 64), maybe<std::int64_t>(between(0, 1))};
   job.log.every = random_interval();
   job.expect = {maybe(real(0, 1)), maybe(real(0, 10))};
   return job;
