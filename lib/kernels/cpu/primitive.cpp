@@ -46,6 +46,12 @@ void Primitive::run(std::initializer_list<const void*> pointers) {
                           "a oneDNN primitive failed");
 }
 
+Primitive reorder_primitive(Context& context, const memory::desc& from, const memory::desc& to) {
+  const dnnl::engine& engine = context.engine();
+  return {context, dnnl::reorder::primitive_desc(engine, from, engine, to, default_attributes()),
+          {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}}};
+}
+
 namespace {
 
 memory::format_tag tag_of(const Layout& layout) {
