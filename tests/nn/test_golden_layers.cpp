@@ -10,7 +10,7 @@ using namespace dptrain::testing;
 
 namespace {
 
-constexpr double kTolerance = 1e-4;  // relative to the tensor's largest value, see difference()
+constexpr double kTolerance = 1e-5;  // relative to the tensor's largest value, see difference()
 
 void compare(LayerBench& bench, const SafetensorsFile& golden) {
   for (const Parameter& p : bench.table().all()) bench.set_parameter(p.name, golden.floats(p.name));

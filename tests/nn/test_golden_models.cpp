@@ -17,7 +17,7 @@ using namespace dptrain::testing;
 
 namespace {
 
-constexpr double kTolerance = 1e-4;  // relative to the tensor's largest value, see difference()
+constexpr double kTolerance = 1e-5;  // relative to the tensor's largest value, see difference()
 
 /// Trains as the trainer does, with one replica and none of its machinery.
 class Training {
@@ -106,13 +106,29 @@ class Training {
   Tensors first_gradients_;
 };
 
+/// Adam divides a gradient by its own size, so where gradient and (coupled) weight decay nearly cancel, their rounding errors
+/// grow with it: one weight in a thousand may be further away than the rest.
+void check_weights(const OptimizerSpec& optimizer, std::span<const float> actual, std::span<const float> expected) {
+  const auto* adam = std::get_if<AdamSpec>(&optimizer);
+  if (adam == nullptr || adam->weight_decay == 0 || adam->decoupled_weight_decay) {
+    CHECK(difference(actual, expected) < kTolerance);
+    return;
+  }
+  CHECK(difference(actual, expected) < 1e-3);
+  const float largest = std::abs(*std::max_element(expected.begin(), expected.end(), [](float a, float b) { return std::abs(a) < std::abs(b); }));
+  std::size_t far = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) far += std::abs(actual[i] - expected[i]) > kTolerance * double{largest};
+  CHECK(far <= 1 + expected.size() / 1000);
+}
+
 /// `data` has inputs and starting values, `golden` what came of `train`.
 void compare(const SafetensorsFile& data, const SafetensorsFile& golden) {
   for (const std::vector<std::int64_t>& cut : {std::vector<std::int64_t>{24}, {8, 8, 8}, {10, 7, 7}}) {
     CAPTURE(cut.size());
     std::string train = golden.metadata.at("train");
     train.insert(train.size() - 1, ", \"steps\": 10, \"global_batch_size\": 24");
-    Training training(data, job_of(data.metadata.at("model"), train), cut);
+    const JobSpec job = job_of(data.metadata.at("model"), train);
+    Training training(data, job, cut);
     const auto losses = golden.floats("losses");
     REQUIRE(losses.size() == 10);
     for (std::size_t step = 0; step < losses.size(); ++step) {
@@ -129,7 +145,7 @@ void compare(const SafetensorsFile& data, const SafetensorsFile& golden) {
     CHECK(weights.size() == training.model().parameters().all().size());
     for (const auto& [name, values] : weights) {
       CAPTURE(name);
-      CHECK(difference(values, golden.floats("final." + name)) < kTolerance);
+      check_weights(job.train.optimizer, values, golden.floats("final." + name));
     }
   }
 }

@@ -1,4 +1,4 @@
-// Activations, softmax and the reorder to plain: one primitive forward, one backward, nothing kept between them.
+// Activations, softmax and the reorder to plain.
 #include "kernels/cpu/operations.h"
 
 namespace dptrain::cpu {
@@ -17,7 +17,7 @@ class PairedOperation : public UnaryOperation {
     std::vector<std::string> names;
     for (const Pair& p : prepared_) {
       names.push_back(p.forward.implementation());
-      names.push_back(p.backward.implementation());
+      if (p.backward) names.push_back(p.backward.implementation());
     }
     return names;
   }
@@ -63,7 +63,8 @@ class Activation final : public PairedOperation {
 };
 
 /// Over features, or over the channels of an image: there oneDNN has only a reference implementation for plain tensors, so
-/// pixels are sorted into rows of channels, which forward keeps for backward.
+/// pixels are sorted into rows of channels, which forward keeps for backward. Backward is our own: below AVX-512 oneDNN has
+/// only a reference implementation of it.
 class Softmax final : public PairedOperation {
  public:
   Softmax(Context& context, const TensorDesc& input) : PairedOperation(context, input, input) {}
@@ -76,11 +77,8 @@ class Softmax final : public PairedOperation {
     const dnnl::softmax_forward::primitive_desc forward(
         dnnl::softmax_forward::desc(dnnl::prop_kind::forward_training, matrix, kClassAxis), default_attributes(),
         context_.engine());
-    const dnnl::softmax_backward::primitive_desc backward(dnnl::softmax_backward::desc(matrix, matrix, kClassAxis),
-                                                          default_attributes(), context_.engine(), forward);
-    prepared_.push_back(
-        {Primitive(context_, forward, {{DNNL_ARG_SRC, matrix}, {DNNL_ARG_DST, matrix}}),
-         Primitive(context_, backward, {{DNNL_ARG_DST, matrix}, {DNNL_ARG_DIFF_DST, matrix}, {DNNL_ARG_DIFF_SRC, matrix}})});
+    prepared_.push_back({Primitive(context_, forward, {{DNNL_ARG_SRC, matrix}, {DNNL_ARG_DST, matrix}}), Primitive()});
+    rows_.push_back(rows);
     if (!image) return;
     const memory::desc plain = memory_desc(input_, batch);
     const memory::desc rows_of_channels =
@@ -99,10 +97,10 @@ class Softmax final : public PairedOperation {
     sorting.from_rows.run({y_rows_.data(), y});
   }
   void backward(Slot slot, const float*, const float* y, const float* dy, float* dx) override {
-    if (sorting_.empty()) return pair(slot).backward.run({y, dy, dx});
+    if (sorting_.empty()) return differentiate(slot, y, dy, dx);
     Sorting& sorting = sorting_[static_cast<std::size_t>(slot)];
     sorting.to_rows.run({dy, difference_rows_.data()});
-    pair(slot).backward.run({y_rows_.data(), difference_rows_.data(), difference_rows_.data()});
+    differentiate(slot, y_rows_.floats(), difference_rows_.floats(), difference_rows_.floats());
     sorting.from_rows.run({difference_rows_.data(), dx});
   }
   std::vector<std::string> implementations() const override {
@@ -118,7 +116,18 @@ class Softmax final : public PairedOperation {
   struct Sorting {
     Primitive to_rows, from_rows;
   };
-  std::vector<Sorting> sorting_;  // by slot; empty for features
+  /// dx = y (dy - sum(y dy)), row by row.
+  void differentiate(Slot slot, const float* y, const float* dy, float* dx) const {
+    const std::int64_t classes = input_.shape[0];
+    for (std::int64_t row = rows_[static_cast<std::size_t>(slot)]; row > 0; --row, y += classes, dy += classes, dx += classes) {
+      float sum = 0;
+      for (std::int64_t c = 0; c < classes; ++c) sum += y[c] * dy[c];
+      for (std::int64_t c = 0; c < classes; ++c) dx[c] = y[c] * (dy[c] - sum);
+    }
+  }
+
+  std::vector<std::int64_t> rows_;  // by slot
+  std::vector<Sorting> sorting_;    // by slot; empty for features
   Buffer y_rows_, difference_rows_;
 };
 
