@@ -157,3 +157,14 @@ TEST_CASE("losses") {
     }
   }));
 }
+
+TEST_CASE("the checker sees a wrong gradient") {
+  Draws draws(1);
+  std::vector<float> x{0.5f, -0.25f, 1.0f};
+  const auto cubes = [&] { return double{x[0]} * x[0] * x[0] + double{x[1]} * x[1] * x[1] + double{x[2]} * x[2] * x[2]; };
+  CHECK(gradient_error(x, {0.75f, 0.1875f, 3.0f}, 0.0625f, 0.01, cubes, draws) < 1e-6);
+  CHECK(gradient_error(x, {0.75f, 0.1775f, 3.0f}, 0.0625f, 0.01, cubes, draws) > kTolerance);
+  CHECK(gradient_error(x, {0.75f, NAN, 3.0f}, 0.0625f, 0.01, cubes, draws) > kTolerance);
+  CHECK(gradient_error(x, {0.75f}, 0.0625f, 0.01, cubes, draws) > kTolerance);
+  CHECK(x == std::vector<float>{0.5f, -0.25f, 1.0f});
+}
