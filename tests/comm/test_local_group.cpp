@@ -20,7 +20,9 @@ void on_threads(int size, const std::function<void(int)>& body) {
   for (std::thread& thread : threads) thread.join();
 }
 
-std::exception_ptr failure(const char* message) { return std::make_exception_ptr(std::runtime_error(message)); }
+std::exception_ptr failure(const char* message) {
+  return std::make_exception_ptr(std::runtime_error(message));
+}
 
 std::string message_of(const std::exception_ptr& error) {
   try {
@@ -33,7 +35,7 @@ std::string message_of(const std::exception_ptr& error) {
 }  // namespace
 
 TEST_CASE("what was written before a barrier is seen behind it, round after round") {
-  constexpr int kRounds = 2000;
+  constexpr int kRounds = 400;
   for (int size = 1; size <= 8; ++size) {
     CAPTURE(size);
     LocalGroup group(size);
@@ -54,7 +56,7 @@ TEST_CASE("what was written before a barrier is seen behind it, round after roun
 }
 
 TEST_CASE("nobody passes a barrier before the last arrives") {
-  constexpr int kRounds = 500;
+  constexpr int kRounds = 200;
   for (const int size : {2, 3, 8}) {
     LocalGroup group(size);
     std::atomic<int> arrived{0}, early{0};
@@ -74,7 +76,7 @@ TEST_CASE("nobody passes a barrier before the last arrives") {
 
 TEST_CASE("an abort wakes those who wait, and later barriers throw") {
   for (int size = 2; size <= 8; ++size) {
-    for (int round = 0; round < 50; ++round) {
+    for (int round = 0; round < 25; ++round) {
       LocalGroup group(size);
       std::atomic<int> aborted{0};
       on_threads(size, [&](int rank) {

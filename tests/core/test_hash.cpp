@@ -32,7 +32,8 @@ TEST_CASE("known values") {
 TEST_CASE("any cut into pieces gives the one-shot hash") {
   CHECK(rc::check([] {
     // Lengths on both sides of the hash's internal thresholds: 16, 128, 240 bytes, blocks of 1024.
-    std::string bytes(*rc::gen::elementOf(std::vector<std::size_t>{0, 1, 15, 17, 127, 129, 241, 255, 257, 1023, 1025, 5000}), ' ');
+    std::string bytes(
+        *rc::gen::elementOf(std::vector<std::size_t>{0, 1, 15, 17, 127, 129, 241, 255, 257, 1023, 1025, 5000}), ' ');
     for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 131 + 7);
     Hash128 hash;
     for (std::size_t at = 0; at < bytes.size();) {

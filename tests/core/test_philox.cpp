@@ -45,7 +45,8 @@ TEST_CASE("every part of a key changes the numbers") {
   const RandomStream stream(1, RandomPurpose::test);
   std::set<Words> blocks;
   for (const std::uint64_t item : {std::uint64_t{0}, std::uint64_t{1}, high}) {
-    for (const std::uint64_t block : {std::uint64_t{0}, std::uint64_t{1}, high}) blocks.insert(stream.block(item, block));
+    for (const std::uint64_t block : {std::uint64_t{0}, std::uint64_t{1}, high})
+      blocks.insert(stream.block(item, block));
   }
   CHECK(blocks.size() == 9);
 }

@@ -11,13 +11,15 @@ using namespace dptrain;
 
 namespace {
 
-bool aligned(const void* address, std::uintptr_t to) { return reinterpret_cast<std::uintptr_t>(address) % to == 0; }
+bool aligned(const void* address, std::uintptr_t to) {
+  return reinterpret_cast<std::uintptr_t>(address) % to == 0;
+}
 
 }  // namespace
 
 TEST_CASE("a buffer is aligned, zero, and as large as asked for") {
-  for (const std::size_t bytes : {std::size_t{1}, std::size_t{63}, std::size_t{64}, std::size_t{4097}, (std::size_t{2} << 20) - 1,
-                                  std::size_t{2} << 20, (std::size_t{2} << 20) + 5}) {
+  for (const std::size_t bytes : {std::size_t{1}, std::size_t{63}, std::size_t{64}, std::size_t{4097},
+                                  (std::size_t{2} << 20) - 1, std::size_t{2} << 20, (std::size_t{2} << 20) + 5}) {
     const Buffer buffer = Buffer::host(bytes);
     REQUIRE(buffer.size() == bytes);
     CHECK(aligned(buffer.data(), 64));

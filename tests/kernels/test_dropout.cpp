@@ -14,8 +14,8 @@ using namespace dptrain::testing;
 
 namespace {
 
-std::vector<std::uint8_t> mask_of(std::uint64_t seed, std::uint32_t layer, std::int64_t step, std::span<const std::int64_t> ids,
-                                  std::int64_t elements, double probability) {
+std::vector<std::uint8_t> mask_of(std::uint64_t seed, std::uint32_t layer, std::int64_t step,
+                                  std::span<const std::int64_t> ids, std::int64_t elements, double probability) {
   // One byte more than needed, which must stay as it is.
   std::vector<std::uint8_t> mask(ids.size() * static_cast<std::size_t>(elements) + 1, 99);
   make_cpu_kernels()->dropout_mask(seed, layer, step, ids, elements, probability, mask.data());
@@ -30,14 +30,16 @@ TEST_CASE("each element's survival is a number of the stream against the probabi
   CHECK(rc::check([](std::uint64_t seed, std::uint32_t layer) {
     const auto elements = *rc::gen::inRange<std::int64_t>(1, 300);  // with and without a tail behind blocks of 64
     const auto step = *rc::gen::inRange<std::int64_t>(0, std::int64_t{1} << 40);
-    const auto ids = *rc::gen::nonEmpty(rc::gen::container<std::vector<std::int64_t>>(rc::gen::inRange<std::int64_t>(0, std::int64_t{1} << 40)));
+    const auto ids = *rc::gen::nonEmpty(
+        rc::gen::container<std::vector<std::int64_t>>(rc::gen::inRange<std::int64_t>(0, std::int64_t{1} << 40)));
     const double probability = *rc::gen::elementOf(std::vector<double>{0, 1e-9, 0.1, 0.5, 0.9, 0.999999999999});
     const std::vector<std::uint8_t> mask = mask_of(seed, layer, step, ids, elements, probability);
     const RandomStream stream(seed, RandomPurpose::dropout, layer, static_cast<std::uint64_t>(step));
     for (std::size_t s = 0; s < ids.size(); ++s) {
       for (std::int64_t e = 0; e < elements; ++e) {
-        const bool kept = static_cast<double>(stream.bits(static_cast<std::uint64_t>(ids[s]), static_cast<std::uint64_t>(e))) >=
-                          std::floor(probability * 0x1p32);
+        const bool kept =
+            static_cast<double>(stream.bits(static_cast<std::uint64_t>(ids[s]), static_cast<std::uint64_t>(e))) >=
+            std::floor(probability * 0x1p32);
         RC_ASSERT(mask[s * static_cast<std::size_t>(elements) + static_cast<std::size_t>(e)] == (kept ? 1 : 0));
       }
     }
@@ -63,7 +65,8 @@ TEST_CASE("the share that survives is 1 - p") {
   for (const double probability : {0.1, 0.5, 0.8}) {
     const auto mask = mask_of(1, 0, 0, ids, 1000, probability);
     const double kept = std::accumulate(mask.begin(), mask.end(), 0.0) / 1e5;
-    CHECK(std::abs(kept - (1 - probability)) < 5 * std::sqrt(probability * (1 - probability) / 1e5));  // five deviations
+    CHECK(std::abs(kept - (1 - probability)) <
+          5 * std::sqrt(probability * (1 - probability) / 1e5));  // five deviations
   }
   const auto all = mask_of(1, 0, 0, ids, 1000, 0);
   CHECK(std::accumulate(all.begin(), all.end(), 0) == 100000);
@@ -73,10 +76,12 @@ TEST_CASE("layouts hold the same values in other places, scaled, with zero paddi
   for (const std::int64_t channels : {1, 5, 16, 20, 50}) {
     const Shape shape{channels, 3, 5};
     Draws draws(9);
-    const std::vector<float> x = draws.away_from_zero(4 * shape.elements(), 0.5f), dy = draws.away_from_zero(4 * shape.elements(), 0.5f);
+    const std::vector<float> x = draws.away_from_zero(4 * shape.elements(), 0.5f),
+                             dy = draws.away_from_zero(4 * shape.elements(), 0.5f);
     std::vector<float> first, first_gradient;
     for (const Layout& layout : all_layouts(shape)) {
-      LayerBench bench({DropoutSpec{0.4}, {}}, shape, {.layout = layout, .batches = {4}, .fused = {}, .seed = 11, .index = 3});
+      LayerBench bench({DropoutSpec{0.4}, {}}, shape,
+                       {.layout = layout, .batches = {4}, .fused = {}, .seed = 11, .index = 3});
       const std::vector<float> y = bench.forward(x), dx = bench.backward(dy).dx;
       for (std::size_t i = 0; i < y.size(); ++i) {
         const bool kept = y[i] != 0;
@@ -86,7 +91,8 @@ TEST_CASE("layouts hold the same values in other places, scaled, with zero paddi
       if (first.empty()) first = y;
       CHECK(y == first);
 
-      LayerBench evaluation({DropoutSpec{0.4}, {}}, shape, {.layout = layout, .batches = {4}, .fused = {}, .training = false});
+      LayerBench evaluation({DropoutSpec{0.4}, {}}, shape,
+                            {.layout = layout, .batches = {4}, .fused = {}, .training = false});
       CHECK(evaluation.forward(x) == x);
     }
   }

@@ -15,7 +15,9 @@ namespace {
 const std::vector<std::int64_t> kBatches{64, 32, 7, 1, 256};
 
 /// Whether a name stands for a reference implementation: "ref:any", "ref_deconvolution", "gemm:ref".
-bool is_reference(const std::string& name) { return name.find("ref") != std::string::npos; }
+bool is_reference(const std::string& name) {
+  return name.find("ref") != std::string::npos;
+}
 
 void check_model(const ModelSpec& spec, const std::string& what) {
   for (const std::int64_t full : kBatches) {
@@ -29,8 +31,8 @@ void check_model(const ModelSpec& spec, const std::string& what) {
     std::size_t place = 0;
     for (const Model::StageInfo& stage : model.stages()) {
       for (const std::string& name : stage.implementations) {
-        CHECK_MESSAGE(!is_reference(name), fmt::format("{} planned for {}: stage {} {} -> {}: {}", what, full, place, stage.kind,
-                                                       stage.output.shape.text(), name));
+        CHECK_MESSAGE(!is_reference(name), fmt::format("{} planned for {}: stage {} {} -> {}: {}", what, full, place,
+                                                       stage.kind, stage.output.shape.text(), name));
       }
       ++place;
     }
@@ -38,8 +40,10 @@ void check_model(const ModelSpec& spec, const std::string& what) {
 }
 
 void check_layers(const std::string& input, const std::string& layers) {
-  const std::string text = fmt::format("dataset: {{name: none}}\nmodel: {{input: {}, layers: [{}]}}\n"
-                                       "train: {{steps: 1, global_batch_size: 1, optimizer: {{name: sgd, lr: 0.1}}}}\n", input, layers);
+  const std::string text = fmt::format(
+      "dataset: {{name: none}}\nmodel: {{input: {}, layers: [{}]}}\n"
+      "train: {{steps: 1, global_batch_size: 1, optimizer: {{name: sgd, lr: 0.1}}}}\n",
+      input, layers);
   check_model(read_job_text(text, "shapes.yaml").model, input + " " + layers);
 }
 
@@ -60,28 +64,42 @@ TEST_CASE("shipped configs") {
 }
 
 TEST_CASE("networks people know") {
-  check_layers("[1, 28, 28]", conv(20, 5) + ", max_pool2d: 2, " + conv(50, 5) + ", max_pool2d: 2, flatten, linear: 500, relu, linear: 10");
-  check_layers("[1, 32, 32]", conv(6, 5) + ", tanh, avg_pool2d: 2, " + conv(16, 5) + ", tanh, avg_pool2d: 2, " + conv(120, 5) +
-                                  ", tanh, flatten, linear: 84, tanh, linear: 10");
+  check_layers("[1, 28, 28]", conv(20, 5) + ", max_pool2d: 2, " + conv(50, 5) +
+                                  ", max_pool2d: 2, flatten, linear: 500, relu, linear: 10");
+  check_layers("[1, 32, 32]", conv(6, 5) + ", tanh, avg_pool2d: 2, " + conv(16, 5) + ", tanh, avg_pool2d: 2, " +
+                                  conv(120, 5) + ", tanh, flatten, linear: 84, tanh, linear: 10");
   const std::string p1 = ", padding: 1";
-  check_layers("[1, 28, 28]", conv(32, 3, p1) + ", relu, max_pool2d: 2, " + conv(64, 3, p1) + ", relu, max_pool2d: 2, " +
-                                  conv(128, 3, p1) + ", relu, max_pool2d: 2, flatten, linear: 10");
-  check_layers("[3, 32, 32]", conv(32, 3, p1) + ", relu, " + conv(32, 3, p1) + ", relu, max_pool2d: 2, dropout: 0.25, " + conv(64, 3, p1) +
+  check_layers("[1, 28, 28]", conv(32, 3, p1) + ", relu, max_pool2d: 2, " + conv(64, 3, p1) +
+                                  ", relu, max_pool2d: 2, " + conv(128, 3, p1) +
+                                  ", relu, max_pool2d: 2, flatten, linear: 10");
+  check_layers("[3, 32, 32]", conv(32, 3, p1) + ", relu, " + conv(32, 3, p1) +
+                                  ", relu, max_pool2d: 2, dropout: 0.25, " + conv(64, 3, p1) +
                                   ", relu, avg_pool2d: 2, dropout: 0.25, flatten, linear: 512, relu, linear: 100");
   check_layers("[784]", "linear: 512, sigmoid, linear: 256, gelu, linear: 10, softmax");
   check_layers("[13]", "linear: 7, tanh, linear: 1");
 }
 
 TEST_CASE("layers on their own and behind a convolution") {
-  const char* layers[] = {"relu", "leaky_relu", "leaky_relu: -0.5", "gelu", "sigmoid", "tanh", "softmax", "max_pool2d: 2",
-                          "avg_pool2d: 2", "max_pool2d: {kernel_size: 3, stride: 2, padding: 1}",
-                          "avg_pool2d: {kernel_size: 3, stride: 2, padding: 1}", "dropout: 0.5"};
+  const char* layers[] = {"relu",
+                          "leaky_relu",
+                          "leaky_relu: -0.5",
+                          "gelu",
+                          "sigmoid",
+                          "tanh",
+                          "softmax",
+                          "max_pool2d: 2",
+                          "avg_pool2d: 2",
+                          "max_pool2d: {kernel_size: 3, stride: 2, padding: 1}",
+                          "avg_pool2d: {kernel_size: 3, stride: 2, padding: 1}",
+                          "dropout: 0.5"};
   for (const int channels : {1, 3, 5, 8, 16, 20, 32, 50, 64}) {
     for (const char* layer : layers) {
       check_layers("[1, 12, 12]", conv(channels, 3) + ", " + layer + ", flatten, linear: 10");
-      check_layers(fmt::format("[{}, 12, 12]", channels), fmt::format("{}, {}, flatten, linear: 10", layer, conv(8, 3)));
-      check_layers(fmt::format("[{}]", channels), fmt::format("linear: {}, {}, linear: 10", channels + 1,
-                                                              std::string(layer).find("pool") == std::string::npos ? layer : "relu"));
+      check_layers(fmt::format("[{}, 12, 12]", channels),
+                   fmt::format("{}, {}, flatten, linear: 10", layer, conv(8, 3)));
+      check_layers(fmt::format("[{}]", channels),
+                   fmt::format("linear: {}, {}, linear: 10", channels + 1,
+                               std::string(layer).find("pool") == std::string::npos ? layer : "relu"));
     }
   }
 }
@@ -93,8 +111,10 @@ TEST_CASE("convolutions") {
         for (const char* more : {"", ", stride: 2", ", padding: same", ", bias: false"}) {
           if (kernel == 1 && std::string(more) == ", padding: same") continue;
           if (kernel == 5 && out == 1) continue;  // one sample of these has only a reference forward below AVX-512
-          check_layers(fmt::format("[{}, 14, 14]", in), fmt::format("{}, {}, flatten, linear: 10", conv(8, 1), conv(out, kernel, more)));
-          check_layers(fmt::format("[{}, 14, 14]", in), fmt::format("{}, flatten, linear: 10", conv(out, kernel, more)));
+          check_layers(fmt::format("[{}, 14, 14]", in),
+                       fmt::format("{}, {}, flatten, linear: 10", conv(8, 1), conv(out, kernel, more)));
+          check_layers(fmt::format("[{}, 14, 14]", in),
+                       fmt::format("{}, flatten, linear: 10", conv(out, kernel, more)));
         }
       }
     }

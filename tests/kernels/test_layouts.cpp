@@ -16,7 +16,8 @@ TEST_CASE("the elements of a layout's places are those of its definition") {
       const TensorDesc tensor(shape, layout);
       const std::vector<std::int64_t> at = places(tensor);
       std::vector<std::int32_t> expected(static_cast<std::size_t>(tensor.size()), -1);
-      for (std::size_t e = 0; e < at.size(); ++e) expected[static_cast<std::size_t>(at[e])] = static_cast<std::int32_t>(e);
+      for (std::size_t e = 0; e < at.size(); ++e)
+        expected[static_cast<std::size_t>(at[e])] = static_cast<std::int32_t>(e);
       RC_ASSERT(tensor.logical_elements() == expected);
       RC_ASSERT(tensor.padded() == (std::count(expected.begin(), expected.end(), -1) > 0));
 
@@ -48,7 +49,8 @@ TEST_CASE("weights come back from their layout as they went in") {
       add(Conv2dSpec{.out_channels = out, .kernel_height = 3, .kernel_width = 2}, Shape{channels, 4, 5});
       add(LinearSpec{.out_features = out}, Shape{channels});
     }
-    add(Conv2dSpec{.out_channels = channels, .kernel_height = 3, .kernel_width = 3, .groups = channels}, Shape{channels, 4, 5});
+    add(Conv2dSpec{.out_channels = channels, .kernel_height = 3, .kernel_width = 3, .groups = channels},
+        Shape{channels, 4, 5});
   }
   Draws draws(4);
   for (const auto& [layer, input] : cases) {
@@ -79,24 +81,29 @@ TEST_CASE("a linear layer takes a flattened image as it lies") {
     for (const Layout& layout : all_layouts(shape)) {
       const auto kernels = make_cpu_kernels();
       const TensorDesc image(shape, layout), flat = image.flattened();
-      const auto linear = kernels->linear({.input = flat, .out_features = out, .bias = false, .activation = {}, .full_batch = batch});
+      const auto linear =
+          kernels->linear({.input = flat, .out_features = out, .bias = false, .activation = {}, .full_batch = batch});
       linear->prepare(batch);
       Buffer stored = Buffer::host_floats(linear->weight_floats()), input = Buffer::host_floats(batch * flat.size());
-      Buffer y = Buffer::host_floats(batch * out), dx = Buffer::host_floats(batch * flat.size()), dw = Buffer::host_floats(linear->weight_floats());
+      Buffer y = Buffer::host_floats(batch * out), dx = Buffer::host_floats(batch * flat.size()),
+             dw = Buffer::host_floats(linear->weight_floats());
       linear->pack(weight.data(), stored.floats());
       to_layout(image, x, input.floats());
       linear->forward(0, input.floats(), stored.floats(), nullptr, y.floats());
       for (std::int64_t s = 0; s < batch; ++s) {
         for (std::int64_t o = 0; o < out; ++o) {
           double sum = 0;
-          for (std::int64_t f = 0; f < features; ++f) sum += double{x[static_cast<std::size_t>(s * features + f)]} * double{weight[static_cast<std::size_t>(o * features + f)]};
+          for (std::int64_t f = 0; f < features; ++f)
+            sum += double{x[static_cast<std::size_t>(s * features + f)]} *
+                   double{weight[static_cast<std::size_t>(o * features + f)]};
           CHECK(y.floats()[s * out + o] == doctest::Approx(sum).epsilon(1e-5));
         }
       }
       linear->backward_data(0, y.floats(), stored.floats(), 0, dx.floats());
       CHECK(padding_is_zero(image, dx.floats(), batch));
       linear->backward_weights(0, input.floats(), y.floats(), dw.floats(), nullptr);
-      std::vector<float> canonical(static_cast<std::size_t>(features * out)), again(static_cast<std::size_t>(linear->weight_floats()));
+      std::vector<float> canonical(static_cast<std::size_t>(features * out)),
+          again(static_cast<std::size_t>(linear->weight_floats()));
       linear->unpack(dw.floats(), canonical.data());
       linear->pack(canonical.data(), again.data());
       CHECK(std::equal(again.begin(), again.end(), dw.floats()));  // the padding's rows have no gradient

@@ -1,5 +1,6 @@
-// After the first training step and the first evaluation a model allocates nothing of its own. oneDNN's execute() makes a few
-// small allocations for each call and frees them again, so what counts is: nothing of 4 KiB or more, and no growth.
+// After the first training step and the first evaluation a model allocates nothing of its own. oneDNN's execute() makes
+// a few small allocations for each call and frees them again, so what counts is: nothing of 4 KiB or more, and no
+// growth.
 #include <doctest/doctest.h>
 
 #include <atomic>
@@ -39,11 +40,21 @@ void release(void* pointer, std::size_t alignment) {
 }  // namespace
 
 // The other forms (arrays, nothrow, sized) are the library's and call these.
-void* operator new(std::size_t bytes) { return allocate(bytes, 1); }
-void* operator new(std::size_t bytes, std::align_val_t alignment) { return allocate(bytes, static_cast<std::size_t>(alignment)); }
-void operator delete(void* pointer) noexcept { release(pointer, 1); }
-void operator delete(void* pointer, std::size_t) noexcept { release(pointer, 1); }
-void operator delete(void* pointer, std::align_val_t alignment) noexcept { release(pointer, static_cast<std::size_t>(alignment)); }
+void* operator new(std::size_t bytes) {
+  return allocate(bytes, 1);
+}
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  return allocate(bytes, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* pointer) noexcept {
+  release(pointer, 1);
+}
+void operator delete(void* pointer, std::size_t) noexcept {
+  release(pointer, 1);
+}
+void operator delete(void* pointer, std::align_val_t alignment) noexcept {
+  release(pointer, static_cast<std::size_t>(alignment));
+}
 void operator delete(void* pointer, std::size_t, std::align_val_t alignment) noexcept {
   release(pointer, static_cast<std::size_t>(alignment));
 }
@@ -63,15 +74,20 @@ TEST_CASE("the counters count") {
 TEST_CASE("nothing is allocated after step 0") {
   // Every kind of layer; 5 channels so that reorders and copies into other layouts take part.
   const ModelSpec spec =
-      read_job_text("dataset: {name: none}\n"
-                    "model: {input: [1, 28, 28], layers: [conv2d: {out_channels: 5, kernel_size: 3}, relu, max_pool2d: 2,"
-                    " conv2d: {out_channels: 16, kernel_size: 3, padding: 1}, sigmoid, avg_pool2d: 2, softmax, dropout: 0.5, flatten,"
-                    " linear: 64, gelu, dropout: 0.2, linear: 10]}\n"
-                    "train: {steps: 1, global_batch_size: 64, optimizer: {name: sgd, lr: 0.1}}\n", "allocations.yaml").model;
+      read_job_text(
+          "dataset: {name: none}\n"
+          "model: {input: [1, 28, 28], layers: [conv2d: {out_channels: 5, kernel_size: 3}, relu, max_pool2d: 2,"
+          " conv2d: {out_channels: 16, kernel_size: 3, padding: 1}, sigmoid, avg_pool2d: 2, softmax, dropout: 0.5, "
+          "flatten,"
+          " linear: 64, gelu, dropout: 0.2, linear: 10]}\n"
+          "train: {steps: 1, global_batch_size: 64, optimizer: {name: sgd, lr: 0.1}}\n",
+          "allocations.yaml")
+          .model;
   const auto kernels = make_cpu_kernels();
   Model model(spec, *kernels, 64);
   model.prepare(std::vector<std::int64_t>{64, 17});
-  Buffer parameters = Buffer::host_floats(model.parameters().floats()), gradients = Buffer::host_floats(model.parameters().floats());
+  Buffer parameters = Buffer::host_floats(model.parameters().floats()),
+         gradients = Buffer::host_floats(model.parameters().floats());
   model.parameters().initialise(1, parameters.floats());
   model.bind(parameters.floats());
   std::vector<float> x(64 * 28 * 28, 0.25f);

@@ -57,9 +57,12 @@ TEST_CASE("layers give the same in a batch size that did not decide the layouts"
 }
 
 TEST_CASE("an activation inside the kernel before it gives what it gives alone") {
-  const ActivationSpec activations[] = {
-      {ActivationKind::relu}, {ActivationKind::tanh}, {ActivationKind::leaky_relu, 0.01}, {ActivationKind::leaky_relu, 0.3}};
-  for (const char* name : {"linear", "linear_blocked", "linear_no_bias", "conv2d_k3", "conv2d_first", "conv2d_groups"}) {
+  const ActivationSpec activations[] = {{ActivationKind::relu},
+                                        {ActivationKind::tanh},
+                                        {ActivationKind::leaky_relu, 0.01},
+                                        {ActivationKind::leaky_relu, 0.3}};
+  for (const char* name :
+       {"linear", "linear_blocked", "linear_no_bias", "conv2d_k3", "conv2d_first", "conv2d_groups"}) {
     const SafetensorsFile golden = read_safetensors(golden_folder() / "layers" / (std::string(name) + ".safetensors"));
     const GoldenLayer spec = golden_layer(golden);
     const std::int64_t batch = golden.tensor("x").shape[0];
@@ -71,7 +74,8 @@ TEST_CASE("an activation inside the kernel before it gives what it gives alone")
       const std::vector<float> y = bench.forward(golden.floats("x"));
       std::vector<float> expected;
       for (const float v : golden.floats("y")) {
-        const float slope = activation.kind == ActivationKind::relu ? 0.0f : static_cast<float>(activation.negative_slope);
+        const float slope =
+            activation.kind == ActivationKind::relu ? 0.0f : static_cast<float>(activation.negative_slope);
         expected.push_back(activation.kind == ActivationKind::tanh ? std::tanh(v) : v > 0 ? v : slope * v);
       }
       CHECK(difference(y, expected) < kTolerance);

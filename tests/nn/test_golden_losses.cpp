@@ -19,11 +19,13 @@ struct Result {
 
 Result compute(LossKind kind, std::span<const float> x, std::span<const std::int32_t> labels) {
   const auto kernels = make_cpu_kernels();
-  const auto samples = static_cast<std::int64_t>(labels.size()), classes = static_cast<std::int64_t>(x.size()) / samples;
+  const auto samples = static_cast<std::int64_t>(labels.size()),
+             classes = static_cast<std::int64_t>(x.size()) / samples;
   Result result{{}, std::vector<float>(x.size(), std::numeric_limits<float>::quiet_NaN())};
   const auto loss = [&](float* gradient) {
-    return kind == LossKind::cross_entropy ? kernels->cross_entropy(x.data(), labels.data(), samples, classes, gradient)
-                                           : kernels->mean_squared_error(x.data(), labels.data(), samples, classes, gradient);
+    return kind == LossKind::cross_entropy
+               ? kernels->cross_entropy(x.data(), labels.data(), samples, classes, gradient)
+               : kernels->mean_squared_error(x.data(), labels.data(), samples, classes, gradient);
   };
   result.sum = loss(result.gradient.data());
   const LossSum alone = loss(nullptr);
@@ -61,9 +63,11 @@ TEST_CASE("losses agree with PyTorch") {
     CHECK(difference(all.gradient, golden.floats("dx")) < 1e-5);
     std::int64_t correct = 0;
     for (std::size_t s = 0; s < samples; ++s) {
-      const Result one = compute(kind, std::span(outputs).subspan(s * classes, classes), std::span(labels).subspan(s, 1));
+      const Result one =
+          compute(kind, std::span(outputs).subspan(s * classes, classes), std::span(labels).subspan(s, 1));
       CHECK(std::abs(one.sum.loss - double{losses[s]}) <= 1e-5 * std::max(1.0, std::abs(double{losses[s]})));
-      CHECK(std::equal(one.gradient.begin(), one.gradient.end(), all.gradient.begin() + static_cast<std::ptrdiff_t>(s * classes)));
+      CHECK(std::equal(one.gradient.begin(), one.gradient.end(),
+                       all.gradient.begin() + static_cast<std::ptrdiff_t>(s * classes)));
       correct += one.sum.correct;
     }
     CHECK(correct == all.sum.correct);

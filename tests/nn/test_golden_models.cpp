@@ -23,7 +23,11 @@ constexpr double kTolerance = 1e-5;  // relative to the tensor's largest value, 
 class Training {
  public:
   Training(const SafetensorsFile& data, const JobSpec& job, std::vector<std::int64_t> cut)
-      : data_(data), job_(job), cut_(std::move(cut)), kernels_(make_cpu_kernels()), model_(job.model, *kernels_, cut_.front()),
+      : data_(data),
+        job_(job),
+        cut_(std::move(cut)),
+        kernels_(make_cpu_kernels()),
+        model_(job.model, *kernels_, cut_.front()),
         optimizer_(make_optimizer(job.train.optimizer)) {
     std::vector<std::int64_t> sizes;
     for (const std::int64_t size : cut_) {
@@ -56,7 +60,8 @@ class Training {
       std::vector<std::int32_t> y;
       std::vector<std::int64_t> ids;
       for (std::int64_t s = first; s < first + size; ++s) {
-        for (const int byte : bytes.subspan(static_cast<std::size_t>(s * features), static_cast<std::size_t>(features))) {
+        for (const int byte :
+             bytes.subspan(static_cast<std::size_t>(s * features), static_cast<std::size_t>(features))) {
           x.push_back(static_cast<float>(byte - 128) / 64);
         }
         y.push_back(static_cast<std::int32_t>(labels[static_cast<std::size_t>(s)]));
@@ -106,8 +111,8 @@ class Training {
   Tensors first_gradients_;
 };
 
-/// Adam divides a gradient by its own size, so where gradient and (coupled) weight decay nearly cancel, their rounding errors
-/// grow with it: one weight in a thousand may be further away than the rest.
+/// Adam divides a gradient by its own size, so where gradient and (coupled) weight decay nearly cancel, their rounding
+/// errors grow with it: one weight in a thousand may be further away than the rest.
 void check_weights(const OptimizerSpec& optimizer, std::span<const float> actual, std::span<const float> expected) {
   const auto* adam = std::get_if<AdamSpec>(&optimizer);
   if (adam == nullptr || adam->weight_decay == 0 || adam->decoupled_weight_decay) {
@@ -115,9 +120,11 @@ void check_weights(const OptimizerSpec& optimizer, std::span<const float> actual
     return;
   }
   CHECK(difference(actual, expected) < 1e-3);
-  const float largest = std::abs(*std::max_element(expected.begin(), expected.end(), [](float a, float b) { return std::abs(a) < std::abs(b); }));
+  const float largest = std::abs(
+      *std::max_element(expected.begin(), expected.end(), [](float a, float b) { return std::abs(a) < std::abs(b); }));
   std::size_t far = 0;
-  for (std::size_t i = 0; i < expected.size(); ++i) far += std::abs(actual[i] - expected[i]) > kTolerance * double{largest};
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    far += std::abs(actual[i] - expected[i]) > kTolerance * double{largest};
   CHECK(far <= 1 + expected.size() / 1000);
 }
 
@@ -135,7 +142,8 @@ void compare(const SafetensorsFile& data, const SafetensorsFile& golden) {
       CAPTURE(step);
       const double loss = training.step(static_cast<std::int64_t>(step));
       CHECK(std::abs(loss - double{losses[step]}) < kTolerance * double{losses[step]});
-      if (step == 0 && golden.contains("logits")) CHECK(difference(training.logits(), golden.floats("logits")) < kTolerance);
+      if (step == 0 && golden.contains("logits"))
+        CHECK(difference(training.logits(), golden.floats("logits")) < kTolerance);
     }
     for (const auto& [name, gradient] : training.first_gradients()) {
       CAPTURE(name);

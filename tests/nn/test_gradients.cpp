@@ -15,8 +15,8 @@ constexpr double kTolerance = 2e-3;  // relative to the largest gradient; a wron
 enum class Inputs { any, away_from_zero, apart };
 
 /// Compares the gradients of x and of all parameters.
-void check_gradients(const LayerSpec& spec, const Shape& input, Layout layout, std::int64_t batch, Inputs inputs, float step,
-                     bool training = true) {
+void check_gradients(const LayerSpec& spec, const Shape& input, Layout layout, std::int64_t batch, Inputs inputs,
+                     float step, bool training = true) {
   if (input.rank() != 3 || !takes_layout(spec, TensorDesc(input, layout))) layout = Layout{};
   Draws draws(*rc::gen::arbitrary<std::uint64_t>());
   LayerBench bench(spec, input, {.layout = layout, .batches = {batch}, .fused = {}, .training = training});
@@ -49,11 +49,21 @@ void check_gradients(const LayerSpec& spec, const Shape& input, Layout layout, s
   }
 }
 
-std::int64_t between(std::int64_t low, std::int64_t high) { return *rc::gen::inRange(low, high + 1); }
-std::int64_t a_batch() { return *rc::gen::elementOf(std::vector<std::int64_t>{1, 1, 2, 3, 5}); }
-std::int64_t channels() { return *rc::gen::elementOf(std::vector<std::int64_t>{1, 3, 5, 8, 16, 20, 50}); }
-Layout a_layout() { return *rc::gen::elementOf(all_layouts(Shape{1, 1, 1})); }
-Shape image() { return Shape{channels(), between(1, 6), between(1, 6)}; }
+std::int64_t between(std::int64_t low, std::int64_t high) {
+  return *rc::gen::inRange(low, high + 1);
+}
+std::int64_t a_batch() {
+  return *rc::gen::elementOf(std::vector<std::int64_t>{1, 1, 2, 3, 5});
+}
+std::int64_t channels() {
+  return *rc::gen::elementOf(std::vector<std::int64_t>{1, 3, 5, 8, 16, 20, 50});
+}
+Layout a_layout() {
+  return *rc::gen::elementOf(all_layouts(Shape{1, 1, 1}));
+}
+Shape image() {
+  return Shape{channels(), between(1, 6), between(1, 6)};
+}
 
 /// A window of random extents that fits; paddings up to `largest_padding` of the kernel.
 template <class Window>
@@ -100,22 +110,24 @@ TEST_CASE("depthwise conv2d") {
 TEST_CASE("average pooling") {
   CHECK(rc::check([] {
     const Shape input = image();
-    check_gradients({window(Pool2dSpec{PoolKind::average}, input, true), {}}, input, a_layout(), a_batch(), Inputs::any, 0.25f);
+    check_gradients({window(Pool2dSpec{PoolKind::average}, input, true), {}}, input, a_layout(), a_batch(), Inputs::any,
+                    0.25f);
   }));
 }
 
 TEST_CASE("max pooling, away from ties") {
   CHECK(rc::check([] {
     const Shape input = image();
-    check_gradients({window(Pool2dSpec{PoolKind::max}, input, true), {}}, input, a_layout(), a_batch(), Inputs::apart, 0x1p-6f);
+    check_gradients({window(Pool2dSpec{PoolKind::max}, input, true), {}}, input, a_layout(), a_batch(), Inputs::apart,
+                    0x1p-6f);
   }));
 }
 
 TEST_CASE("activations, away from kinks") {
   CHECK(rc::check([] {
-    ActivationSpec spec{*rc::gen::elementOf(std::vector<ActivationKind>{ActivationKind::relu, ActivationKind::leaky_relu,
-                                                                       ActivationKind::gelu, ActivationKind::sigmoid,
-                                                                       ActivationKind::tanh})};
+    ActivationSpec spec{*rc::gen::elementOf(
+        std::vector<ActivationKind>{ActivationKind::relu, ActivationKind::leaky_relu, ActivationKind::gelu,
+                                    ActivationKind::sigmoid, ActivationKind::tanh})};
     spec.negative_slope = *rc::gen::elementOf(std::vector<double>{0.01, 0.3, 0, -0.5, 2});
     const Shape input = *rc::gen::arbitrary<bool>() ? image() : Shape{between(1, 70)};
     check_gradients({spec, {}}, input, a_layout(), a_batch(), Inputs::away_from_zero, 0x1p-5f);
@@ -149,11 +161,13 @@ TEST_CASE("losses") {
     for (std::int64_t s = 0; s < samples; ++s) labels.push_back(static_cast<std::int32_t>(between(0, classes - 1)));
     for (const LossKind kind : {LossKind::cross_entropy, LossKind::mse}) {
       const auto loss = [&](float* out) {
-        return kind == LossKind::cross_entropy ? kernels->cross_entropy(x.data(), labels.data(), samples, classes, out).loss
-                                               : kernels->mean_squared_error(x.data(), labels.data(), samples, classes, out).loss;
+        return kind == LossKind::cross_entropy
+                   ? kernels->cross_entropy(x.data(), labels.data(), samples, classes, out).loss
+                   : kernels->mean_squared_error(x.data(), labels.data(), samples, classes, out).loss;
       };
       loss(gradient.data());
-      RC_ASSERT(gradient_error(x, gradient, 0x1p-5f, 0.01, [&] { return loss(nullptr); }, draws) < kTolerance);
+      RC_ASSERT(gradient_error(
+                    x, gradient, 0x1p-5f, 0.01, [&] { return loss(nullptr); }, draws) < kTolerance);
     }
   }));
 }
@@ -161,7 +175,9 @@ TEST_CASE("losses") {
 TEST_CASE("the checker sees a wrong gradient") {
   Draws draws(1);
   std::vector<float> x{0.5f, -0.25f, 1.0f};
-  const auto cubes = [&] { return double{x[0]} * x[0] * x[0] + double{x[1]} * x[1] * x[1] + double{x[2]} * x[2] * x[2]; };
+  const auto cubes = [&] {
+    return double{x[0]} * x[0] * x[0] + double{x[1]} * x[1] * x[1] + double{x[2]} * x[2] * x[2];
+  };
   CHECK(gradient_error(x, {0.75f, 0.1875f, 3.0f}, 0.0625f, 0.01, cubes, draws) < 1e-6);
   CHECK(gradient_error(x, {0.75f, 0.1775f, 3.0f}, 0.0625f, 0.01, cubes, draws) > kTolerance);
   CHECK(gradient_error(x, {0.75f, NAN, 3.0f}, 0.0625f, 0.01, cubes, draws) > kTolerance);

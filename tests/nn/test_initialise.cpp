@@ -36,7 +36,8 @@ TEST_CASE("bounds and deviations") {
     bool uniform;
     double scale;  // bound or deviation
   };
-  for (const Expected& e : {Expected{Initialiser::pytorch_default, true, 0.1}, {Initialiser::kaiming_uniform, true, std::sqrt(6.0 / 100)},
+  for (const Expected& e : {Expected{Initialiser::pytorch_default, true, 0.1},
+                            {Initialiser::kaiming_uniform, true, std::sqrt(6.0 / 100)},
                             {Initialiser::kaiming_normal, false, std::sqrt(2.0 / 100)},
                             {Initialiser::xavier_uniform, true, std::sqrt(6.0 / 500)},
                             {Initialiser::xavier_normal, false, std::sqrt(2.0 / 500)}}) {
@@ -51,7 +52,8 @@ TEST_CASE("bounds and deviations") {
 }
 
 TEST_CASE("biases start at zero, but with PyTorch's default") {
-  ParameterDesc bias{.name = "bias", .shape = Shape{500}, .fan_in = 100, .fan_out = 400, .init = Initialiser::kaiming_normal};
+  ParameterDesc bias{
+      .name = "bias", .shape = Shape{500}, .fan_in = 100, .fan_out = 400, .init = Initialiser::kaiming_normal};
   CHECK(moments(initial_values(bias, 1, 0, 1)).largest == 0);
   bias.init = Initialiser::pytorch_default;
   CHECK(moments(initial_values(bias, 1, 0, 1)).largest == doctest::Approx(0.1).epsilon(0.01));

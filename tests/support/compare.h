@@ -9,8 +9,9 @@
 
 namespace dptrain::testing {
 
-/// The largest difference between elements, relative to the largest magnitude in `expected`: an element near zero is a sum
-/// of terms as large as its neighbours', and keeps their rounding errors. Infinite where sizes differ or anything is NaN.
+/// The largest difference between elements, relative to the largest magnitude in `expected`: an element near zero is a
+/// sum of terms as large as its neighbours', and keeps their rounding errors. Infinite where sizes differ or anything
+/// is NaN.
 inline double difference(std::span<const float> actual, std::span<const float> expected) {
   if (actual.size() != expected.size()) return std::numeric_limits<double>::infinity();
   double largest = 0, worst = 0;

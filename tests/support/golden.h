@@ -12,7 +12,9 @@
 
 namespace dptrain::testing {
 
-inline std::filesystem::path golden_folder() { return std::filesystem::path(DPTRAIN_TESTS_DIR) / "golden"; }
+inline std::filesystem::path golden_folder() {
+  return std::filesystem::path(DPTRAIN_TESTS_DIR) / "golden";
+}
 
 /// All files of a folder of tests/golden, by name.
 inline std::vector<std::filesystem::path> golden_files(const std::string& folder) {
@@ -34,11 +36,13 @@ struct GoldenLayer {
 };
 
 inline GoldenLayer golden_layer(const SafetensorsFile& file) {
-  // A sample of two axes is none that a spec can have; the activation that has one does not mind how elements are called.
+  // A sample of two axes is none that a spec can have; the activation that has one does not mind how elements are
+  // called.
   const std::vector<std::int64_t>& x = file.tensor("x").shape;
   const std::string input = x.size() == 3 ? fmt::format("[{}]", x[1] * x[2]) : file.metadata.at("input");
   // A model ends with features; the flatten behind the layer is for the reader only.
-  const std::string model = fmt::format("{{\"input\": {}, \"layers\": [{}, \"flatten\"]}}", input, file.metadata.at("layer"));
+  const std::string model =
+      fmt::format("{{\"input\": {}, \"layers\": [{}, \"flatten\"]}}", input, file.metadata.at("layer"));
   const JobSpec job = job_of(model, "{steps: 1, global_batch_size: 1, optimizer: {name: sgd, lr: 0.1}}");
   return {job.model.layers[0], job.model.input};
 }

@@ -1,6 +1,7 @@
-// Gradients against central differences. The objective is sum(y dy) in double precision, so what limits a comparison is the
-// rounding of the layer's own float outputs: steps are large, and powers of two, so that x + step is exact for inputs on a
-// coarse grid. Four points cancel the third derivative; the inputs keep 2 steps away from kinks (see the makers below).
+// Gradients against central differences. The objective is sum(y dy) in double precision, so what limits a comparison is
+// the rounding of the layer's own float outputs: steps are large, and powers of two, so that x + step is exact for
+// inputs on a coarse grid. Four points cancel the third derivative; the inputs keep 2 steps away from kinks (see the
+// makers below).
 #pragma once
 
 #include <algorithm>
@@ -45,8 +46,8 @@ class Draws {
   std::uint64_t next_ = 0;
 };
 
-/// The largest difference between `gradient` and the differences of `objective`, over at most `probes` elements of `values`
-/// chosen at random, relative to the largest gradient (at least `floor`). `values` is put back as it was.
+/// The largest difference between `gradient` and the differences of `objective`, over at most `probes` elements of
+/// `values` chosen at random, relative to the largest gradient (at least `floor`). `values` is put back as it was.
 inline double gradient_error(std::vector<float>& values, const std::vector<float>& gradient, float step, double floor,
                              const std::function<double()>& objective, Draws& draws, std::size_t probes = 40) {
   if (values.size() != gradient.size()) return HUGE_VAL;
@@ -54,7 +55,8 @@ inline double gradient_error(std::vector<float>& values, const std::vector<float
   for (const float g : gradient) largest = std::max(largest, std::abs(double{g}));
   std::vector<std::size_t> chosen(values.size());
   std::iota(chosen.begin(), chosen.end(), std::size_t{0});
-  for (std::size_t i = chosen.size(); i > 1; --i) std::swap(chosen[i - 1], chosen[draws.below(static_cast<std::uint32_t>(i))]);
+  for (std::size_t i = chosen.size(); i > 1; --i)
+    std::swap(chosen[i - 1], chosen[draws.below(static_cast<std::uint32_t>(i))]);
   chosen.resize(std::min(chosen.size(), probes));
   double worst = 0;
   for (const std::size_t i : chosen) {

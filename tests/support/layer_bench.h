@@ -1,5 +1,5 @@
-// One layer on its own: plain tensors and canonical parameters in, the same out, in any layout of its input. What the layer
-// writes starts as NaN and ends in front of a guard, so that adding onto old values or writing too far shows.
+// One layer on its own: plain tensors and canonical parameters in, the same out, in any layout of its input. What the
+// layer writes starts as NaN and ends in front of a guard, so that adding onto old values or writing too far shows.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -19,8 +19,8 @@ namespace dptrain::testing {
 class LayerBench {
  public:
   struct Options {
-    Layout layout;                        ///< of the input
-    std::vector<std::int64_t> batches;    ///< to prepare, first the one that decides layouts
+    Layout layout;                      ///< of the input
+    std::vector<std::int64_t> batches;  ///< to prepare, first the one that decides layouts
     std::optional<ActivationSpec> fused;
     std::uint64_t seed = 1;
     std::uint32_t index = 0;
@@ -30,8 +30,12 @@ class LayerBench {
   LayerBench(const LayerSpec& spec, const Shape& input, const Options& options)
       : options_(options), kernels_(make_cpu_kernels()), input_(input, options.layout) {
     if (input.rank() == 1) input_ = TensorDesc(input);
-    layer_ = make_layer(spec, {.kernels = *kernels_, .input = input_, .index = options.index,
-                               .full_batch = options.batches.front(), .fused = options.fused, .fused_before = false});
+    layer_ = make_layer(spec, {.kernels = *kernels_,
+                               .input = input_,
+                               .index = options.index,
+                               .full_batch = options.batches.front(),
+                               .fused = options.fused,
+                               .fused_before = false});
     for (const std::int64_t batch : options.batches) layer_->prepare(batch);
     std::vector<Parameter> parameters;
     for (const ParameterDesc& desc : layer_->parameters()) {
@@ -124,7 +128,8 @@ class LayerBench {
     }
     float* floats() const { return buffer_.floats(); }
     bool intact() const {
-      return std::all_of(buffer_.floats() + floats_, buffer_.floats() + floats_ + kGuard, [](float f) { return f == kSentinel; });
+      return std::all_of(buffer_.floats() + floats_, buffer_.floats() + floats_ + kGuard,
+                         [](float f) { return f == kSentinel; });
     }
 
    private:

@@ -17,11 +17,15 @@ inline std::vector<Layout> all_layouts(const Shape& shape) {
 
 /// Where logical element (c, h, w) of an image lies in a sample, from the definition of the layouts.
 inline std::int64_t place_of(const TensorDesc& tensor, std::int64_t c, std::int64_t h, std::int64_t w) {
-  const std::int64_t channels = tensor.stored[0], height = tensor.stored[1], width = tensor.stored[2], b = tensor.layout.block;
+  const std::int64_t channels = tensor.stored[0], height = tensor.stored[1], width = tensor.stored[2],
+                     b = tensor.layout.block;
   switch (tensor.layout.order) {
-    case Layout::Order::plain: return (c * height + h) * width + w;
-    case Layout::Order::channels_last: return (h * width + w) * channels + c;
-    case Layout::Order::blocked: break;
+    case Layout::Order::plain:
+      return (c * height + h) * width + w;
+    case Layout::Order::channels_last:
+      return (h * width + w) * channels + c;
+    case Layout::Order::blocked:
+      break;
   }
   return ((c / b * height + h) * width + w) * b + c % b;
 }
@@ -47,7 +51,8 @@ inline void to_layout(const TensorDesc& tensor, std::span<const float> plain, fl
   const std::size_t elements = at.size(), size = static_cast<std::size_t>(tensor.size());
   for (std::size_t s = 0; s < plain.size() / elements; ++s) {
     std::fill_n(stored + s * size, size, 0.0f);
-    for (std::size_t e = 0; e < elements; ++e) stored[s * size + static_cast<std::size_t>(at[e])] = plain[s * elements + e];
+    for (std::size_t e = 0; e < elements; ++e)
+      stored[s * size + static_cast<std::size_t>(at[e])] = plain[s * elements + e];
   }
 }
 

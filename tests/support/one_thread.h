@@ -1,4 +1,5 @@
-// Including this gives the test's main thread one core, as a replica has by default; timing and layouts are then a replica's.
+// Including this gives the test's main thread one core, as a replica has by default; timing and layouts are then a
+// replica's.
 #pragma once
 
 #include <omp.h>
