@@ -38,7 +38,7 @@ class AffineOperation : public Operation {
   virtual void unpack(const float* stored, float* canonical) const = 0;
 
   virtual void forward(Slot slot, const float* x, const float* weight, const float* bias, float* y) = 0;
-  /// Gradient sums; `bias_gradient` is ignored where there is no bias.
+  /// Gradient sums; `bias_gradient` is ignored where there is no bias. x is that of the latest forward().
   virtual void backward_weights(Slot slot, const float* x, const float* dy, float* weight_gradient, float* bias_gradient) = 0;
   /// `version` changes whenever the weights did, so that a copy in another layout is refreshed once a step.
   virtual void backward_data(Slot slot, const float* dy, const float* weight, std::int64_t version, float* dx) = 0;
@@ -60,6 +60,7 @@ struct LinearConfig {
   bool bias = true;
   std::optional<ActivationSpec> activation;  ///< fused into forward; backward receives dy behind it
   std::int64_t full_batch = 1;
+  bool input_gradient = true;                ///< whether backward_data() will be called
 };
 
 struct ConvolutionConfig {
@@ -67,6 +68,7 @@ struct ConvolutionConfig {
   Conv2dSpec spec;
   std::optional<ActivationSpec> activation;
   std::int64_t full_batch = 1;
+  bool input_gradient = true;
 };
 
 struct LossSum {

@@ -75,6 +75,7 @@ struct LayerContext {
   std::int64_t full_batch = 1;                 ///< the batch size that decides layouts
   std::optional<ActivationSpec> fused;         ///< the activation behind it, computed in the same forward kernel
   bool fused_before = false;                   ///< for an activation: forward is already done by the layer before
+  bool input_gradient = true;                  ///< whether backward is ever asked for dx: there are parameters before it
 };
 
 /// The layer for a spec; shapes fit, infer_shapes has checked them.

@@ -18,7 +18,7 @@ std::int64_t aligned(std::int64_t floats) { return (floats + kAlignFloats - 1) /
 Model::Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch) : kernels_(kernels), loss_(spec.loss) {
   TensorDesc tensor(spec.input);
   std::vector<std::vector<Parameter>> by_layer;
-  bool fused_before = false;
+  bool fused_before = false, parameters_before = false;
   const auto to_plain = [&] {
     add_stage("reorder", std::make_unique<Unary>(kernels_.reorder_to_plain(tensor), false));
     tensor = stages_.back().layer->output();
@@ -27,7 +27,7 @@ Model::Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch) :
     const LayerSpec& layer = spec.layers[i];
     if (!takes_layout(layer, tensor)) to_plain();
     LayerContext context{.kernels = kernels_, .input = tensor, .index = static_cast<std::uint32_t>(i), .full_batch = full_batch,
-                         .fused = {}, .fused_before = fused_before};
+                         .fused = {}, .fused_before = fused_before, .input_gradient = parameters_before};
     fused_before = i + 1 < spec.layers.size() && can_fuse(layer, spec.layers[i + 1]);
     if (fused_before) context.fused = std::get<ActivationSpec>(spec.layers[i + 1].op);
     add_stage(layer_kind(layer), make_layer(layer, context));
@@ -37,6 +37,7 @@ Model::Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch) :
       const auto index = static_cast<std::uint32_t>(parameters.size());
       parameters.push_back({fmt::format("{}.{}", i, desc.name), desc, context.index, index, 0});
     }
+    parameters_before = parameters_before || !parameters.empty();
     by_layer.push_back(std::move(parameters));
   }
   if (!tensor.plain()) to_plain();

@@ -20,9 +20,10 @@ LocalGroup::LocalGroup(int size)
     : size_(size), spins_(static_cast<unsigned>(size) <= std::thread::hardware_concurrency() ? 2000 : 0) {}
 
 void LocalGroup::barrier() {
-  if (size_ == 1) return;
-  check();
+  // The phase is read first: an abort that comes before the check is seen by it, one that comes later changes this phase.
   const std::uint32_t phase = phase_.load(std::memory_order_acquire);
+  check();
+  if (size_ == 1) return;
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
     arrived_.store(0, std::memory_order_relaxed);
     phase_.fetch_add(1, std::memory_order_release);

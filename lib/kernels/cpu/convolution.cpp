@@ -1,3 +1,5 @@
+#include <string_view>
+
 #include "core/error.h"
 #include "kernels/cpu/operations.h"
 
@@ -12,8 +14,9 @@ namespace {
 
 constexpr auto kDirect = dnnl::algorithm::convolution_direct;
 
-/// The forward primitive at the full batch size chooses the layouts of weights and output; all other primitives and batch
-/// sizes are made to take them. Where backward by data wants its weights otherwise, it reads a copy refreshed once a step.
+/// Layouts are chosen at the full batch size, by choose_layouts(); all primitives and batch sizes are made to take them. Where
+/// the primitives take their input otherwise than it comes, forward reads a copy of it that backward_weights finds again;
+/// where backward by data wants its weights otherwise, it reads a copy refreshed once a step.
 class Convolution final : public AffineOperation {
  public:
   Convolution(Context& context, const ConvolutionConfig& config) : context_(context), config_(config) {
@@ -25,12 +28,7 @@ class Convolution final : public AffineOperation {
     padding_ = {s.padding_height, s.padding_width};
     weight_dims_ = s.groups == 1 ? Dims{s.out_channels, in[0], s.kernel_height, s.kernel_width}
                                  : Dims{s.groups, s.out_channels / s.groups, in[0] / s.groups, s.kernel_height, s.kernel_width};
-    const Shape out{s.out_channels, height, width};
-    const auto chosen = forward_desc(config.full_batch, any(weight_dims_), any(Dims{config.full_batch, out[0], out[1], out[2]}));
-    std::optional<Layout> layout = layout_of(chosen.dst_desc());
-    weights_ = chosen.weights_desc();
-    output_ = TensorDesc(out, layout.value_or(Layout{}));
-    if (!layout) weights_ = forward_desc(config.full_batch, any(weight_dims_), memory_desc(output_, config.full_batch)).weights_desc();
+    choose_layouts(Shape{s.out_channels, height, width});
   }
 
   const TensorDesc& output() const override { return output_; }
@@ -39,45 +37,48 @@ class Convolution final : public AffineOperation {
   void unpack(const float* stored, float* canonical) const override { reorder(weights_, stored, canonical_desc(), canonical); }
 
   void prepare(std::int64_t batch) override {
-    const memory::desc x = memory_desc(config_.input, batch), y = memory_desc(output_, batch), b = bias_desc();
+    const memory::desc x = memory_desc(inner_, batch), y = memory_desc(output_, batch), b = bias_desc();
     Prepared p;
-    const auto forward = forward_desc(batch, weights_, y);
-    const auto plain_forward = forward_desc(batch, weights_, y, /*with_activation=*/false);  // the hint that backward needs
+    const auto forward = forward_desc(x, weights_, y);
+    const auto plain_forward = forward_desc(x, weights_, y, /*with_activation=*/false);  // the hint that backward needs
     if (config_.spec.bias) {
       p.forward = Primitive(context_, forward,
                             {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, weights_}, {DNNL_ARG_BIAS, b}, {DNNL_ARG_DST, y}});
-      const convolution_backward_weights::primitive_desc backward(
-          convolution_backward_weights::desc(kDirect, x, weights_, b, y, strides_, padding_, padding_), default_attributes(),
-          context_.engine(), plain_forward);
       p.backward_weights = Primitive(
-          context_, backward,
+          context_, backward_weights_desc(x, y, plain_forward),
           {{DNNL_ARG_SRC, x}, {DNNL_ARG_DIFF_DST, y}, {DNNL_ARG_DIFF_WEIGHTS, weights_}, {DNNL_ARG_DIFF_BIAS, b}});
     } else {
       p.forward = Primitive(context_, forward, {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, weights_}, {DNNL_ARG_DST, y}});
-      const convolution_backward_weights::primitive_desc backward(
-          convolution_backward_weights::desc(kDirect, x, weights_, y, strides_, padding_, padding_), default_attributes(),
-          context_.engine(), plain_forward);
       p.backward_weights =
-          Primitive(context_, backward, {{DNNL_ARG_SRC, x}, {DNNL_ARG_DIFF_DST, y}, {DNNL_ARG_DIFF_WEIGHTS, weights_}});
+          Primitive(context_, backward_weights_desc(x, y, plain_forward),
+                    {{DNNL_ARG_SRC, x}, {DNNL_ARG_DIFF_DST, y}, {DNNL_ARG_DIFF_WEIGHTS, weights_}});
     }
-    const memory::desc wanted = backward_weights_layout_ ? *backward_weights_layout_ : any(weight_dims_);
-    const convolution_backward_data::primitive_desc backward(
-        convolution_backward_data::desc(kDirect, x, wanted, y, strides_, padding_, padding_), default_attributes(),
-        context_.engine(), plain_forward);
-    if (!backward_weights_layout_) choose_backward_layout(backward.weights_desc());
-    p.backward_data = Primitive(context_, backward,
-                                {{DNNL_ARG_DIFF_DST, y}, {DNNL_ARG_WEIGHTS, backward.weights_desc()}, {DNNL_ARG_DIFF_SRC, x}});
+    if (config_.input_gradient) prepare_backward_data(p, plain_forward, x, y);
+    if (!(inner_ == config_.input)) {
+      const memory::desc outer = memory_desc(config_.input, batch);
+      p.copy_in = reorder_primitive(context_, outer, x);
+      grow(inner_x_, batch);
+      if (config_.input_gradient) {
+        p.copy_out = reorder_primitive(context_, x, outer);
+        grow(inner_dx_, batch);
+      }
+    }
     prepared_.push_back(std::move(p));
   }
 
   void forward(Slot slot, const float* x, const float* weight, const float* bias, float* y) override {
     Prepared& p = prepared_[static_cast<std::size_t>(slot)];
+    if (p.copy_in) {
+      p.copy_in.run({x, inner_x_.data()});
+      x = inner_x_.floats();
+    }
     if (config_.spec.bias) p.forward.run({x, weight, bias, y});
     else p.forward.run({x, weight, y});
   }
 
   void backward_weights(Slot slot, const float* x, const float* dy, float* weight_gradient, float* bias_gradient) override {
     Prepared& p = prepared_[static_cast<std::size_t>(slot)];
+    if (p.copy_in) x = inner_x_.floats();
     if (config_.spec.bias) p.backward_weights.run({x, dy, weight_gradient, bias_gradient});
     else p.backward_weights.run({x, dy, weight_gradient});
   }
@@ -88,14 +89,16 @@ class Convolution final : public AffineOperation {
       copied_version_ = version;
       weight = copy_.floats();
     }
-    prepared_[static_cast<std::size_t>(slot)].backward_data.run({dy, weight, dx});
+    Prepared& p = prepared_[static_cast<std::size_t>(slot)];
+    p.backward_data.run({dy, weight, p.copy_out ? inner_dx_.floats() : dx});
+    if (p.copy_out) p.copy_out.run({inner_dx_.data(), dx});
   }
 
   std::vector<std::string> implementations() const override {
     std::vector<std::string> names;
     for (const Prepared& p : prepared_) {
-      for (const Primitive* primitive : {&p.forward, &p.backward_weights, &p.backward_data}) {
-        names.push_back(primitive->implementation());
+      for (const Primitive* primitive : {&p.copy_in, &p.forward, &p.backward_weights, &p.backward_data, &p.copy_out}) {
+        if (*primitive) names.push_back(primitive->implementation());
       }
     }
     return names;
@@ -104,6 +107,7 @@ class Convolution final : public AffineOperation {
  private:
   struct Prepared {
     Primitive forward, backward_weights, backward_data;
+    Primitive copy_in, copy_out;  // of the input and its gradient, between their own layout and inner_
   };
 
   static memory::desc any(const Dims& dims) { return {dims, memory::data_type::f32, memory::format_tag::any}; }
@@ -113,7 +117,62 @@ class Convolution final : public AffineOperation {
             config_.spec.groups == 1 ? memory::format_tag::oihw : memory::format_tag::goihw};
   }
 
-  convolution_forward::primitive_desc forward_desc(std::int64_t batch, const memory::desc& weights, const memory::desc& y,
+  /// What layouts the primitives work in. oneDNN lets forward choose its output, but knows no good backward for some of its
+  /// choices, and none of either for some inputs: a small number of channels in the wrong blocks, groups that blocks cut.
+  /// The first of these without a reference implementation is taken: the input as it comes and the output of forward's
+  /// choice; both in the input's layout; both in another layout, with a copy of the input. Plain is the last, and always
+  /// has one (convolution by matrix products).
+  void choose_layouts(const Shape& out) {
+    const Layout own = config_.input.layout;
+    struct Candidate {
+      Layout input;
+      std::optional<Layout> output;  // empty: forward's choice
+    };
+    const Layout blocked16{Layout::Order::blocked, 16}, channels_last{Layout::Order::channels_last, 1}, plain{};
+    const Candidate candidates[] = {{own, {}}, {own, own}, {blocked16, blocked16}, {channels_last, channels_last}, {plain, plain}};
+    for (const Candidate& candidate : candidates) {
+      inner_ = TensorDesc(config_.input.shape, candidate.input);
+      const std::int64_t full = config_.full_batch;
+      const memory::desc x = memory_desc(inner_, full);
+      const std::optional<Layout> layout =
+          candidate.output
+              ? candidate.output
+              : layout_of(forward_desc(x, any(weight_dims_), any(Dims{full, out[0], out[1], out[2]})).dst_desc());
+      if (!layout) continue;
+      output_ = TensorDesc(out, *layout);
+      weights_ = forward_desc(x, any(weight_dims_), memory_desc(output_, full)).weights_desc();
+      if (!needs_reference(full) && !needs_reference(1)) return;  // a short batch may be as short as one sample
+    }
+  }
+
+  bool needs_reference(std::int64_t batch) const {
+    const memory::desc x = memory_desc(inner_, batch), y = memory_desc(output_, batch);
+    const auto plain_forward = forward_desc(x, weights_, y, /*with_activation=*/false);
+    return is_reference(forward_desc(x, weights_, y)) || is_reference(backward_weights_desc(x, y, plain_forward)) ||
+           (config_.input_gradient && is_reference(backward_data_desc(x, any(weight_dims_), y, plain_forward)));
+  }
+
+  template <class PrimitiveDesc>
+  static bool is_reference(const PrimitiveDesc& desc) {
+    return std::string_view(desc.impl_info_str()).find("ref") != std::string_view::npos;
+  }
+
+  convolution_backward_weights::primitive_desc backward_weights_desc(const memory::desc& x, const memory::desc& y,
+                                                                     const convolution_forward::primitive_desc& hint) const {
+    const auto desc = config_.spec.bias
+                          ? convolution_backward_weights::desc(kDirect, x, weights_, bias_desc(), y, strides_, padding_, padding_)
+                          : convolution_backward_weights::desc(kDirect, x, weights_, y, strides_, padding_, padding_);
+    return {desc, default_attributes(), context_.engine(), hint};
+  }
+
+  convolution_backward_data::primitive_desc backward_data_desc(const memory::desc& x, const memory::desc& weights,
+                                                               const memory::desc& y,
+                                                               const convolution_forward::primitive_desc& hint) const {
+    return {convolution_backward_data::desc(kDirect, x, weights, y, strides_, padding_, padding_), default_attributes(),
+            context_.engine(), hint};
+  }
+
+  convolution_forward::primitive_desc forward_desc(const memory::desc& x, const memory::desc& weights, const memory::desc& y,
                                                    bool with_activation = true) const {
     dnnl::primitive_attr attributes = default_attributes();
     if (with_activation && config_.activation) {
@@ -122,7 +181,6 @@ class Convolution final : public AffineOperation {
       post.append_eltwise(1.0f, e.forward, e.alpha, 0.0f);
       attributes.set_post_ops(post);
     }
-    const memory::desc x = memory_desc(config_.input, batch);
     const auto training = dnnl::prop_kind::forward_training;
     if (!config_.spec.bias) {
       return {convolution_forward::desc(training, kDirect, x, weights, y, strides_, padding_, padding_), attributes,
@@ -132,13 +190,25 @@ class Convolution final : public AffineOperation {
             context_.engine()};
   }
 
+  void prepare_backward_data(Prepared& p, const convolution_forward::primitive_desc& plain_forward, const memory::desc& x,
+                             const memory::desc& y) {
+    const memory::desc wanted = backward_weights_layout_ ? *backward_weights_layout_ : any(weight_dims_);
+    const auto backward = backward_data_desc(x, wanted, y, plain_forward);
+    if (!backward_weights_layout_) choose_backward_layout(backward.weights_desc());
+    p.backward_data = Primitive(context_, backward,
+                                {{DNNL_ARG_DIFF_DST, y}, {DNNL_ARG_WEIGHTS, backward.weights_desc()}, {DNNL_ARG_DIFF_SRC, x}});
+  }
+
   void choose_backward_layout(const memory::desc& layout) {
     backward_weights_layout_ = layout;
     if (layout == weights_) return;
-    refresh_ = Primitive(context_,
-                         dnnl::reorder::primitive_desc(context_.engine(), weights_, context_.engine(), layout, default_attributes()),
-                         {{DNNL_ARG_FROM, weights_}, {DNNL_ARG_TO, layout}});
+    refresh_ = reorder_primitive(context_, weights_, layout);
     copy_ = Buffer::host(layout.get_size());
+  }
+
+  void grow(Buffer& buffer, std::int64_t batch) const {
+    const std::int64_t floats = batch * inner_.size();
+    if (buffer.size() < static_cast<std::size_t>(floats) * sizeof(float)) buffer = Buffer::host_floats(floats);
   }
 
   void reorder(const memory::desc& from, const float* source, const memory::desc& to, float* target) const {
@@ -150,11 +220,11 @@ class Convolution final : public AffineOperation {
   ConvolutionConfig config_;
   Dims strides_, padding_, weight_dims_;
   memory::desc weights_;
-  TensorDesc output_;
+  TensorDesc inner_, output_;  // inner_: the input as the primitives take it
   std::vector<Prepared> prepared_;
   std::optional<memory::desc> backward_weights_layout_;
   Primitive refresh_;
-  Buffer copy_;
+  Buffer copy_, inner_x_, inner_dx_;
   std::int64_t copied_version_ = -1;
 };
 

@@ -3,8 +3,8 @@
 namespace dptrain {
 
 bool backward_needs_input(const ActivationSpec& spec) {
-  // A leaky ReLU with a negative slope below zero does not keep the sign of its input; the spec's reader excludes it.
-  return spec.kind == ActivationKind::gelu;
+  // A leaky ReLU with a slope below zero does not keep the sign of its input, so its output does not tell the gradient.
+  return spec.kind == ActivationKind::gelu || (spec.kind == ActivationKind::leaky_relu && spec.negative_slope < 0);
 }
 
 namespace {

@@ -59,9 +59,11 @@ class Linear final : public AffineOperation {
     p.backward_weights =
         Primitive(context_, matmul::primitive_desc(matmul::desc(x_transposed, y, w), default_attributes(), context_.engine()),
                   {{DNNL_ARG_SRC, x_transposed}, {DNNL_ARG_WEIGHTS, y}, {DNNL_ARG_DST, w}});
-    p.backward_data =
-        Primitive(context_, matmul::primitive_desc(matmul::desc(y, w_transposed, x), default_attributes(), context_.engine()),
-                  {{DNNL_ARG_SRC, y}, {DNNL_ARG_WEIGHTS, w_transposed}, {DNNL_ARG_DST, x}});
+    if (config_.input_gradient) {
+      p.backward_data =
+          Primitive(context_, matmul::primitive_desc(matmul::desc(y, w_transposed, x), default_attributes(), context_.engine()),
+                    {{DNNL_ARG_SRC, y}, {DNNL_ARG_WEIGHTS, w_transposed}, {DNNL_ARG_DST, x}});
+    }
     prepared_.push_back(std::move(p));
   }
 
@@ -89,7 +91,7 @@ class Linear final : public AffineOperation {
     std::vector<std::string> names;
     for (const Prepared& p : prepared_) {
       for (const Primitive* primitive : {&p.forward, &p.backward_weights, &p.backward_data}) {
-        names.push_back(primitive->implementation());
+        if (*primitive) names.push_back(primitive->implementation());
       }
     }
     return names;

@@ -46,6 +46,12 @@ void Primitive::run(std::initializer_list<const void*> pointers) {
                           "a oneDNN primitive failed");
 }
 
+Primitive reorder_primitive(Context& context, const memory::desc& from, const memory::desc& to) {
+  const dnnl::engine& engine = context.engine();
+  return {context, dnnl::reorder::primitive_desc(engine, from, engine, to, default_attributes()),
+          {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}}};
+}
+
 namespace {
 
 memory::format_tag tag_of(const Layout& layout) {
@@ -78,7 +84,9 @@ Eltwise eltwise(const ActivationSpec& spec) {
   switch (spec.kind) {
     case ActivationKind::relu: return {algorithm::eltwise_relu, algorithm::eltwise_relu_use_dst_for_bwd, 0};
     case ActivationKind::leaky_relu:
-      return {algorithm::eltwise_relu, algorithm::eltwise_relu_use_dst_for_bwd, static_cast<float>(spec.negative_slope)};
+      return {algorithm::eltwise_relu,
+              spec.negative_slope < 0 ? algorithm::eltwise_relu : algorithm::eltwise_relu_use_dst_for_bwd,
+              static_cast<float>(spec.negative_slope)};
     case ActivationKind::gelu: return {algorithm::eltwise_gelu_erf, algorithm::eltwise_gelu_erf, 0};
     case ActivationKind::sigmoid: return {algorithm::eltwise_logistic, algorithm::eltwise_logistic_use_dst_for_bwd, 0};
     case ActivationKind::tanh: return {algorithm::eltwise_tanh, algorithm::eltwise_tanh_use_dst_for_bwd, 0};

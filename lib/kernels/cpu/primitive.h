@@ -66,6 +66,9 @@ class Primitive {
   std::vector<dnnl_exec_arg_t> call_;
 };
 
+/// Copies its first pointer's tensor into its second's, from one layout to another; padding becomes zero.
+Primitive reorder_primitive(Context& context, const dnnl::memory::desc& from, const dnnl::memory::desc& to);
+
 using Dims = dnnl::memory::dims;
 
 /// (batch, C, H, W) or (batch, F).

@@ -35,7 +35,8 @@ std::unique_ptr<Layer> make_linear_layer(const LinearSpec& spec, const LayerCont
   ParameterDesc weight{.name = "weight", .shape = Shape{spec.out_features, in}, .fan_in = in, .fan_out = spec.out_features,
                        .init = spec.init};
   auto operation = context.kernels.linear({.input = context.input, .out_features = spec.out_features, .bias = spec.bias,
-                                           .activation = context.fused, .full_batch = context.full_batch});
+                                           .activation = context.fused, .full_batch = context.full_batch,
+                                           .input_gradient = context.input_gradient});
   return std::make_unique<Affine>(std::move(operation), std::move(weight), spec.bias);
 }
 
@@ -47,7 +48,8 @@ std::unique_ptr<Layer> make_conv2d_layer(const Conv2dSpec& spec, const LayerCont
                        .fan_out = spec.out_channels * area,  // PyTorch's, which does not divide by the groups
                        .init = spec.init};
   auto operation = context.kernels.convolution(
-      {.input = context.input, .spec = spec, .activation = context.fused, .full_batch = context.full_batch});
+      {.input = context.input, .spec = spec, .activation = context.fused, .full_batch = context.full_batch,
+       .input_gradient = context.input_gradient});
   return std::make_unique<Affine>(std::move(operation), std::move(weight), spec.bias);
 }
 
