@@ -21,8 +21,9 @@ LocalGroup::LocalGroup(int size)
 
 void LocalGroup::barrier() {
   if (size_ == 1) return;
-  check();
+  // The phase first: an abort after check() then changes the phase that is waited on, and nobody sleeps through it.
   const std::uint32_t phase = phase_.load(std::memory_order_acquire);
+  check();
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
     arrived_.store(0, std::memory_order_relaxed);
     phase_.fetch_add(1, std::memory_order_release);
