@@ -157,6 +157,13 @@ TEST_CASE("a loss that is not finite ends the run with status 1 and names the st
     CHECK(has(message, "not finite at step"));
     CHECK(has(message, "learning rate"));
     CHECK(saves == 0);
+
+    // Where the last update diverges, only the evaluation can see it.
+    job.train.epochs.reset();
+    job.train.steps = 1;
+    CHECK(has(failure(ExitStatus::failed, [&] { run(job, data, {.save = [&](const WeightsView&) { ++saves; }}); }),
+              "test loss is not finite at step 1"));
+    CHECK(saves == 0);
   }
 }
 
