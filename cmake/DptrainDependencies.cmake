@@ -9,5 +9,4 @@ find_package(ZLIB REQUIRED)                  # zlib1g-dev: gzipped datasets
 find_package(CURL REQUIRED)                  # libcurl4-openssl-dev: dataset downloads
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)  # libssl-dev: SHA-256 of dataset files
 find_package(OneDNN 2.6 REQUIRED)              # libdnnl-dev: oneDNN, the CPU kernels
-find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)  # libxxhash-dev: weight hashes
-find_library(XXHASH_LIBRARY xxhash REQUIRED)
+find_package(xxHash REQUIRED)                # libxxhash-dev: weight hashes

@@ -18,5 +18,5 @@ configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/dptrainConfig.cmake.in $
                               INSTALL_DESTINATION ${package})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/dptrainConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/dptrainConfig.cmake ${PROJECT_BINARY_DIR}/dptrainConfigVersion.cmake
-              ${CMAKE_CURRENT_LIST_DIR}/FindOneDNN.cmake DESTINATION ${package})
+              ${CMAKE_CURRENT_LIST_DIR}/FindOneDNN.cmake ${CMAKE_CURRENT_LIST_DIR}/FindxxHash.cmake DESTINATION ${package})
 install(EXPORT dptrainTargets NAMESPACE dptrain:: DESTINATION ${package})

@@ -54,9 +54,10 @@ int check_job(const JobOptions& options, std::ostream& out) {
   // A replica's model, with the memory it takes, but no thread and no data.
   const std::unique_ptr<Kernels> kernels = make_cpu_kernels();
   std::vector<std::int64_t> batches = schedule.batch_sizes();
-  const std::int64_t largest = batches.front(), chunk = evaluation_chunk(schedule, data.test_samples);
+  const std::int64_t full_batch = batches.front(), largest = schedule.largest_batch();
+  const std::int64_t chunk = evaluation_chunk(schedule, data.test_samples);
   if (std::find(batches.begin(), batches.end(), chunk) == batches.end()) batches.push_back(chunk);
-  Model model(job.model, *kernels, largest);
+  Model model(job.model, *kernels, full_batch);
   model.prepare(batches);
   const ParameterTable& table = model.parameters();
 

@@ -24,6 +24,7 @@ namespace {
 
 // In the order of removal: job.yaml goes last, because it is what a run is recognised by.
 constexpr std::array run_files = {"summary.json", "metrics.jsonl", "job.yaml"};
+constexpr const char* checkpoints = "checkpoints";
 
 // The first line of job.yaml tells a run's resolved spec from a spec of the user's own that has the same name.
 constexpr std::string_view written_by_a_run = "# Written by dptrain: the resolved job spec of this run.";
@@ -115,9 +116,17 @@ void RunFolder::refuse_what_is_there(bool fresh) const {
     fail(ExitStatus::usage, "{}: no run wrote this file, and it will not be overwritten; choose another --out",
          file.string());
   }
+  std::error_code error;
+  if (!run && fs::exists(fs::symlink_status(path_ / checkpoints, error))) {
+    fail(ExitStatus::usage, "{}: no run wrote this folder, and it will not be replaced; choose another --out",
+         (path_ / checkpoints).string());
+  }
 }
 
 void RunFolder::begin(std::string_view job_yaml) {
+  std::error_code error;
+  fs::remove_all(path_ / checkpoints, error);
+  if (error) refused_by_system("remove", path_ / checkpoints, error.message());
   for (const char* name : run_files) {
     const fs::path file = path_ / name;
     if (::unlink(file.c_str()) != 0 && errno != ENOENT) refused_by_system("remove", file, std::strerror(errno));

@@ -21,7 +21,7 @@ class RunFolder {
  public:
   /// Creates the folder, or finds that the one given may be used, and claims it; writes and removes nothing in it, so
   /// that a run which fails before it starts leaves an earlier run alone. `name` is the job's.
-  /// Errors: usage where the folder holds a run and `fresh` is not set, holds files of these names that no run wrote,
+  /// Errors: usage where the folder holds a run and `fresh` is not set, holds files of these names (or checkpoints/) that no run wrote,
   /// is in use, or is no folder; failed where the system refuses.
   RunFolder(const RunFolderOptions& options, const std::string& name);
   /// Removes the folder again where it was created here and `begin` was not reached.
@@ -31,7 +31,7 @@ class RunFolder {
 
   const std::filesystem::path& path() const { return path_; }
 
-  /// Removes what an earlier run left, writes job.yaml and opens metrics.jsonl. Errors: failed, with file and reason.
+  /// Removes what an earlier run left, its checkpoints too, writes job.yaml and opens metrics.jsonl. Errors: failed, with file and reason.
   void begin(std::string_view job_yaml);
   /// Appends one line to metrics.jsonl; `json` has no newline. Errors: failed, with file and reason.
   void append_metrics(const std::string& json);

@@ -31,16 +31,19 @@ double Progress::now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+void Progress::check_finite(double loss, const char* what, std::int64_t step, double lr) const {
+  if (std::isfinite(loss)) return;
+  fail(ExitStatus::failed,
+       "the {} is not finite at step {} (epoch {:.2f}, learning rate {:g}): training has diverged. A lower learning "
+       "rate, warm-up (train.lr_schedule.warmup_steps) or clipping (train.clip_grad_norm) may help.",
+       what, step, epochs(step), lr);
+}
+
 void Progress::stepped(std::int64_t step, double lr, const StepPlan& plan, const std::vector<LossSum>& losses,
                        const std::vector<StepTimes>& times) {
   double loss = 0;
   for (std::size_t m = 0; m < plan.micro_batches.size(); ++m) loss += losses[m].loss;
-  if (!std::isfinite(loss)) {
-    fail(ExitStatus::failed,
-         "the loss is not finite at step {} (epoch {:.2f}, learning rate {:g}): training has diverged. A lower learning "
-         "rate, warm-up (train.lr_schedule.warmup_steps) or clipping (train.clip_grad_norm) may help.",
-         step, epochs(step), lr);
-  }
+  check_finite(loss, "loss", step, lr);
   interval_.loss += loss;
   interval_.samples += plan.samples;
   lr_ = lr;
@@ -63,6 +66,7 @@ void Progress::report_if_due(std::int64_t steps, std::int64_t end) {
 }
 
 void Progress::evaluated(std::int64_t steps, double loss, double accuracy, double seconds) {
+  check_finite(loss, "test loss", steps, lr_);
   test_loss_ = loss;
   test_accuracy_ = accuracy;
   reporter_.evaluated({.step = steps, .epoch = epochs(steps), .test_loss = loss, .test_accuracy = accuracy, .seconds = seconds});

@@ -27,6 +27,7 @@ class Progress {
                const std::vector<StepTimes>& times);
   /// `steps` are done; reports where that ends an interval or the run.
   void report_if_due(std::int64_t steps, std::int64_t end);
+  /// Errors: failed where the loss is not finite: the last update may be the one that diverged.
   void evaluated(std::int64_t steps, double loss, double accuracy, double seconds);
 
   /// What is known here: steps, losses, times, accuracy.
@@ -39,6 +40,7 @@ class Progress {
     StepTimes times;  ///< mean over replicas, summed over steps
   };
   double epochs(std::int64_t steps) const { return static_cast<double>(steps) / static_cast<double>(schedule_.steps_per_epoch()); }
+  void check_finite(double loss, const char* what, std::int64_t step, double lr) const;
   static TimeShares shares(const StepTimes& times);
 
   const RunSchedule& schedule_;

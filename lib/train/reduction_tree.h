@@ -26,7 +26,9 @@ struct ReplicaProgram {
   };
   std::vector<Instruction> instructions;
   std::vector<Range> roots;  ///< the maximal subtrees; root k ends up in buffer k
-  int buffers = 0;           ///< how many are needed at most at a time
+  /// How many are needed at most at a time. With M micro-batches: at most floor(log2 M) + 1 where one replica runs all of
+  /// them; at most 2 floor(log2 M), and at least 1, for any other range, which may hold one root a level at each end.
+  int buffers = 0;
 };
 
 /// `mine` is a range of the step's `count` micro-batches.

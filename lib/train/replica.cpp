@@ -24,11 +24,11 @@ Replica::Replica(const Config& config)
     : config_(config), sampler_(config.data.train->size(), config.job.seed, config.job.train.shuffle),
       kernels_(make_cpu_kernels()), chunk_(evaluation_chunk(config.schedule, config.data.test->size())) {
   std::vector<std::int64_t> batches = config.schedule.batch_sizes();
-  const std::int64_t largest = batches.front();
+  const std::int64_t full_batch = batches.front();
   for (const std::int64_t size : {chunk_, config.data.test->size() % chunk_}) {
     if (size > 0 && std::find(batches.begin(), batches.end(), size) == batches.end()) batches.push_back(size);
   }
-  model_ = std::make_unique<Model>(config.job.model, *kernels_, largest);
+  model_ = std::make_unique<Model>(config.job.model, *kernels_, full_batch);
   model_->prepare(batches);
 
   const auto rank = static_cast<std::size_t>(config.rank);
@@ -37,8 +37,8 @@ Replica::Replica(const Config& config)
     gradients_.push_back(Buffer::host_floats(model_->parameters().floats()));
     gradient_views_.push_back(gradients_.back().floats());
   }
-  loader_ = std::make_unique<Loader>(*config.data.train, source(config.first_step), largest, config.job.data.prefetch,
-                                     config.loader_worker);
+  loader_ = std::make_unique<Loader>(*config.data.train, source(config.first_step), config.schedule.largest_batch(),
+                                     config.job.data.prefetch, config.loader_worker);
   chunk_ids_.resize(static_cast<std::size_t>(chunk_));
   chunk_labels_.resize(static_cast<std::size_t>(chunk_));
   chunk_samples_ = Buffer::host_floats(chunk_ * config.data.test->shape().elements());

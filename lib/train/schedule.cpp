@@ -39,6 +39,10 @@ std::vector<std::int64_t> RunSchedule::batch_sizes() const {
   return sizes;
 }
 
+std::int64_t RunSchedule::largest_batch() const {
+  return std::max(full_.micro_batches.front().count, last_.micro_batches.front().count);
+}
+
 std::int64_t RunSchedule::steps_of(const Interval& interval) const {
   const double steps =
       interval.every * (interval.unit == Interval::Unit::epochs ? static_cast<double>(steps_per_epoch_) : 1.0);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <system_error>
 #include <thread>
 
 #include "comm/local/local_group.h"
@@ -167,16 +168,20 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
   run.end = run.schedule.steps();
 
   std::vector<std::thread> threads;
-  for (int rank = 0; rank < replicas; ++rank) {
-    threads.emplace_back([&run, rank] {
-      try {
-        replicate(run, rank);
-      } catch (const GroupAborted&) {
-        // Another replica has failed and said why.
-      } catch (...) {
-        run.group.abort(std::current_exception());
-      }
-    });
+  const auto live = [&run](int rank) {
+    try {
+      replicate(run, rank);
+    } catch (const GroupAborted&) {
+      // Another replica has failed and said why.
+    } catch (...) {
+      run.group.abort(std::current_exception());
+    }
+  };
+  try {
+    for (int rank = 0; rank < replicas; ++rank) threads.emplace_back(live, rank);
+  } catch (const std::system_error& error) {
+    run.group.abort(std::make_exception_ptr(
+        Error(ExitStatus::failed, fmt::format("a thread for replica {} of {} cannot be started: {}", threads.size(), replicas, error.what()))));
   }
   for (std::thread& thread : threads) thread.join();
   if (const std::exception_ptr error = run.group.error()) std::rethrow_exception(error);

@@ -43,8 +43,7 @@ bool wants_loader_worker(const JobSpec& job, int replicas);
 /// The data fit the model: sample shape and number of classes. Errors: usage, with the spec's lines.
 void check_data_fit(const JobSpec& job, const Shape& sample, std::int64_t classes);
 
-/// Trains, evaluates, reports. `job_yaml` is the resolved spec for the run folder; `started_at` is when the process began,
-/// in seconds of the steady clock. Errors: whatever a replica throws; usage as above; failed where the loss is not finite.
+/// Trains, evaluates, reports. Errors: whatever a replica throws; usage as above; failed where a loss is not finite.
 Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, const TrainOptions& options = {});
 
 }  // namespace dptrain

@@ -27,4 +27,8 @@ cmake -S "$folder/own_loop" -B "$folder/build" -G Ninja -DCMAKE_PREFIX_PATH="$fo
   >"$folder/log" 2>&1 || { cat "$folder/log"; fail "the example does not configure"; }
 cmake --build "$folder/build" >"$folder/log" 2>&1 || { cat "$folder/log"; fail "the example does not build"; }
 if grep -rqF "$source/lib" "$folder/prefix"/lib*/cmake; then fail "the installed package points into the source tree"; fi
-"$folder/build/own_loop" || fail "the example does not run"
+DPTRAIN_DATASETS="$folder/prefix/share/dptrain/datasets" "$folder/build/own_loop" >"$folder/out" || fail "the example does not run"
+cat "$folder/out"
+# It learns: one sample in ten is right without training.
+accuracy=$(sed -n 's/^test accuracy \([0-9]*\)\..*/\1/p' "$folder/out")
+[ "${accuracy:-0}" -ge 60 ] || fail "the example does not learn"

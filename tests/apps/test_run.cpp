@@ -1,0 +1,158 @@
+// What a run says, leaves and returns, through the built binary.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "apps/end_to_end.h"
+#include "core/hash.h"
+#include "interop/safetensors.h"
+
+namespace dptrain::test {
+
+using nlohmann::json;
+
+TEST_CASE("--json prints one object and nothing else, the same as summary.json, with every key of the contract") {
+  const Workplace here;
+  const Finished done = here.dptrain({"job.yaml", "--json", "--out", "run"});
+  CHECK(done.status == 0);
+  CHECK(done.err.empty());
+  CHECK(std::count(done.out.begin(), done.out.end(), '\n') == 1);
+  const json summary = json::parse(done.out);  // throws where anything follows the object
+  for (const std::string& key : summary_keys) CHECK_MESSAGE(summary.contains(key), key);
+  CHECK(summary == here.summary("run"));
+  CHECK(summary["status"] == "done");
+  CHECK(summary["dataset"] == "digits");
+  CHECK(summary["devices"] == 2);
+  CHECK(summary["replicas"] == 2);
+  CHECK(summary["micro_batches"] == 4);
+  CHECK(summary["mode"] == "sync");
+  CHECK(summary["steps"] == 6);
+  CHECK(summary["samples"] == 300 + 64);
+  CHECK(summary["epochs"].get<double>() == doctest::Approx(6.0 / 5));
+  CHECK(summary["weights_hash"].get<std::string>().size() == 32);
+  CHECK(summary["wall_seconds"].get<double>() >= summary["train_seconds"].get<double>());
+  CHECK(summary["peak_rss_bytes"].get<std::int64_t>() > 1000000);
+}
+
+TEST_CASE("piped output: lines without control codes; --quiet: none") {
+  const Workplace here;
+  const Finished done = here.dptrain({"job.yaml"});
+  CHECK(done.status == 0);
+  CHECK(has(done.out, "step"));
+  for (const std::string& text : {done.out, done.err}) {
+    for (const char c : text) CHECK((c == '\n' || static_cast<unsigned char>(c) >= ' '));
+  }
+  CHECK(fs::exists(here.folder / "runs" / "small"));
+  CHECK(here.dptrain({"job.yaml", "--quiet"}).out.empty());
+}
+
+TEST_CASE("metrics.jsonl: an object a line, the contract's keys in each training event, start to end") {
+  const Workplace here;
+  REQUIRE(here.dptrain({"job.yaml", "--quiet", "--out", "run", "--set", "evaluate.every=3 steps"}).status == 0);
+  std::istringstream lines(read_text(here.folder / "run" / "metrics.jsonl"));
+  std::vector<std::string> events;
+  std::vector<std::int64_t> steps;
+  for (std::string line; std::getline(lines, line);) {
+    const json event = json::parse(line);
+    events.push_back(event["event"]);
+    if (event["event"] != "train") continue;
+    steps.push_back(event["step"]);
+    for (const char* key : {"epoch", "loss", "lr", "samples_per_second", "data", "compute", "reduce", "wait"}) {
+      CHECK_MESSAGE(event[key].is_number(), key);
+    }
+  }
+  CHECK(steps == std::vector<std::int64_t>{2, 4, 6});
+  CHECK(std::count(events.begin(), events.end(), "evaluate") == 2);
+  CHECK(events.front() == "start");
+  CHECK(events.back() == "end");
+}
+
+TEST_CASE("the run folder's job.yaml runs again to the same weights") {
+  const Workplace here;
+  REQUIRE(here.dptrain({"job.yaml", "--quiet", "--out", "one", "--seed", "5", "--set", "train.clip_grad_norm=1"}).status == 0);
+  REQUIRE(here.dptrain({"one/job.yaml", "--quiet", "--out", "two", "--devices", "3"}).status == 0);
+  CHECK(here.summary("one")["weights_hash"] == here.summary("two")["weights_hash"]);
+  CHECK(here.summary("one")["name"] == here.summary("two")["name"]);
+  REQUIRE(here.dptrain({"one/job.yaml", "--quiet", "--out", "three", "--seed", "6"}).status == 0);
+  CHECK(here.summary("one")["weights_hash"] != here.summary("three")["weights_hash"]);
+}
+
+TEST_CASE("the saved weights are what weights_hash was taken of") {
+  const Workplace here;
+  REQUIRE(here.dptrain({"job.yaml", "--quiet", "--out", "run"}).status == 0);
+  const SafetensorsFile file = read_safetensors(here.folder / "run/checkpoints/step-6/model.safetensors");
+  CHECK(file.tensors.size() == 4);
+  CHECK(file.tensor("1.weight").shape == std::vector<std::int64_t>{16, 784});
+  CHECK(file.tensor("3.bias").shape == std::vector<std::int64_t>{10});
+  Hash128 hash;
+  for (const auto& [name, tensor] : file.tensors) {
+    const std::span<const float> values = file.floats(name);
+    hash.update(values.data(), values.size_bytes());
+  }
+  CHECK(hash.hex() == here.summary("run")["weights_hash"].get<std::string>());
+}
+
+TEST_CASE("--out refuses a run that is there; --fresh replaces it whole, checkpoints too") {
+  const Workplace here;
+  REQUIRE(here.dptrain({"job.yaml", "--quiet", "--out", "run"}).status == 0);
+  const std::string before = read_text(here.folder / "run/summary.json");
+  const Finished refused = here.dptrain({"job.yaml", "--quiet", "--out", "run"});
+  CHECK(refused.status == 2);
+  CHECK(has(refused.err, "--fresh"));
+  CHECK(read_text(here.folder / "run/summary.json") == before);
+
+  // A run that fails before it starts leaves the earlier one alone.
+  CHECK(here.dptrain({"job.yaml", "--quiet", "--out", "run", "--fresh", "--devices", "9"}).status == 2);
+  CHECK(read_text(here.folder / "run/summary.json") == before);
+
+  CHECK(here.dptrain({"job.yaml", "--quiet", "--out", "run", "--fresh", "--set", "train.steps=3"}).status == 0);
+  CHECK(here.summary("run")["steps"] == 3);
+  CHECK(fs::exists(here.folder / "run/checkpoints/step-3/model.safetensors"));
+  CHECK_FALSE(fs::exists(here.folder / "run/checkpoints/step-6"));
+}
+
+TEST_CASE("a folder of checkpoints that no run wrote is not touched") {
+  const Workplace here;
+  fs::create_directories(here.folder / "mine/checkpoints");
+  write_text(here.folder / "mine/checkpoints/thesis", "x");
+  for (const bool fresh : {false, true}) {
+    std::vector<std::string> arguments = {"job.yaml", "--quiet", "--out", "mine"};
+    if (fresh) arguments.push_back("--fresh");
+    const Finished refused = here.dptrain(arguments);
+    CHECK(refused.status == 2);
+    CHECK(has(refused.err, "checkpoints"));
+    CHECK(read_text(here.folder / "mine/checkpoints/thesis") == "x");
+  }
+}
+
+TEST_CASE("signals: the step that runs is the last; weights and summary are there; the status names the signal") {
+  for (const auto& [signal, status] : {std::pair{SIGINT, 130}, {SIGTERM, 143}, {SIGUSR1, 138}}) {
+    const Workplace here;
+    Process process(here.command({"job.yaml", "--json", "--out", "run", "--set", "train.steps=100000000"}), here.options());
+    REQUIRE(eventually([&] { return has(read_text(here.folder / "run/metrics.jsonl"), "\"train\""); }));
+    process.signal(signal);
+    const Finished stopped = process.wait();
+    CHECK(stopped.status == status);
+    const json summary = json::parse(stopped.out);
+    CHECK(summary["status"] == "stopped");
+    CHECK(summary["test_loss"].is_number());
+    const std::int64_t steps = summary["steps"];
+    CHECK(steps >= 2);
+    CHECK(steps < 100000000);
+    CHECK(fs::exists(here.folder / "run/checkpoints" / ("step-" + std::to_string(steps)) / "model.safetensors"));
+    CHECK(here.summary("run") == summary);
+  }
+}
+
+TEST_CASE("a reader that leaves early does not end the run") {
+  const Workplace here;
+  const std::string shell = "{ '" DPTRAIN_BINARY "' job.yaml --out run --set train.steps=400; echo $? >status; } | head -n 1";
+  const Finished done = run({"sh", "-c", shell}, here.options());
+  CHECK(done.status == 0);
+  CHECK(std::count(done.out.begin(), done.out.end(), '\n') == 1);
+  CHECK(read_text(here.folder / "status") == "0\n");
+  CHECK(here.summary("run")["steps"] == 400);
+}
+
+}  // namespace dptrain::test

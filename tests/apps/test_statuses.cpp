@@ -1,0 +1,151 @@
+// Exit statuses and messages of wrong use, and the commands beside training, through the built binary.
+#include <doctest/doctest.h>
+
+#include "apps/end_to_end.h"
+
+namespace dptrain::test {
+
+using nlohmann::json;
+
+namespace {
+
+/// A descriptor whose files are nowhere: MNIST's, by another name.
+void describe_absent_dataset(const Workplace& here) {
+  std::string text = read_text(DPTRAIN_SOURCE_DIR "/datasets/mnist.yaml");
+  const std::size_t at = text.find("name: mnist");
+  REQUIRE(at != std::string::npos);
+  text.replace(at, 11, "name: absent");
+  fs::create_directories(here.folder / "descriptors");
+  write_text(here.folder / "descriptors/absent.yaml", text);
+}
+
+}  // namespace
+
+TEST_CASE("4: `expect` not met; the object is printed all the same") {
+  const Workplace here;
+  const Finished done = here.dptrain({"job.yaml", "--json", "--set", "expect.test_accuracy=1.0"});
+  CHECK(done.status == 4);
+  CHECK(json::parse(done.out)["status"] == "expect_not_met");
+  CHECK(here.dptrain({"job.yaml", "--quiet", "--set", "expect.test_accuracy=0.0"}).status == 0);
+}
+
+TEST_CASE("1: the loss is not finite; nothing on standard output") {
+  const Workplace here;
+  const Finished failed = here.dptrain({"job.yaml", "--json", "--set", "train.optimizer.lr=1e30"});
+  CHECK(failed.status == 1);
+  CHECK(failed.out.empty());
+  CHECK(has(failed.err, "not finite at step"));
+}
+
+TEST_CASE("2: usage and job spec, each with a message that helps, and nothing trained or left") {
+  const Workplace here;
+  struct Wrong {
+    std::vector<std::string> arguments;
+    std::vector<std::string> said;
+  };
+  const std::vector<Wrong> all = {
+      {{}, {"no job spec"}},
+      {{"nowhere.yaml"}, {"nowhere.yaml"}},
+      {{"job.yaml", "--nonsense"}, {"--nonsense", "--help"}},
+      {{"job.yaml", "--devices", "5"}, {"5 replicas", "set devices.count to 4 or below"}},
+      {{"job.yaml", "--devices", "3", "--set", "dataset.train_samples=20"}, {"3 replicas for 2 micro-batches", "at most 2 devices"}},
+      {{"job.yaml", "--devices", "0"}, {"--devices"}},
+      {{"job.yaml", "--devices", "two"}, {"--devices", "two"}},
+      {{"job.yaml", "--gpus", "1"}, {"GPU"}},
+      {{"job.yaml", "--mode", "asink"}, {"--mode", "sync"}},
+      {{"job.yaml", "--seed", "-1"}, {"--seed"}},
+      {{"job.yaml", "--set", "train.stepz=3"}, {"stepz", "steps"}},
+      {{"job.yaml", "--set", "train.steps=many"}, {"train.steps", "many"}},
+      {{"job.yaml", "--set", "train.steps"}, {"key.path=value"}},
+      {{"job.yaml", "--set", "dataset.name=digitz"}, {"digitz", "digits"}},
+      {{"job.yaml", "--set", "model.layers.3.linear=7"}, {"7", "10 classes"}},
+      {{"job.yaml", "--set", "model.input=[1, 14, 14]"}, {"model.input"}},
+      {{"check", "job.yaml", "--devices", "5"}, {"set devices.count to 4 or below"}},
+      {{"check"}, {"JOB"}},
+      {{"data"}, {"subcommand"}},
+      {{"data", "info", "digitz"}, {"digitz", "digits"}},
+      {{"data", "fetch", "digitz", "--offline"}, {"digitz"}},
+  };
+  for (const Wrong& wrong : all) {
+    const Finished refused = here.dptrain(wrong.arguments);
+    INFO(json(wrong.arguments).dump());
+    INFO(refused.err);
+    CHECK(refused.status == 2);
+    CHECK(refused.out.empty());
+    for (const std::string& part : wrong.said) CHECK_MESSAGE(has(refused.err, part), part);
+  }
+  CHECK_FALSE(fs::exists(here.folder / "runs"));
+}
+
+TEST_CASE("3: a dataset that is not there, with --offline: every place tried and the ways out; no run folder is left") {
+  const Workplace here;
+  describe_absent_dataset(here);
+  const std::map<std::string, std::string> environment = {{"DPTRAIN_DATASETS", (here.folder / "descriptors").string()},
+                                                          {"DPTRAIN_DATA", (here.folder / "data").string()}};
+  const Finished missing = here.dptrain({"job.yaml", "--json", "--offline", "--out", "run", "--set", "dataset={name: absent}"}, environment);
+  CHECK(missing.status == 3);
+  CHECK(missing.out.empty());
+  CHECK(has(missing.err, (here.folder / "data/absent").string()));
+  CHECK(has(missing.err, (here.folder / "cache").string()));
+  CHECK_FALSE(fs::exists(here.folder / "run"));
+  CHECK(here.dptrain({"data", "fetch", "absent", "--offline"}, environment).status == 3);
+  const Finished info = here.dptrain({"data", "info", "absent"}, environment);
+  CHECK(info.status == 3);
+  CHECK(has(info.out, "60000"));
+  const Finished list = here.dptrain({"data", "list"}, environment);
+  CHECK(list.status == 0);
+  CHECK(has(list.out, "absent"));
+  CHECK(has(list.out, "not on this machine"));
+}
+
+TEST_CASE("data list and info of generated digits; --help and --version") {
+  const Workplace here;
+  const Finished list = here.dptrain({"data", "list"});
+  CHECK(list.status == 0);
+  CHECK(has(list.out, "digits"));
+  CHECK(has(list.out, "mnist"));
+  const Finished info = here.dptrain({"data", "info", "digits"});
+  CHECK(info.status == 0);
+  CHECK(has(info.out, "10 classes"));
+  CHECK(here.dptrain({"--version"}).out.starts_with("dptrain "));
+  const Finished help = here.dptrain({"--help"});
+  CHECK(help.status == 0);
+  CHECK(has(help.out, "Exit status"));
+}
+
+TEST_CASE("check: every shipped config is valid; the plan names layers, parameters and micro-batches; nothing is left") {
+  const Workplace here;
+  int configs = 0;
+  for (const auto& entry : fs::directory_iterator(DPTRAIN_SOURCE_DIR "/configs")) {
+    if (entry.path().extension() != ".yaml") continue;
+    ++configs;
+    const Finished checked = here.dptrain({"check", entry.path().string(), "--devices", "2"});
+    INFO(entry.path().string());
+    INFO(checked.err);
+    CHECK(checked.status == 0);
+    for (const char* part : {"linear", "parameters", "micro-batches", "memory"}) CHECK_MESSAGE(has(checked.out, part), part);
+  }
+  CHECK(configs >= 4);
+  CHECK_FALSE(fs::exists(here.folder / "runs"));
+}
+
+TEST_CASE("every shipped config trains for three steps") {
+  const Workplace here;
+  for (const auto& entry : fs::directory_iterator(DPTRAIN_SOURCE_DIR "/configs")) {
+    const fs::path config = entry.path();
+    if (config.extension() != ".yaml") continue;
+    const bool generated = has(read_text(config), "name: digits");
+    if (!generated && std::getenv("DPTRAIN_DATA") == nullptr) {
+      MESSAGE(config.filename().string() << " skipped: DPTRAIN_DATA is not set");
+      continue;
+    }
+    const Finished done = here.dptrain({config.string(), "--json", "--offline", "--set", "train.steps=3", "--set", "expect={}", "--set",
+                                        "dataset.train_samples=600", "--set", "dataset.test_samples=100"});
+    INFO(config.string());
+    INFO(done.err);
+    CHECK(done.status == 0);
+    if (done.status == 0) CHECK(json::parse(done.out)["steps"] == 3);
+  }
+}
+
+}  // namespace dptrain::test

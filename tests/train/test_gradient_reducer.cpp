@@ -1,0 +1,160 @@
+// The reducer against a plain implementation that knows no replicas, chunks or programs: for each element, the tree's sum by
+// its definition, divided, clipped, and the rule called once.
+#include <doctest/doctest.h>
+#include <rapidcheck.h>
+
+#include <cmath>
+#include <cstring>
+#include <thread>
+
+#include "core/philox.h"
+#include "optim/clip.h"
+#include "train/gradient_reducer.h"
+
+namespace dptrain {
+
+namespace {
+
+std::vector<OptimizerSpec> specs() {
+  return {SgdSpec{.lr = 0.1, .weight_decay = 1e-3}, SgdSpec{.lr = 0.1, .momentum = 0.9, .nesterov = true},
+          AdamSpec{.lr = 0.1, .weight_decay = 0.1}, AdamSpec{.lr = 0.1, .weight_decay = 0.1, .decoupled_weight_decay = true}};
+}
+
+float gradient_of(std::int64_t step, int micro_batch, std::int64_t element) {
+  const RandomStream random(5, RandomPurpose::test, static_cast<std::uint32_t>(micro_batch), static_cast<std::uint64_t>(step));
+  return random.uniform(0, static_cast<std::uint64_t>(element)) * 4 - 2;
+}
+
+float tree(std::int64_t step, int lo, int hi, std::int64_t element) {
+  if (hi - lo == 1) return gradient_of(step, lo, element);
+  const int mid = tree_split(lo, hi);
+  return tree(step, lo, mid, element) + tree(step, mid, hi, element);
+}
+
+struct Setting {
+  std::int64_t floats, samples, micro_batch;
+  std::optional<double> clip;
+  OptimizerSpec optimizer;
+  std::int64_t steps;
+};
+
+std::vector<float> initial(std::int64_t floats) {
+  std::vector<float> values(static_cast<std::size_t>(floats));
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = gradient_of(-1, 99, static_cast<std::int64_t>(i));
+  return values;
+}
+
+std::vector<float> reference(const Setting& s) {
+  std::vector<float> parameters = initial(s.floats);
+  std::vector<float> state0(parameters.size()), state1(parameters.size()), mean(parameters.size());
+  const auto optimizer = make_optimizer(s.optimizer);
+  const int count = static_cast<int>(cut(s.samples, s.micro_batch).size());
+  for (std::int64_t step = 0; step < s.steps; ++step) {
+    double squares = 0, chunk = 0;
+    for (std::size_t i = 0; i < mean.size(); ++i) {
+      mean[i] = tree(step, 0, count, static_cast<std::int64_t>(i)) / static_cast<float>(s.samples);
+      chunk += static_cast<double>(mean[i]) * static_cast<double>(mean[i]);
+      if (i % 1024 == 1023 || i + 1 == mean.size()) {  // sums over fixed chunks, in index order
+        squares += chunk;
+        chunk = 0;
+      }
+    }
+    const UpdateRule rule = optimizer->rule(step, 0.1);
+    for (std::size_t i = 0; i < mean.size(); ++i) {
+      const float gradient = s.clip ? mean[i] * clip_factor(std::sqrt(squares), *s.clip) : mean[i];
+      std::visit(
+          [&](const auto& named) {
+            constexpr int buffers = std::decay_t<decltype(named)>::state_buffers;
+            if constexpr (buffers == 0) named(parameters[i], gradient);
+            if constexpr (buffers == 1) named(parameters[i], gradient, state0[i]);
+            if constexpr (buffers == 2) named(parameters[i], gradient, state0[i], state1[i]);
+          },
+          rule);
+    }
+  }
+  return parameters;
+}
+
+std::vector<float> reduced(const Setting& s, int replicas) {
+  const auto optimizer = make_optimizer(s.optimizer);
+  const StepPlan plan = plan_step(s.samples, s.micro_batch, replicas);
+  LocalGroup group(replicas);
+  GradientReducer reducer(group, s.floats, optimizer->state_buffers(), s.clip);
+  const std::vector<float> start = initial(s.floats);
+  std::memcpy(reducer.parameters(), start.data(), start.size() * sizeof(float));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < replicas; ++rank) {
+    threads.emplace_back([&, rank] {
+      const ReplicaProgram& program = plan.programs[static_cast<std::size_t>(rank)];
+      std::vector<std::vector<float>> buffers(static_cast<std::size_t>(program.buffers), std::vector<float>(start.size()));
+      std::vector<float*> views;
+      for (auto& buffer : buffers) views.push_back(buffer.data());
+      reducer.lend(rank, views);
+      group.barrier();
+      for (std::int64_t step = 0; step < s.steps; ++step) {
+        for (const auto& instruction : program.instructions) {
+          auto& target = buffers[static_cast<std::size_t>(instruction.buffer)];
+          for (std::size_t i = 0; i < target.size(); ++i) {
+            if (instruction.kind == ReplicaProgram::Instruction::Kind::run) {
+              target[i] = gradient_of(step, instruction.micro_batch, static_cast<std::int64_t>(i));
+            } else {
+              target[i] += buffers[static_cast<std::size_t>(instruction.buffer) + 1][i];
+            }
+          }
+        }
+        reducer.step(rank, plan, optimizer->rule(step, 0.1), [] {});
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return {reducer.parameters(), reducer.parameters() + s.floats};
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+}  // namespace
+
+TEST_CASE("any number of replicas gives the bits of the plain implementation") {
+  for (const OptimizerSpec& optimizer : specs()) {
+    for (const std::optional<double> clip : {std::optional<double>(), std::optional<double>(0.5)}) {
+      const Setting setting{.floats = 2500, .samples = 37, .micro_batch = 6, .clip = clip, .optimizer = optimizer, .steps = 3};
+      const std::vector<float> wanted = reference(setting);
+      CHECK_FALSE(same_bits(wanted, initial(setting.floats)));
+      for (int replicas = 1; replicas <= 8; ++replicas) CHECK(same_bits(reduced(setting, replicas), wanted));
+    }
+  }
+}
+
+TEST_CASE("buffers smaller than a chunk, and replicas without a slice") {
+  const Setting setting{.floats = 16, .samples = 9, .micro_batch = 2, .clip = 0.1, .optimizer = SgdSpec{.lr = 0.1}, .steps = 2};
+  const std::vector<float> wanted = reference(setting);
+  for (int replicas = 1; replicas <= 5; ++replicas) CHECK(same_bits(reduced(setting, replicas), wanted));
+}
+
+TEST_CASE("what is thrown before the update reaches the caller, and the others leave") {
+  LocalGroup group(3);
+  GradientReducer reducer(group, 16, 0, {});
+  const StepPlan plan = plan_step(3, 1, 3);
+  std::vector<float> gradient(16);
+  int left = 0;
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < 3; ++rank) reducer.lend(rank, {gradient.data()});
+  for (int rank = 0; rank < 3; ++rank) {
+    threads.emplace_back([&, rank] {
+      try {
+        reducer.step(rank, plan, SgdRule{}, [] { throw 7; });
+      } catch (const GroupAborted&) {
+      } catch (...) {
+        ++left;
+        group.abort(std::current_exception());
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(left == 1);
+  CHECK_THROWS_AS(std::rethrow_exception(group.error()), int);
+}
+
+}  // namespace dptrain

@@ -1,0 +1,64 @@
+#include <doctest/doctest.h>
+
+#include <limits>
+
+#include "core/error.h"
+#include "train/progress.h"
+
+namespace dptrain {
+
+namespace {
+
+JobSpec job_of_seven_steps() {
+  JobSpec job;
+  job.train.global_batch_size = 4;
+  job.train.micro_batch_size = 2;
+  job.train.steps = 7;
+  job.log.every = Interval{.every = 3, .unit = Interval::Unit::steps};
+  return job;
+}
+
+}  // namespace
+
+TEST_CASE("losses are means over samples, of the last interval; samples are counted exactly") {
+  const JobSpec job = job_of_seven_steps();
+  const RunSchedule schedule(job, 10, 1);  // steps of 4, 4, 2 samples
+  Reporter silent;
+  Progress progress(job, schedule, silent);
+  for (std::int64_t step = 0; step < 7; ++step) {
+    const StepPlan& plan = schedule.plan(step);
+    // The second loss of a short step is a left-over of the step before and must not count.
+    const std::vector<LossSum> losses = {{.loss = static_cast<double>(step), .correct = 0}, {.loss = 100, .correct = 0}};
+    progress.stepped(step, 0.1, plan, losses, {StepTimes{.data = 1, .compute = 2, .reduce = 0.5, .wait = 0.5}});
+    progress.report_if_due(step + 1, 7);
+  }
+  progress.evaluated(7, 0.25, 0.75, 0.01);
+  const Summary s = progress.summary();
+  CHECK(s.steps == 7);
+  CHECK(s.samples == 24);
+  CHECK(s.epochs == doctest::Approx(7.0 / 3));
+  CHECK(s.final_loss == doctest::Approx(106.0 / 4));  // the last interval is step 6 alone
+  CHECK(s.test_loss == 0.25);
+  CHECK(s.test_accuracy == 0.75);
+  CHECK(s.shares.data == doctest::Approx(0.25));
+  CHECK(s.shares.compute == doctest::Approx(0.5));
+  CHECK(s.shares.data + s.shares.compute + s.shares.reduce + s.shares.wait == doctest::Approx(1));
+}
+
+TEST_CASE("a loss that is not finite is an error with its step") {
+  const JobSpec job = job_of_seven_steps();
+  const RunSchedule schedule(job, 10, 1);
+  Reporter silent;
+  for (const double bad : {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()}) {
+    Progress progress(job, schedule, silent);
+    try {
+      progress.stepped(3, 0.5, schedule.plan(3), {{.loss = 1, .correct = 0}, {.loss = bad, .correct = 0}}, {StepTimes{}});
+      FAIL("no error");
+    } catch (const Error& error) {
+      CHECK(error.status() == ExitStatus::failed);
+      CHECK(std::string(error.what()).find("step 3 ") != std::string::npos);
+    }
+  }
+}
+
+}  // namespace dptrain
