@@ -1,9 +1,7 @@
 // A training loop of one's own over the library: generated digits, one hidden layer, one thread; no job file, no replicas.
 // Datasets are found by name through their descriptors: DPTRAIN_DATASETS=PREFIX/share/dptrain/datasets own_loop
-#include <cstdio>
-#include <numeric>
+#include <fmt/core.h>
 
-#include "core/error.h"
 #include "data/open.h"
 #include "data/sampler.h"
 #include "kernels/cpu/apply_update.h"
@@ -12,15 +10,14 @@
 
 using namespace dptrain;
 
-int main() try {
-  const DatasetPair data = open_dataset({.name = "digits", .train_samples = 4000, .test_samples = 1000}, {.offline = true});
+int main() {
+  constexpr std::int64_t kBatch = 50, kSteps = 400, kSeed = 1;
+  const DatasetPair data = open_dataset({.name = "digits", .train_samples = 4000, .test_samples = kBatch}, {.offline = true});
   const ModelSpec spec{.input = data.train->shape(),
                        .layers = {{FlattenSpec{}}, {LinearSpec{.out_features = 128}}, {ActivationSpec{}}, {LinearSpec{.out_features = 10}}}};
-  constexpr std::int64_t kBatch = 50, kSteps = 400, kSeed = 1;
   const auto kernels = make_cpu_kernels();
   Model model(spec, *kernels, kBatch);
   model.prepare(std::vector{kBatch});  // every batch size that will come
-
   const std::int64_t floats = model.parameters().floats();
   const Buffer weights = Buffer::host_floats(floats), gradients = Buffer::host_floats(floats), momentum = Buffer::host_floats(floats);
   model.parameters().initialise(kSeed, weights.floats());
@@ -28,7 +25,6 @@ int main() try {
   const auto span = [&](const Buffer& buffer) { return std::span(buffer.floats(), static_cast<std::size_t>(floats)); };
   const auto optimizer = make_optimizer(SgdSpec{.lr = 0.05, .momentum = 0.9});
   const Sampler sampler(data.train->size(), kSeed, /*shuffle=*/true);
-
   std::vector<std::int64_t> ids(kBatch);
   std::vector<std::int32_t> labels(kBatch);
   std::vector<float> x(static_cast<std::size_t>(kBatch * data.train->shape().elements()));
@@ -39,17 +35,6 @@ int main() try {
     const LossSum sum = model.train(kSeed, step, ids, x.data(), labels.data(), gradients.floats());
     for (float& gradient : span(gradients)) gradient /= kBatch;  // the model gives sums over the batch
     apply_update(optimizer->rule(step, 0.05), span(weights), span(gradients), span(momentum), {});
-    if (step % 100 == 99) std::printf("step %lld  loss %.4f\n", static_cast<long long>(step + 1), sum.loss / kBatch);
+    if (step % 100 == 99) fmt::print("step {}  loss {:.4f}  {} of {} right\n", step + 1, sum.loss / kBatch, sum.correct, kBatch);
   }
-
-  std::int64_t correct = 0;
-  for (std::int64_t first = 0; first < data.test->size(); first += kBatch) {
-    std::iota(ids.begin(), ids.end(), first);
-    data.test->gather(ids, x.data(), labels.data());
-    correct += model.evaluate(kSteps, ids, x.data(), labels.data()).correct;
-  }
-  std::printf("test accuracy %.1f%%\n", 100.0 * static_cast<double>(correct) / static_cast<double>(data.test->size()));
-} catch (const Error& error) {
-  std::fprintf(stderr, "own_loop: %s\n", error.what());
-  return static_cast<int>(error.status());
 }
