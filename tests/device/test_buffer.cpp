@@ -9,6 +9,11 @@
 
 using namespace dptrain;
 
+/// AddressSanitizer would end the process where memory runs out; here that is what is tested.
+extern "C" const char* __asan_default_options() {
+  return "allocator_may_return_null=1";
+}
+
 namespace {
 
 bool aligned(const void* address, std::uintptr_t to) {

@@ -39,24 +39,55 @@ void release(void* pointer, std::size_t alignment) {
 
 }  // namespace
 
-// The other forms (arrays, nothrow, sized) are the library's and call these.
+// All forms, since under AddressSanitizer those that are not replaced do not call these.
+using Alignment = std::align_val_t;
 void* operator new(std::size_t bytes) {
   return allocate(bytes, 1);
 }
-void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  return allocate(bytes, static_cast<std::size_t>(alignment));
+void* operator new[](std::size_t bytes) {
+  return allocate(bytes, 1);
+}
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return allocate(bytes, 1);
+}
+void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
+  return allocate(bytes, 1);
+}
+void* operator new(std::size_t bytes, Alignment a) {
+  return allocate(bytes, static_cast<std::size_t>(a));
+}
+void* operator new[](std::size_t bytes, Alignment a) {
+  return allocate(bytes, static_cast<std::size_t>(a));
 }
 void operator delete(void* pointer) noexcept {
+  release(pointer, 1);
+}
+void operator delete[](void* pointer) noexcept {
   release(pointer, 1);
 }
 void operator delete(void* pointer, std::size_t) noexcept {
   release(pointer, 1);
 }
-void operator delete(void* pointer, std::align_val_t alignment) noexcept {
-  release(pointer, static_cast<std::size_t>(alignment));
+void operator delete[](void* pointer, std::size_t) noexcept {
+  release(pointer, 1);
 }
-void operator delete(void* pointer, std::size_t, std::align_val_t alignment) noexcept {
-  release(pointer, static_cast<std::size_t>(alignment));
+void operator delete(void* pointer, const std::nothrow_t&) noexcept {
+  release(pointer, 1);
+}
+void operator delete[](void* pointer, const std::nothrow_t&) noexcept {
+  release(pointer, 1);
+}
+void operator delete(void* pointer, Alignment a) noexcept {
+  release(pointer, static_cast<std::size_t>(a));
+}
+void operator delete[](void* pointer, Alignment a) noexcept {
+  release(pointer, static_cast<std::size_t>(a));
+}
+void operator delete(void* pointer, std::size_t, Alignment a) noexcept {
+  release(pointer, static_cast<std::size_t>(a));
+}
+void operator delete[](void* pointer, std::size_t, Alignment a) noexcept {
+  release(pointer, static_cast<std::size_t>(a));
 }
 
 using namespace dptrain;
