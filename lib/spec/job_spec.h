@@ -244,4 +244,8 @@ struct JobSpec {
   bool operator==(const JobSpec&) const = default;
 };
 
+/// Samples of a micro-batch at most: the job's own number, or for `auto` ceil(global / 8) where reproducible, else
+/// ceil(global / replicas).
+std::int64_t micro_batch_size(const JobSpec& job, std::int64_t replicas);
+
 }  // namespace dptrain

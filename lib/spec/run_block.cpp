@@ -80,7 +80,7 @@ void check_replicas(const JobSpec& job, Diagnostics& diagnostics) {
   if (job.mode != Mode::sync || !job.devices.count) return;
   const std::int64_t replicas = *job.devices.count;
   const std::int64_t global = job.train.global_batch_size;
-  const std::int64_t size = job.train.micro_batch_size.value_or(divide_up(global, job.reproducible ? 8 : replicas));
+  const std::int64_t size = micro_batch_size(job, replicas);
   const std::int64_t micro_batches = divide_up(global, size);
   if (replicas <= micro_batches) return;
   std::string hint = fmt::format("set devices.count to {} or below", micro_batches);
@@ -94,6 +94,12 @@ void check_replicas(const JobSpec& job, Diagnostics& diagnostics) {
 }
 
 }  // namespace
+
+std::int64_t micro_batch_size(const JobSpec& job, std::int64_t replicas) {
+  constexpr std::int64_t kReproducibleParts = 8;
+  const std::int64_t parts = job.reproducible ? kReproducibleParts : replicas;
+  return job.train.micro_batch_size.value_or(divide_up(job.train.global_batch_size, parts));
+}
 
 JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   JobSpec job;

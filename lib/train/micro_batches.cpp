@@ -23,11 +23,4 @@ Range share(int count, int replicas, int rank) {
   return {first, first + base + (rank < extra ? 1 : 0)};
 }
 
-std::int64_t micro_batch_size(const JobSpec& job, int replicas) {
-  if (job.train.micro_batch_size) return *job.train.micro_batch_size;
-  constexpr std::int64_t kReproducibleParts = 8;
-  const std::int64_t parts = job.reproducible ? kReproducibleParts : replicas;
-  return (job.train.global_batch_size + parts - 1) / parts;
-}
-
 }  // namespace dptrain

@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "spec/job_spec.h"
-
 namespace dptrain {
 
 /// A part of a step's samples: positions [first, first + count) within the step.
@@ -27,8 +25,5 @@ struct Range {
 /// The contiguous range of `count` micro-batches that replica `rank` of `replicas` runs; counts differ by at most one,
 /// larger first; a replica past the last micro-batch idles.
 Range share(int count, int replicas, int rank);
-
-/// The size the spec asks for: its own, or for `auto` ceil(global / 8) where reproducible, else ceil(global / replicas).
-std::int64_t micro_batch_size(const JobSpec& job, int replicas);
 
 }  // namespace dptrain

@@ -3,6 +3,8 @@
 
 #include "train/micro_batches.h"
 
+#include "spec/job_spec.h"
+
 namespace dptrain {
 
 TEST_CASE("cut: every sample in exactly one micro-batch, sizes within one of each other, larger first, none too large") {
