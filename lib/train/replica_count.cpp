@@ -47,9 +47,10 @@ int replica_count(const JobSpec& job, std::int64_t train_samples) {
   return replicas;
 }
 
-bool wants_loader_worker(const JobSpec& job, int replicas) {
+bool wants_loader_worker(const JobSpec& job, int replicas, std::int64_t batch_floats) {
+  constexpr std::int64_t kWorthAWakeUp = 16384;  // some 5 microseconds of gathering
   if (job.data.workers) return *job.data.workers > 0;
-  return usable_cores() >= 2 * replicas * job.devices.threads_per_replica;
+  return batch_floats >= kWorthAWakeUp && usable_cores() >= 2 * replicas * job.devices.threads_per_replica;
 }
 
 void check_data_fit(const JobSpec& job, const Shape& sample, std::int64_t classes) {

@@ -98,8 +98,9 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
 void replicate(Run& run, int rank) {
   omp_set_num_threads(static_cast<int>(run.job.devices.threads_per_replica));
   flush_denormals();
+  const std::int64_t batch_floats = run.schedule.largest_batch() * run.data.train->shape().elements();
   Replica replica({.job = run.job, .schedule = run.schedule, .data = run.data, .rank = rank, .replicas = run.group.size(),
-                   .first_step = 0, .loader_worker = wants_loader_worker(run.job, run.group.size())});
+                   .first_step = 0, .loader_worker = wants_loader_worker(run.job, run.group.size(), batch_floats)});
   const ParameterTable& table = replica.model().parameters();
   if (rank == 0) {
     run.reducer = std::make_unique<GradientReducer>(run.group, table.floats(), run.optimizer->state_buffers(), run.job.train.clip_norm);

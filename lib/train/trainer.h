@@ -37,8 +37,9 @@ struct TrainOptions {
 int replica_count(const JobSpec& job, std::int64_t train_samples);
 
 /// Whether replicas load ahead on threads of their own: what `data.workers` says, or for `auto` where every replica has a
-/// spare core; on a full machine a worker only takes turns with its replica, which costs more than it hides.
-bool wants_loader_worker(const JobSpec& job, int replicas);
+/// spare core and a batch of `batch_floats` takes longer to load than a thread to wake. On a full machine a worker only
+/// takes turns with its replica, which costs more than it hides.
+bool wants_loader_worker(const JobSpec& job, int replicas, std::int64_t batch_floats);
 
 /// The data fit the model: sample shape and number of classes. Errors: usage, with the spec's lines.
 void check_data_fit(const JobSpec& job, const Shape& sample, std::int64_t classes);
