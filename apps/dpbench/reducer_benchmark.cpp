@@ -1,5 +1,6 @@
 #include <benchmark/benchmark.h>
 
+#include <atomic>
 #include <thread>
 
 #include "dpbench/benchmarks.h"
@@ -8,6 +9,33 @@
 namespace dptrain {
 
 namespace {
+
+/// Runs `round` on `threads` threads, once for every iteration and in the same number on each.
+template <class Round>
+void run_together(benchmark::State& state, int threads, Round round) {
+  std::atomic<bool> last{false};
+  std::vector<std::thread> others;
+  for (int r = 1; r < threads; ++r) {
+    others.emplace_back([&, r] {
+      do round(r, [] {});
+      while (!last.load(std::memory_order_relaxed));
+    });
+  }
+  for (auto _ : state) round(0, [] {});
+  round(0, [&] { last.store(true, std::memory_order_relaxed); });
+  for (std::thread& other : others) other.join();
+}
+
+/// Two threads that only meet: the latency between the cores of the moment, which every two-core figure depends on. One
+/// iteration is two barriers, as in a step.
+void meet(benchmark::State& state) {
+  LocalGroup group(2);
+  run_together(state, 2, [&](int, auto before_second) {
+    group.barrier();
+    before_second();
+    group.barrier();
+  });
+}
 
 /// Steps of the reducer on `replicas` threads with gradients that are there already; range(0) parameters, SGD with momentum.
 void reduce(benchmark::State& state, int replicas) {
@@ -21,23 +49,14 @@ void reduce(benchmark::State& state, int replicas) {
   }
   const StepPlan plan = plan_step(replicas, 1, replicas);
   const UpdateRule rule = MomentumRule{.lr = 0.1f, .buffer_decay = 0.9f};
-  bool last = false;
-  std::vector<std::thread> others;
-  for (int r = 1; r < replicas; ++r) {
-    others.emplace_back([&, r] {
-      do reducer.step(r, plan, rule, [] {});
-      while (!last);
-    });
-  }
-  for (auto _ : state) reducer.step(0, plan, rule, [] {});
-  reducer.step(0, plan, rule, [&] { last = true; });
-  for (std::thread& other : others) other.join();
+  run_together(state, replicas, [&](int rank, auto before_update) { reducer.step(rank, plan, rule, before_update); });
   state.SetBytesProcessed(state.iterations() * floats * static_cast<std::int64_t>(sizeof(float)) * replicas);
 }
 
 }  // namespace
 
 void register_reducer_benchmarks() {
+  benchmark::RegisterBenchmark("barrier/two_meetings", meet)->UseRealTime();
   for (const int replicas : {1, 2}) {
     const std::string name = "reducer/replicas:" + std::to_string(replicas);
     benchmark::RegisterBenchmark(name.c_str(), reduce, replicas)
