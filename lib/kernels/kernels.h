@@ -71,6 +71,19 @@ struct ConvolutionConfig {
   bool input_gradient = true;
 };
 
+/// What a dropout mask is drawn from.
+struct DropoutDraw {
+  std::uint64_t seed = 0;
+  std::uint32_t layer = 0;
+  std::int64_t step = 0;
+  double probability = 0;     ///< of not surviving
+  std::int64_t elements = 0;  ///< logical elements of a sample
+  /// The logical element at each place of a sample; `elements` itself stands for padding, which never survives. Empty: the
+  /// places are the elements.
+  std::span<const std::int32_t> element_of_place{};
+  std::uint8_t* scratch = nullptr;  ///< elements + 1 bytes
+};
+
 struct LossSum {
   double loss = 0;           ///< sum over samples
   std::int64_t correct = 0;  ///< samples whose largest output is the label's
@@ -90,14 +103,11 @@ class Kernels {
   /// The same values in plain layout.
   virtual std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input) = 0;
 
-  /// Whether each logical element of each sample survives dropout, as bytes 1 or 0, (ids.size(), elements); keyed by
-  /// (seed, layer, step, sample id, element).
-  virtual void dropout_mask(std::uint64_t seed, std::uint32_t layer, std::int64_t step, std::span<const std::int64_t> ids,
-                            std::int64_t elements, double probability, std::uint8_t* mask) = 0;
-  /// y[s, p] = mask[s, element_of_place[p]] ? x[s, p] * scale : 0, over the places of `samples` samples; forward and backward
-  /// alike, in place or not. An empty element_of_place is the identity.
-  virtual void dropout_apply(const std::uint8_t* mask, std::span<const std::int32_t> element_of_place, std::int64_t samples,
-                             std::int64_t places, std::int64_t elements, float scale, const float* x, float* y) = 0;
+  /// Which elements of each sample survive dropout, as bytes 1 or 0 in the order of the tensor's places, (ids.size(), places);
+  /// keyed by (seed, layer, step, sample id, logical element).
+  virtual void dropout_mask(const DropoutDraw& draw, std::span<const std::int64_t> ids, std::uint8_t* mask) = 0;
+  /// y[i] = mask[i] ? x[i] * scale : 0, forward and backward alike, in place or not.
+  virtual void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, const float* x, float* y) = 0;
 
   /// Softmax and negative log-likelihood in one, safe for any finite logits. `gradient` (samples, classes) receives the
   /// gradient of the sum; null: not wanted.

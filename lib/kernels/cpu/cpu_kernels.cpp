@@ -26,13 +26,11 @@ class CpuKernels final : public Kernels {
     return cpu::make_reorder_to_plain(context_, input);
   }
 
-  void dropout_mask(std::uint64_t seed, std::uint32_t layer, std::int64_t step, std::span<const std::int64_t> ids,
-                    std::int64_t elements, double probability, std::uint8_t* mask) override {
-    cpu::dropout_mask(seed, layer, step, ids, elements, probability, mask);
+  void dropout_mask(const DropoutDraw& draw, std::span<const std::int64_t> ids, std::uint8_t* mask) override {
+    cpu::dropout_mask(draw, ids, mask);
   }
-  void dropout_apply(const std::uint8_t* mask, std::span<const std::int32_t> element_of_place, std::int64_t samples,
-                     std::int64_t places, std::int64_t elements, float scale, const float* x, float* y) override {
-    cpu::dropout_apply(mask, element_of_place, samples, places, elements, scale, x, y);
+  void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, const float* x, float* y) override {
+    cpu::dropout_apply(mask, count, scale, x, y);
   }
 
   LossSum cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "core/philox.h"
 #include "kernels/cpu/operations.h"
 
@@ -37,38 +39,40 @@ void survive(std::array<std::uint32_t, 2> stream_key, std::uint64_t item, std::u
   }
 }
 
+/// One sample's mask in logical order.
+void draw_sample(const RandomStream& stream, std::uint64_t item, std::uint32_t threshold, std::int64_t elements,
+                 std::uint8_t* mask) {
+  constexpr std::int64_t kStride = 4 * kLanes;
+  std::int64_t e = 0;
+  for (; e + kStride <= elements; e += kStride) survive(stream.key(), item, static_cast<std::uint64_t>(e / 4), threshold, mask + e);
+  if (e == elements) return;
+  std::uint8_t last[kStride];
+  survive(stream.key(), item, static_cast<std::uint64_t>(e / 4), threshold, last);
+  std::copy_n(last, elements - e, mask + e);
+}
+
 }  // namespace
 
-void dropout_mask(std::uint64_t seed, std::uint32_t layer, std::int64_t step, std::span<const std::int64_t> ids,
-                  std::int64_t elements, double probability, std::uint8_t* mask) {
-  const RandomStream stream(seed, RandomPurpose::dropout, layer, static_cast<std::uint64_t>(step));
-  const auto threshold = static_cast<std::uint32_t>(probability * 0x1p32);
-  constexpr std::int64_t kStride = 4 * kLanes;
-  std::uint8_t last[kStride];
+void dropout_mask(const DropoutDraw& draw, std::span<const std::int64_t> ids, std::uint8_t* mask) {
+  const RandomStream stream(draw.seed, RandomPurpose::dropout, draw.layer, static_cast<std::uint64_t>(draw.step));
+  const auto threshold = static_cast<std::uint32_t>(draw.probability * 0x1p32);
   for (const std::int64_t id : ids) {
     const auto item = static_cast<std::uint64_t>(id);
-    std::int64_t e = 0;
-    for (; e + kStride <= elements; e += kStride) survive(stream.key(), item, static_cast<std::uint64_t>(e / 4), threshold, mask + e);
-    if (e < elements) {
-      survive(stream.key(), item, static_cast<std::uint64_t>(e / 4), threshold, last);
-      for (std::int64_t i = e; i < elements; ++i) mask[i] = last[i - e];
+    if (draw.element_of_place.empty()) {
+      draw_sample(stream, item, threshold, draw.elements, mask);
+      mask += draw.elements;
+      continue;
     }
-    mask += elements;
+    draw_sample(stream, item, threshold, draw.elements, draw.scratch);
+    draw.scratch[draw.elements] = 0;
+    for (const std::int32_t element : draw.element_of_place) *mask++ = draw.scratch[element];
   }
 }
 
-void dropout_apply(const std::uint8_t* mask, std::span<const std::int32_t> element_of_place, std::int64_t samples,
-                   std::int64_t places, std::int64_t elements, float scale, const float* x, float* y) {
-  if (element_of_place.empty()) {
-    const std::int64_t count = samples * places;
-    for (std::int64_t i = 0; i < count; ++i) y[i] = mask[i] ? x[i] * scale : 0.0f;
-    return;
-  }
-  for (std::int64_t s = 0; s < samples; ++s, mask += elements, x += places, y += places) {
-    for (std::int64_t p = 0; p < places; ++p) {
-      const std::int32_t element = element_of_place[static_cast<std::size_t>(p)];
-      y[p] = element >= 0 && mask[element] ? x[p] * scale : 0.0f;
-    }
+void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, const float* x, float* y) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float scaled = x[i] * scale;  // before the choice, so that the choice needs no branch
+    y[i] = mask[i] != 0 ? scaled : 0.0f;
   }
 }
 

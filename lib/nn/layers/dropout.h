@@ -27,7 +27,8 @@ class Dropout final : public Layer {
   double probability_;
   std::uint32_t index_;
   std::vector<std::int32_t> element_of_place_;  // empty for a plain tensor
-  std::vector<std::uint8_t> mask_;              // (largest batch, logical elements)
+  std::vector<std::uint8_t> mask_;              // (largest batch, places)
+  std::vector<std::uint8_t> scratch_;           // one sample in logical order
 };
 
 }  // namespace dptrain
