@@ -39,7 +39,11 @@ void load(benchmark::State& state, bool worker) {
 void register_loader_benchmarks() {
   for (const bool worker : {false, true}) {
     benchmark::RegisterBenchmark(worker ? "loader/worker" : "loader/inline", load, worker)
-        ->ArgName("batch")->Arg(1)->Arg(32)->Arg(256)->UseRealTime();
+        ->ArgName("batch")
+        ->Arg(1)
+        ->Arg(32)
+        ->Arg(256)
+        ->UseRealTime();
   }
 }
 

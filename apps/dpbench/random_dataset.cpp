@@ -13,8 +13,9 @@ std::unique_ptr<const Dataset> random_dataset(std::int64_t samples, const Shape&
     labels.data()[i] = static_cast<std::uint8_t>(stream.bits(1, i) % static_cast<std::uint32_t>(classes));
   }
   const std::size_t channels = shape.rank() == 3 ? static_cast<std::size_t>(shape[0]) : 1;
-  return std::make_unique<ImageDataset>(std::move(pixels), std::move(labels), samples, shape, classes,
-                                        Normalisation{std::vector<float>(channels, 0.5f), std::vector<float>(channels, 0.29f)});
+  return std::make_unique<ImageDataset>(
+      std::move(pixels), std::move(labels), samples, shape, classes,
+      Normalisation{std::vector<float>(channels, 0.5f), std::vector<float>(channels, 0.29f)});
 }
 
 }  // namespace dptrain

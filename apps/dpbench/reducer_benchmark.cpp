@@ -60,7 +60,12 @@ void register_reducer_benchmarks() {
   for (const int replicas : {1, 2}) {
     const std::string name = "reducer/replicas:" + std::to_string(replicas);
     benchmark::RegisterBenchmark(name.c_str(), reduce, replicas)
-        ->ArgName("parameters")->Arg(25'450)->Arg(407'050)->Arg(1'200'000)->Arg(10'000'000)->UseRealTime();
+        ->ArgName("parameters")
+        ->Arg(25'450)
+        ->Arg(407'050)
+        ->Arg(1'200'000)
+        ->Arg(10'000'000)
+        ->UseRealTime();
   }
 }
 

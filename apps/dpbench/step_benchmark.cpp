@@ -60,7 +60,9 @@ void register_step_benchmarks() {
       for (const bool whole : {true, false}) {
         const std::string name = fmt::format("step/{}/replicas:{}/{}", file.stem().string(), replicas,
                                              whole ? "one_micro_batch_each" : "micro_batches_of_config");
-        benchmark::RegisterBenchmark(name.c_str(), run_steps, file, replicas, whole)->UseManualTime()->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark(name.c_str(), run_steps, file, replicas, whole)
+            ->UseManualTime()
+            ->Unit(benchmark::kMillisecond);
       }
     }
   }

@@ -18,7 +18,9 @@ namespace dptrain {
 
 namespace {
 
-std::string megabytes(std::int64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
+std::string megabytes(std::int64_t bytes) {
+  return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
+}
 
 void print_layers(const JobSpec& job, const ParameterTable& table, std::ostream& out) {
   const std::vector<Shape> shapes = infer_shapes(job.model);
@@ -37,9 +39,11 @@ void print_layers(const JobSpec& job, const ParameterTable& table, std::ostream&
 std::string cut_text(const StepPlan& plan) {
   const auto& batches = plan.micro_batches;
   const std::int64_t larger = batches.front().count, smaller = batches.back().count;
-  const auto many = std::count_if(batches.begin(), batches.end(), [&](const MicroBatch& b) { return b.count == larger; });
+  const auto many =
+      std::count_if(batches.begin(), batches.end(), [&](const MicroBatch& b) { return b.count == larger; });
   if (larger == smaller) return fmt::format("{} = {} x {}", plan.samples, batches.size(), larger);
-  return fmt::format("{} = {} x {} + {} x {}", plan.samples, many, larger, static_cast<std::int64_t>(batches.size()) - many, smaller);
+  return fmt::format("{} = {} x {} + {} x {}", plan.samples, many, larger,
+                     static_cast<std::int64_t>(batches.size()) - many, smaller);
 }
 
 }  // namespace
@@ -77,9 +81,9 @@ int check_job(const JobOptions& options, std::ostream& out) {
   for (const ReplicaProgram& program : full.programs) {
     exchanged += static_cast<std::int64_t>(program.roots.size());
     buffers = std::max<std::int64_t>(buffers, program.buffers);
-    const auto runs = std::count_if(program.instructions.begin(), program.instructions.end(), [](const auto& instruction) {
-      return instruction.kind == ReplicaProgram::Instruction::Kind::run;
-    });
+    const auto runs = std::count_if(
+        program.instructions.begin(), program.instructions.end(),
+        [](const auto& instruction) { return instruction.kind == ReplicaProgram::Instruction::Kind::run; });
     shares += fmt::format("{}{}", shares.empty() ? "" : " + ", runs);
   }
   fmt::print(out, "replicas        {} on the CPU, {} thread{} each; micro-batches a step: {}\n", replicas,
@@ -87,15 +91,17 @@ int check_job(const JobOptions& options, std::ostream& out) {
 
   const std::int64_t flat = table.floats() * static_cast<std::int64_t>(sizeof(float));
   if (replicas > 1) {
-    fmt::print(out, "reduced a step  {} in {} gradient sum{}{}\n", megabytes(exchanged * flat), exchanged, exchanged == 1 ? "" : "s",
+    fmt::print(out, "reduced a step  {} in {} gradient sum{}{}\n", megabytes(exchanged * flat), exchanged,
+               exchanged == 1 ? "" : "s",
                exchanged > replicas ? "; with a power of two of replicas and micro-batches it would be one each" : "");
   }
   const int state = make_optimizer(job.train.optimizer)->state_buffers();
   fmt::print(out, "memory          {} weights and optimizer state, shared\n", megabytes((1 + state) * flat));
-  fmt::print(out, "                {} a replica: {} gradients ({} buffer{}), {} activations, {} batches ahead\n",
-             megabytes(buffers * flat + model.activation_bytes() + job.data.prefetch * largest * data.shape.elements() * 4),
-             megabytes(buffers * flat), buffers, buffers == 1 ? "" : "s", megabytes(model.activation_bytes()),
-             megabytes(job.data.prefetch * largest * data.shape.elements() * 4));
+  fmt::print(
+      out, "                {} a replica: {} gradients ({} buffer{}), {} activations, {} batches ahead\n",
+      megabytes(buffers * flat + model.activation_bytes() + job.data.prefetch * largest * data.shape.elements() * 4),
+      megabytes(buffers * flat), buffers, buffers == 1 ? "" : "s", megabytes(model.activation_bytes()),
+      megabytes(job.data.prefetch * largest * data.shape.elements() * 4));
   return static_cast<int>(ExitStatus::ok);
 }
 

@@ -6,9 +6,14 @@ namespace dptrain {
 
 namespace {
 
-void add_short(CLI::App& app, JobOptions& options, const std::string& flag, const std::string& path, const std::string& help) {
+void add_short(CLI::App& app, JobOptions& options, const std::string& flag, const std::string& path,
+               const std::string& help) {
   app.add_option_function<std::string>(
-         flag, [&options, flag, path](const std::string& value) { options.overrides.push_back({flag, path, value}); }, help)
+         flag,
+         [&options, flag, path](const std::string& value) {
+           options.overrides.push_back({flag, path, value});
+         },
+         help)
       ->trigger_on_parse();
 }
 

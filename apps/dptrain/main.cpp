@@ -25,8 +25,9 @@ int command_line(int argc, char** argv) {
   CLI::App app("Trains neural networks data-parallel from a YAML job spec.", "dptrain");
   app.set_version_flag("--version", "dptrain " + version());
   app.require_subcommand(0, 1);
-  app.footer("Exit status: 0 done, 1 failed, 2 usage or job spec, 3 dataset missing or corrupt, 4 `expect` not met,\n"
-             "128+n ended by signal n.");
+  app.footer(
+      "Exit status: 0 done, 1 failed, 2 usage or job spec, 3 dataset missing or corrupt, 4 `expect` not met,\n"
+      "128+n ended by signal n.");
 
   TrainCommand training;
   add_job_options(app, training.job);
@@ -61,11 +62,13 @@ int command_line(int argc, char** argv) {
   if (list->parsed()) return data_list(std::cout);
   if (info->parsed()) return data_info(info_of, std::cout);
   if (fetch->parsed()) {
-    return data_fetch(fetched, {.offline = offline, .progress = [](const std::string& line) { std::cerr << line << '\n'; }},
+    return data_fetch(fetched,
+                      {.offline = offline, .progress = [](const std::string& line) { std::cerr << line << '\n'; }},
                       std::cout);
   }
   if (training.job.file.empty()) {
-    std::cerr << "dptrain: error: no job spec given: `dptrain configs/mnist.yaml`. `dptrain --help` lists the options.\n";
+    std::cerr
+        << "dptrain: error: no job spec given: `dptrain configs/mnist.yaml`. `dptrain --help` lists the options.\n";
     return kUsage;
   }
   return run_training(training);

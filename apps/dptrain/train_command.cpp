@@ -37,12 +37,16 @@ int run_training(const TrainCommand& command) {
   Reporter reporter({.quiet = command.quiet, .json = command.json}, std::move(folder));
   const DatasetPair data = open_dataset(
       job.dataset, {.offline = command.offline, .progress = [&](const std::string& line) { reporter.message(line); }});
-  const Summary summary = train(job, data, reporter,
-                                {.stop = &stop_request, .save = [&](const WeightsView& weights) { save_weights(path, weights); }});
+  const Summary summary =
+      train(job, data, reporter,
+            {.stop = &stop_request, .save = [&](const WeightsView& weights) { save_weights(path, weights); }});
   switch (summary.status) {
-    case RunStatus::done: return static_cast<int>(ExitStatus::ok);
-    case RunStatus::expect_not_met: return static_cast<int>(ExitStatus::expectation);
-    case RunStatus::stopped: break;
+    case RunStatus::done:
+      return static_cast<int>(ExitStatus::ok);
+    case RunStatus::expect_not_met:
+      return static_cast<int>(ExitStatus::expectation);
+    case RunStatus::stopped:
+      break;
   }
   return 128 + stop_request.load();
 }

@@ -7,7 +7,7 @@ namespace dptrain {
 
 struct TrainCommand {
   JobOptions job;
-  std::string out;       ///< the run folder; empty: runs/<name>/<UTC time>/
+  std::string out;  ///< the run folder; empty: runs/<name>/<UTC time>/
   bool fresh = false, offline = false, quiet = false, json = false;
 };
 

@@ -12,14 +12,18 @@ using namespace dptrain;
 
 int main() {
   constexpr std::int64_t kBatch = 50, kSteps = 400, kSeed = 1;
-  const DatasetPair data = open_dataset({.name = "digits", .train_samples = 4000, .test_samples = kBatch}, {.offline = true});
-  const ModelSpec spec{.input = data.train->shape(),
-                       .layers = {{FlattenSpec{}}, {LinearSpec{.out_features = 128}}, {ActivationSpec{}}, {LinearSpec{.out_features = 10}}}};
+  const DatasetPair data =
+      open_dataset({.name = "digits", .train_samples = 4000, .test_samples = kBatch}, {.offline = true});
+  const ModelSpec spec{
+      .input = data.train->shape(),
+      .layers = {
+          {FlattenSpec{}}, {LinearSpec{.out_features = 128}}, {ActivationSpec{}}, {LinearSpec{.out_features = 10}}}};
   const auto kernels = make_cpu_kernels();
   Model model(spec, *kernels, kBatch);
   model.prepare(std::vector{kBatch});  // every batch size that will come
   const std::int64_t floats = model.parameters().floats();
-  const Buffer weights = Buffer::host_floats(floats), gradients = Buffer::host_floats(floats), momentum = Buffer::host_floats(floats);
+  const Buffer weights = Buffer::host_floats(floats), gradients = Buffer::host_floats(floats),
+               momentum = Buffer::host_floats(floats);
   model.parameters().initialise(kSeed, weights.floats());
   model.bind(weights.floats());
   const auto span = [&](const Buffer& buffer) { return std::span(buffer.floats(), static_cast<std::size_t>(floats)); };
@@ -35,6 +39,7 @@ int main() {
     const LossSum sum = model.train(kSeed, step, ids, x.data(), labels.data(), gradients.floats());
     for (float& gradient : span(gradients)) gradient /= kBatch;  // the model gives sums over the batch
     apply_update(optimizer->rule(step, 0.05), span(weights), span(gradients), span(momentum), {});
-    if (step % 100 == 99) fmt::print("step {}  loss {:.4f}  {} of {} right\n", step + 1, sum.loss / kBatch, sum.correct, kBatch);
+    if (step % 100 == 99)
+      fmt::print("step {}  loss {:.4f}  {} of {} right\n", step + 1, sum.loss / kBatch, sum.correct, kBatch);
   }
 }

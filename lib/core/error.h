@@ -12,11 +12,11 @@ namespace dptrain {
 /// What the process tells its caller; scripts rely on the numbers.
 enum class ExitStatus : int {
   ok = 0,
-  failed = 1,        ///< failed while running
-  usage = 2,         ///< command line or job spec
-  data = 3,          ///< dataset missing or corrupt
-  expectation = 4,   ///< the run ended below what `expect` asks for
-  retry = 75,        ///< a peer was lost; worth retrying
+  failed = 1,       ///< failed while running
+  usage = 2,        ///< command line or job spec
+  data = 3,         ///< dataset missing or corrupt
+  expectation = 4,  ///< the run ended below what `expect` asks for
+  retry = 75,       ///< a peer was lost; worth retrying
 };
 
 /// An error for the user: a message that says where, what was expected and what to do, and the exit status.

@@ -1,7 +1,6 @@
 #include "core/hash.h"
 
 #include <fmt/format.h>
-
 #include <xxhash.h>
 
 namespace dptrain {
@@ -14,12 +13,16 @@ struct Hash128::State {
   XXH3_state_t* value;
 };
 
-Hash128::Hash128() : state_(std::make_unique<State>()) { XXH3_128bits_reset(state_->value); }
+Hash128::Hash128() : state_(std::make_unique<State>()) {
+  XXH3_128bits_reset(state_->value);
+}
 Hash128::~Hash128() = default;
 Hash128::Hash128(Hash128&&) noexcept = default;
 Hash128& Hash128::operator=(Hash128&&) noexcept = default;
 
-void Hash128::update(const void* bytes, std::size_t count) { XXH3_128bits_update(state_->value, bytes, count); }
+void Hash128::update(const void* bytes, std::size_t count) {
+  XXH3_128bits_update(state_->value, bytes, count);
+}
 
 std::string Hash128::hex() const {
   const XXH128_hash_t digest = XXH3_128bits_digest(state_->value);

@@ -1,6 +1,5 @@
 // Purpose: DPTRAIN_HD marks a function that a CUDA compiler shall build for host and device; this is the only place
-// that
-//   asks which compiler it is.
+//   that asks which compiler it is.
 // Thread safety: none needed.
 #pragma once
 

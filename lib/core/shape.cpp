@@ -13,6 +13,8 @@ Shape::Shape(std::vector<std::int64_t> extents) : extents_(std::move(extents)) {
   }
 }
 
-std::string Shape::text() const { return fmt::format("{}", fmt::join(extents_, "x")); }
+std::string Shape::text() const {
+  return fmt::format("{}", fmt::join(extents_, "x"));
+}
 
 }  // namespace dptrain

@@ -7,7 +7,9 @@
 namespace dptrain {
 
 Loader::Loader(const Dataset& dataset, Source source, std::int64_t largest_batch, std::int64_t slots, bool worker)
-    : dataset_(dataset), source_(std::move(source)), slots_(static_cast<std::size_t>(worker ? std::max<std::int64_t>(slots, 2) : 1)) {
+    : dataset_(dataset),
+      source_(std::move(source)),
+      slots_(static_cast<std::size_t>(worker ? std::max<std::int64_t>(slots, 2) : 1)) {
   constexpr std::size_t kAlignFloats = 16;
   const auto batch = static_cast<std::size_t>(largest_batch);
   const std::size_t floats = batch * static_cast<std::size_t>(dataset.shape().elements());

@@ -15,13 +15,18 @@
 namespace dptrain {
 
 struct DataOptions {
-  bool offline = false;                                    ///< refuse to download
-  std::function<void(const std::string&)> progress;        ///< one line of news (download progress, where found); may be empty
-  long network_timeout_seconds = 30;                       ///< give a mirror up that does not connect or send for so long
+  bool offline = false;  ///< refuse to download
+  std::function<void(const std::string&)>
+      progress;                       ///< one line of news (download progress, where found); may be empty
+  long network_timeout_seconds = 30;  ///< give a mirror up that does not connect or send for so long
 };
 
 /// What is known of a dataset before its samples are read: enough for `check` and for shape errors.
-struct DatasetInfo { std::string name; Shape shape; std::int64_t classes = 0, train_samples = 0, test_samples = 0; };
+struct DatasetInfo {
+  std::string name;
+  Shape shape;
+  std::int64_t classes = 0, train_samples = 0, test_samples = 0;
+};
 
 /// Folders with descriptors, in order: $DPTRAIN_DATASETS, the source tree's datasets/, the installed share/dptrain/datasets.
 std::vector<std::filesystem::path> descriptor_folders();

@@ -39,7 +39,8 @@ class AffineOperation : public Operation {
 
   virtual void forward(Slot slot, const float* x, const float* weight, const float* bias, float* y) = 0;
   /// Gradient sums; `bias_gradient` is ignored where there is no bias. x is that of the latest forward().
-  virtual void backward_weights(Slot slot, const float* x, const float* dy, float* weight_gradient, float* bias_gradient) = 0;
+  virtual void backward_weights(Slot slot, const float* x, const float* dy, float* weight_gradient,
+                                float* bias_gradient) = 0;
   /// `version` changes whenever the weights did, so that a copy in another layout is refreshed once a step.
   virtual void backward_data(Slot slot, const float* dy, const float* weight, std::int64_t version, float* dx) = 0;
 };
@@ -60,7 +61,7 @@ struct LinearConfig {
   bool bias = true;
   std::optional<ActivationSpec> activation;  ///< fused into forward; backward receives dy behind it
   std::int64_t full_batch = 1;
-  bool input_gradient = true;                ///< whether backward_data() will be called
+  bool input_gradient = true;  ///< whether backward_data() will be called
 };
 
 struct ConvolutionConfig {
@@ -95,7 +96,8 @@ class Kernels {
 
   virtual std::unique_ptr<AffineOperation> linear(const LinearConfig& config) = 0;
   virtual std::unique_ptr<AffineOperation> convolution(const ConvolutionConfig& config) = 0;
-  virtual std::unique_ptr<UnaryOperation> pool(const TensorDesc& input, const Pool2dSpec& spec, std::int64_t full_batch) = 0;
+  virtual std::unique_ptr<UnaryOperation> pool(const TensorDesc& input, const Pool2dSpec& spec,
+                                               std::int64_t full_batch) = 0;
   /// In place where x == y and dy == dx. Reads y in backward, or x where backward_needs_input(spec).
   virtual std::unique_ptr<UnaryOperation> activation(const TensorDesc& input, const ActivationSpec& spec) = 0;
   /// Over the channels (or features) of a plain tensor. Reads y in backward.
@@ -111,8 +113,8 @@ class Kernels {
 
   /// Softmax and negative log-likelihood in one, safe for any finite logits. `gradient` (samples, classes) receives the
   /// gradient of the sum; null: not wanted.
-  virtual LossSum cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
-                                float* gradient) = 0;
+  virtual LossSum cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples,
+                                std::int64_t classes, float* gradient) = 0;
   /// Mean over outputs of the squared distance to the label's one-hot vector, summed over samples.
   virtual LossSum mean_squared_error(const float* outputs, const std::int32_t* labels, std::int64_t samples,
                                      std::int64_t classes, float* gradient) = 0;

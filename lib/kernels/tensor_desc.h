@@ -21,9 +21,9 @@ struct Layout {
 };
 
 struct TensorDesc {
-  Shape shape;    ///< logical: (C, H, W) or (F)
+  Shape shape;  ///< logical: (C, H, W) or (F)
   Layout layout;
-  Shape stored;   ///< what `layout` arranges; differs from `shape` only after a flatten, which moves nothing in memory
+  Shape stored;  ///< what `layout` arranges; differs from `shape` only after a flatten, which moves nothing in memory
 
   TensorDesc() = default;
   explicit TensorDesc(Shape plain_shape) : shape(plain_shape), stored(std::move(plain_shape)) {}

@@ -11,6 +11,7 @@
 namespace dptrain {
 
 /// Canonical values of parameter `index` of layer `layer`; each element is a function of (seed, layer, index, element).
-std::vector<float> initial_values(const ParameterDesc& desc, std::uint64_t seed, std::uint32_t layer, std::uint32_t index);
+std::vector<float> initial_values(const ParameterDesc& desc, std::uint64_t seed, std::uint32_t layer,
+                                  std::uint32_t index);
 
 }  // namespace dptrain

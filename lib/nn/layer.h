@@ -17,8 +17,8 @@ namespace dptrain {
 /// One parameter tensor of a layer. `name` is as in PyTorch ("weight", "bias").
 struct ParameterDesc {
   std::string name;
-  Shape shape;                      ///< canonical: linear (out, in), conv2d (out, in / groups, kh, kw), bias (out)
-  std::int64_t stored_floats = 0;   ///< in the layout of the kernels, padding included
+  Shape shape;                     ///< canonical: linear (out, in), conv2d (out, in / groups, kh, kw), bias (out)
+  std::int64_t stored_floats = 0;  ///< in the layout of the kernels, padding included
   std::int64_t fan_in = 1, fan_out = 1;
   Initialiser init = Initialiser::pytorch_default;
   const AffineOperation* packer = nullptr;  ///< null: stored as it is
@@ -26,7 +26,7 @@ struct ParameterDesc {
 
 /// What a pass over one batch needs besides its tensors.
 struct Pass {
-  Slot slot = 0;                      ///< which prepared batch size
+  Slot slot = 0;  ///< which prepared batch size
   std::int64_t batch = 0;
   bool training = true;
   std::uint64_t seed = 0;
@@ -71,11 +71,11 @@ class Layer {
 struct LayerContext {
   Kernels& kernels;
   TensorDesc input;
-  std::uint32_t index = 0;                     ///< place in the model; names random draws
-  std::int64_t full_batch = 1;                 ///< the batch size that decides layouts
-  std::optional<ActivationSpec> fused;         ///< the activation behind it, computed in the same forward kernel
-  bool fused_before = false;                   ///< for an activation: forward is already done by the layer before
-  bool input_gradient = true;                  ///< whether backward is ever asked for dx: there are parameters before it
+  std::uint32_t index = 0;              ///< place in the model; names random draws
+  std::int64_t full_batch = 1;          ///< the batch size that decides layouts
+  std::optional<ActivationSpec> fused;  ///< the activation behind it, computed in the same forward kernel
+  bool fused_before = false;            ///< for an activation: forward is already done by the layer before
+  bool input_gradient = true;           ///< whether backward is ever asked for dx: there are parameters before it
 };
 
 /// The layer for a spec; shapes fit, infer_shapes has checked them.

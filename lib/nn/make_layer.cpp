@@ -40,7 +40,8 @@ bool can_fuse(const LayerSpec& layer, const LayerSpec& next) {
   const bool affine = std::holds_alternative<LinearSpec>(layer.op) || std::holds_alternative<Conv2dSpec>(layer.op);
   const auto* activation = std::get_if<ActivationSpec>(&next.op);
   // sigmoid(0) is not 0, so it has no place where channels may be padded.
-  return affine && activation != nullptr && !backward_needs_input(*activation) && activation->kind != ActivationKind::sigmoid;
+  return affine && activation != nullptr && !backward_needs_input(*activation) &&
+         activation->kind != ActivationKind::sigmoid;
 }
 
 bool takes_layout(const LayerSpec& layer, const TensorDesc& input) {

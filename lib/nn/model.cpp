@@ -11,7 +11,9 @@ namespace {
 
 constexpr std::int64_t kAlignFloats = 16;
 
-std::int64_t aligned(std::int64_t floats) { return (floats + kAlignFloats - 1) / kAlignFloats * kAlignFloats; }
+std::int64_t aligned(std::int64_t floats) {
+  return (floats + kAlignFloats - 1) / kAlignFloats * kAlignFloats;
+}
 
 }  // namespace
 
@@ -26,8 +28,13 @@ Model::Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch) :
   for (std::size_t i = 0; i < spec.layers.size(); ++i) {
     const LayerSpec& layer = spec.layers[i];
     if (!takes_layout(layer, tensor)) to_plain();
-    LayerContext context{.kernels = kernels_, .input = tensor, .index = static_cast<std::uint32_t>(i), .full_batch = full_batch,
-                         .fused = {}, .fused_before = fused_before, .input_gradient = parameters_before};
+    LayerContext context{.kernels = kernels_,
+                         .input = tensor,
+                         .index = static_cast<std::uint32_t>(i),
+                         .full_batch = full_batch,
+                         .fused = {},
+                         .fused_before = fused_before,
+                         .input_gradient = parameters_before};
     fused_before = i + 1 < spec.layers.size() && can_fuse(layer, spec.layers[i + 1]);
     if (fused_before) context.fused = std::get<ActivationSpec>(spec.layers[i + 1].op);
     add_stage(layer_kind(layer), make_layer(layer, context));
@@ -43,7 +50,8 @@ Model::Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch) :
   if (!tensor.plain()) to_plain();
 
   std::vector<Parameter> flat;
-  for (auto layer = by_layer.rbegin(); layer != by_layer.rend(); ++layer) flat.insert(flat.end(), layer->begin(), layer->end());
+  for (auto layer = by_layer.rbegin(); layer != by_layer.rend(); ++layer)
+    flat.insert(flat.end(), layer->begin(), layer->end());
   table_ = ParameterTable(std::move(flat));
   first_trainable_ = stages_.size();
   for (std::size_t s = 0; s < stages_.size(); ++s) {
@@ -154,7 +162,8 @@ LossSum Model::train(std::uint64_t seed, std::int64_t step, std::span<const std:
   return sum;
 }
 
-LossSum Model::evaluate(std::int64_t step, std::span<const std::int64_t> ids, const float* x, const std::int32_t* labels) {
+LossSum Model::evaluate(std::int64_t step, std::span<const std::int64_t> ids, const float* x,
+                        const std::int32_t* labels) {
   Pass pass = make_pass(ids);
   pass.training = false;
   pass.step = step;

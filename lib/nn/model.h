@@ -61,14 +61,16 @@ class Model {
   Pass make_pass(std::span<const std::int64_t> ids) const;
   void run_forward(const Pass& pass, const float* x);
   LossSum loss(const std::int32_t* labels, std::int64_t samples, float* gradient) const;
-  const float* at(int place) const { return place == 0 ? input_ : activations_.floats() + places_[static_cast<std::size_t>(place)].offset; }
+  const float* at(int place) const {
+    return place == 0 ? input_ : activations_.floats() + places_[static_cast<std::size_t>(place)].offset;
+  }
 
   Kernels& kernels_;
   LossKind loss_;
   std::vector<Stage> stages_;
-  std::vector<Place> places_{{}};      // place 0 is the input, which the loader owns
-  std::vector<bool> kept_{true};       // of each place: backward reads it, or it is not ours to overwrite
-  std::size_t first_trainable_ = 0;    // stages before it have no backward
+  std::vector<Place> places_{{}};    // place 0 is the input, which the loader owns
+  std::vector<bool> kept_{true};     // of each place: backward reads it, or it is not ours to overwrite
+  std::size_t first_trainable_ = 0;  // stages before it have no backward
   ParameterTable table_;
   std::vector<std::int64_t> batches_;  // by slot
   Buffer activations_, differences_;

@@ -35,14 +35,18 @@ void ParameterTable::initialise(std::uint64_t seed, float* flat) const {
 
 std::vector<float> ParameterTable::canonical(const Parameter& p, const float* flat) const {
   std::vector<float> values(static_cast<std::size_t>(p.desc.shape.elements()));
-  if (p.desc.packer != nullptr) p.desc.packer->unpack(flat + p.offset, values.data());
-  else std::memcpy(values.data(), flat + p.offset, values.size() * sizeof(float));
+  if (p.desc.packer != nullptr)
+    p.desc.packer->unpack(flat + p.offset, values.data());
+  else
+    std::memcpy(values.data(), flat + p.offset, values.size() * sizeof(float));
   return values;
 }
 
 void ParameterTable::set_canonical(const Parameter& p, const float* canonical, float* flat) const {
-  if (p.desc.packer != nullptr) p.desc.packer->pack(canonical, flat + p.offset);
-  else std::memcpy(flat + p.offset, canonical, static_cast<std::size_t>(p.desc.shape.elements()) * sizeof(float));
+  if (p.desc.packer != nullptr)
+    p.desc.packer->pack(canonical, flat + p.offset);
+  else
+    std::memcpy(flat + p.offset, canonical, static_cast<std::size_t>(p.desc.shape.elements()) * sizeof(float));
 }
 
 std::string ParameterTable::hash(const float* flat) const {

@@ -13,11 +13,11 @@
 namespace dptrain {
 
 struct Parameter {
-  std::string name;          ///< as in the state dict of an equivalent torch.nn.Sequential: "0.weight"
+  std::string name;  ///< as in the state dict of an equivalent torch.nn.Sequential: "0.weight"
   ParameterDesc desc;
-  std::uint32_t layer = 0;   ///< index in the spec
-  std::uint32_t index = 0;   ///< among the layer's parameters
-  std::int64_t offset = 0;   ///< floats from the start of the flat buffer
+  std::uint32_t layer = 0;  ///< index in the spec
+  std::uint32_t index = 0;  ///< among the layer's parameters
+  std::int64_t offset = 0;  ///< floats from the start of the flat buffer
 };
 
 class ParameterTable {

@@ -14,8 +14,8 @@ namespace dptrain {
 ///   warm-up     warmup_start + (1 - warmup_start) step / w before step w, then 1 (torch LinearLR; Goyal et al.,
 ///               "Accurate, large minibatch SGD", 2017, use it to start large batches)
 ///   constant    b
-///   step        b gamma^floor(step / step_size)                             (torch StepLR; counts from the run's
-///   start) multi_step  b gamma^(milestones at or before step)                      (torch MultiStepLR; likewise)
+///   step        b gamma^floor(step / step_size)                             (torch StepLR; counts from the run's start)
+///   multi_step  b gamma^(milestones at or before step)                      (torch MultiStepLR; likewise)
 ///   cosine      min_lr + (b - min_lr) (1 + cos(pi t / T)) / 2               (torch CosineAnnealingLR, T_max = T;
 ///               Loshchilov and Hutter, "SGDR", ICLR 2017, without restarts)
 ///   linear      b (1 + (end_factor - 1) t / T)                              (torch LinearLR from 1)

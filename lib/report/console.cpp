@@ -30,7 +30,9 @@ bool colour_wanted() {
 
 }  // namespace
 
-std::unique_ptr<Console> make_quiet_console(std::FILE* messages) { return std::make_unique<QuietConsole>(messages); }
+std::unique_ptr<Console> make_quiet_console(std::FILE* messages) {
+  return std::make_unique<QuietConsole>(messages);
+}
 
 std::unique_ptr<Console> make_console(bool quiet, std::FILE* log, std::FILE* messages) {
   if (quiet) return make_quiet_console(messages);

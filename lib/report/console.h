@@ -27,9 +27,9 @@ class Console {
 std::unique_ptr<Console> make_plain_console(std::FILE* log, std::FILE* messages);
 
 struct LiveOptions {
-  bool colour = true;                                ///< off where NO_COLOR is set
-  int width = 0;                                     ///< columns; 0: ask the terminal each time, so that resizing works
-  std::chrono::milliseconds interval{50};            ///< the line is redrawn no more often than this
+  bool colour = true;                      ///< off where NO_COLOR is set
+  int width = 0;                           ///< columns; 0: ask the terminal each time, so that resizing works
+  std::chrono::milliseconds interval{50};  ///< the line is redrawn no more often than this
 };
 /// A progress line that is rewritten in place and cleared before anything else is said: for terminals.
 std::unique_ptr<Console> make_live_console(std::FILE* log, std::FILE* messages, const LiveOptions& options);

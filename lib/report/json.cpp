@@ -10,15 +10,20 @@ namespace {
 
 using Json = nlohmann::ordered_json;  // keeps the order in which keys are written; dumps NaN and infinities as null
 
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 }  // namespace
 
 std::string text(RunStatus status) {
   switch (status) {
-    case RunStatus::done: return "done";
-    case RunStatus::expect_not_met: return "expect_not_met";
-    case RunStatus::stopped: return "stopped";
+    case RunStatus::done:
+      return "done";
+    case RunStatus::expect_not_met:
+      return "expect_not_met";
+    case RunStatus::stopped:
+      return "stopped";
   }
   return "unknown";
 }

@@ -22,16 +22,20 @@ struct Share {
 /// Largest first; equal ones stay in the order of the struct's members.
 std::array<Share, 4> sorted(const TimeShares& shares) {
   std::array<Share, 4> parts{{
-      {shares.data, "data", "waiting for samples; try data.workers 1 and a larger data.prefetch, or the other way round data.workers 0"},
+      {shares.data, "data",
+       "waiting for samples; try data.workers 1 and a larger data.prefetch, or the other way round data.workers 0"},
       {shares.compute, "compute", "forward, backward and update, as it should be"},
       {shares.reduce, "reduce", "adding gradients; try fewer replicas, or a larger global_batch_size"},
-      {shares.wait, "wait", "replicas waiting for each other; try a replica for each free core, and equal micro-batches for each"},
+      {shares.wait, "wait",
+       "replicas waiting for each other; try a replica for each free core, and equal micro-batches for each"},
   }};
   std::stable_sort(parts.begin(), parts.end(), [](const Share& a, const Share& b) { return a.value > b.value; });
   return parts;
 }
 
-bool measured(const TimeShares& shares) { return shares.data + shares.compute + shares.reduce + shares.wait > 0; }
+bool measured(const TimeShares& shares) {
+  return shares.data + shares.compute + shares.reduce + shares.wait > 0;
+}
 
 std::string plural(std::int64_t count, const char* one, const char* many) {
   return fmt::format("{} {}", grouped(count), count == 1 ? one : many);
@@ -40,14 +44,17 @@ std::string plural(std::int64_t count, const char* one, const char* many) {
 /// Four decimals where they tell something, otherwise an exponent.
 std::string loss_text(double loss) {
   const bool tiny = loss != 0 && std::abs(loss) < 0.001;
-  return std::isfinite(loss) && (tiny || std::abs(loss) >= 1e6) ? fmt::format("{:.3e}", loss) : fmt::format("{:.4f}", loss);
+  return std::isfinite(loss) && (tiny || std::abs(loss) >= 1e6) ? fmt::format("{:.3e}", loss)
+                                                                : fmt::format("{:.4f}", loss);
 }
 
 std::string rate(double samples_per_second) {
   return fmt::format("{} samples/s", grouped(std::llround(std::isfinite(samples_per_second) ? samples_per_second : 0)));
 }
 
-std::string number(double value) { return fmt::format("{:.6g}", value); }
+std::string number(double value) {
+  return fmt::format("{:.6g}", value);
+}
 
 /// "256 = 4 micro-batches x 64, same bits at 1 to 4 replicas".
 std::string cut_line(const RunPlan& plan) {
@@ -95,8 +102,8 @@ std::vector<std::string> header_lines(const RunPlan& plan) {
       fmt::format("{}  {} train / {} test samples, {}, {}  (from {})", plan.dataset, grouped(plan.train_samples),
                   grouped(plan.test_samples), plan.sample_shape.text(), plural(plan.classes, "class", "classes"),
                   plan.dataset_location),
-      fmt::format("{}, {} on the {}{}", plural(plan.parameters, "parameter", "parameters"), plural(plan.replicas, "replica", "replicas"),
-                  plan.device_type == "cpu" ? "CPU" : "GPUs",
+      fmt::format("{}, {} on the {}{}", plural(plan.parameters, "parameter", "parameters"),
+                  plural(plan.replicas, "replica", "replicas"), plan.device_type == "cpu" ? "CPU" : "GPUs",
                   plan.threads_per_replica == 1 ? "" : fmt::format(", {} threads each", plan.threads_per_replica)),
       cut_line(plan),
   };
@@ -118,8 +125,9 @@ std::vector<std::string> end_lines(const Summary& summary) {
   std::vector<std::string> lines;
   lines.push_back(fmt::format("{}: {}, {} epochs, {} in {:.1f} s of training, {:.1f} s in all: {}",
                               summary.status == RunStatus::stopped ? "stopped" : "done",
-                              plural(summary.steps, "step", "steps"), number(summary.epochs), plural(summary.samples, "sample", "samples"),
-                              summary.train_seconds, summary.wall_seconds, rate(summary.samples_per_second)));
+                              plural(summary.steps, "step", "steps"), number(summary.epochs),
+                              plural(summary.samples, "sample", "samples"), summary.train_seconds, summary.wall_seconds,
+                              rate(summary.samples_per_second)));
   for (const std::string& line : {shares_line(summary.shares), largest_share_line(summary.shares)}) {
     if (!line.empty()) lines.push_back(line);
   }

@@ -33,7 +33,8 @@ int Output::width() const {
 std::string without_control_codes(std::string_view text) {
   std::string clean(text);
   std::replace_if(
-      clean.begin(), clean.end(), [](unsigned char c) { return (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f; }, '?');
+      clean.begin(), clean.end(), [](unsigned char c) { return (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f; },
+      '?');
   return clean;
 }
 

@@ -1,7 +1,6 @@
 #include "report/process.h"
 
 #include <sys/resource.h>
-
 #include <time.h>
 #include <unistd.h>
 
@@ -13,7 +12,9 @@
 
 namespace dptrain {
 
-std::string version() { return DPTRAIN_VERSION; }
+std::string version() {
+  return DPTRAIN_VERSION;
+}
 
 std::int64_t peak_rss_bytes() {
   rusage usage{};
@@ -34,6 +35,8 @@ double seconds_since_start() {
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9 - started;
 }
 
-void ignore_closed_pipes() { std::signal(SIGPIPE, SIG_IGN); }
+void ignore_closed_pipes() {
+  std::signal(SIGPIPE, SIG_IGN);
+}
 
 }  // namespace dptrain

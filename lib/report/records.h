@@ -30,14 +30,14 @@ struct RunPlan {
   std::uint64_t seed = 0;
 
   std::string dataset;
-  std::string dataset_location;    ///< a folder, or "generated"
+  std::string dataset_location;  ///< a folder, or "generated"
   std::int64_t train_samples = 0, test_samples = 0, classes = 0;
   Shape sample_shape;
 
-  std::string device_type;         ///< "cpu" or "cuda"
+  std::string device_type;  ///< "cpu" or "cuda"
   std::int64_t devices = 0, replicas = 0, threads_per_replica = 1;
   std::int64_t parameters = 0;
-  std::string mode;                ///< "sync"
+  std::string mode;  ///< "sync"
   bool reproducible = true;
   std::int64_t global_batch_size = 0;
   std::int64_t micro_batches = 0;  ///< of a full step
@@ -47,12 +47,12 @@ struct RunPlan {
 
 /// One log interval of training; the event "train".
 struct StepReport {
-  std::int64_t step = 0;           ///< steps done
-  double epoch = 0;                ///< epochs done, with fraction
-  double loss = not_known;         ///< mean over the interval's samples
+  std::int64_t step = 0;    ///< steps done
+  double epoch = 0;         ///< epochs done, with fraction
+  double loss = not_known;  ///< mean over the interval's samples
   double lr = 0;
-  double samples_per_second = 0;   ///< over the interval
-  TimeShares shares;               ///< of the interval
+  double samples_per_second = 0;  ///< over the interval
+  TimeShares shares;              ///< of the interval
 };
 
 /// One pass over the test set; the event "evaluate".
@@ -77,14 +77,14 @@ struct Summary {
   std::uint64_t seed = 0;
   std::int64_t devices = 0, replicas = 0, micro_batches = 0, parameters = 0;
   bool reproducible = true;
-  std::int64_t steps = 0;          ///< done
-  double epochs = 0;               ///< done
-  std::int64_t samples = 0;        ///< trained on, each time counted
-  double wall_seconds = 0;         ///< from process start to the summary
-  double train_seconds = 0;        ///< in training steps alone
-  double samples_per_second = 0;   ///< samples / train_seconds
+  std::int64_t steps = 0;         ///< done
+  double epochs = 0;              ///< done
+  std::int64_t samples = 0;       ///< trained on, each time counted
+  double wall_seconds = 0;        ///< from process start to the summary
+  double train_seconds = 0;       ///< in training steps alone
+  double samples_per_second = 0;  ///< samples / train_seconds
   double final_loss = not_known, test_loss = not_known, test_accuracy = not_known;
-  TimeShares shares;               ///< of train_seconds
+  TimeShares shares;  ///< of train_seconds
   std::int64_t peak_rss_bytes = 0;
 };
 

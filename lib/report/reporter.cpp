@@ -13,7 +13,8 @@ namespace dptrain {
 Reporter::Reporter() : console_(make_quiet_console(stderr)) {}
 
 Reporter::Reporter(const ReportOptions& options, std::optional<RunFolder> folder)
-    : folder_(std::move(folder)), console_(make_console(options.quiet || options.json, options.output, options.messages)) {
+    : folder_(std::move(folder)),
+      console_(make_console(options.quiet || options.json, options.output, options.messages)) {
   if (options.json) json_.emplace(options.output);
 }
 

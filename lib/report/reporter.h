@@ -17,10 +17,10 @@
 namespace dptrain {
 
 struct ReportOptions {
-  bool quiet = false;                ///< no log
-  bool json = false;                 ///< no log; standard output gets the summary as one JSON object
-  std::FILE* output = stdout;        ///< borrowed
-  std::FILE* messages = stderr;      ///< borrowed
+  bool quiet = false;            ///< no log
+  bool json = false;             ///< no log; standard output gets the summary as one JSON object
+  std::FILE* output = stdout;    ///< borrowed
+  std::FILE* messages = stderr;  ///< borrowed
 };
 
 class Reporter {

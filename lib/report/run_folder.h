@@ -13,7 +13,7 @@ namespace dptrain {
 
 struct RunFolderOptions {
   std::filesystem::path out{};  ///< --out: the run folder itself; empty: runs/<name>/<UTC time>/
-  bool fresh = false;         ///< --fresh: replace the run that is in `out`
+  bool fresh = false;           ///< --fresh: replace the run that is in `out`
   std::filesystem::path runs = "runs";
 };
 
@@ -45,7 +45,7 @@ class RunFolder {
   std::filesystem::path path_;
   bool created_ = false;  ///< by this object, so that it may be taken back
   bool begun_ = false;
-  int folder_ = -1;       ///< descriptor that holds the claim
+  int folder_ = -1;  ///< descriptor that holds the claim
   int metrics_ = -1;
 };
 

@@ -15,7 +15,7 @@ namespace dptrain {
 /// One file. `name` is its plain name; a copy may also lie there gzipped under name + ".gz". Hash and size are of the
 /// uncompressed bytes, because mirrors compress differently.
 struct DescribedFile {
-  std::string role;        ///< "train_images", "train_labels", "test_images", "test_labels"
+  std::string role;  ///< "train_images", "train_labels", "test_images", "test_labels"
   std::string name;
   std::int64_t bytes = 0;  ///< uncompressed
   std::string sha256;      ///< of the uncompressed bytes, 64 hexadecimal digits
@@ -23,15 +23,15 @@ struct DescribedFile {
 
 struct DatasetDescriptor {
   std::string name;
-  std::string title;                  ///< one line for `dptrain data list`
+  std::string title;  ///< one line for `dptrain data list`
   DatasetFormat format = DatasetFormat::idx;
-  Shape shape;                        ///< one sample
+  Shape shape;  ///< one sample
   std::int64_t classes = 0;
   std::int64_t train_samples = 0, test_samples = 0;
-  std::vector<float> mean, std;       ///< one per channel, of values scaled to [0, 1]
-  std::vector<std::string> mirrors;   ///< base URLs, tried in order; a file is fetched as mirror + name + ".gz"
-  std::vector<DescribedFile> files;   ///< empty for generated datasets
-  std::filesystem::path source;       ///< the descriptor's own path
+  std::vector<float> mean, std;      ///< one per channel, of values scaled to [0, 1]
+  std::vector<std::string> mirrors;  ///< base URLs, tried in order; a file is fetched as mirror + name + ".gz"
+  std::vector<DescribedFile> files;  ///< empty for generated datasets
+  std::filesystem::path source;      ///< the descriptor's own path
 };
 
 /// Throws Error(ExitStatus::usage) in the manner of read_job.

@@ -15,7 +15,7 @@ namespace dptrain {
 
 /// Where in a spec something stands; line and column start at 1; 0: not in a file (the command line, a default).
 struct SourceMark {
-  std::string file;     ///< path as given, or the argument of the command line: "--set train.steps=5"
+  std::string file;  ///< path as given, or the argument of the command line: "--set train.steps=5"
   int line = 0;
   int column = 0;
   std::string excerpt;  ///< the line and a caret below the column, ready to print: complaints need no file
@@ -30,12 +30,12 @@ enum class DatasetFormat { idx, generated };
 
 /// `dataset:` either names a descriptor (datasets/NAME.yaml) or gives a format and a path.
 struct DatasetSpec {
-  std::string name;                       ///< descriptor's name; empty where `format` and `path` are given instead
-  std::optional<DatasetFormat> format;    ///< set where `name` is empty
-  std::filesystem::path path;             ///< folder with the files; may be empty with `name`
+  std::string name;                           ///< descriptor's name; empty where `format` and `path` are given instead
+  std::optional<DatasetFormat> format;        ///< set where `name` is empty
+  std::filesystem::path path;                 ///< folder with the files; may be empty with `name`
   std::optional<std::int64_t> train_samples;  ///< generated datasets: how many to make; others: use the first so many
   std::optional<std::int64_t> test_samples;
-  std::uint64_t generator_seed = 1;       ///< generated datasets only (`dataset.seed`)
+  std::uint64_t generator_seed = 1;  ///< generated datasets only (`dataset.seed`)
   SourceMark at;
   bool operator==(const DatasetSpec&) const = default;
 };
@@ -53,7 +53,7 @@ struct LinearSpec {
 };
 struct Conv2dSpec {
   std::int64_t out_channels = 0;
-  std::int64_t kernel_height = 1, kernel_width = 1;    // `kernel_size: 3` or `[3, 5]`
+  std::int64_t kernel_height = 1, kernel_width = 1;  // `kernel_size: 3` or `[3, 5]`
   std::int64_t stride_height = 1, stride_width = 1;
   std::int64_t padding_height = 0, padding_width = 0;  // smaller than the kernel
   std::int64_t groups = 1;                             // divides both channel counts
@@ -100,9 +100,9 @@ std::string layer_kind(const LayerSpec& layer);
 enum class LossKind { cross_entropy, mse };
 
 struct ModelSpec {
-  Shape input;                     ///< one sample: [channels, height, width] or [features]
+  Shape input;  ///< one sample: [channels, height, width] or [features]
   SourceMark input_at;
-  std::vector<LayerSpec> layers;   ///< at least one
+  std::vector<LayerSpec> layers;  ///< at least one
   LossKind loss = LossKind::cross_entropy;
   SourceMark loss_at;
   bool operator==(const ModelSpec&) const = default;
@@ -163,22 +163,23 @@ struct OneCycleSchedule {
 };
 enum class ScheduleUnit { step, epoch };  // of step_size and milestones
 struct ScheduleSpec {
-  std::variant<ConstantSchedule, StepSchedule, MultiStepSchedule, CosineSchedule, LinearSchedule, OneCycleSchedule> shape;
+  std::variant<ConstantSchedule, StepSchedule, MultiStepSchedule, CosineSchedule, LinearSchedule, OneCycleSchedule>
+      shape;
   ScheduleUnit unit = ScheduleUnit::epoch;
   std::int64_t warmup_steps = 0;
-  double warmup_start = 0;         ///< factor at step 0
+  double warmup_start = 0;  ///< factor at step 0
   bool operator==(const ScheduleSpec&) const = default;
 };
 
 struct TrainSpec {
-  std::optional<double> epochs;             ///< exactly one of epochs and steps is set
+  std::optional<double> epochs;  ///< exactly one of epochs and steps is set
   std::optional<std::int64_t> steps;
   std::int64_t global_batch_size = 0;
   std::optional<std::int64_t> micro_batch_size;  ///< empty: `auto`, see micro_batch_size() in train/
   Precision precision = Precision::fp32;
   OptimizerSpec optimizer;
   ScheduleSpec schedule;
-  std::optional<double> clip_norm;          ///< `clip_grad_norm`: global L2 norm
+  std::optional<double> clip_norm;  ///< `clip_grad_norm`: global L2 norm
   bool shuffle = true;
   bool operator==(const TrainSpec&) const = default;
 };
@@ -187,9 +188,9 @@ struct TrainSpec {
 
 enum class DeviceType { cpu, cuda };
 struct DevicesSpec {
-  std::optional<DeviceType> type;           ///< empty: `auto`
-  std::optional<std::int64_t> count;        ///< replicas; empty: every core / GPU, at most one per micro-batch
-  std::int64_t threads_per_replica = 1;     ///< CPU
+  std::optional<DeviceType> type;        ///< empty: `auto`
+  std::optional<std::int64_t> count;     ///< replicas; empty: every core / GPU, at most one per micro-batch
+  std::int64_t threads_per_replica = 1;  ///< CPU
   SourceMark at;
   bool operator==(const DevicesSpec&) const = default;
 };
@@ -228,7 +229,7 @@ struct ExpectSpec {
 };
 
 struct JobSpec {
-  std::string name;                 ///< letters, digits, '-', '_', '.'; default: the file's stem
+  std::string name;  ///< letters, digits, '-', '_', '.'; default: the file's stem
   std::uint64_t seed = 1;
   DatasetSpec dataset;
   ModelSpec model;
@@ -240,7 +241,7 @@ struct JobSpec {
   DataSpec data;
   LogSpec log;
   ExpectSpec expect;
-  std::filesystem::path file;       ///< the spec's path as given
+  std::filesystem::path file;  ///< the spec's path as given
   bool operator==(const JobSpec&) const = default;
 };
 

@@ -12,9 +12,9 @@ namespace dptrain {
 
 /// One override from the command line: `--set key.path=value`, or a short flag (--devices, --gpus, --mode, --seed).
 struct Override {
-  std::string flag;  ///< how the user wrote it, for messages: "--set", "--devices", ...
-  std::string path;  ///< "train.optimizer.lr"; list entries by index: "model.layers.0.conv2d.out_channels"
-  std::string value; ///< parsed as YAML
+  std::string flag;   ///< how the user wrote it, for messages: "--set", "--devices", ...
+  std::string path;   ///< "train.optimizer.lr"; list entries by index: "model.layers.0.conv2d.out_channels"
+  std::string value;  ///< parsed as YAML
 };
 
 /// Reads and validates. Throws Error(ExitStatus::usage) whose message holds *all* errors of file and overrides, each as
@@ -22,7 +22,8 @@ struct Override {
 JobSpec read_job(const std::filesystem::path& file, const std::vector<Override>& overrides = {});
 
 /// The same from text; `file` is used in messages and for the default name.
-JobSpec read_job_text(const std::string& text, const std::filesystem::path& file, const std::vector<Override>& overrides = {});
+JobSpec read_job_text(const std::string& text, const std::filesystem::path& file,
+                      const std::vector<Override>& overrides = {});
 
 /// The resolved spec, every default filled in, as YAML that read_job accepts and reads to an equal JobSpec.
 std::string to_yaml(const JobSpec& job);

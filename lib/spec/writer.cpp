@@ -144,8 +144,7 @@ std::string to_yaml(const JobSpec& job) {
                      value_or(job.devices.count, "auto"), job.devices.threads_per_replica);
   out += fmt::format("mode: {}\nreproducible: {}\n", names::mode.name_of(job.mode), job.reproducible);
   out += fmt::format("evaluate: {{every: {}}}\n", interval_or(job.evaluate.every, "end"));
-  out += fmt::format("data: {{prefetch: {}, workers: {}}}\n", job.data.prefetch,
-                     value_or(job.data.workers, "auto"));
+  out += fmt::format("data: {{prefetch: {}, workers: {}}}\n", job.data.prefetch, value_or(job.data.workers, "auto"));
   out += fmt::format("log: {{every: {}}}\n", interval_or(job.log.every, "auto"));
   out += fmt::format("expect: {{test_accuracy: {}, test_loss: {}}}\n", value_or(job.expect.test_accuracy, "none"),
                      value_or(job.expect.test_loss, "none"));

@@ -16,8 +16,12 @@ constexpr int kDeepestTree = 32;  // more than the logarithm of any number of mi
 
 }  // namespace
 
-GradientReducer::GradientReducer(LocalGroup& group, std::int64_t floats, int state_buffers, std::optional<double> clip_norm)
-    : group_(group), floats_(floats), clip_norm_(clip_norm), parameters_(Buffer::host_floats(floats)),
+GradientReducer::GradientReducer(LocalGroup& group, std::int64_t floats, int state_buffers,
+                                 std::optional<double> clip_norm)
+    : group_(group),
+      floats_(floats),
+      clip_norm_(clip_norm),
+      parameters_(Buffer::host_floats(floats)),
       buffers_(static_cast<std::size_t>(group.size())) {
   for (int k = 0; k < state_buffers; ++k) state_[k] = Buffer::host_floats(floats);
   if (clip_norm_) {
@@ -41,7 +45,8 @@ const float* GradientReducer::tree_sum(const CombineProgram& program, std::int64
   for (const int item : program.postfix) {
     if (item != CombineProgram::kAdd) {
       const CombineProgram::Leaf& leaf = program.leaves[static_cast<std::size_t>(item)];
-      stack[height++] = buffers_[static_cast<std::size_t>(leaf.replica)][static_cast<std::size_t>(leaf.buffer)] + offset;
+      stack[height++] =
+          buffers_[static_cast<std::size_t>(leaf.replica)][static_cast<std::size_t>(leaf.buffer)] + offset;
       continue;
     }
     --height;

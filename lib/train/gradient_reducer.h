@@ -47,7 +47,8 @@ class GradientReducer {
   }
 
  private:
-  static constexpr std::int64_t kChunk = 1024;  ///< floats; also the unit of slices and of sums, so never to be changed by replica count
+  static constexpr std::int64_t kChunk =
+      1024;  ///< floats; also the unit of slices and of sums, so never to be changed by replica count
 
   static double now();
   double reduce(int rank, const StepPlan& plan, const UpdateRule& rule);  // seconds spent waiting
@@ -59,7 +60,7 @@ class GradientReducer {
   std::int64_t floats_;
   std::optional<double> clip_norm_;
   Buffer parameters_, state_[2];
-  Buffer reduced_;                    // mean gradients, only where they are clipped
+  Buffer reduced_;  // mean gradients, only where they are clipped
   std::vector<double> chunk_squares_;
   std::vector<std::vector<float*>> buffers_;  // by replica
 };

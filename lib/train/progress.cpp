@@ -22,8 +22,9 @@ void add(StepTimes& sum, const StepTimes& more, double weight = 1) {
 Progress::Progress(const JobSpec& job, const RunSchedule& schedule, Reporter& reporter)
     : schedule_(schedule), reporter_(reporter) {
   constexpr std::int64_t kLinesAnEpoch = 5;
-  log_every_ = job.log.every ? schedule.steps_of(*job.log.every)
-                             : std::max<std::int64_t>(1, std::min(schedule.steps_per_epoch(), schedule.steps()) / kLinesAnEpoch);
+  log_every_ = job.log.every
+                   ? schedule.steps_of(*job.log.every)
+                   : std::max<std::int64_t>(1, std::min(schedule.steps_per_epoch(), schedule.steps()) / kLinesAnEpoch);
   interval_.start = now();
 }
 
@@ -59,8 +60,12 @@ void Progress::report_if_due(std::int64_t steps, std::int64_t end) {
   add(total_, interval_.times);
   const auto samples = static_cast<double>(interval_.samples);
   final_loss_ = interval_.loss / samples;
-  reporter_.step({.step = steps, .epoch = epochs(steps), .loss = final_loss_, .lr = lr_,
-                  .samples_per_second = samples / seconds, .shares = shares(interval_.times)});
+  reporter_.step({.step = steps,
+                  .epoch = epochs(steps),
+                  .loss = final_loss_,
+                  .lr = lr_,
+                  .samples_per_second = samples / seconds,
+                  .shares = shares(interval_.times)});
   interval_ = {};
   interval_.start = now();
 }
@@ -69,14 +74,16 @@ void Progress::evaluated(std::int64_t steps, double loss, double accuracy, doubl
   check_finite(loss, "test loss", steps, lr_);
   test_loss_ = loss;
   test_accuracy_ = accuracy;
-  reporter_.evaluated({.step = steps, .epoch = epochs(steps), .test_loss = loss, .test_accuracy = accuracy, .seconds = seconds});
+  reporter_.evaluated(
+      {.step = steps, .epoch = epochs(steps), .test_loss = loss, .test_accuracy = accuracy, .seconds = seconds});
   interval_.start += seconds;  // an interval is time spent training
 }
 
 TimeShares Progress::shares(const StepTimes& times) {
   const double all = times.data + times.compute + times.reduce + times.wait;
   if (all <= 0) return {};
-  return {.data = times.data / all, .compute = times.compute / all, .reduce = times.reduce / all, .wait = times.wait / all};
+  return {
+      .data = times.data / all, .compute = times.compute / all, .reduce = times.reduce / all, .wait = times.wait / all};
 }
 
 Summary Progress::summary() const {

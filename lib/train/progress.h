@@ -39,7 +39,9 @@ class Progress {
     std::int64_t samples = 0;
     StepTimes times;  ///< mean over replicas, summed over steps
   };
-  double epochs(std::int64_t steps) const { return static_cast<double>(steps) / static_cast<double>(schedule_.steps_per_epoch()); }
+  double epochs(std::int64_t steps) const {
+    return static_cast<double>(steps) / static_cast<double>(schedule_.steps_per_epoch());
+  }
   void check_finite(double loss, const char* what, std::int64_t step, double lr) const;
   static TimeShares shares(const StepTimes& times);
 

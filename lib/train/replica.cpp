@@ -11,7 +11,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Kind = ReplicaProgram::Instruction::Kind;
 
-double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+double seconds(Clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
 
 }  // namespace
 
@@ -21,8 +23,10 @@ std::int64_t evaluation_chunk(const RunSchedule& schedule, std::int64_t test_sam
 }
 
 Replica::Replica(const Config& config)
-    : config_(config), sampler_(config.data.train->size(), config.job.seed, config.job.train.shuffle),
-      kernels_(make_cpu_kernels()), chunk_(evaluation_chunk(config.schedule, config.data.test->size())) {
+    : config_(config),
+      sampler_(config.data.train->size(), config.job.seed, config.job.train.shuffle),
+      kernels_(make_cpu_kernels()),
+      chunk_(evaluation_chunk(config.schedule, config.data.test->size())) {
   std::vector<std::int64_t> batches = config.schedule.batch_sizes();
   const std::int64_t full_batch = batches.front();
   for (const std::int64_t size : {chunk_, config.data.test->size() % chunk_}) {
@@ -32,7 +36,8 @@ Replica::Replica(const Config& config)
   model_->prepare(batches);
 
   const auto rank = static_cast<std::size_t>(config.rank);
-  const int buffers = std::max(config.schedule.full().programs[rank].buffers, config.schedule.last().programs[rank].buffers);
+  const int buffers =
+      std::max(config.schedule.full().programs[rank].buffers, config.schedule.last().programs[rank].buffers);
   for (int b = 0; b < buffers; ++b) {
     gradients_.push_back(Buffer::host_floats(model_->parameters().floats()));
     gradient_views_.push_back(gradients_.back().floats());
@@ -45,8 +50,8 @@ Replica::Replica(const Config& config)
 }
 
 Loader::Source Replica::source(std::int64_t first_step) const {
-  return [&schedule = config_.schedule, sampler = sampler_, rank = static_cast<std::size_t>(config_.rank), step = first_step,
-          next = std::size_t{0}](std::span<std::int64_t> ids) mutable -> std::size_t {
+  return [&schedule = config_.schedule, sampler = sampler_, rank = static_cast<std::size_t>(config_.rank),
+          step = first_step, next = std::size_t{0}](std::span<std::int64_t> ids) mutable -> std::size_t {
     for (; step < schedule.steps(); ++step, next = 0) {
       const StepPlan& plan = schedule.plan(step);
       const auto& instructions = plan.programs[rank].instructions;
@@ -64,7 +69,8 @@ Loader::Source Replica::source(std::int64_t first_step) const {
 Replica::Times Replica::run(std::int64_t step, std::vector<LossSum>& losses) {
   Times times;
   const std::int64_t floats = model_->parameters().floats();
-  for (const auto& instruction : config_.schedule.plan(step).programs[static_cast<std::size_t>(config_.rank)].instructions) {
+  for (const auto& instruction :
+       config_.schedule.plan(step).programs[static_cast<std::size_t>(config_.rank)].instructions) {
     float* target = gradient_views_[static_cast<std::size_t>(instruction.buffer)];
     const Clock::time_point start = Clock::now();
     if (instruction.kind == Kind::add) {
@@ -86,7 +92,8 @@ Replica::Times Replica::run(std::int64_t step, std::vector<LossSum>& losses) {
 
 void Replica::evaluate(std::int64_t step, std::vector<LossSum>& sums) {
   const Dataset& test = *config_.data.test;
-  for (std::size_t c = static_cast<std::size_t>(config_.rank); c < sums.size(); c += static_cast<std::size_t>(config_.replicas)) {
+  for (std::size_t c = static_cast<std::size_t>(config_.rank); c < sums.size();
+       c += static_cast<std::size_t>(config_.replicas)) {
     const std::int64_t first = static_cast<std::int64_t>(c) * chunk_;
     const auto count = static_cast<std::size_t>(std::min(chunk_, test.size() - first));
     const std::span<std::int64_t> ids(chunk_ids_.data(), count);

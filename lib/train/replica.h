@@ -52,7 +52,7 @@ class Replica {
   std::vector<Buffer> gradients_;
   std::vector<float*> gradient_views_;
   std::unique_ptr<Loader> loader_;
-  std::int64_t chunk_;                 // of evaluation
+  std::int64_t chunk_;  // of evaluation
   std::vector<std::int64_t> chunk_ids_;
   std::vector<std::int32_t> chunk_labels_;
   Buffer chunk_samples_;

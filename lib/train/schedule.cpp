@@ -16,10 +16,12 @@ StepPlan plan_step(std::int64_t samples, std::int64_t micro_batch_size, int repl
 }
 
 RunSchedule::RunSchedule(const JobSpec& job, std::int64_t samples, int replicas)
-    : samples_(samples), global_batch_(job.train.global_batch_size),
+    : samples_(samples),
+      global_batch_(job.train.global_batch_size),
       steps_per_epoch_((samples + global_batch_ - 1) / global_batch_) {
-  steps_ = job.train.steps ? *job.train.steps
-                           : std::max<std::int64_t>(1, std::llround(*job.train.epochs * static_cast<double>(steps_per_epoch_)));
+  steps_ = job.train.steps
+               ? *job.train.steps
+               : std::max<std::int64_t>(1, std::llround(*job.train.epochs * static_cast<double>(steps_per_epoch_)));
   const std::int64_t size = micro_batch_size(job, replicas);
   full_ = plan_step(std::min(global_batch_, samples), size, replicas);
   last_ = plan_step(samples - (steps_per_epoch_ - 1) * global_batch_, size, replicas);

@@ -10,8 +10,8 @@
 
 #include "comm/local/local_group.h"
 #include "core/error.h"
-#include "report/process.h"
 #include "optim/schedule.h"
+#include "report/process.h"
 #include "spec/reader.h"
 #include "train/float_mode.h"
 #include "train/gradient_reducer.h"
@@ -25,9 +25,15 @@ namespace {
 /// What the replicas of one run share. Members are written by one thread between two barriers, or before the threads start.
 struct Run {
   Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, const TrainOptions& options_, int replicas)
-      : job(job_), data(data_), reporter(reporter_), options(options_), group(replicas),
-        schedule(job_, data_.train->size(), replicas), optimizer(make_optimizer(job_.train.optimizer)),
-        learning_rate(make_schedule(job_.train.schedule, base_lr(job_.train.optimizer), schedule.steps(), schedule.steps_per_epoch())),
+      : job(job_),
+        data(data_),
+        reporter(reporter_),
+        options(options_),
+        group(replicas),
+        schedule(job_, data_.train->size(), replicas),
+        optimizer(make_optimizer(job_.train.optimizer)),
+        learning_rate(make_schedule(job_.train.schedule, base_lr(job_.train.optimizer), schedule.steps(),
+                                    schedule.steps_per_epoch())),
         losses(schedule.full().micro_batches.size()),
         test_sums(static_cast<std::size_t>((data_.test->size() + evaluation_chunk(schedule, data_.test->size()) - 1) /
                                            evaluation_chunk(schedule, data_.test->size()))),
@@ -47,8 +53,8 @@ struct Run {
   std::vector<LossSum> losses;               // by micro-batch of the step
   std::vector<LossSum> test_sums;            // by chunk of the test set
   std::int64_t evaluate_every;
-  std::vector<StepTimes> times;              // by replica, of the step that just ended
-  std::int64_t end = 0;                      // steps after which the run ends; moved forward by a stop request
+  std::vector<StepTimes> times;  // by replica, of the step that just ended
+  std::int64_t end = 0;          // steps after which the run ends; moved forward by a stop request
   Summary summary;
 };
 
@@ -89,7 +95,8 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
       sum.correct += chunk.correct;
     }
     const auto samples = static_cast<double>(run.data.test->size());
-    run.progress->evaluated(step, sum.loss / samples, static_cast<double>(sum.correct) / samples, Progress::now() - start);
+    run.progress->evaluated(step, sum.loss / samples, static_cast<double>(sum.correct) / samples,
+                            Progress::now() - start);
   }
   run.group.barrier();  // the next evaluation writes test_sums again
 }
@@ -99,11 +106,17 @@ void replicate(Run& run, int rank) {
   omp_set_num_threads(static_cast<int>(run.job.devices.threads_per_replica));
   flush_denormals();
   const std::int64_t batch_floats = run.schedule.largest_batch() * run.data.train->shape().elements();
-  Replica replica({.job = run.job, .schedule = run.schedule, .data = run.data, .rank = rank, .replicas = run.group.size(),
-                   .first_step = 0, .loader_worker = wants_loader_worker(run.job, run.group.size(), batch_floats)});
+  Replica replica({.job = run.job,
+                   .schedule = run.schedule,
+                   .data = run.data,
+                   .rank = rank,
+                   .replicas = run.group.size(),
+                   .first_step = 0,
+                   .loader_worker = wants_loader_worker(run.job, run.group.size(), batch_floats)});
   const ParameterTable& table = replica.model().parameters();
   if (rank == 0) {
-    run.reducer = std::make_unique<GradientReducer>(run.group, table.floats(), run.optimizer->state_buffers(), run.job.train.clip_norm);
+    run.reducer = std::make_unique<GradientReducer>(run.group, table.floats(), run.optimizer->state_buffers(),
+                                                    run.job.train.clip_norm);
     table.initialise(run.job.seed, run.reducer->parameters());
     run.reporter.started(describe(run, table), to_yaml(run.job));
     run.progress = std::make_unique<Progress>(run.job, run.schedule, run.reporter);
@@ -181,8 +194,9 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
   try {
     for (int rank = 0; rank < replicas; ++rank) threads.emplace_back(live, rank);
   } catch (const std::system_error& error) {
-    run.group.abort(std::make_exception_ptr(
-        Error(ExitStatus::failed, fmt::format("a thread for replica {} of {} cannot be started: {}", threads.size(), replicas, error.what()))));
+    run.group.abort(std::make_exception_ptr(Error(
+        ExitStatus::failed,
+        fmt::format("a thread for replica {} of {} cannot be started: {}", threads.size(), replicas, error.what()))));
   }
   for (std::thread& thread : threads) thread.join();
   if (const std::exception_ptr error = run.group.error()) std::rethrow_exception(error);

@@ -23,15 +23,17 @@ log: {every: 2 steps}
 
 /// What every summary holds.
 inline const std::vector<std::string> summary_keys = {
-    "status", "dataset", "devices", "replicas", "micro_batches", "mode", "steps", "epochs", "samples", "wall_seconds", "train_seconds",
-    "samples_per_second", "final_loss", "test_loss", "test_accuracy", "weights_hash", "peak_rss_bytes"};
+    "status",     "dataset",   "devices",       "replicas",     "micro_batches", "mode",
+    "steps",      "epochs",    "samples",       "wall_seconds", "train_seconds", "samples_per_second",
+    "final_loss", "test_loss", "test_accuracy", "weights_hash", "peak_rss_bytes"};
 
 class Workplace {
  public:
   Workplace() { write_text(folder / "job.yaml", small_job); }
 
   /// `dptrain ARGUMENTS...` in the folder, offline caches and all in there too.
-  Finished dptrain(const std::vector<std::string>& arguments, std::map<std::string, std::string> environment = {}) const {
+  Finished dptrain(const std::vector<std::string>& arguments,
+                   std::map<std::string, std::string> environment = {}) const {
     return run(command(arguments), options(std::move(environment)));
   }
   std::vector<std::string> command(const std::vector<std::string>& arguments) const {
@@ -43,11 +45,15 @@ class Workplace {
     environment.insert({"XDG_CACHE_HOME", (folder / "cache").string()});
     return {.folder = folder.path(), .environment = std::move(environment)};
   }
-  nlohmann::json summary(const fs::path& run) const { return nlohmann::json::parse(read_text(folder / run / "summary.json")); }
+  nlohmann::json summary(const fs::path& run) const {
+    return nlohmann::json::parse(read_text(folder / run / "summary.json"));
+  }
 
   TemporaryFolder folder;
 };
 
-inline bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+inline bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 }  // namespace dptrain::test

@@ -70,7 +70,9 @@ TEST_CASE("metrics.jsonl: an object a line, the contract's keys in each training
 
 TEST_CASE("the run folder's job.yaml runs again to the same weights") {
   const Workplace here;
-  REQUIRE(here.dptrain({"job.yaml", "--quiet", "--out", "one", "--seed", "5", "--set", "train.clip_grad_norm=1"}).status == 0);
+  REQUIRE(
+      here.dptrain({"job.yaml", "--quiet", "--out", "one", "--seed", "5", "--set", "train.clip_grad_norm=1"}).status ==
+      0);
   REQUIRE(here.dptrain({"one/job.yaml", "--quiet", "--out", "two", "--devices", "3"}).status == 0);
   CHECK(here.summary("one")["weights_hash"] == here.summary("two")["weights_hash"]);
   CHECK(here.summary("one")["name"] == here.summary("two")["name"]);
@@ -129,7 +131,8 @@ TEST_CASE("a folder of checkpoints that no run wrote is not touched") {
 TEST_CASE("signals: the step that runs is the last; weights and summary are there; the status names the signal") {
   for (const auto& [signal, status] : {std::pair{SIGINT, 130}, {SIGTERM, 143}, {SIGUSR1, 138}}) {
     const Workplace here;
-    Process process(here.command({"job.yaml", "--json", "--out", "run", "--set", "train.steps=100000000"}), here.options());
+    Process process(here.command({"job.yaml", "--json", "--out", "run", "--set", "train.steps=100000000"}),
+                    here.options());
     REQUIRE(eventually([&] { return has(read_text(here.folder / "run/metrics.jsonl"), "\"train\""); }));
     process.signal(signal);
     const Finished stopped = process.wait();
@@ -147,7 +150,8 @@ TEST_CASE("signals: the step that runs is the last; weights and summary are ther
 
 TEST_CASE("a reader that leaves early does not end the run") {
   const Workplace here;
-  const std::string shell = "{ '" DPTRAIN_BINARY "' job.yaml --out run --set train.steps=400; echo $? >status; } | head -n 1";
+  const std::string shell =
+      "{ '" DPTRAIN_BINARY "' job.yaml --out run --set train.steps=400; echo $? >status; } | head -n 1";
   const Finished done = run({"sh", "-c", shell}, here.options());
   CHECK(done.status == 0);
   CHECK(std::count(done.out.begin(), done.out.end(), '\n') == 1);

@@ -48,7 +48,8 @@ TEST_CASE("2: usage and job spec, each with a message that helps, and nothing tr
       {{"nowhere.yaml"}, {"nowhere.yaml"}},
       {{"job.yaml", "--nonsense"}, {"--nonsense", "--help"}},
       {{"job.yaml", "--devices", "5"}, {"5 replicas", "set devices.count to 4 or below"}},
-      {{"job.yaml", "--devices", "3", "--set", "dataset.train_samples=20"}, {"3 replicas for 2 micro-batches", "at most 2 devices"}},
+      {{"job.yaml", "--devices", "3", "--set", "dataset.train_samples=20"},
+       {"3 replicas for 2 micro-batches", "at most 2 devices"}},
       {{"job.yaml", "--devices", "0"}, {"--devices"}},
       {{"job.yaml", "--devices", "two"}, {"--devices", "two"}},
       {{"job.yaml", "--gpus", "1"}, {"GPU"}},
@@ -82,7 +83,8 @@ TEST_CASE("3: a dataset that is not there, with --offline: every place tried and
   describe_absent_dataset(here);
   const std::map<std::string, std::string> environment = {{"DPTRAIN_DATASETS", (here.folder / "descriptors").string()},
                                                           {"DPTRAIN_DATA", (here.folder / "data").string()}};
-  const Finished missing = here.dptrain({"job.yaml", "--json", "--offline", "--out", "run", "--set", "dataset={name: absent}"}, environment);
+  const Finished missing =
+      here.dptrain({"job.yaml", "--json", "--offline", "--out", "run", "--set", "dataset={name: absent}"}, environment);
   CHECK(missing.status == 3);
   CHECK(missing.out.empty());
   CHECK(has(missing.err, (here.folder / "data/absent").string()));
@@ -113,7 +115,8 @@ TEST_CASE("data list and info of generated digits; --help and --version") {
   CHECK(has(help.out, "Exit status"));
 }
 
-TEST_CASE("check: every shipped config is valid; the plan names layers, parameters and micro-batches; nothing is left") {
+TEST_CASE(
+    "check: every shipped config is valid; the plan names layers, parameters and micro-batches; nothing is left") {
   const Workplace here;
   int configs = 0;
   for (const auto& entry : fs::directory_iterator(DPTRAIN_SOURCE_DIR "/configs")) {
@@ -123,7 +126,8 @@ TEST_CASE("check: every shipped config is valid; the plan names layers, paramete
     INFO(entry.path().string());
     INFO(checked.err);
     CHECK(checked.status == 0);
-    for (const char* part : {"linear", "parameters", "micro-batches", "memory"}) CHECK_MESSAGE(has(checked.out, part), part);
+    for (const char* part : {"linear", "parameters", "micro-batches", "memory"})
+      CHECK_MESSAGE(has(checked.out, part), part);
   }
   CHECK(configs >= 4);
   CHECK_FALSE(fs::exists(here.folder / "runs"));
@@ -139,8 +143,9 @@ TEST_CASE("every shipped config trains for three steps") {
       MESSAGE(config.filename().string() << " skipped: DPTRAIN_DATA is not set");
       continue;
     }
-    const Finished done = here.dptrain({config.string(), "--json", "--offline", "--set", "train.steps=3", "--set", "expect={}", "--set",
-                                        "dataset.train_samples=600", "--set", "dataset.test_samples=100"});
+    const Finished done =
+        here.dptrain({config.string(), "--json", "--offline", "--set", "train.steps=3", "--set", "expect={}", "--set",
+                      "dataset.train_samples=600", "--set", "dataset.test_samples=100"});
     INFO(config.string());
     INFO(done.err);
     CHECK(done.status == 0);

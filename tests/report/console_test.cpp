@@ -27,7 +27,9 @@ void tell_all(Console& console) {
   console.finished(sample_summary());
 }
 
-LiveOptions every_time() { return {.colour = true, .width = 200, .interval = std::chrono::milliseconds(0)}; }
+LiveOptions every_time() {
+  return {.colour = true, .width = 200, .interval = std::chrono::milliseconds(0)};
+}
 
 }  // namespace
 
@@ -112,7 +114,8 @@ TEST_CASE("live: the line fits the window") {
 
 TEST_CASE("live: redrawn no more often than the interval, but always for the last step") {
   Captured log, messages;
-  const auto console = make_live_console(log.stream(), messages.stream(), {.width = 80, .interval = std::chrono::hours(1)});
+  const auto console =
+      make_live_console(log.stream(), messages.stream(), {.width = 80, .interval = std::chrono::hours(1)});
   console->started(sample_plan());
   StepReport step = sample_step();
   console->step(step);

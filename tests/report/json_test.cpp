@@ -24,11 +24,30 @@ std::vector<std::string> keys(const std::string& text) {
 }  // namespace
 
 TEST_CASE("the summary has the contract's keys in a fixed order") {
-  CHECK(keys(summary_json(sample_summary())) ==
-        std::vector<std::string>{"status", "name", "dataset", "device_type", "devices", "replicas", "micro_batches", "mode",
-                                 "reproducible", "seed", "parameters", "steps", "epochs", "samples", "wall_seconds",
-                                 "train_seconds", "samples_per_second", "final_loss", "test_loss", "test_accuracy",
-                                 "weights_hash", "shares", "peak_rss_bytes", "version"});
+  CHECK(keys(summary_json(sample_summary())) == std::vector<std::string>{"status",
+                                                                         "name",
+                                                                         "dataset",
+                                                                         "device_type",
+                                                                         "devices",
+                                                                         "replicas",
+                                                                         "micro_batches",
+                                                                         "mode",
+                                                                         "reproducible",
+                                                                         "seed",
+                                                                         "parameters",
+                                                                         "steps",
+                                                                         "epochs",
+                                                                         "samples",
+                                                                         "wall_seconds",
+                                                                         "train_seconds",
+                                                                         "samples_per_second",
+                                                                         "final_loss",
+                                                                         "test_loss",
+                                                                         "test_accuracy",
+                                                                         "weights_hash",
+                                                                         "shares",
+                                                                         "peak_rss_bytes",
+                                                                         "version"});
   const Json json = Json::parse(summary_json(sample_summary()));
   CHECK(json["status"] == "done");
   CHECK(json["dataset"] == "mnist");
@@ -84,8 +103,8 @@ TEST_CASE("events of metrics.jsonl") {
         R"({"event":"evaluate","step":235,"epoch":1.0,"test_loss":0.0812,"test_accuracy":0.97454,"seconds":0.61})");
   CHECK(end_json(sample_summary()) ==
         R"({"event":"end","status":"done","step":1175,"epoch":5.0,"weights_hash":"00112233445566778899aabbccddeeff"})");
-  CHECK(keys(start_json(sample_plan())) ==
-        std::vector<std::string>{"event", "name", "seed", "version", "dataset", "device_type", "devices", "replicas",
-                                 "micro_batches", "global_batch_size", "mode", "reproducible", "parameters", "steps",
-                                 "epochs"});
+  CHECK(keys(start_json(sample_plan())) == std::vector<std::string>{"event", "name", "seed", "version", "dataset",
+                                                                    "device_type", "devices", "replicas",
+                                                                    "micro_batches", "global_batch_size", "mode",
+                                                                    "reproducible", "parameters", "steps", "epochs"});
 }

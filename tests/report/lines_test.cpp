@@ -75,7 +75,8 @@ TEST_CASE("small, large and unknown numbers") {
 TEST_CASE("the end") {
   const auto lines = end_lines(sample_summary());
   REQUIRE(lines.size() == 5);
-  CHECK(lines[0] == "done: 1,175 steps, 5 epochs, 300,000 samples in 9.6 s of training, 10.5 s in all: 31,250 samples/s");
+  CHECK(lines[0] ==
+        "done: 1,175 steps, 5 epochs, 300,000 samples in 9.6 s of training, 10.5 s in all: 31,250 samples/s");
   CHECK(lines[1] == "where the time went: compute 90%, data 5%, reduce 3%, wait 2%");
   CHECK(lines[2] == "the largest part is compute: forward, backward and update, as it should be");
   CHECK(lines[3] == "test accuracy 99.12%  test loss 0.0283");

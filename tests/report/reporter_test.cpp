@@ -92,7 +92,8 @@ TEST_CASE("--json where standard output cannot be written") {
 TEST_CASE("reports from several threads stay whole lines") {
   TemporaryFolder folder;
   Captured output, messages;
-  Reporter reporter({.output = output.stream(), .messages = messages.stream()}, RunFolder({.out = folder.path()}, "mnist"));
+  Reporter reporter({.output = output.stream(), .messages = messages.stream()},
+                    RunFolder({.out = folder.path()}, "mnist"));
   reporter.started(sample_plan(), "");
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {

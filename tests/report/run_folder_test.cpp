@@ -177,5 +177,6 @@ TEST_CASE("a disk that takes no more: file and reason are named, and the older f
   std::signal(SIGXFSZ, earlier);
 
   CHECK(read_file(file) == "old");
-  CHECK(std::distance(fs::directory_iterator(temporary.path()), fs::directory_iterator()) == 2);  // no temporary file left
+  CHECK(std::distance(fs::directory_iterator(temporary.path()), fs::directory_iterator()) ==
+        2);  // no temporary file left
 }

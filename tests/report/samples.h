@@ -38,9 +38,13 @@ inline RunPlan sample_plan() {
   return plan;
 }
 
-inline StepReport sample_step() { return {100, 0.4255, 0.341249, 0.1, 31204.4, {0.05, 0.9, 0.03, 0.02}}; }
+inline StepReport sample_step() {
+  return {100, 0.4255, 0.341249, 0.1, 31204.4, {0.05, 0.9, 0.03, 0.02}};
+}
 
-inline EvalReport sample_evaluation() { return {235, 1, 0.0812, 0.97454, 0.61}; }
+inline EvalReport sample_evaluation() {
+  return {235, 1, 0.0812, 0.97454, 0.61};
+}
 
 inline Summary sample_summary() {
   Summary summary;
@@ -116,7 +120,9 @@ inline std::string read_file(const std::filesystem::path& path) {
   return text.str();
 }
 
-inline void put_file(const std::filesystem::path& path, const std::string& text) { std::ofstream(path) << text; }
+inline void put_file(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream(path) << text;
+}
 
 inline std::vector<std::string> lines_of(const std::string& text) {
   std::istringstream stream(text);

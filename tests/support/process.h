@@ -29,7 +29,9 @@ inline std::string read_text(const fs::path& file) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-inline void write_text(const fs::path& file, const std::string& text) { std::ofstream(file, std::ios::binary) << text; }
+inline void write_text(const fs::path& file, const std::string& text) {
+  std::ofstream(file, std::ios::binary) << text;
+}
 
 /// A folder that goes with its owner.
 class TemporaryFolder {
@@ -60,7 +62,7 @@ struct Finished {
 class Process {
  public:
   struct Options {
-    fs::path folder = ".";                       ///< to run in
+    fs::path folder = ".";                             ///< to run in
     std::map<std::string, std::string> environment{};  ///< on top of the test's own
   };
 
@@ -92,7 +94,8 @@ class Process {
   Finished wait() {
     int status = 0;
     waitpid(std::exchange(id_, -1), &status, 0);
-    return {WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status), read_text(files_ / "out"), read_text(files_ / "err")};
+    return {WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status), read_text(files_ / "out"),
+            read_text(files_ / "err")};
   }
 
  private:

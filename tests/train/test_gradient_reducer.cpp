@@ -17,11 +17,13 @@ namespace {
 
 std::vector<OptimizerSpec> specs() {
   return {SgdSpec{.lr = 0.1, .weight_decay = 1e-3}, SgdSpec{.lr = 0.1, .momentum = 0.9, .nesterov = true},
-          AdamSpec{.lr = 0.1, .weight_decay = 0.1}, AdamSpec{.lr = 0.1, .weight_decay = 0.1, .decoupled_weight_decay = true}};
+          AdamSpec{.lr = 0.1, .weight_decay = 0.1},
+          AdamSpec{.lr = 0.1, .weight_decay = 0.1, .decoupled_weight_decay = true}};
 }
 
 float gradient_of(std::int64_t step, int micro_batch, std::int64_t element) {
-  const RandomStream random(5, RandomPurpose::test, static_cast<std::uint32_t>(micro_batch), static_cast<std::uint64_t>(step));
+  const RandomStream random(5, RandomPurpose::test, static_cast<std::uint32_t>(micro_batch),
+                            static_cast<std::uint64_t>(step));
   return random.uniform(0, static_cast<std::uint64_t>(element)) * 4 - 2;
 }
 
@@ -86,7 +88,8 @@ std::vector<float> reduced(const Setting& s, int replicas) {
   for (int rank = 0; rank < replicas; ++rank) {
     threads.emplace_back([&, rank] {
       const ReplicaProgram& program = plan.programs[static_cast<std::size_t>(rank)];
-      std::vector<std::vector<float>> buffers(static_cast<std::size_t>(program.buffers), std::vector<float>(start.size()));
+      std::vector<std::vector<float>> buffers(static_cast<std::size_t>(program.buffers),
+                                              std::vector<float>(start.size()));
       std::vector<float*> views;
       for (auto& buffer : buffers) views.push_back(buffer.data());
       reducer.lend(rank, views);
@@ -119,7 +122,8 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 TEST_CASE("any number of replicas gives the bits of the plain implementation") {
   for (const OptimizerSpec& optimizer : specs()) {
     for (const std::optional<double> clip : {std::optional<double>(), std::optional<double>(0.5)}) {
-      const Setting setting{.floats = 2500, .samples = 37, .micro_batch = 6, .clip = clip, .optimizer = optimizer, .steps = 3};
+      const Setting setting{
+          .floats = 2500, .samples = 37, .micro_batch = 6, .clip = clip, .optimizer = optimizer, .steps = 3};
       const std::vector<float> wanted = reference(setting);
       CHECK_FALSE(same_bits(wanted, initial(setting.floats)));
       for (int replicas = 1; replicas <= 8; ++replicas) CHECK(same_bits(reduced(setting, replicas), wanted));
@@ -128,7 +132,8 @@ TEST_CASE("any number of replicas gives the bits of the plain implementation") {
 }
 
 TEST_CASE("buffers smaller than a chunk, and replicas without a slice") {
-  const Setting setting{.floats = 16, .samples = 9, .micro_batch = 2, .clip = 0.1, .optimizer = SgdSpec{.lr = 0.1}, .steps = 2};
+  const Setting setting{
+      .floats = 16, .samples = 9, .micro_batch = 2, .clip = 0.1, .optimizer = SgdSpec{.lr = 0.1}, .steps = 2};
   const std::vector<float> wanted = reference(setting);
   for (int replicas = 1; replicas <= 5; ++replicas) CHECK(same_bits(reduced(setting, replicas), wanted));
 }

@@ -1,13 +1,13 @@
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
 
-#include "train/micro_batches.h"
-
 #include "spec/job_spec.h"
+#include "train/micro_batches.h"
 
 namespace dptrain {
 
-TEST_CASE("cut: every sample in exactly one micro-batch, sizes within one of each other, larger first, none too large") {
+TEST_CASE(
+    "cut: every sample in exactly one micro-batch, sizes within one of each other, larger first, none too large") {
   CHECK(rc::check([] {
     const auto samples = *rc::gen::inRange<std::int64_t>(1, 2000);
     const auto size = *rc::gen::inRange<std::int64_t>(1, 300);
@@ -32,7 +32,8 @@ TEST_CASE("cut: examples") {
   CHECK(cut(3, 64) == std::vector<MicroBatch>{{0, 3}});
 }
 
-TEST_CASE("share: the replicas' ranges follow each other and cover all micro-batches, counts within one, larger first") {
+TEST_CASE(
+    "share: the replicas' ranges follow each other and cover all micro-batches, counts within one, larger first") {
   CHECK(rc::check([] {
     const int count = *rc::gen::inRange(1, 60), replicas = *rc::gen::inRange(1, 20);
     int next = 0;

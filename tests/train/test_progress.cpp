@@ -28,7 +28,8 @@ TEST_CASE("losses are means over samples, of the last interval; samples are coun
   for (std::int64_t step = 0; step < 7; ++step) {
     const StepPlan& plan = schedule.plan(step);
     // The second loss of a short step is a left-over of the step before and must not count.
-    const std::vector<LossSum> losses = {{.loss = static_cast<double>(step), .correct = 0}, {.loss = 100, .correct = 0}};
+    const std::vector<LossSum> losses = {{.loss = static_cast<double>(step), .correct = 0},
+                                         {.loss = 100, .correct = 0}};
     progress.stepped(step, 0.1, plan, losses, {StepTimes{.data = 1, .compute = 2, .reduce = 0.5, .wait = 0.5}});
     progress.report_if_due(step + 1, 7);
   }
@@ -52,7 +53,8 @@ TEST_CASE("a loss that is not finite is an error with its step") {
   for (const double bad : {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()}) {
     Progress progress(job, schedule, silent);
     try {
-      progress.stepped(3, 0.5, schedule.plan(3), {{.loss = 1, .correct = 0}, {.loss = bad, .correct = 0}}, {StepTimes{}});
+      progress.stepped(3, 0.5, schedule.plan(3), {{.loss = 1, .correct = 0}, {.loss = bad, .correct = 0}},
+                       {StepTimes{}});
       FAIL("no error");
     } catch (const Error& error) {
       CHECK(error.status() == ExitStatus::failed);

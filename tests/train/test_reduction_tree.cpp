@@ -17,7 +17,8 @@ namespace {
 /// The definition of T(lo, hi), on its own arithmetic.
 std::string definition(int lo, int hi) {
   if (hi - lo == 1) return std::to_string(lo);
-  const int mid = lo + static_cast<int>(std::bit_floor(static_cast<unsigned>(hi - lo - 1)));  // largest power of two below
+  const int mid =
+      lo + static_cast<int>(std::bit_floor(static_cast<unsigned>(hi - lo - 1)));  // largest power of two below
   return fmt::format("({}+{})", definition(lo, mid), definition(mid, hi));
 }
 
@@ -74,7 +75,9 @@ void check_assignment(int count, const std::vector<Range>& ranges) {
   RC_ASSERT(run(combine_program(count, programs), buffers) == definition(0, count));
 }
 
-int log2_of(int count) { return std::bit_width(static_cast<unsigned>(count)) - 1; }
+int log2_of(int count) {
+  return std::bit_width(static_cast<unsigned>(count)) - 1;
+}
 
 }  // namespace
 

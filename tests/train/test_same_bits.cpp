@@ -22,10 +22,16 @@ template <class T, class... More>
 T pick(T first, More... more) {
   return *rc::gen::elementOf(std::vector<T>{first, static_cast<T>(more)...});
 }
-std::int64_t number(std::int64_t lowest, std::int64_t highest) { return *rc::gen::inRange<std::int64_t>(lowest, highest + 1); }
-bool coin() { return *rc::gen::arbitrary<bool>(); }
+std::int64_t number(std::int64_t lowest, std::int64_t highest) {
+  return *rc::gen::inRange<std::int64_t>(lowest, highest + 1);
+}
+bool coin() {
+  return *rc::gen::arbitrary<bool>();
+}
 
-std::string activation() { return pick<std::string>("relu", "leaky_relu", "gelu", "sigmoid", "tanh", "softmax"); }
+std::string activation() {
+  return pick<std::string>("relu", "leaky_relu", "gelu", "sigmoid", "tanh", "softmax");
+}
 
 /// Layers for images; channels that are no multiple of a vector's width are padded in memory.
 std::string image_layers(std::int64_t channels, std::int64_t side) {
@@ -35,13 +41,15 @@ std::string image_layers(std::int64_t channels, std::int64_t side) {
     const std::int64_t kernel = std::min<std::int64_t>(side, number(1, 3)), padding = number(0, kernel / 2);
     const std::int64_t stride = number(1, 2);
     channels = grouped ? 2 * number(1, 5) : pick<std::int64_t>(1, 3, 5, 8, 12, 16, 17, 20);
-    layers += fmt::format("    - conv2d: {{out_channels: {}, kernel_size: {}, stride: {}, padding: {}, groups: {}, bias: {}}}\n", channels,
-                          kernel, stride, padding, grouped ? 2 : 1, coin());
+    layers += fmt::format(
+        "    - conv2d: {{out_channels: {}, kernel_size: {}, stride: {}, padding: {}, groups: {}, bias: {}}}\n",
+        channels, kernel, stride, padding, grouped ? 2 : 1, coin());
     side = (side + 2 * padding - kernel) / stride + 1;
     if (coin()) layers += fmt::format("    - {}\n", activation());
     if (side >= 3 && coin()) {
       const std::int64_t window = number(2, 3), step = number(1, 2);
-      layers += fmt::format("    - {}: {{kernel_size: {}, stride: {}}}\n", pick<std::string>("max_pool2d", "avg_pool2d"), window, step);
+      layers += fmt::format("    - {}: {{kernel_size: {}, stride: {}}}\n",
+                            pick<std::string>("max_pool2d", "avg_pool2d"), window, step);
       side = (side - window) / step + 1;
     }
     if (coin()) layers += fmt::format("    - dropout: {}\n", pick(0.1, 0.5));
@@ -51,22 +59,32 @@ std::string image_layers(std::int64_t channels, std::int64_t side) {
 
 std::string optimizer() {
   switch (number(0, 3)) {
-    case 0: return fmt::format("{{name: sgd, lr: 0.05, weight_decay: {}}}", pick(0.0, 0.001));
-    case 1: return fmt::format("{{name: sgd, lr: 0.05, momentum: 0.9, nesterov: {}}}", coin());
-    case 2: return "{name: adam, lr: 0.003, weight_decay: 0.01}";
-    default: return "{name: adamw, lr: 0.003}";
+    case 0:
+      return fmt::format("{{name: sgd, lr: 0.05, weight_decay: {}}}", pick(0.0, 0.001));
+    case 1:
+      return fmt::format("{{name: sgd, lr: 0.05, momentum: 0.9, nesterov: {}}}", coin());
+    case 2:
+      return "{name: adam, lr: 0.003, weight_decay: 0.01}";
+    default:
+      return "{name: adamw, lr: 0.003}";
   }
 }
 
 std::string lr_schedule() {
   const std::int64_t warmup = number(0, 3);
   switch (number(0, 5)) {
-    case 0: return fmt::format("{{name: constant, warmup_steps: {}}}", warmup);
-    case 1: return fmt::format("{{name: cosine, warmup_steps: {}}}", warmup);
-    case 2: return fmt::format("{{name: linear, end_factor: 0.1, warmup_steps: {}}}", warmup);
-    case 3: return fmt::format("{{name: step, step_size: 2, gamma: 0.5, unit: step, warmup_steps: {}}}", warmup);
-    case 4: return fmt::format("{{name: multi_step, milestones: [1, 3], unit: step, warmup_steps: {}}}", warmup);
-    default: return "{name: one_cycle, max_lr: 0.1}";
+    case 0:
+      return fmt::format("{{name: constant, warmup_steps: {}}}", warmup);
+    case 1:
+      return fmt::format("{{name: cosine, warmup_steps: {}}}", warmup);
+    case 2:
+      return fmt::format("{{name: linear, end_factor: 0.1, warmup_steps: {}}}", warmup);
+    case 3:
+      return fmt::format("{{name: step, step_size: 2, gamma: 0.5, unit: step, warmup_steps: {}}}", warmup);
+    case 4:
+      return fmt::format("{{name: multi_step, milestones: [1, 3], unit: step, warmup_steps: {}}}", warmup);
+    default:
+      return "{name: one_cycle, max_lr: 0.1}";
   }
 }
 
@@ -101,8 +119,8 @@ Case random_case() {
       "name: random\nseed: {}\ndataset: {{name: digits}}\nmodel:\n  input: [{}]\n  layers:\n{}  loss: {}\n"
       "train:\n  steps: {}\n  global_batch_size: {}\n  micro_batch_size: {}\n  optimizer: {}\n  lr_schedule: {}\n{}{}"
       "evaluate: {{every: {}}}\n",
-      number(1, 1000000), fmt::join(c.input.extents(), ", "), layers, pick<std::string>("cross_entropy", "mse"), number(2, 7), global,
-      micro, optimizer(), lr_schedule(),
+      number(1, 1000000), fmt::join(c.input.extents(), ", "), layers, pick<std::string>("cross_entropy", "mse"),
+      number(2, 7), global, micro, optimizer(), lr_schedule(),
       coin() ? fmt::format("  clip_grad_norm: {}\n", pick(0.05, 5.0)) : "", coin() ? "  shuffle: false\n" : "",
       pick<std::string>("2 steps", "1 epochs"));
   return c;
@@ -117,11 +135,15 @@ Summary run(const JobSpec& base, const DatasetPair& data, int replicas, std::int
 }
 
 bool same(const Summary& a, const Summary& b) {
-  return a.weights_hash == b.weights_hash && std::bit_cast<std::uint64_t>(a.test_loss) == std::bit_cast<std::uint64_t>(b.test_loss) &&
-         std::bit_cast<std::uint64_t>(a.final_loss) == std::bit_cast<std::uint64_t>(b.final_loss) && a.test_accuracy == b.test_accuracy;
+  return a.weights_hash == b.weights_hash &&
+         std::bit_cast<std::uint64_t>(a.test_loss) == std::bit_cast<std::uint64_t>(b.test_loss) &&
+         std::bit_cast<std::uint64_t>(a.final_loss) == std::bit_cast<std::uint64_t>(b.final_loss) &&
+         a.test_accuracy == b.test_accuracy;
 }
 
-std::string text(const Summary& s) { return fmt::format("{} test_loss {} final_loss {}", s.weights_hash, s.test_loss, s.final_loss); }
+std::string text(const Summary& s) {
+  return fmt::format("{} test_loss {} final_loss {}", s.weights_hash, s.test_loss, s.final_loss);
+}
 
 }  // namespace
 
@@ -132,7 +154,8 @@ TEST_CASE("random small jobs: the same bits at any number of replicas; another s
     const JobSpec job = read_job_text(c.yaml, "random.yaml");
     const DatasetPair data = test::memory_pair(c.train, c.test, c.input, 3, job.seed);
     const std::int64_t samples = std::min(c.train, job.train.global_batch_size);
-    const auto most = static_cast<int>(std::min<std::int64_t>(8, (samples + *job.train.micro_batch_size - 1) / *job.train.micro_batch_size));
+    const auto most = static_cast<int>(
+        std::min<std::int64_t>(8, (samples + *job.train.micro_batch_size - 1) / *job.train.micro_batch_size));
     const Summary one = run(job, data, 1, 1);
     RC_LOG() << "1 replica: " << text(one) << '\n';
     for (const int replicas : {1, 2, 3, 4, most}) {
@@ -148,10 +171,12 @@ TEST_CASE("random small jobs: the same bits at any number of replicas; another s
 }
 
 TEST_CASE("generated digits: the same bits at 1 to 5 replicas, last batch short, dropout, clipping") {
-  const JobSpec job = read_job(DPTRAIN_SOURCE_DIR "/configs/digits.yaml",
-                               {{"--set", "dataset.train_samples", "333"}, {"--set", "dataset.test_samples", "101"},
-                                {"--set", "train.global_batch_size", "100"}, {"--set", "train.micro_batch_size", "21"},
-                                {"--set", "train.epochs", "1"}, {"--set", "train.clip_grad_norm", "1"}});
+  const JobSpec job = read_job(DPTRAIN_SOURCE_DIR "/configs/digits.yaml", {{"--set", "dataset.train_samples", "333"},
+                                                                           {"--set", "dataset.test_samples", "101"},
+                                                                           {"--set", "train.global_batch_size", "100"},
+                                                                           {"--set", "train.micro_batch_size", "21"},
+                                                                           {"--set", "train.epochs", "1"},
+                                                                           {"--set", "train.clip_grad_norm", "1"}});
   const DatasetPair data = open_dataset(job.dataset, {.offline = true, .progress = {}});
   const Summary one = run(job, data, 1, 1);
   CHECK(one.steps == 4);
@@ -164,9 +189,10 @@ TEST_CASE("MNIST: the same bits at 1 to 4 replicas") {
     MESSAGE("skipped: DPTRAIN_DATA is not set");
     return;
   }
-  const JobSpec job = read_job(DPTRAIN_SOURCE_DIR "/configs/mnist_mlp.yaml",
-                               {{"--set", "dataset.train_samples", "1500"}, {"--set", "dataset.test_samples", "500"},
-                                {"--set", "train.epochs", "1"}});
+  const JobSpec job =
+      read_job(DPTRAIN_SOURCE_DIR "/configs/mnist_mlp.yaml", {{"--set", "dataset.train_samples", "1500"},
+                                                              {"--set", "dataset.test_samples", "500"},
+                                                              {"--set", "train.epochs", "1"}});
   const DatasetPair data = open_dataset(job.dataset, {.offline = true, .progress = {}});
   const Summary one = run(job, data, 1, 1);
   for (const int replicas : {2, 3, 4}) CHECK_MESSAGE(same(one, run(job, data, replicas, 1)), replicas, " replicas");

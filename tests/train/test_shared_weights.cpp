@@ -19,7 +19,9 @@ model:
   input: [3, 8, 8]
   layers: [{conv2d: {out_channels: 5, kernel_size: 3}}, relu, {conv2d: {out_channels: 17, kernel_size: 3}}, relu, flatten, {linear: 3}]
 train: {epochs: 2, global_batch_size: 16, optimizer: {name: sgd, lr: 0.1}}
-)", "padded.yaml").model;
+)",
+                                       "padded.yaml")
+                             .model;
   const auto kernels = make_cpu_kernels();
   Model model(spec, *kernels, 6);
   const std::int64_t batches[] = {6, 5};

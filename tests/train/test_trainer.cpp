@@ -54,7 +54,9 @@ std::string failure(ExitStatus status, const std::function<void()>& run) {
   return {};
 }
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 }  // namespace
 
@@ -66,10 +68,10 @@ TEST_CASE("1 to 4 replicas: a whole run, its numbers, and one hash") {
       int saves = 0;
       std::int64_t saved_at = 0;
       const Summary s = run(job_of(yaml, replicas), data, {.save = [&](const WeightsView& weights) {
-                                                             ++saves;
-                                                             saved_at = weights.step;
-                                                             CHECK(weights.table.hash(weights.flat).size() == 32);
-                                                           }});
+                              ++saves;
+                              saved_at = weights.step;
+                              CHECK(weights.table.hash(weights.flat).size() == 32);
+                            }});
       if (hash.empty()) hash = s.weights_hash;
       CHECK(s.weights_hash == hash);
       CHECK(s.status == RunStatus::done);
@@ -137,7 +139,8 @@ TEST_CASE("a stop request ends the run after the step that is running, saved and
     StopRequest stop{2};
     DatasetPair data = test::memory_pair(43, 70, kShape, 3);
     std::int64_t saved_at = -1;
-    const Summary s = run(job_of(kMlp, replicas), data, {.stop = &stop, .save = [&](const WeightsView& w) { saved_at = w.step; }});
+    const Summary s =
+        run(job_of(kMlp, replicas), data, {.stop = &stop, .save = [&](const WeightsView& w) { saved_at = w.step; }});
     CHECK(s.status == RunStatus::stopped);
     CHECK(s.steps == 1);
     CHECK(s.samples == 16);
@@ -191,9 +194,11 @@ TEST_CASE("the first error of a replica ends the run, whoever throws it and when
       data.test = std::move(set);
       CHECK(has(failure(ExitStatus::data, [&] { run(job_of(kMlp, replicas), data); }), "last test sample"));
       data = test::memory_pair(43, 70, kShape, 3);
-      CHECK(has(failure(ExitStatus::failed, [&] {
-                  run(job_of(kMlp, replicas), data, {.save = [](const WeightsView&) { fail(ExitStatus::failed, "disk full"); }});
-                }),
+      CHECK(has(failure(ExitStatus::failed,
+                        [&] {
+                          run(job_of(kMlp, replicas), data,
+                              {.save = [](const WeightsView&) { fail(ExitStatus::failed, "disk full"); }});
+                        }),
                 "disk full"));
     }
   }
@@ -207,7 +212,8 @@ TEST_CASE("replica_count: as asked for, within the micro-batches of a full step"
   CHECK(has(message, "5 replicas for 4 micro-batches"));
   CHECK(has(message, "use at most 4 devices"));
   job.devices.count = 3;
-  CHECK(has(failure(ExitStatus::usage, [&] { replica_count(job, 7); }), "3 replicas for 2 micro-batches"));  // a tiny dataset
+  CHECK(has(failure(ExitStatus::usage, [&] { replica_count(job, 7); }),
+            "3 replicas for 2 micro-batches"));  // a tiny dataset
   job.devices.count.reset();
   CHECK(replica_count(job, 43) >= 1);
   CHECK(replica_count(job, 43) <= 4);

@@ -26,15 +26,20 @@ class Convolution final : public AffineOperation {
     const std::int64_t width = (in[2] + 2 * s.padding_width - s.kernel_width) / s.stride_width + 1;
     strides_ = {s.stride_height, s.stride_width};
     padding_ = {s.padding_height, s.padding_width};
-    weight_dims_ = s.groups == 1 ? Dims{s.out_channels, in[0], s.kernel_height, s.kernel_width}
-                                 : Dims{s.groups, s.out_channels / s.groups, in[0] / s.groups, s.kernel_height, s.kernel_width};
+    weight_dims_ = s.groups == 1
+                       ? Dims{s.out_channels, in[0], s.kernel_height, s.kernel_width}
+                       : Dims{s.groups, s.out_channels / s.groups, in[0] / s.groups, s.kernel_height, s.kernel_width};
     choose_layouts(Shape{s.out_channels, height, width});
   }
 
   const TensorDesc& output() const override { return output_; }
   std::int64_t weight_floats() const override { return static_cast<std::int64_t>(weights_.get_size() / sizeof(float)); }
-  void pack(const float* canonical, float* stored) const override { reorder(canonical_desc(), canonical, weights_, stored); }
-  void unpack(const float* stored, float* canonical) const override { reorder(weights_, stored, canonical_desc(), canonical); }
+  void pack(const float* canonical, float* stored) const override {
+    reorder(canonical_desc(), canonical, weights_, stored);
+  }
+  void unpack(const float* stored, float* canonical) const override {
+    reorder(weights_, stored, canonical_desc(), canonical);
+  }
 
   void prepare(std::int64_t batch) override {
     const memory::desc x = memory_desc(inner_, batch), y = memory_desc(output_, batch), b = bias_desc();
@@ -49,9 +54,8 @@ class Convolution final : public AffineOperation {
           {{DNNL_ARG_SRC, x}, {DNNL_ARG_DIFF_DST, y}, {DNNL_ARG_DIFF_WEIGHTS, weights_}, {DNNL_ARG_DIFF_BIAS, b}});
     } else {
       p.forward = Primitive(context_, forward, {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, weights_}, {DNNL_ARG_DST, y}});
-      p.backward_weights =
-          Primitive(context_, backward_weights_desc(x, y, plain_forward),
-                    {{DNNL_ARG_SRC, x}, {DNNL_ARG_DIFF_DST, y}, {DNNL_ARG_DIFF_WEIGHTS, weights_}});
+      p.backward_weights = Primitive(context_, backward_weights_desc(x, y, plain_forward),
+                                     {{DNNL_ARG_SRC, x}, {DNNL_ARG_DIFF_DST, y}, {DNNL_ARG_DIFF_WEIGHTS, weights_}});
     }
     if (config_.input_gradient) prepare_backward_data(p, plain_forward, x, y);
     if (!(inner_ == config_.input)) {
@@ -72,15 +76,20 @@ class Convolution final : public AffineOperation {
       p.copy_in.run({x, inner_x_.data()});
       x = inner_x_.floats();
     }
-    if (config_.spec.bias) p.forward.run({x, weight, bias, y});
-    else p.forward.run({x, weight, y});
+    if (config_.spec.bias)
+      p.forward.run({x, weight, bias, y});
+    else
+      p.forward.run({x, weight, y});
   }
 
-  void backward_weights(Slot slot, const float* x, const float* dy, float* weight_gradient, float* bias_gradient) override {
+  void backward_weights(Slot slot, const float* x, const float* dy, float* weight_gradient,
+                        float* bias_gradient) override {
     Prepared& p = prepared_[static_cast<std::size_t>(slot)];
     if (p.copy_in) x = inner_x_.floats();
-    if (config_.spec.bias) p.backward_weights.run({x, dy, weight_gradient, bias_gradient});
-    else p.backward_weights.run({x, dy, weight_gradient});
+    if (config_.spec.bias)
+      p.backward_weights.run({x, dy, weight_gradient, bias_gradient});
+    else
+      p.backward_weights.run({x, dy, weight_gradient});
   }
 
   void backward_data(Slot slot, const float* dy, const float* weight, std::int64_t version, float* dx) override {
@@ -111,7 +120,9 @@ class Convolution final : public AffineOperation {
   };
 
   static memory::desc any(const Dims& dims) { return {dims, memory::data_type::f32, memory::format_tag::any}; }
-  memory::desc bias_desc() const { return {Dims{config_.spec.out_channels}, memory::data_type::f32, memory::format_tag::x}; }
+  memory::desc bias_desc() const {
+    return {Dims{config_.spec.out_channels}, memory::data_type::f32, memory::format_tag::x};
+  }
   memory::desc canonical_desc() const {
     return {weight_dims_, memory::data_type::f32,
             config_.spec.groups == 1 ? memory::format_tag::oihw : memory::format_tag::goihw};
@@ -129,7 +140,8 @@ class Convolution final : public AffineOperation {
       std::optional<Layout> output;  // empty: forward's choice
     };
     const Layout blocked16{Layout::Order::blocked, 16}, channels_last{Layout::Order::channels_last, 1}, plain{};
-    const Candidate candidates[] = {{own, {}}, {own, own}, {blocked16, blocked16}, {channels_last, channels_last}, {plain, plain}};
+    const Candidate candidates[] = {
+        {own, {}}, {own, own}, {blocked16, blocked16}, {channels_last, channels_last}, {plain, plain}};
     for (const Candidate& candidate : candidates) {
       inner_ = TensorDesc(config_.input.shape, candidate.input);
       const std::int64_t full = config_.full_batch;
@@ -157,11 +169,12 @@ class Convolution final : public AffineOperation {
     return std::string_view(desc.impl_info_str()).find("ref") != std::string_view::npos;
   }
 
-  convolution_backward_weights::primitive_desc backward_weights_desc(const memory::desc& x, const memory::desc& y,
-                                                                     const convolution_forward::primitive_desc& hint) const {
-    const auto desc = config_.spec.bias
-                          ? convolution_backward_weights::desc(kDirect, x, weights_, bias_desc(), y, strides_, padding_, padding_)
-                          : convolution_backward_weights::desc(kDirect, x, weights_, y, strides_, padding_, padding_);
+  convolution_backward_weights::primitive_desc backward_weights_desc(
+      const memory::desc& x, const memory::desc& y, const convolution_forward::primitive_desc& hint) const {
+    const auto desc =
+        config_.spec.bias
+            ? convolution_backward_weights::desc(kDirect, x, weights_, bias_desc(), y, strides_, padding_, padding_)
+            : convolution_backward_weights::desc(kDirect, x, weights_, y, strides_, padding_, padding_);
     return {desc, default_attributes(), context_.engine(), hint};
   }
 
@@ -172,8 +185,8 @@ class Convolution final : public AffineOperation {
             context_.engine(), hint};
   }
 
-  convolution_forward::primitive_desc forward_desc(const memory::desc& x, const memory::desc& weights, const memory::desc& y,
-                                                   bool with_activation = true) const {
+  convolution_forward::primitive_desc forward_desc(const memory::desc& x, const memory::desc& weights,
+                                                   const memory::desc& y, bool with_activation = true) const {
     dnnl::primitive_attr attributes = default_attributes();
     if (with_activation && config_.activation) {
       const Eltwise e = eltwise(*config_.activation);
@@ -186,17 +199,18 @@ class Convolution final : public AffineOperation {
       return {convolution_forward::desc(training, kDirect, x, weights, y, strides_, padding_, padding_), attributes,
               context_.engine()};
     }
-    return {convolution_forward::desc(training, kDirect, x, weights, bias_desc(), y, strides_, padding_, padding_), attributes,
-            context_.engine()};
+    return {convolution_forward::desc(training, kDirect, x, weights, bias_desc(), y, strides_, padding_, padding_),
+            attributes, context_.engine()};
   }
 
-  void prepare_backward_data(Prepared& p, const convolution_forward::primitive_desc& plain_forward, const memory::desc& x,
-                             const memory::desc& y) {
+  void prepare_backward_data(Prepared& p, const convolution_forward::primitive_desc& plain_forward,
+                             const memory::desc& x, const memory::desc& y) {
     const memory::desc wanted = backward_weights_layout_ ? *backward_weights_layout_ : any(weight_dims_);
     const auto backward = backward_data_desc(x, wanted, y, plain_forward);
     if (!backward_weights_layout_) choose_backward_layout(backward.weights_desc());
-    p.backward_data = Primitive(context_, backward,
-                                {{DNNL_ARG_DIFF_DST, y}, {DNNL_ARG_WEIGHTS, backward.weights_desc()}, {DNNL_ARG_DIFF_SRC, x}});
+    p.backward_data =
+        Primitive(context_, backward,
+                  {{DNNL_ARG_DIFF_DST, y}, {DNNL_ARG_WEIGHTS, backward.weights_desc()}, {DNNL_ARG_DIFF_SRC, x}});
   }
 
   void choose_backward_layout(const memory::desc& layout) {

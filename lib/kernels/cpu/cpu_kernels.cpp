@@ -11,17 +11,22 @@ namespace {
 
 class CpuKernels final : public Kernels {
  public:
-  std::unique_ptr<AffineOperation> linear(const LinearConfig& config) override { return cpu::make_linear(context_, config); }
+  std::unique_ptr<AffineOperation> linear(const LinearConfig& config) override {
+    return cpu::make_linear(context_, config);
+  }
   std::unique_ptr<AffineOperation> convolution(const ConvolutionConfig& config) override {
     return cpu::make_convolution(context_, config);
   }
-  std::unique_ptr<UnaryOperation> pool(const TensorDesc& input, const Pool2dSpec& spec, std::int64_t full_batch) override {
+  std::unique_ptr<UnaryOperation> pool(const TensorDesc& input, const Pool2dSpec& spec,
+                                       std::int64_t full_batch) override {
     return cpu::make_pool(context_, input, spec, full_batch);
   }
   std::unique_ptr<UnaryOperation> activation(const TensorDesc& input, const ActivationSpec& spec) override {
     return cpu::make_activation(context_, input, spec);
   }
-  std::unique_ptr<UnaryOperation> softmax(const TensorDesc& input) override { return cpu::make_softmax(context_, input); }
+  std::unique_ptr<UnaryOperation> softmax(const TensorDesc& input) override {
+    return cpu::make_softmax(context_, input);
+  }
   std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input) override {
     return cpu::make_reorder_to_plain(context_, input);
   }
@@ -37,8 +42,8 @@ class CpuKernels final : public Kernels {
                         float* gradient) override {
     return cpu::cross_entropy(logits, labels, samples, classes, gradient);
   }
-  LossSum mean_squared_error(const float* outputs, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
-                             float* gradient) override {
+  LossSum mean_squared_error(const float* outputs, const std::int32_t* labels, std::int64_t samples,
+                             std::int64_t classes, float* gradient) override {
     return cpu::mean_squared_error(outputs, labels, samples, classes, gradient);
   }
 
@@ -48,6 +53,8 @@ class CpuKernels final : public Kernels {
 
 }  // namespace
 
-std::unique_ptr<Kernels> make_cpu_kernels() { return std::make_unique<CpuKernels>(); }
+std::unique_ptr<Kernels> make_cpu_kernels() {
+  return std::make_unique<CpuKernels>();
+}
 
 }  // namespace dptrain

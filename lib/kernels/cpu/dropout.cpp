@@ -12,8 +12,8 @@ namespace {
 /// is what their products need.
 constexpr int kLanes = 32;  // with fewer, GCC unrolls the loops and then fails to vectorise them: seven times slower
 
-void survive(std::array<std::uint32_t, 2> stream_key, std::uint64_t item, std::uint64_t first_block, std::uint32_t threshold,
-             std::uint8_t* out) {
+void survive(std::array<std::uint32_t, 2> stream_key, std::uint64_t item, std::uint64_t first_block,
+             std::uint32_t threshold, std::uint8_t* out) {
   constexpr std::uint64_t kLow = 0xFFFFFFFF;
   std::uint64_t c0[kLanes], c1[kLanes], c2[kLanes], c3[kLanes];
   for (int lane = 0; lane < kLanes; ++lane) {
@@ -46,7 +46,8 @@ void draw_sample(const RandomStream& stream, std::uint64_t item, std::uint32_t t
                  std::uint8_t* mask) {
   constexpr std::int64_t kStride = 4 * kLanes;
   std::int64_t e = 0;
-  for (; e + kStride <= elements; e += kStride) survive(stream.key(), item, static_cast<std::uint64_t>(e / 4), threshold, mask + e);
+  for (; e + kStride <= elements; e += kStride)
+    survive(stream.key(), item, static_cast<std::uint64_t>(e / 4), threshold, mask + e);
   if (e == elements) return;
   std::uint8_t last[kStride];
   survive(stream.key(), item, static_cast<std::uint64_t>(e / 4), threshold, last);

@@ -44,12 +44,13 @@ class Activation final : public PairedOperation {
         dnnl::eltwise_forward::desc(dnnl::prop_kind::forward_training, eltwise_.forward, x, eltwise_.alpha, 0.0f),
         default_attributes(), context_.engine());
     const dnnl::eltwise_backward::primitive_desc backward(
-        dnnl::eltwise_backward::desc(eltwise_.backward, x, x, eltwise_.alpha, 0.0f), default_attributes(), context_.engine(),
-        forward);
+        dnnl::eltwise_backward::desc(eltwise_.backward, x, x, eltwise_.alpha, 0.0f), default_attributes(),
+        context_.engine(), forward);
     Pair p;
     p.forward = Primitive(context_, forward, {{DNNL_ARG_SRC, x}, {DNNL_ARG_DST, x}});
-    p.backward = Primitive(context_, backward,
-                           {{from_input_ ? DNNL_ARG_SRC : DNNL_ARG_DST, x}, {DNNL_ARG_DIFF_DST, x}, {DNNL_ARG_DIFF_SRC, x}});
+    p.backward =
+        Primitive(context_, backward,
+                  {{from_input_ ? DNNL_ARG_SRC : DNNL_ARG_DST, x}, {DNNL_ARG_DIFF_DST, x}, {DNNL_ARG_DIFF_SRC, x}});
     prepared_.push_back(std::move(p));
   }
   void forward(Slot slot, const float* x, float* y) override { pair(slot).forward.run({x, y}); }
@@ -83,7 +84,8 @@ class Softmax final : public PairedOperation {
     const memory::desc plain = memory_desc(input_, batch);
     const memory::desc rows_of_channels =
         memory_desc(TensorDesc(input_.shape, {Layout::Order::channels_last, 1}), batch);
-    sorting_.push_back({reorder_primitive(context_, plain, rows_of_channels), reorder_primitive(context_, rows_of_channels, plain)});
+    sorting_.push_back(
+        {reorder_primitive(context_, plain, rows_of_channels), reorder_primitive(context_, rows_of_channels, plain)});
     if (y_rows_.size() < matrix.get_size()) {
       y_rows_ = Buffer::host(matrix.get_size());
       difference_rows_ = Buffer::host(matrix.get_size());
@@ -119,7 +121,8 @@ class Softmax final : public PairedOperation {
   /// dx = y (dy - sum(y dy)), row by row.
   void differentiate(Slot slot, const float* y, const float* dy, float* dx) const {
     const std::int64_t classes = input_.shape[0];
-    for (std::int64_t row = rows_[static_cast<std::size_t>(slot)]; row > 0; --row, y += classes, dy += classes, dx += classes) {
+    for (std::int64_t row = rows_[static_cast<std::size_t>(slot)]; row > 0;
+         --row, y += classes, dy += classes, dx += classes) {
       float sum = 0;
       for (std::int64_t c = 0; c < classes; ++c) sum += y[c] * dy[c];
       for (std::int64_t c = 0; c < classes; ++c) dx[c] = y[c] * (dy[c] - sum);
@@ -133,7 +136,8 @@ class Softmax final : public PairedOperation {
 
 class ReorderToPlain final : public PairedOperation {
  public:
-  ReorderToPlain(Context& context, const TensorDesc& input) : PairedOperation(context, input, TensorDesc(input.shape)) {}
+  ReorderToPlain(Context& context, const TensorDesc& input)
+      : PairedOperation(context, input, TensorDesc(input.shape)) {}
 
   void prepare(std::int64_t batch) override {
     // A flattened image moves as the image it is in memory.

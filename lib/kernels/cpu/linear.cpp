@@ -16,8 +16,12 @@ memory::desc matrix(std::int64_t rows, std::int64_t columns, bool transposed = f
 class Linear final : public AffineOperation {
  public:
   Linear(Context& context, const LinearConfig& config)
-      : context_(context), config_(config), in_(config.input.size()), out_(config.out_features),
-        output_(Shape{config.out_features}), element_of_place_(config.input.logical_elements()) {}
+      : context_(context),
+        config_(config),
+        in_(config.input.size()),
+        out_(config.out_features),
+        output_(Shape{config.out_features}),
+        element_of_place_(config.input.logical_elements()) {}
 
   const TensorDesc& output() const override { return output_; }
   std::int64_t weight_floats() const override { return in_ * out_; }
@@ -56,24 +60,27 @@ class Linear final : public AffineOperation {
                             {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_DST, y}});
     }
     const memory::desc x_transposed = matrix(in_, batch, true), w_transposed = matrix(out_, in_, true);
-    p.backward_weights =
-        Primitive(context_, matmul::primitive_desc(matmul::desc(x_transposed, y, w), default_attributes(), context_.engine()),
-                  {{DNNL_ARG_SRC, x_transposed}, {DNNL_ARG_WEIGHTS, y}, {DNNL_ARG_DST, w}});
+    p.backward_weights = Primitive(
+        context_, matmul::primitive_desc(matmul::desc(x_transposed, y, w), default_attributes(), context_.engine()),
+        {{DNNL_ARG_SRC, x_transposed}, {DNNL_ARG_WEIGHTS, y}, {DNNL_ARG_DST, w}});
     if (config_.input_gradient) {
-      p.backward_data =
-          Primitive(context_, matmul::primitive_desc(matmul::desc(y, w_transposed, x), default_attributes(), context_.engine()),
-                    {{DNNL_ARG_SRC, y}, {DNNL_ARG_WEIGHTS, w_transposed}, {DNNL_ARG_DST, x}});
+      p.backward_data = Primitive(
+          context_, matmul::primitive_desc(matmul::desc(y, w_transposed, x), default_attributes(), context_.engine()),
+          {{DNNL_ARG_SRC, y}, {DNNL_ARG_WEIGHTS, w_transposed}, {DNNL_ARG_DST, x}});
     }
     prepared_.push_back(std::move(p));
   }
 
   void forward(Slot slot, const float* x, const float* weight, const float* bias, float* y) override {
     Prepared& p = prepared_[static_cast<std::size_t>(slot)];
-    if (config_.bias) p.forward.run({x, weight, bias, y});
-    else p.forward.run({x, weight, y});
+    if (config_.bias)
+      p.forward.run({x, weight, bias, y});
+    else
+      p.forward.run({x, weight, y});
   }
 
-  void backward_weights(Slot slot, const float* x, const float* dy, float* weight_gradient, float* bias_gradient) override {
+  void backward_weights(Slot slot, const float* x, const float* dy, float* weight_gradient,
+                        float* bias_gradient) override {
     Prepared& p = prepared_[static_cast<std::size_t>(slot)];
     p.backward_weights.run({x, dy, weight_gradient});
     if (!config_.bias) return;

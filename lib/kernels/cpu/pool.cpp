@@ -12,9 +12,14 @@ namespace {
 class Pool final : public UnaryOperation {
  public:
   Pool(Context& context, const TensorDesc& input, const Pool2dSpec& spec, std::int64_t full_batch)
-      : context_(context), input_(input), spec_(spec), kernel_{spec.kernel_height, spec.kernel_width},
-        strides_{spec.stride_height, spec.stride_width}, padding_{spec.padding_height, spec.padding_width} {
-    const std::int64_t height = (input.shape[1] + 2 * spec.padding_height - spec.kernel_height) / spec.stride_height + 1;
+      : context_(context),
+        input_(input),
+        spec_(spec),
+        kernel_{spec.kernel_height, spec.kernel_width},
+        strides_{spec.stride_height, spec.stride_width},
+        padding_{spec.padding_height, spec.padding_width} {
+    const std::int64_t height =
+        (input.shape[1] + 2 * spec.padding_height - spec.kernel_height) / spec.stride_height + 1;
     const std::int64_t width = (input.shape[2] + 2 * spec.padding_width - spec.kernel_width) / spec.stride_width + 1;
     output_ = TensorDesc(Shape{input.shape[0], height, width}, input.layout);
     workspace_ = Buffer::host(spec.kind == PoolKind::max ? forward_desc(full_batch).workspace_desc().get_size() : 0);
@@ -33,8 +38,8 @@ class Pool final : public UnaryOperation {
       const memory::desc workspace = forward.workspace_desc();
       if (workspace.get_size() > workspace_.size()) workspace_ = Buffer::host(workspace.get_size());
       p.forward = Primitive(context_, forward, {{DNNL_ARG_SRC, x}, {DNNL_ARG_DST, y}, {DNNL_ARG_WORKSPACE, workspace}});
-      p.backward =
-          Primitive(context_, backward, {{DNNL_ARG_DIFF_DST, y}, {DNNL_ARG_DIFF_SRC, x}, {DNNL_ARG_WORKSPACE, workspace}});
+      p.backward = Primitive(context_, backward,
+                             {{DNNL_ARG_DIFF_DST, y}, {DNNL_ARG_DIFF_SRC, x}, {DNNL_ARG_WORKSPACE, workspace}});
     } else {
       p.forward = Primitive(context_, forward, {{DNNL_ARG_SRC, x}, {DNNL_ARG_DST, y}});
       p.backward = Primitive(context_, backward, {{DNNL_ARG_DIFF_DST, y}, {DNNL_ARG_DIFF_SRC, x}});
@@ -44,13 +49,17 @@ class Pool final : public UnaryOperation {
 
   void forward(Slot slot, const float* x, float* y) override {
     Primitive& primitive = prepared_[static_cast<std::size_t>(slot)].forward;
-    if (spec_.kind == PoolKind::max) primitive.run({x, y, workspace_.data()});
-    else primitive.run({x, y});
+    if (spec_.kind == PoolKind::max)
+      primitive.run({x, y, workspace_.data()});
+    else
+      primitive.run({x, y});
   }
   void backward(Slot slot, const float*, const float*, const float* dy, float* dx) override {
     Primitive& primitive = prepared_[static_cast<std::size_t>(slot)].backward;
-    if (spec_.kind == PoolKind::max) primitive.run({dy, dx, workspace_.data()});
-    else primitive.run({dy, dx});
+    if (spec_.kind == PoolKind::max)
+      primitive.run({dy, dx, workspace_.data()});
+    else
+      primitive.run({dy, dx});
   }
 
   std::vector<std::string> implementations() const override {

@@ -16,8 +16,8 @@ dnnl::primitive_attr default_attributes() {
   return attributes;
 }
 
-Primitive::Primitive(Context& context, dnnl::primitive primitive, const memory::desc& scratchpad, std::string implementation,
-                     std::initializer_list<Argument> arguments)
+Primitive::Primitive(Context& context, dnnl::primitive primitive, const memory::desc& scratchpad,
+                     std::string implementation, std::initializer_list<Argument> arguments)
     : context_(&context), primitive_(std::move(primitive)), implementation_(std::move(implementation)) {
   std::vector<int> names;
   for (const Argument& argument : arguments) {
@@ -32,7 +32,8 @@ Primitive::Primitive(Context& context, dnnl::primitive primitive, const memory::
 }
 
 void Primitive::run(std::initializer_list<const void*> pointers) {
-  DPTRAIN_CHECK(pointers.size() + 1 == memories_.size(), "{} pointers for {} arguments", pointers.size(), memories_.size() - 1);
+  DPTRAIN_CHECK(pointers.size() + 1 == memories_.size(), "{} pointers for {} arguments", pointers.size(),
+                memories_.size() - 1);
   const auto bind = [this](std::size_t i, void* pointer) {
     if (bound_[i] == pointer) return;  // setting a handle costs more than the comparison
     memories_[i].set_data_handle(pointer);
@@ -41,14 +42,15 @@ void Primitive::run(std::initializer_list<const void*> pointers) {
   std::size_t i = 0;
   for (const void* pointer : pointers) bind(i++, const_cast<void*>(pointer));
   bind(i, context_->scratchpad());
-  dnnl::error::wrap_c_api(dnnl_primitive_execute(primitive_.get(), context_->stream().get(), static_cast<int>(call_.size()),
-                                                 call_.data()),
-                          "a oneDNN primitive failed");
+  dnnl::error::wrap_c_api(
+      dnnl_primitive_execute(primitive_.get(), context_->stream().get(), static_cast<int>(call_.size()), call_.data()),
+      "a oneDNN primitive failed");
 }
 
 Primitive reorder_primitive(Context& context, const memory::desc& from, const memory::desc& to) {
   const dnnl::engine& engine = context.engine();
-  return {context, dnnl::reorder::primitive_desc(engine, from, engine, to, default_attributes()),
+  return {context,
+          dnnl::reorder::primitive_desc(engine, from, engine, to, default_attributes()),
           {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}}};
 }
 
@@ -56,9 +58,12 @@ namespace {
 
 memory::format_tag tag_of(const Layout& layout) {
   switch (layout.order) {
-    case Layout::Order::plain: return memory::format_tag::nchw;
-    case Layout::Order::channels_last: return memory::format_tag::nhwc;
-    case Layout::Order::blocked: break;
+    case Layout::Order::plain:
+      return memory::format_tag::nchw;
+    case Layout::Order::channels_last:
+      return memory::format_tag::nhwc;
+    case Layout::Order::blocked:
+      break;
   }
   return layout.block == 16 ? memory::format_tag::nChw16c : memory::format_tag::nChw8c;
 }
@@ -67,11 +72,14 @@ memory::format_tag tag_of(const Layout& layout) {
 
 memory::desc memory_desc(const TensorDesc& tensor, std::int64_t batch) {
   if (tensor.shape.rank() == 1) return {Dims{batch, tensor.size()}, memory::data_type::f32, memory::format_tag::ab};
-  return {Dims{batch, tensor.shape[0], tensor.shape[1], tensor.shape[2]}, memory::data_type::f32, tag_of(tensor.layout)};
+  return {Dims{batch, tensor.shape[0], tensor.shape[1], tensor.shape[2]}, memory::data_type::f32,
+          tag_of(tensor.layout)};
 }
 
 std::optional<Layout> layout_of(const memory::desc& desc) {
-  const Layout known[] = {{Layout::Order::plain, 1}, {Layout::Order::channels_last, 1}, {Layout::Order::blocked, 16},
+  const Layout known[] = {{Layout::Order::plain, 1},
+                          {Layout::Order::channels_last, 1},
+                          {Layout::Order::blocked, 16},
                           {Layout::Order::blocked, 8}};
   for (const Layout& layout : known) {
     if (desc == memory::desc(desc.dims(), memory::data_type::f32, tag_of(layout))) return layout;
@@ -82,14 +90,18 @@ std::optional<Layout> layout_of(const memory::desc& desc) {
 Eltwise eltwise(const ActivationSpec& spec) {
   using dnnl::algorithm;
   switch (spec.kind) {
-    case ActivationKind::relu: return {algorithm::eltwise_relu, algorithm::eltwise_relu_use_dst_for_bwd, 0};
+    case ActivationKind::relu:
+      return {algorithm::eltwise_relu, algorithm::eltwise_relu_use_dst_for_bwd, 0};
     case ActivationKind::leaky_relu:
       return {algorithm::eltwise_relu,
               spec.negative_slope < 0 ? algorithm::eltwise_relu : algorithm::eltwise_relu_use_dst_for_bwd,
               static_cast<float>(spec.negative_slope)};
-    case ActivationKind::gelu: return {algorithm::eltwise_gelu_erf, algorithm::eltwise_gelu_erf, 0};
-    case ActivationKind::sigmoid: return {algorithm::eltwise_logistic, algorithm::eltwise_logistic_use_dst_for_bwd, 0};
-    case ActivationKind::tanh: return {algorithm::eltwise_tanh, algorithm::eltwise_tanh_use_dst_for_bwd, 0};
+    case ActivationKind::gelu:
+      return {algorithm::eltwise_gelu_erf, algorithm::eltwise_gelu_erf, 0};
+    case ActivationKind::sigmoid:
+      return {algorithm::eltwise_logistic, algorithm::eltwise_logistic_use_dst_for_bwd, 0};
+    case ActivationKind::tanh:
+      return {algorithm::eltwise_tanh, algorithm::eltwise_tanh_use_dst_for_bwd, 0};
   }
   broken_invariant(__FILE__, __LINE__, "unknown activation");
 }

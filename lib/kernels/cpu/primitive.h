@@ -3,9 +3,8 @@
 // Invariants: execute() allocates nothing of ours; scratchpads are shared through one arena.
 #pragma once
 
-#include <oneapi/dnnl/dnnl.hpp>
-
 #include <initializer_list>
+#include <oneapi/dnnl/dnnl.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -55,14 +54,14 @@ class Primitive {
   void run(std::initializer_list<const void*> pointers);
 
  private:
-  Primitive(Context& context, dnnl::primitive primitive, const dnnl::memory::desc& scratchpad, std::string implementation,
-            std::initializer_list<Argument> arguments);
+  Primitive(Context& context, dnnl::primitive primitive, const dnnl::memory::desc& scratchpad,
+            std::string implementation, std::initializer_list<Argument> arguments);
 
   Context* context_ = nullptr;
   dnnl::primitive primitive_;
   std::string implementation_;
-  std::vector<dnnl::memory> memories_;        // the arguments in order, then the scratchpad
-  std::vector<void*> bound_;                  // what each memory points to now
+  std::vector<dnnl::memory> memories_;  // the arguments in order, then the scratchpad
+  std::vector<void*> bound_;            // what each memory points to now
   std::vector<dnnl_exec_arg_t> call_;
 };
 

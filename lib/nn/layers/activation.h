@@ -8,7 +8,8 @@ namespace dptrain {
 class Activation final : public Layer {
  public:
   Activation(const ActivationSpec& spec, const LayerContext& context)
-      : operation_(context.kernels.activation(context.input, spec)), from_input_(backward_needs_input(spec)),
+      : operation_(context.kernels.activation(context.input, spec)),
+        from_input_(backward_needs_input(spec)),
         fused_before_(context.fused_before) {}
 
   const TensorDesc& output() const override { return operation_->output(); }
@@ -16,7 +17,8 @@ class Activation final : public Layer {
   void forward(const Pass& pass, const ParameterViews&, const float* x, float* y) override {
     if (!fused_before_) operation_->forward(pass.slot, x, y);
   }
-  void backward(const Pass& pass, const ParameterViews&, const float* x, const float* y, float* dy, float* dx) override {
+  void backward(const Pass& pass, const ParameterViews&, const float* x, const float* y, float* dy,
+                float* dx) override {
     operation_->backward(pass.slot, x, y, dy, dx);
   }
   bool backward_reads_input() const override { return from_input_; }

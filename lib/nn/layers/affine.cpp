@@ -25,17 +25,24 @@ void Affine::forward(const Pass& pass, const ParameterViews& parameters, const f
   operation_->forward(pass.slot, x, parameters.values[0], bias_ ? parameters.values[1] : nullptr, y);
 }
 
-void Affine::backward(const Pass& pass, const ParameterViews& parameters, const float* x, const float*, float* dy, float* dx) {
+void Affine::backward(const Pass& pass, const ParameterViews& parameters, const float* x, const float*, float* dy,
+                      float* dx) {
   operation_->backward_weights(pass.slot, x, dy, parameters.gradients[0], bias_ ? parameters.gradients[1] : nullptr);
   if (dx != nullptr) operation_->backward_data(pass.slot, dy, parameters.values[0], pass.step, dx);
 }
 
 std::unique_ptr<Layer> make_linear_layer(const LinearSpec& spec, const LayerContext& context) {
   const std::int64_t in = context.input.shape.elements();
-  ParameterDesc weight{.name = "weight", .shape = Shape{spec.out_features, in}, .fan_in = in, .fan_out = spec.out_features,
+  ParameterDesc weight{.name = "weight",
+                       .shape = Shape{spec.out_features, in},
+                       .fan_in = in,
+                       .fan_out = spec.out_features,
                        .init = spec.init};
-  auto operation = context.kernels.linear({.input = context.input, .out_features = spec.out_features, .bias = spec.bias,
-                                           .activation = context.fused, .full_batch = context.full_batch,
+  auto operation = context.kernels.linear({.input = context.input,
+                                           .out_features = spec.out_features,
+                                           .bias = spec.bias,
+                                           .activation = context.fused,
+                                           .full_batch = context.full_batch,
                                            .input_gradient = context.input_gradient});
   return std::make_unique<Affine>(std::move(operation), std::move(weight), spec.bias);
 }
@@ -47,9 +54,11 @@ std::unique_ptr<Layer> make_conv2d_layer(const Conv2dSpec& spec, const LayerCont
                        .fan_in = in * area,
                        .fan_out = spec.out_channels * area,  // PyTorch's, which does not divide by the groups
                        .init = spec.init};
-  auto operation = context.kernels.convolution(
-      {.input = context.input, .spec = spec, .activation = context.fused, .full_batch = context.full_batch,
-       .input_gradient = context.input_gradient});
+  auto operation = context.kernels.convolution({.input = context.input,
+                                                .spec = spec,
+                                                .activation = context.fused,
+                                                .full_batch = context.full_batch,
+                                                .input_gradient = context.input_gradient});
   return std::make_unique<Affine>(std::move(operation), std::move(weight), spec.bias);
 }
 

@@ -20,7 +20,8 @@ void Dropout::prepare(std::int64_t batch) {
 }
 
 void Dropout::apply(std::int64_t batch, const float* from, float* to) {
-  kernels_.dropout_apply(mask_.data(), batch * tensor_.size(), static_cast<float>(1.0 / (1.0 - probability_)), from, to);
+  kernels_.dropout_apply(mask_.data(), batch * tensor_.size(), static_cast<float>(1.0 / (1.0 - probability_)), from,
+                         to);
 }
 
 void Dropout::forward(const Pass& pass, const ParameterViews&, const float* x, float* y) {
@@ -28,8 +29,13 @@ void Dropout::forward(const Pass& pass, const ParameterViews&, const float* x, f
     if (x != y) std::memcpy(y, x, static_cast<std::size_t>(pass.batch * tensor_.size()) * sizeof(float));
     return;
   }
-  kernels_.dropout_mask({.seed = pass.seed, .layer = index_, .step = pass.step, .probability = probability_,
-                         .elements = tensor_.shape.elements(), .element_of_place = element_of_place_, .scratch = scratch_.data()},
+  kernels_.dropout_mask({.seed = pass.seed,
+                         .layer = index_,
+                         .step = pass.step,
+                         .probability = probability_,
+                         .elements = tensor_.shape.elements(),
+                         .element_of_place = element_of_place_,
+                         .scratch = scratch_.data()},
                         pass.ids, mask_.data());
   apply(pass.batch, x, y);
 }

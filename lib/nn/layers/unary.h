@@ -16,7 +16,8 @@ class Unary final : public Layer {
   void forward(const Pass& pass, const ParameterViews&, const float* x, float* y) override {
     operation_->forward(pass.slot, x, y);
   }
-  void backward(const Pass& pass, const ParameterViews&, const float* x, const float* y, float* dy, float* dx) override {
+  void backward(const Pass& pass, const ParameterViews&, const float* x, const float* y, float* dy,
+                float* dx) override {
     operation_->backward(pass.slot, x, y, dy, dx);
   }
   bool backward_reads_input() const override { return false; }
