@@ -16,17 +16,20 @@ endif()
 
 add_library(dptrain_flags INTERFACE)
 target_compile_features(dptrain_flags INTERFACE cxx_std_20)
-# Contraction is off for the whole build: a vector body and its scalar tail must give the same bits.
+# Contraction is off for the whole build: a vector body and its scalar tail, and CPU and GPU, must give the same bits.
 # errno and trapping are not used; dropping them changes no value and lets square roots vectorise.
-target_compile_options(dptrain_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -ffp-contract=off
-                       -fno-math-errno -fno-trapping-math)
+set(warnings -Wall -Wextra -Wshadow -Wnon-virtual-dtor)
+target_compile_options(dptrain_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:${warnings} -ffp-contract=off -fno-math-errno -fno-trapping-math>
+  $<$<COMPILE_LANGUAGE:CUDA>:-fmad=false -Xcompiler=-Wall,-Wextra>)
 if(DPTRAIN_WERROR)
-  target_compile_options(dptrain_flags INTERFACE -Werror)
+  target_compile_options(dptrain_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>
+                                                 $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xcompiler=-Werror>)
 endif()
 if(DPTRAIN_NATIVE)
-  target_compile_options(dptrain_flags INTERFACE -march=native)
+  target_compile_options(dptrain_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=native>)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  target_compile_options(dptrain_flags INTERFACE -march=x86-64-v3)
+  target_compile_options(dptrain_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=x86-64-v3>)
 endif()
 foreach(sanitizer IN LISTS DPTRAIN_SANITIZE)
   target_compile_options(dptrain_flags INTERFACE -fsanitize=${sanitizer} -fno-omit-frame-pointer -g1)
