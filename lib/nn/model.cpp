@@ -1,6 +1,7 @@
 #include "nn/model.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "core/error.h"
 #include "nn/layers/unary.h"
@@ -15,34 +16,58 @@ std::int64_t aligned(std::int64_t floats) {
   return (floats + kAlignFloats - 1) / kAlignFloats * kAlignFloats;
 }
 
+/// A layer where its turn has come.
+struct Turn {
+  std::size_t layer = 0;
+  std::optional<ActivationSpec> fused;  ///< the activation that this layer computes along with its own output
+  bool fused_before = false;            ///< this is that activation: its forward is done
+};
+
+/// The layers in the order in which they run. A ReLU that is fused into the layer before it moves behind a max pool that
+/// follows it: the maximum of ReLUs is the ReLU of the maximum, so nothing changes, to the bit, but its gradient is taken
+/// where the tensor is smaller.
+std::vector<Turn> running_order(const std::vector<LayerSpec>& layers) {
+  std::vector<Turn> turns;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    turns.push_back({.layer = i, .fused = {}, .fused_before = false});
+    if (i + 1 == layers.size() || !can_fuse(layers[i], layers[i + 1])) continue;
+    const auto& activation = std::get<ActivationSpec>(layers[i + 1].op);
+    turns.back().fused = activation;
+    const auto* pool = i + 2 < layers.size() ? std::get_if<Pool2dSpec>(&layers[i + 2].op) : nullptr;
+    const bool moves = activation.kind == ActivationKind::relu && pool != nullptr && pool->kind == PoolKind::max;
+    if (moves) turns.push_back({.layer = i + 2, .fused = {}, .fused_before = false});
+    turns.push_back({.layer = i + 1, .fused = {}, .fused_before = true});
+    i += moves ? 2 : 1;
+  }
+  return turns;
+}
+
 }  // namespace
 
 Model::Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch) : kernels_(kernels), loss_(spec.loss) {
   TensorDesc tensor(spec.input);
   std::vector<std::vector<Parameter>> by_layer;
-  bool fused_before = false, parameters_before = false;
+  bool parameters_before = false;
   const auto to_plain = [&] {
     add_stage("reorder", std::make_unique<Unary>(kernels_.reorder_to_plain(tensor), false));
     tensor = stages_.back().layer->output();
   };
-  for (std::size_t i = 0; i < spec.layers.size(); ++i) {
-    const LayerSpec& layer = spec.layers[i];
+  for (const Turn& turn : running_order(spec.layers)) {
+    const LayerSpec& layer = spec.layers[turn.layer];
     if (!takes_layout(layer, tensor)) to_plain();
-    LayerContext context{.kernels = kernels_,
-                         .input = tensor,
-                         .index = static_cast<std::uint32_t>(i),
-                         .full_batch = full_batch,
-                         .fused = {},
-                         .fused_before = fused_before,
-                         .input_gradient = parameters_before};
-    fused_before = i + 1 < spec.layers.size() && can_fuse(layer, spec.layers[i + 1]);
-    if (fused_before) context.fused = std::get<ActivationSpec>(spec.layers[i + 1].op);
+    const LayerContext context{.kernels = kernels_,
+                               .input = tensor,
+                               .index = static_cast<std::uint32_t>(turn.layer),
+                               .full_batch = full_batch,
+                               .fused = turn.fused,
+                               .fused_before = turn.fused_before,
+                               .input_gradient = parameters_before};
     add_stage(layer_kind(layer), make_layer(layer, context));
     tensor = stages_.back().layer->output();
     std::vector<Parameter> parameters;
     for (ParameterDesc& desc : stages_.back().layer->parameters()) {
       const auto index = static_cast<std::uint32_t>(parameters.size());
-      parameters.push_back({fmt::format("{}.{}", i, desc.name), desc, context.index, index, 0});
+      parameters.push_back({fmt::format("{}.{}", turn.layer, desc.name), desc, context.index, index, 0});
     }
     parameters_before = parameters_before || !parameters.empty();
     by_layer.push_back(std::move(parameters));
@@ -115,7 +140,7 @@ void Model::bind(const float* parameters) {
   }
 }
 
-Pass Model::make_pass(std::span<const std::int64_t> ids) const {
+Pass Model::make_pass(std::span<const std::int64_t> ids, std::uint64_t seed, std::int64_t step) const {
   const auto batch = static_cast<std::int64_t>(ids.size());
   const auto found = std::find(batches_.begin(), batches_.end(), batch);
   DPTRAIN_CHECK(found != batches_.end(), "no batch of {} samples was prepared", batch);
@@ -123,15 +148,42 @@ Pass Model::make_pass(std::span<const std::int64_t> ids) const {
   pass.slot = static_cast<Slot>(found - batches_.begin());
   pass.batch = batch;
   pass.ids = ids;
+  pass.seed = seed;
+  pass.step = step;
   return pass;
 }
 
-void Model::run_forward(const Pass& pass, const float* x) {
+template <class Around>
+void Model::run_forward(const Pass& pass, const float* x, Around&& around) {
   input_ = x;
-  for (Stage& stage : stages_) {
+  for (std::size_t s = 0; s < stages_.size(); ++s) {
+    Stage& stage = stages_[s];
     // In place or not, a stage writes only places that are not the input's.
-    stage.layer->forward(pass, stage.views, at(stage.input), const_cast<float*>(at(stage.output)));
+    around(Part::forward, s,
+           [&] { stage.layer->forward(pass, stage.views, at(stage.input), const_cast<float*>(at(stage.output))); });
   }
+}
+
+template <class Around>
+LossSum Model::run_training(const Pass& pass, const float* x, const std::int32_t* labels, float* gradients,
+                            Around&& around) {
+  run_forward(pass, x, around);
+  int current = 0;
+  LossSum sum;
+  around(Part::loss, stages_.size(), [&] { sum = loss(labels, pass.batch, difference_[current]); });
+  for (std::size_t s = stages_.size(); s-- > first_trainable_;) {
+    Stage& stage = stages_[s];
+    for (std::size_t p = 0; p < stage.offsets.size(); ++p) stage.views.gradients[p] = gradients + stage.offsets[p];
+    float* dy = difference_[current];
+    float* dx = nullptr;  // of the first layer with parameters: nobody wants it, so it is never computed
+    if (s > first_trainable_) {
+      if (!stage.layer->backward_in_place()) current = 1 - current;
+      dx = difference_[current];
+    }
+    around(Part::backward, s,
+           [&] { stage.layer->backward(pass, stage.views, at(stage.input), at(stage.output), dy, dx); });
+  }
+  return sum;
 }
 
 LossSum Model::loss(const std::int32_t* labels, std::int64_t samples, float* gradient) const {
@@ -142,33 +194,40 @@ LossSum Model::loss(const std::int32_t* labels, std::int64_t samples, float* gra
 
 LossSum Model::train(std::uint64_t seed, std::int64_t step, std::span<const std::int64_t> ids, const float* x,
                      const std::int32_t* labels, float* gradients) {
-  Pass pass = make_pass(ids);
-  pass.seed = seed;
-  pass.step = step;
-  run_forward(pass, x);
-  int current = 0;
-  const LossSum sum = loss(labels, pass.batch, difference_[current]);
-  for (std::size_t s = stages_.size(); s-- > first_trainable_;) {
-    Stage& stage = stages_[s];
-    for (std::size_t p = 0; p < stage.offsets.size(); ++p) stage.views.gradients[p] = gradients + stage.offsets[p];
-    float* dy = difference_[current];
-    float* dx = nullptr;  // of the first layer with parameters: nobody wants it, so it is never computed
-    if (s > first_trainable_) {
-      if (!stage.layer->backward_in_place()) current = 1 - current;
-      dx = difference_[current];
-    }
-    stage.layer->backward(pass, stage.views, at(stage.input), at(stage.output), dy, dx);
-  }
-  return sum;
+  return run_training(make_pass(ids, seed, step), x, labels, gradients, [](Part, std::size_t, auto&& run) { run(); });
 }
 
 LossSum Model::evaluate(std::int64_t step, std::span<const std::int64_t> ids, const float* x,
                         const std::int32_t* labels) {
-  Pass pass = make_pass(ids);
+  Pass pass = make_pass(ids, 0, step);
   pass.training = false;
-  pass.step = step;
-  run_forward(pass, x);
+  run_forward(pass, x, [](Part, std::size_t, auto&& run) { run(); });
   return loss(labels, pass.batch, nullptr);
+}
+
+std::vector<Model::StageTimes> Model::profile(std::span<const std::int64_t> ids, const float* x,
+                                              const std::int32_t* labels, float* gradients, int repeats) {
+  using Clock = std::chrono::steady_clock;
+  const Pass pass = make_pass(ids, 0, 0);
+  std::vector<StageTimes> times;
+  for (const Stage& stage : stages_) times.push_back({.kind = stage.kind});
+  times.push_back({.kind = "loss"});
+  const auto measure = [&](int times_in_a_row, double StageTimes::*forward, double StageTimes::*backward) {
+    for (int r = 0; r < repeats; ++r) {
+      run_training(pass, x, labels, gradients, [&](Part part, std::size_t s, auto&& run) {
+        if (times_in_a_row > 1) run();  // warm
+        const Clock::time_point start = Clock::now();
+        for (int k = 0; k < times_in_a_row; ++k) run();
+        const double seconds = std::chrono::duration<double>(Clock::now() - start).count() / times_in_a_row;
+        double& shortest = times[s].*(part == Part::backward ? backward : forward);
+        if (r == 0 || seconds < shortest) shortest = seconds;
+      });
+    }
+  };
+  constexpr int kAlone = 5;
+  measure(1, &StageTimes::forward, &StageTimes::backward);
+  measure(kAlone, &StageTimes::forward_alone, &StageTimes::backward_alone);
+  return times;
 }
 
 std::vector<Model::StageInfo> Model::stages() const {

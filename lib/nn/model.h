@@ -45,6 +45,15 @@ class Model {
   };
   std::vector<StageInfo> stages() const;
 
+  /// What each stage costs, in seconds, the loss last: in its place in a training pass, and alone, run several times in a
+  /// row with everything it touches as near as it can be. The shortest of `repeats` measurements.
+  struct StageTimes {
+    std::string kind;
+    double forward = 0, backward = 0, forward_alone = 0, backward_alone = 0;
+  };
+  std::vector<StageTimes> profile(std::span<const std::int64_t> ids, const float* x, const std::int32_t* labels,
+                                  float* gradients, int repeats);
+
  private:
   struct Stage {
     std::string kind;
@@ -58,8 +67,14 @@ class Model {
   };
 
   void add_stage(std::string kind, std::unique_ptr<Layer> layer);
-  Pass make_pass(std::span<const std::int64_t> ids) const;
-  void run_forward(const Pass& pass, const float* x);
+  enum class Part { forward, loss, backward };
+
+  Pass make_pass(std::span<const std::int64_t> ids, std::uint64_t seed, std::int64_t step) const;
+  /// around(part, stage, run) calls run() where the stage's turn has come; stages_.size() stands for the loss.
+  template <class Around>
+  void run_forward(const Pass& pass, const float* x, Around&& around);
+  template <class Around>
+  LossSum run_training(const Pass& pass, const float* x, const std::int32_t* labels, float* gradients, Around&& around);
   LossSum loss(const std::int32_t* labels, std::int64_t samples, float* gradient) const;
   const float* at(int place) const {
     return place == 0 ? input_ : activations_.floats() + places_[static_cast<std::size_t>(place)].offset;

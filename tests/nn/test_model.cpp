@@ -221,3 +221,20 @@ TEST_CASE("a batch size that was not prepared is refused") {
   t.set_batch(3);
   CHECK_THROWS(t.train(0));
 }
+
+TEST_CASE("a ReLU that moves behind a max pool changes no bit") {
+  // A leaky ReLU of slope 0 is a ReLU that stays where it is.
+  for (const char* pool : {"2", "{kernel_size: 3, stride: 2}", "{kernel_size: 3, stride: 1, padding: 1}"}) {
+    const ModelSpec moves = spec_of("[2, 9, 11]", fmt::format("conv2d: {{out_channels: 5, kernel_size: 3}}, relu, "
+                                                              "max_pool2d: {}, flatten, linear: 4",
+                                                              pool));
+    ModelSpec stays = moves;
+    stays.layers[1].op = ActivationSpec{.kind = ActivationKind::leaky_relu, .negative_slope = 0};
+    Trained a(moves, {7}), b(stays, {7});
+    REQUIRE(a.model.stages()[1].kind == "max_pool2d");
+    REQUIRE(b.model.stages()[1].kind == "leaky_relu");
+    const LossSum loss_a = a.train(0), loss_b = b.train(0);
+    CHECK(loss_a.loss == loss_b.loss);
+    CHECK(std::memcmp(a.gradients.data(), b.gradients.data(), a.gradients.size()) == 0);
+  }
+}
