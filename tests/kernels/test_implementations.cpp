@@ -14,9 +14,10 @@ namespace {
 
 const std::vector<std::int64_t> kBatches{64, 32, 7, 1, 256};
 
-/// Whether a name stands for a reference implementation: "ref:any", "ref_deconvolution", "gemm:ref".
+/// Whether a name stands for a reference implementation: "ref:any", "ref_deconvolution", "gemm:ref"; or for the plain
+/// loops of "simple_nchw:any", which is no better (a reorder's "simple:any" is the usual one).
 bool is_reference(const std::string& name) {
-  return name.find("ref") != std::string::npos;
+  return name.find("ref") != std::string::npos || name.find("simple_") != std::string::npos;
 }
 
 void check_model(const ModelSpec& spec, const std::string& what) {

@@ -1,4 +1,4 @@
-#include <string_view>
+#include <algorithm>
 
 #include "core/error.h"
 #include "kernels/cpu/operations.h"
@@ -129,44 +129,61 @@ class Convolution final : public AffineOperation {
   }
 
   /// What layouts the primitives work in. oneDNN lets forward choose its output, but knows no good backward for some of its
-  /// choices, and none of either for some inputs: a small number of channels in the wrong blocks, groups that blocks cut.
-  /// The first of these without a reference implementation is taken: the input as it comes and the output of forward's
-  /// choice; both in the input's layout; both in another layout, with a copy of the input. Plain is the last, and always
-  /// has one (convolution by matrix products).
+  /// choices, and none of either for some inputs: a small number of channels in the wrong blocks, groups that blocks cut,
+  /// plain images where vectors are short. The first of these with the best rank is taken: the input as it comes and the
+  /// output of forward's choice; both in the input's layout; both in another layout, with a copy of the input. Plain is the
+  /// last, and always has matrix products.
   void choose_layouts(const Shape& out) {
     const Layout own = config_.input.layout;
     struct Candidate {
       Layout input;
       std::optional<Layout> output;  // empty: forward's choice
     };
-    const Layout blocked16{Layout::Order::blocked, 16}, channels_last{Layout::Order::channels_last, 1}, plain{};
-    const Candidate candidates[] = {
-        {own, {}}, {own, own}, {blocked16, blocked16}, {channels_last, channels_last}, {plain, plain}};
+    const Layout plain{}, blocked16{Layout::Order::blocked, 16}, blocked8{Layout::Order::blocked, 8},
+        channels_last{Layout::Order::channels_last, 1};
+    const Candidate candidates[] = {{own, {}},
+                                    {own, own},
+                                    {plain, {}},
+                                    {blocked16, blocked16},
+                                    {blocked8, blocked8},
+                                    {channels_last, channels_last},
+                                    {plain, plain}};
+    std::optional<Rank> best;
+    TensorDesc best_inner, best_output;
+    memory::desc best_weights;
     for (const Candidate& candidate : candidates) {
-      inner_ = TensorDesc(config_.input.shape, candidate.input);
-      const std::int64_t full = config_.full_batch;
-      const memory::desc x = memory_desc(inner_, full);
-      const std::optional<Layout> layout =
-          candidate.output
-              ? candidate.output
-              : layout_of(forward_desc(x, any(weight_dims_), any(Dims{full, out[0], out[1], out[2]})).dst_desc());
-      if (!layout) continue;
-      output_ = TensorDesc(out, *layout);
-      weights_ = forward_desc(x, any(weight_dims_), memory_desc(output_, full)).weights_desc();
-      if (!needs_reference(full) && !needs_reference(1)) return;  // a short batch may be as short as one sample
+      if (!set_layouts(candidate.input, candidate.output, out)) continue;
+      // A short batch may be as short as one sample.
+      const Rank rank = std::max(worst_rank(config_.full_batch), worst_rank(1));
+      if (best && rank >= *best) continue;
+      best = rank;
+      best_inner = inner_, best_output = output_, best_weights = weights_;
+      if (rank == Rank::widest) break;
     }
+    inner_ = best_inner, output_ = best_output, weights_ = best_weights;
   }
 
-  bool needs_reference(std::int64_t batch) const {
+  /// Sets inner_, output_ and weights_; false where forward chooses an output that is none of our layouts.
+  bool set_layouts(const Layout& input, std::optional<Layout> output, const Shape& out) {
+    inner_ = TensorDesc(config_.input.shape, input);
+    const std::int64_t full = config_.full_batch;
+    const memory::desc x = memory_desc(inner_, full);
+    if (!output) {
+      output = layout_of(forward_desc(x, any(weight_dims_), any(Dims{full, out[0], out[1], out[2]})).dst_desc());
+      if (!output) return false;
+    }
+    output_ = TensorDesc(out, *output);
+    weights_ = forward_desc(x, any(weight_dims_), memory_desc(output_, full)).weights_desc();
+    return true;
+  }
+
+  Rank worst_rank(std::int64_t batch) const {
     const memory::desc x = memory_desc(inner_, batch), y = memory_desc(output_, batch);
     const auto plain_forward = forward_desc(x, weights_, y, /*with_activation=*/false);
-    return is_reference(forward_desc(x, weights_, y)) || is_reference(backward_weights_desc(x, y, plain_forward)) ||
-           (config_.input_gradient && is_reference(backward_data_desc(x, any(weight_dims_), y, plain_forward)));
-  }
-
-  template <class PrimitiveDesc>
-  static bool is_reference(const PrimitiveDesc& desc) {
-    return std::string_view(desc.impl_info_str()).find("ref") != std::string_view::npos;
+    Rank worst = std::max(rank_of(forward_desc(x, weights_, y)), rank_of(backward_weights_desc(x, y, plain_forward)));
+    if (config_.input_gradient)
+      worst = std::max(worst, rank_of(backward_data_desc(x, any(weight_dims_), y, plain_forward)));
+    return worst;
   }
 
   convolution_backward_weights::primitive_desc backward_weights_desc(

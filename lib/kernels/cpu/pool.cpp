@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "core/error.h"
 #include "kernels/cpu/operations.h"
 
@@ -9,6 +11,8 @@ using dnnl::pooling_forward;
 
 namespace {
 
+/// Works in its input's layout, except where only plain loops take that: then on a copy of the input in another layout,
+/// which is its output's too, so that the layers behind it continue in it.
 class Pool final : public UnaryOperation {
  public:
   Pool(Context& context, const TensorDesc& input, const Pool2dSpec& spec, std::int64_t full_batch)
@@ -21,7 +25,7 @@ class Pool final : public UnaryOperation {
     const std::int64_t height =
         (input.shape[1] + 2 * spec.padding_height - spec.kernel_height) / spec.stride_height + 1;
     const std::int64_t width = (input.shape[2] + 2 * spec.padding_width - spec.kernel_width) / spec.stride_width + 1;
-    output_ = TensorDesc(Shape{input.shape[0], height, width}, input.layout);
+    choose_layout(Shape{input.shape[0], height, width}, full_batch);
     workspace_ = Buffer::host(spec.kind == PoolKind::max ? forward_desc(full_batch).workspace_desc().get_size() : 0);
   }
 
@@ -29,10 +33,8 @@ class Pool final : public UnaryOperation {
 
   void prepare(std::int64_t batch) override {
     const auto forward = forward_desc(batch);
-    const memory::desc x = memory_desc(input_, batch), y = memory_desc(output_, batch);
-    const pooling_backward::primitive_desc backward(
-        pooling_backward::desc(algorithm(), x, y, strides_, kernel_, padding_, padding_), default_attributes(),
-        context_.engine(), forward);
+    const auto backward = backward_desc(batch, forward);
+    const memory::desc x = memory_desc(inner_, batch), y = memory_desc(output_, batch);
     Prepared p;
     if (spec_.kind == PoolKind::max) {
       const memory::desc workspace = forward.workspace_desc();
@@ -44,29 +46,42 @@ class Pool final : public UnaryOperation {
       p.forward = Primitive(context_, forward, {{DNNL_ARG_SRC, x}, {DNNL_ARG_DST, y}});
       p.backward = Primitive(context_, backward, {{DNNL_ARG_DIFF_DST, y}, {DNNL_ARG_DIFF_SRC, x}});
     }
+    if (!(inner_ == input_)) {
+      const memory::desc outer = memory_desc(input_, batch);
+      p.copy_in = reorder_primitive(context_, outer, x);
+      p.copy_out = reorder_primitive(context_, x, outer);
+      if (copy_.size() < x.get_size()) copy_ = Buffer::host(x.get_size());
+    }
     prepared_.push_back(std::move(p));
   }
 
   void forward(Slot slot, const float* x, float* y) override {
-    Primitive& primitive = prepared_[static_cast<std::size_t>(slot)].forward;
+    Prepared& p = prepared_[static_cast<std::size_t>(slot)];
+    if (p.copy_in) {
+      p.copy_in.run({x, copy_.data()});
+      x = copy_.floats();
+    }
     if (spec_.kind == PoolKind::max)
-      primitive.run({x, y, workspace_.data()});
+      p.forward.run({x, y, workspace_.data()});
     else
-      primitive.run({x, y});
+      p.forward.run({x, y});
   }
   void backward(Slot slot, const float*, const float*, const float* dy, float* dx) override {
-    Primitive& primitive = prepared_[static_cast<std::size_t>(slot)].backward;
+    Prepared& p = prepared_[static_cast<std::size_t>(slot)];
+    float* inner_dx = p.copy_out ? copy_.floats() : dx;
     if (spec_.kind == PoolKind::max)
-      primitive.run({dy, dx, workspace_.data()});
+      p.backward.run({dy, inner_dx, workspace_.data()});
     else
-      primitive.run({dy, dx});
+      p.backward.run({dy, inner_dx});
+    if (p.copy_out) p.copy_out.run({inner_dx, dx});
   }
 
   std::vector<std::string> implementations() const override {
     std::vector<std::string> names;
     for (const Prepared& p : prepared_) {
-      names.push_back(p.forward.implementation());
-      names.push_back(p.backward.implementation());
+      for (const Primitive* primitive : {&p.copy_in, &p.forward, &p.backward, &p.copy_out}) {
+        if (*primitive) names.push_back(primitive->implementation());
+      }
     }
     return names;
   }
@@ -74,21 +89,46 @@ class Pool final : public UnaryOperation {
  private:
   struct Prepared {
     Primitive forward, backward;
+    Primitive copy_in, copy_out;  // of the input and its gradient, between their own layout and inner_
   };
+
+  void choose_layout(const Shape& out, std::int64_t full_batch) {
+    const auto set_layout = [&](const Layout& layout) {
+      inner_ = TensorDesc(input_.shape, layout);
+      output_ = TensorDesc(out, layout);
+    };
+    for (const Layout& layout : {input_.layout, Layout{Layout::Order::blocked, 16}, Layout{Layout::Order::blocked, 8},
+                                 Layout{Layout::Order::channels_last, 1}}) {
+      set_layout(layout);
+      if (std::max(worst_rank(full_batch), worst_rank(1)) <= Rank::generated) return;
+    }
+    set_layout(input_.layout);
+  }
+  Rank worst_rank(std::int64_t batch) const {
+    const auto forward = forward_desc(batch);
+    return std::max(rank_of(forward), rank_of(backward_desc(batch, forward)));
+  }
+
   dnnl::algorithm algorithm() const {
     return spec_.kind == PoolKind::max ? dnnl::algorithm::pooling_max : dnnl::algorithm::pooling_avg_include_padding;
   }
   pooling_forward::primitive_desc forward_desc(std::int64_t batch) const {
-    return {pooling_forward::desc(dnnl::prop_kind::forward_training, algorithm(), memory_desc(input_, batch),
+    return {pooling_forward::desc(dnnl::prop_kind::forward_training, algorithm(), memory_desc(inner_, batch),
                                   memory_desc(output_, batch), strides_, kernel_, padding_, padding_),
             default_attributes(), context_.engine()};
   }
+  pooling_backward::primitive_desc backward_desc(std::int64_t batch,
+                                                 const pooling_forward::primitive_desc& hint) const {
+    return {pooling_backward::desc(algorithm(), memory_desc(inner_, batch), memory_desc(output_, batch), strides_,
+                                   kernel_, padding_, padding_),
+            default_attributes(), context_.engine(), hint};
+  }
 
   Context& context_;
-  TensorDesc input_, output_;
+  TensorDesc input_, inner_, output_;  // inner_: the input as the primitives take it
   Pool2dSpec spec_;
   Dims kernel_, strides_, padding_;
-  Buffer workspace_;
+  Buffer workspace_, copy_;
   std::vector<Prepared> prepared_;
 };
 

@@ -47,6 +47,14 @@ void Primitive::run(std::initializer_list<const void*> pointers) {
       "a oneDNN primitive failed");
 }
 
+Rank rank_of(std::string_view implementation) {
+  const auto has = [&](std::string_view part) { return implementation.find(part) != std::string_view::npos; };
+  if (has("ref")) return Rank::reference;
+  if (has("simple")) return Rank::simple;
+  if (has("gemm")) return Rank::gemm;
+  return has("avx512") ? Rank::widest : Rank::generated;
+}
+
 Primitive reorder_primitive(Context& context, const memory::desc& from, const memory::desc& to) {
   const dnnl::engine& engine = context.engine();
   return {context,

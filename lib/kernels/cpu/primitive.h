@@ -7,6 +7,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "device/buffer.h"
@@ -64,6 +65,16 @@ class Primitive {
   std::vector<void*> bound_;            // what each memory points to now
   std::vector<dnnl_exec_arg_t> call_;
 };
+
+/// How good an implementation is by its name, best first: widest vectors, other kernels made for the shape ("jit:avx2",
+/// "jit:sve_512"), matrix products around copies ("x64:gemm:jit"), plain loops ("simple_nchw:any"), reference code
+/// ("ref:any", "gemm:ref"). Layouts are chosen by this rank, not by timing, so that one kind of CPU always chooses the same.
+enum class Rank { widest, generated, gemm, simple, reference };
+Rank rank_of(std::string_view implementation);
+template <class PrimitiveDesc>
+Rank rank_of(const PrimitiveDesc& desc) {
+  return rank_of(std::string_view(desc.impl_info_str()));
+}
 
 /// Copies its first pointer's tensor into its second's, from one layout to another; padding becomes zero.
 Primitive reorder_primitive(Context& context, const dnnl::memory::desc& from, const dnnl::memory::desc& to);
