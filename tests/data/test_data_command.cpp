@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "data/descriptors.h"
 #include "data/files.h"
 #include "dptrain/data_command.h"
 

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "data/descriptors.h"
 #include "data/files.h"
 #include "data/http_server.h"
 #include "data/open.h"

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "spec/reader.h"
 #include "support/memory_dataset.h"
+#include "train/fit.h"
 #include "train/trainer.h"
 
 namespace dptrain {
