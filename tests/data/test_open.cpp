@@ -227,6 +227,16 @@ TEST_CASE("digits are generated, as many as asked for, and have no path") {
   CHECK(message(spec, ExitStatus::usage) == "dataset.seed: mnist is not generated; remove it");
 }
 
+TEST_CASE("a stop request ends reading and generating") {
+  const StopRequest stop{2};
+  const DataOptions options = {.progress = {}, .stop = &stop};
+  const TinyMachine machine;
+  put_tiny(machine.data());
+  CHECK_THROWS_AS(open_dataset(named("tiny"), options), Stopped);
+  CHECK_THROWS_AS(open_dataset(folder_spec(machine.data()), options), Stopped);
+  CHECK_THROWS_AS(open_dataset(named("digits"), options), Stopped);
+}
+
 TEST_CASE("MNIST as it is published") {
   if (std::getenv("DPTRAIN_DATA") == nullptr) {
     MESSAGE("skipped: DPTRAIN_DATA is not set");
