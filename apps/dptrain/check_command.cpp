@@ -11,8 +11,8 @@
 #include "optim/optimizer.h"
 #include "report/lines.h"
 #include "spec/shapes.h"
+#include "train/fit.h"
 #include "train/replica.h"
-#include "train/trainer.h"
 
 namespace dptrain {
 

@@ -6,10 +6,12 @@
 #include <utility>
 
 #include "core/error.h"
+#include "data/descriptors.h"
 #include "data/formats/idx.h"
 #include "data/image_dataset.h"
 #include "data/locate.h"
 #include "data/sha256.h"
+#include "data/verify.h"
 
 namespace dptrain {
 namespace fs = std::filesystem;
@@ -56,21 +58,10 @@ int info_of_files(const DatasetDescriptor& descriptor, std::ostream& out) {
   int status = kFine;
   for (const DescribedFile& file : descriptor.files) {
     const fs::path path = *find_plain_or_gz(*folder, file.name);
-    std::string verdict;
-    try {
-      const FileDigest digest = digest_file(path, file.bytes);
-      if (digest.bytes == file.bytes && digest.sha256 == file.sha256) {
-        verdict = fmt::format("{} bytes, SHA-256 as described", digest.bytes);
-      } else if (digest.bytes != file.bytes) {
-        verdict = fmt::format("WRONG: expected {} bytes, found {}", file.bytes,
-                              digest.bytes > file.bytes ? "more" : std::to_string(digest.bytes));
-      } else {
-        verdict = fmt::format("WRONG: expected SHA-256 {}, found {}", file.sha256, digest.sha256);
-      }
-    } catch (const Error& error) {
-      verdict = fmt::format("WRONG: {}", error.what());
-    }
-    if (verdict.starts_with("WRONG")) status = kBad;
+    const std::string problem = mismatch(path, file);
+    if (!problem.empty()) status = kBad;
+    const std::string verdict =
+        problem.empty() ? fmt::format("{} bytes, SHA-256 as described", file.bytes) : fmt::format("WRONG: {}", problem);
     fmt::print(out, "file      {}: {}\n", path.filename().string(), verdict);
   }
   return status;

@@ -16,7 +16,7 @@ int data_list(std::ostream& out);
 /// hashed. Returns 3 where they are not there or a hash is wrong, which `out` says too.
 int data_info(const std::string& dataset, std::ostream& out);
 
-/// Downloads what is missing of a named dataset and checks it; prints the folder.
+/// Checks a named dataset where it is, or downloads it; prints the folder.
 int data_fetch(const std::string& name, const DataOptions& options, std::ostream& out);
 
 }  // namespace dptrain

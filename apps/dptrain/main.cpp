@@ -1,12 +1,16 @@
 // The command line: `dptrain JOB` trains, `dptrain check JOB` prints the plan, `dptrain data ...` looks after datasets.
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <iostream>
+#include <sstream>
 
 #include "core/error.h"
 #include "dptrain/check_command.h"
 #include "dptrain/data_command.h"
 #include "dptrain/train_command.h"
+#include "report/output.h"
 #include "report/process.h"
 
 namespace dptrain {
@@ -14,9 +18,23 @@ namespace {
 
 constexpr int kUsage = static_cast<int>(ExitStatus::usage);
 
+/// Runs a command whose result is what it prints: where that cannot be written the command has failed. A reader that has
+/// gone is no error.
+template <class Command>
+int print(Command&& command) {
+  std::ostringstream text;
+  const int status = command(text);
+  Output output(stdout);
+  output.write(text.str());
+  if (output.error() != 0 && output.error() != EPIPE) {
+    fail(ExitStatus::failed, "cannot write to standard output: {}", std::strerror(output.error()));
+  }
+  return status;
+}
+
 /// CLI11's own complaints end with the status of a usage error; --help and --version with 0.
 int parse_failure(const CLI::App& app, const CLI::ParseError& error) {
-  if (error.get_exit_code() == 0) return app.exit(error, std::cout, std::cerr);
+  if (error.get_exit_code() == 0) return print([&](std::ostream& out) { return app.exit(error, out, std::cerr); });
   std::cerr << "dptrain: error: " << error.what() << "\nRun `dptrain --help` for the options.\n";
   return kUsage;
 }
@@ -49,7 +67,7 @@ int command_line(int argc, char** argv) {
   bool offline = false;
   CLI::App* info = data->add_subcommand("info", "counts, shape and hashes of a dataset");
   info->add_option("DATASET", info_of, "a name, or a folder (with a '/')")->required();
-  CLI::App* fetch = data->add_subcommand("fetch", "download a dataset into the cache and check it");
+  CLI::App* fetch = data->add_subcommand("fetch", "check a dataset where it is, or download it into the cache");
   fetch->add_option("NAME", fetched, "see `dptrain data list`")->required();
   fetch->add_flag("--offline", offline, "download nothing");
 
@@ -58,13 +76,13 @@ int command_line(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return parse_failure(app, error);
   }
-  if (check->parsed()) return check_job(checked, std::cout);
-  if (list->parsed()) return data_list(std::cout);
-  if (info->parsed()) return data_info(info_of, std::cout);
+  if (check->parsed()) return print([&](std::ostream& out) { return check_job(checked, out); });
+  if (list->parsed()) return print([&](std::ostream& out) { return data_list(out); });
+  if (info->parsed()) return print([&](std::ostream& out) { return data_info(info_of, out); });
   if (fetch->parsed()) {
-    return data_fetch(fetched,
-                      {.offline = offline, .progress = [](const std::string& line) { std::cerr << line << '\n'; }},
-                      std::cout);
+    const DataOptions options = {.offline = offline,
+                                 .progress = [](const std::string& line) { std::cerr << line << '\n'; }};
+    return print([&](std::ostream& out) { return data_fetch(fetched, options, out); });
   }
   if (training.job.file.empty()) {
     std::cerr
@@ -78,6 +96,8 @@ int command_line(int argc, char** argv) {
 }  // namespace dptrain
 
 int main(int argc, char** argv) {
+  dptrain::open_closed_standard_streams();
+  dptrain::ignore_closed_pipes();
   try {
     return dptrain::command_line(argc, argv);
   } catch (const dptrain::Error& error) {

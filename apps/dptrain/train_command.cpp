@@ -1,11 +1,12 @@
 #include "dptrain/train_command.h"
 
 #include <csignal>
+#include <string>
 
 #include "core/error.h"
 #include "data/open.h"
-#include "report/process.h"
 #include "report/reporter.h"
+#include "train/fit.h"
 #include "train/save_weights.h"
 #include "train/trainer.h"
 
@@ -15,28 +16,49 @@ namespace {
 
 StopRequest stop_request{0};
 
-/// The first signal asks for an orderly end; a second one of the same kind has its usual effect.
 void request_stop(int signal) {
   stop_request.store(signal, std::memory_order_relaxed);
-  std::signal(signal, SIG_DFL);
+}
+
+/// The first signal asks for an orderly end; a second one of the same kind has its usual effect. What the caller has us
+/// ignore (`nohup`, `trap '' INT`) stays ignored.
+void listen_to_signals() {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) {
+    struct sigaction action = {};
+    sigaction(signal, nullptr, &action);
+    if (action.sa_handler == SIG_IGN) continue;
+    action = {};
+    action.sa_handler = request_stop;
+    action.sa_flags = SA_RESTART | SA_RESETHAND;
+    sigaction(signal, &action, nullptr);
+  }
+}
+
+int stopped() {
+  return 128 + stop_request.load();
 }
 
 }  // namespace
 
 int run_training(const TrainCommand& command) {
-  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, request_stop);
-  ignore_closed_pipes();
-
   const JobSpec job = read_job(command.job.file, command.job.overrides);
   const DatasetInfo info = inspect_dataset(job.dataset);
   check_data_fit(job, info.shape, info.classes);
   replica_count(job, info.train_samples);
 
+  listen_to_signals();  // before there is a folder to take back, and after all that need not be
   RunFolder folder({.out = command.out, .fresh = command.fresh}, job.name);
   const std::filesystem::path path = folder.path();
   Reporter reporter({.quiet = command.quiet, .json = command.json}, std::move(folder));
-  const DatasetPair data = open_dataset(
-      job.dataset, {.offline = command.offline, .progress = [&](const std::string& line) { reporter.message(line); }});
+  DatasetPair data;
+  try {
+    data = open_dataset(job.dataset, {.offline = command.offline,
+                                      .progress = [&](const std::string& line) { reporter.message(line); },
+                                      .stop = &stop_request});
+    throw_if_stopped(&stop_request);
+  } catch (const Stopped&) {
+    return stopped();  // the reporter takes the empty run folder back
+  }
   const Summary summary =
       train(job, data, reporter,
             {.stop = &stop_request, .save = [&](const WeightsView& weights) { save_weights(path, weights); }});
@@ -48,7 +70,7 @@ int run_training(const TrainCommand& command) {
     case RunStatus::stopped:
       break;
   }
-  return 128 + stop_request.load();
+  return stopped();
 }
 
 }  // namespace dptrain

@@ -1,4 +1,5 @@
-// Purpose: `dptrain JOB`: trains. Thread safety: one call a process; it takes over SIGINT, SIGTERM and SIGUSR1.
+// Purpose: `dptrain JOB`: trains. Thread safety: one call a process; it takes over SIGINT, SIGTERM, SIGHUP and
+// SIGUSR1 where they are not ignored.
 #pragma once
 
 #include "dptrain/job_options.h"

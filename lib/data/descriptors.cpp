@@ -1,13 +1,9 @@
-// Finds dataset descriptors (datasets/NAME.yaml).
-#include <fmt/ranges.h>
+#include "data/descriptors.h"
 
-#include <algorithm>
 #include <cstdlib>
 #include <map>
-#include <numeric>
 
-#include "core/error.h"
-#include "data/open.h"
+#include "spec/binder.h"
 
 namespace dptrain {
 namespace fs = std::filesystem;
@@ -40,22 +36,6 @@ DatasetDescriptor read_named(const std::string& name, const fs::path& file) {
   return descriptor;
 }
 
-/// Levenshtein's distance.
-std::size_t distance(const std::string& a, const std::string& b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row.back();
-}
-
 }  // namespace
 
 std::vector<fs::path> descriptor_folders() {
@@ -65,12 +45,15 @@ std::vector<fs::path> descriptor_folders() {
       fail(ExitStatus::usage, "DPTRAIN_DATASETS: {} is not a folder; expected one with NAME.yaml files", set);
     folders.emplace_back(set);
   }
-  // A build tree's binary finds the source tree; an installed one its share folder. Either may not be there.
+  // The source tree that a binary was built in may be gone, or be another version by now: an installed one asks its own
+  // share folder.
   std::error_code error;
   const fs::path executable = fs::read_symlink("/proc/self/exe", error);
-  for (const fs::path& folder :
-       {fs::path(DPTRAIN_SOURCE_DATASETS), executable.parent_path().parent_path() / "share" / "dptrain" / "datasets"}) {
-    if (is_folder(folder)) folders.push_back(folder);
+  const fs::path installed = executable.parent_path().parent_path() / "share" / "dptrain" / "datasets";
+  for (const fs::path& folder : {installed, fs::path(DPTRAIN_SOURCE_DATASETS)}) {
+    if (!is_folder(folder)) continue;
+    folders.push_back(folder);
+    break;
   }
   return folders;
 }
@@ -85,18 +68,15 @@ DatasetDescriptor find_descriptor(const std::string& name) {
   const std::map<std::string, fs::path> files = descriptor_files();
   if (const auto found = files.find(name); found != files.end()) return read_named(name, found->second);
 
-  std::vector<std::string> names;
-  for (const auto& entry : files) names.push_back(entry.first);
-  if (names.empty()) {
+  if (files.empty()) {
     throw UnknownDataset(
         fmt::format("unknown dataset '{}': there are no descriptors; set DPTRAIN_DATASETS to a folder with "
                     "NAME.yaml files",
                     name));
   }
-  const auto nearest =
-      std::ranges::min_element(names, {}, [&](const std::string& known) { return distance(name, known); });
-  const std::string hint = distance(name, *nearest) <= 2 ? fmt::format("; did you mean '{}'?", *nearest) : "";
-  throw UnknownDataset(fmt::format("unknown dataset '{}'{} (known: {})", name, hint, fmt::join(names, ", ")));
+  Names names;
+  for (const auto& entry : files) names.push_back(entry.first);
+  throw UnknownDataset(fmt::format("unknown dataset '{}'; {}", name, suggestion(name, names)));
 }
 
 }  // namespace dptrain

@@ -9,15 +9,17 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "core/durable_file.h"
 #include "core/error.h"
 #include "data/formats/byte_source.h"
 #include "data/http.h"
 #include "data/locate.h"
-#include "data/sha256.h"
+#include "data/verify.h"
 
 namespace dptrain {
 namespace fs = std::filesystem;
@@ -41,6 +43,10 @@ class FolderLock {
         fail(ExitStatus::data, "{}: cannot be locked: {}", file.string(), std::strerror(error));
       }
       if (!told) tell(options, fmt::format("waiting for another process that downloads into {}", folder.string()));
+      if (stop_asked(options.stop)) {
+        ::close(descriptor_);
+        throw Stopped();
+      }
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
   }
@@ -52,74 +58,19 @@ class FolderLock {
   int descriptor_ = -1;
 };
 
-/// A file that is written beside its final place and renamed into it, or removed.
-class StagedFile {
- public:
-  explicit StagedFile(fs::path target) : target_(std::move(target)), staged_(target_.string() + ".new") {
-    descriptor_ = ::open(staged_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    check(descriptor_ >= 0);
-  }
-  ~StagedFile() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-    ::unlink(staged_.c_str());  // gone already where it was published
-  }
-  StagedFile(const StagedFile&) = delete;
-  StagedFile& operator=(const StagedFile&) = delete;
-
-  void write(const std::uint8_t* bytes, std::size_t count) {
-    while (count > 0) {
-      const ssize_t done = ::write(descriptor_, bytes, count);
-      if (done < 0 && errno == EINTR) continue;
-      check(done > 0);
-      bytes += done;
-      count -= static_cast<std::size_t>(done);
-    }
-  }
-  void publish() {
-    check(::fsync(descriptor_) == 0);
-    check(::close(std::exchange(descriptor_, -1)) == 0);
-    check(::rename(staged_.c_str(), target_.c_str()) == 0);
-  }
-
- private:
-  void check(bool fine) const {
-    if (!fine) fail(ExitStatus::data, "{}: cannot be written: {}", staged_.string(), std::strerror(errno));
-  }
-
-  fs::path target_, staged_;
-  int descriptor_ = -1;
-};
-
 /// Checks a download, then inflates it into its final place. Returns what is wrong with it, empty where it was
 /// published.
-std::string unpack(const fs::path& download, const DescribedFile& file, const fs::path& target) {
-  FileDigest digest;
-  try {
-    digest = digest_file(download, file.bytes);
-  } catch (const Error& error) {
-    return error.what();
+std::string unpack(const fs::path& download, const DescribedFile& file, const fs::path& target,
+                   const StopRequest* stop) {
+  if (std::string problem = mismatch(download, file, stop); !problem.empty()) return problem;
+  const auto source = open_bytes(download, stop);
+  StagedFile staged(target, ExitStatus::data);
+  std::vector<char> window(1 << 18);
+  while (const std::size_t got = source->read(reinterpret_cast<std::uint8_t*>(window.data()), window.size())) {
+    staged.write({window.data(), got});
   }
-  if (digest.bytes != file.bytes) {
-    return fmt::format("expected {} bytes, found {}", file.bytes,
-                       digest.bytes > file.bytes ? "more" : std::to_string(digest.bytes));
-  }
-  if (digest.sha256 != file.sha256) return fmt::format("expected SHA-256 {}, found {}", file.sha256, digest.sha256);
-
-  const auto source = open_bytes(download);
-  StagedFile staged(target);
-  std::vector<std::uint8_t> window(1 << 18);
-  while (const std::size_t got = source->read(window.data(), window.size())) staged.write(window.data(), got);
   staged.publish();
   return "";
-}
-
-bool matches(const fs::path& path, const DescribedFile& file) {
-  try {
-    const FileDigest digest = digest_file(path, file.bytes);
-    return digest.bytes == file.bytes && digest.sha256 == file.sha256;
-  } catch (const Error&) {
-    return false;
-  }
 }
 
 /// Asks one mirror; returns why it did not serve, empty where the file is in place.
@@ -131,6 +82,7 @@ std::string fetch_from(const std::string& mirror, const DescribedFile& file, con
   request.file = part;
   request.most_bytes = file.bytes + file.bytes / 100 + 4096;  // deflate at its worst, and a gzip header
   request.timeout_seconds = options.network_timeout_seconds;
+  request.stop = options.stop;
   request.progress = [&](std::int64_t have, std::int64_t total) {
     tell(options, total > 0 ? fmt::format("{}: {:.1f} of {:.1f} MB", file.name, have / 1e6, total / 1e6)
                             : fmt::format("{}: {:.1f} MB", file.name, have / 1e6));
@@ -139,7 +91,7 @@ std::string fetch_from(const std::string& mirror, const DescribedFile& file, con
   for (;;) {
     const HttpResult result = http_get(request);
     if (!result.error.empty()) return fmt::format("{}: {}", request.url, result.error);
-    const std::string problem = unpack(part, file, folder / file.name);
+    const std::string problem = unpack(part, file, folder / file.name, options.stop);
     fs::remove(part);
     if (problem.empty()) return "";
     // What an earlier try left may have been the bad part: once more from the start.
@@ -154,7 +106,7 @@ void download_dataset(const DatasetDescriptor& descriptor, const fs::path& folde
   const auto missing = [&](const DescribedFile& file) {
     const auto path = find_plain_or_gz(folder, file.name);
     if (!path) return true;
-    if (!verify_present || matches(*path, file)) return false;
+    if (!verify_present || mismatch(*path, file, options.stop).empty()) return false;
     tell(options, fmt::format("{}: does not match its hash; fetching it again", path->string()));
     return true;
   };
@@ -196,6 +148,19 @@ void download_dataset(const DatasetDescriptor& descriptor, const fs::path& folde
 fs::path fetch_dataset(const DatasetDescriptor& descriptor, const DataOptions& options) {
   if (descriptor.format == DatasetFormat::generated) {
     fail(ExitStatus::usage, "{} is generated; there is nothing to fetch", descriptor.name);
+  }
+  std::vector<TriedPlace> tried;
+  const std::optional<fs::path> found = find_dataset(descriptor, {}, tried);
+  if (found && found != find_cache_folder(descriptor.name)) {
+    // The user's own: not for us to write into, and no download would be read before it.
+    for (const DescribedFile& file : descriptor.files) {
+      const fs::path path = *find_plain_or_gz(*found, file.name);
+      const std::string problem = mismatch(path, file, options.stop);
+      if (problem.empty()) continue;
+      fail(ExitStatus::data, "{}: {}; remove or mend it: training would read it before a download", path.string(),
+           problem);
+    }
+    return *found;
   }
   const fs::path folder = cache_folder(descriptor.name);
   download_dataset(descriptor, folder, options, true);

@@ -9,8 +9,8 @@
 namespace dptrain {
 
 /// Downloads what `folder` lacks. Files already there are trusted unless `verify_present`, which hashes them and
-/// fetches again what does not match. Errors (data): offline, or no mirror serves; the message has each mirror's
-/// reason.
+/// fetches again what does not match. Errors: offline, or no mirror serves (data); the message has each mirror's
+/// reason. Stopped.
 void download_dataset(const DatasetDescriptor& descriptor, const std::filesystem::path& folder,
                       const DataOptions& options, bool verify_present);
 

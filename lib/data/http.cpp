@@ -45,7 +45,7 @@ int on_progress(void* user, curl_off_t total, curl_off_t now, curl_off_t, curl_o
     transfer.reported = Clock::now();
     transfer.request.progress(transfer.have, total > 0 ? transfer.have - now + total : 0);
   }
-  return 0;
+  return stop_asked(transfer.request.stop) ? 1 : 0;
 }
 
 /// One request from byte `transfer.have` on.
@@ -109,6 +109,7 @@ HttpResult http_get(const HttpRequest& request) {
   if (transfer.write_error != 0) {
     fail(ExitStatus::data, "{}: cannot be written: {}", request.file.string(), std::strerror(transfer.write_error));
   }
+  throw_if_stopped(request.stop);
   if (transfer.too_large) {
     result.error = fmt::format("the server sends more than the {} bytes that the file can have", request.most_bytes);
   } else if (code != CURLE_OK) {

@@ -7,6 +7,8 @@
 #include <functional>
 #include <string>
 
+#include "core/stop.h"
+
 namespace dptrain {
 
 struct HttpRequest {
@@ -15,6 +17,7 @@ struct HttpRequest {
   std::int64_t most_bytes = 0;  ///< stop a server that sends more
   long timeout_seconds = 30;    ///< to connect, and the longest time in which next to nothing arrives
   std::function<void(std::int64_t have, std::int64_t total)> progress;  ///< at most about once a second; may be empty
+  const StopRequest* stop = nullptr;                                    ///< polled about once a second
 };
 
 struct HttpResult {
@@ -23,7 +26,7 @@ struct HttpResult {
 };
 
 /// Never throws for what the network does; what arrived stays in the file for the next try.
-/// Errors (data): the file cannot be written.
+/// Errors: the file cannot be written (data); Stopped.
 HttpResult http_get(const HttpRequest& request);
 
 }  // namespace dptrain

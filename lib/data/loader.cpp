@@ -52,16 +52,16 @@ void Loader::work() {
         }
       }
       if (stop_.load(std::memory_order_relaxed)) return;
-      DPTRAIN_CHECK(fill(slots_[k % ring]), "a batch was asked for after the last");
+      if (!fill(slots_[k % ring])) break;
       filled_.store(k + 1, std::memory_order_release);
       filled_.notify_one();
     }
   } catch (...) {
     error_ = std::current_exception();
-    end_.store(filled_.load(std::memory_order_relaxed), std::memory_order_release);
-    filled_.fetch_add(1, std::memory_order_release);
-    filled_.notify_one();
   }
+  end_.store(filled_.load(std::memory_order_relaxed), std::memory_order_release);
+  filled_.fetch_add(1, std::memory_order_release);  // so that a replica which waits sees the end
+  filled_.notify_one();
 }
 
 const Batch& Loader::next() {
@@ -71,11 +71,14 @@ const Batch& Loader::next() {
     return slots_[0].batch;
   }
   std::uint64_t filled = filled_.load(std::memory_order_acquire);
-  while (filled <= k) {
+  while (filled <= k && k < end_.load(std::memory_order_acquire)) {
     filled_.wait(filled, std::memory_order_acquire);
     filled = filled_.load(std::memory_order_acquire);
   }
-  if (k >= end_.load(std::memory_order_acquire)) std::rethrow_exception(error_);
+  if (k >= end_.load(std::memory_order_acquire)) {
+    if (error_) std::rethrow_exception(error_);
+    DPTRAIN_CHECK(false, "a batch was asked for after the last");
+  }
   return slots_[k % slots_.size()].batch;
 }
 

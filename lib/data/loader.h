@@ -55,7 +55,7 @@ class Loader {
   alignas(64) std::atomic<std::uint64_t> released_{0};  // slots given back so far, by the replica
   std::atomic<bool> stop_{false};
   std::atomic<std::uint64_t> end_{~std::uint64_t{0}};  // slots that will ever be filled, once that is known
-  std::exception_ptr error_;                           // why no more, written before end_
+  std::exception_ptr error_;  // why no more, where it is not the source's end; written before end_
   std::thread worker_;
 };
 

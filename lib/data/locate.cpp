@@ -32,17 +32,19 @@ std::optional<fs::path> find_plain_or_gz(const fs::path& folder, const std::stri
   return std::nullopt;
 }
 
-fs::path cache_folder(const std::string& name) {
-  fs::path root;
-  if (const auto xdg = environment("XDG_CACHE_HOME"); xdg && xdg->is_absolute()) {
-    root = *xdg;
-  } else if (const auto home = environment("HOME")) {
-    root = *home / ".cache";
-  } else {
-    fail(ExitStatus::data,
-         "no place for downloaded datasets: neither XDG_CACHE_HOME (an absolute path) nor HOME is set");
+std::optional<fs::path> find_cache_folder(const std::string& name) {
+  std::optional<fs::path> root = environment("XDG_CACHE_HOME");
+  if (!root || !root->is_absolute()) {
+    root = environment("HOME");
+    if (!root) return std::nullopt;
+    *root /= ".cache";
   }
-  return root / "dptrain" / "datasets" / name;
+  return *root / "dptrain" / "datasets" / name;
+}
+
+fs::path cache_folder(const std::string& name) {
+  if (const auto folder = find_cache_folder(name)) return *folder;
+  fail(ExitStatus::data, "no place for downloaded datasets: neither XDG_CACHE_HOME (an absolute path) nor HOME is set");
 }
 
 std::vector<fs::path> dataset_places(const std::string& name, const fs::path& path) {
@@ -50,7 +52,7 @@ std::vector<fs::path> dataset_places(const std::string& name, const fs::path& pa
   if (!path.empty()) places.push_back(path);
   if (const auto data = environment("DPTRAIN_DATA")) places.push_back(*data / name);
   places.push_back(fs::path("datasets") / name);
-  places.push_back(cache_folder(name));
+  if (const auto cache = find_cache_folder(name)) places.push_back(*cache);
   return places;
 }
 

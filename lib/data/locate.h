@@ -25,11 +25,14 @@ struct TriedPlace {
 /// `name` in `folder`, or else name + ".gz"; empty where neither is there.
 std::optional<std::filesystem::path> find_plain_or_gz(const std::filesystem::path& folder, const std::string& name);
 
-/// $XDG_CACHE_HOME or ~/.cache, then dptrain/datasets/NAME. Errors (data): neither variable tells.
+/// $XDG_CACHE_HOME or ~/.cache, then dptrain/datasets/NAME; empty where neither XDG_CACHE_HOME nor HOME is set.
+std::optional<std::filesystem::path> find_cache_folder(const std::string& name);
+
+/// The same for a download, which needs one. Errors (data): neither variable is set.
 std::filesystem::path cache_folder(const std::string& name);
 
 /// The places for the files of a named dataset, in order: `path` where given, $DPTRAIN_DATA/NAME, datasets/NAME, the
-/// cache.
+/// cache where there is one.
 std::vector<std::filesystem::path> dataset_places(const std::string& name, const std::filesystem::path& path);
 
 /// The described file that has `role`. Errors (usage): none or several, or a name that is not a plain one.

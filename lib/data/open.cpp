@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "data/descriptors.h"
 #include "data/fetch.h"
 #include "data/formats/digits.h"
 #include "data/formats/idx.h"
@@ -88,13 +89,13 @@ struct IdxContents {
   IdxArray train_images, train_labels, test_images, test_labels;
 };
 
-IdxContents read_all(const IdxFiles& files) {
+IdxContents read_all(const IdxFiles& files, const StopRequest* stop) {
   // The training images are most of the work, above all when inflated: they get a thread of their own.
-  auto train_images = std::async(std::launch::async, [&] { return read_idx(files.train_images, 3); });
+  auto train_images = std::async(std::launch::async, [&] { return read_idx(files.train_images, 3, stop); });
   IdxContents contents;
-  contents.train_labels = read_idx(files.train_labels, 1);
-  contents.test_images = read_idx(files.test_images, 3);
-  contents.test_labels = read_idx(files.test_labels, 1);
+  contents.train_labels = read_idx(files.train_labels, 1, stop);
+  contents.test_images = read_idx(files.test_images, 3, stop);
+  contents.test_labels = read_idx(files.test_labels, 1, stop);
   contents.train_images = train_images.get();
   check_counts(files.train_images, contents.train_images.header, files.train_labels, contents.train_labels.header);
   check_counts(files.test_images, contents.test_images.header, files.test_labels, contents.test_labels.header);
@@ -126,7 +127,7 @@ DatasetPair make_pair(const DatasetSpec& spec, const IdxFiles& files, IdxContent
 
 DatasetPair open_idx_folder(const DatasetSpec& spec, const DataOptions& options) {
   const IdxFiles files = standard_files(spec.path);
-  IdxContents contents = read_all(files);
+  IdxContents contents = read_all(files, options.stop);
   const std::int64_t classes = count_classes(contents.train_labels);
   const Normalisation normalisation =
       measure_normalisation(contents.train_images.values.span(), files.train_images.string());
@@ -158,8 +159,8 @@ void check_described(const DatasetDescriptor& descriptor, const IdxFiles& files,
 /// Downloads into the cache. Where that is not possible the message says where was looked and what to do.
 fs::path fetch_or_explain(const DatasetDescriptor& descriptor, const std::vector<TriedPlace>& tried,
                           const DataOptions& options) {
-  const fs::path folder = cache_folder(descriptor.name);
   try {
+    const fs::path folder = cache_folder(descriptor.name);
     download_dataset(descriptor, folder, options, false);
     return folder;
   } catch (const Error& error) {
@@ -174,10 +175,10 @@ fs::path fetch_or_explain(const DatasetDescriptor& descriptor, const std::vector
   }
 }
 
-DatasetPair open_digits(const DatasetSpec& spec, const DatasetDescriptor& descriptor) {
+DatasetPair open_digits(const DatasetSpec& spec, const DatasetDescriptor& descriptor, const DataOptions& options) {
   const int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   const auto split = [&](DigitSplit which, std::int64_t count) {
-    Digits digits = generate_digits(spec.generator_seed, which, count, threads);
+    Digits digits = generate_digits(spec.generator_seed, which, count, threads, options.stop);
     return std::make_unique<ImageDataset>(std::move(digits.pixels), std::move(digits.labels), count, descriptor.shape,
                                           descriptor.classes, Normalisation{descriptor.mean, descriptor.std});
   };
@@ -195,7 +196,7 @@ DatasetPair open_described(const DatasetSpec& spec, const DatasetDescriptor& des
   std::optional<fs::path> folder = find_dataset(descriptor, spec.path, tried);
   if (!folder) folder = fetch_or_explain(descriptor, tried, options);
   const IdxFiles files = described_files(descriptor, *folder);
-  IdxContents contents = read_all(files);
+  IdxContents contents = read_all(files, options.stop);
   check_described(descriptor, files, contents);
   DatasetPair pair = make_pair(spec, files, std::move(contents), descriptor.classes, {descriptor.mean, descriptor.std});
   pair.name = descriptor.name;
@@ -231,7 +232,7 @@ DatasetInfo inspect_dataset(const DatasetSpec& spec) {
 DatasetPair open_dataset(const DatasetSpec& spec, const DataOptions& options) {
   if (spec.name.empty() && spec.format == DatasetFormat::idx) return open_idx_folder(spec, options);
   const DatasetDescriptor descriptor = spec_descriptor(spec);
-  if (descriptor.format == DatasetFormat::generated) return open_digits(spec, descriptor);
+  if (descriptor.format == DatasetFormat::generated) return open_digits(spec, descriptor, options);
   return open_described(spec, descriptor, options);
 }
 

@@ -5,9 +5,8 @@
 #include <filesystem>
 #include <functional>
 #include <string>
-#include <vector>
 
-#include "core/error.h"
+#include "core/stop.h"
 #include "data/dataset.h"
 #include "spec/descriptor.h"
 #include "spec/job_spec.h"
@@ -19,6 +18,7 @@ struct DataOptions {
   std::function<void(const std::string&)>
       progress;                       ///< one line of news (download progress, where found); may be empty
   long network_timeout_seconds = 30;  ///< give a mirror up that does not connect or send for so long
+  const StopRequest* stop = nullptr;  ///< polled by all that takes long; it then throws Stopped
 };
 
 /// What is known of a dataset before its samples are read: enough for `check` and for shape errors.
@@ -28,26 +28,16 @@ struct DatasetInfo {
   std::int64_t classes = 0, train_samples = 0, test_samples = 0;
 };
 
-/// Folders with descriptors, in order: $DPTRAIN_DATASETS, the source tree's datasets/, the installed share/dptrain/datasets.
-std::vector<std::filesystem::path> descriptor_folders();
-/// All descriptors, by name. Errors: a bad descriptor (usage).
-std::vector<DatasetDescriptor> list_descriptors();
-/// What find_descriptor throws for a name that no folder has; the message lists the valid ones and the nearest.
-class UnknownDataset : public Error {
- public:
-  explicit UnknownDataset(const std::string& message) : Error(ExitStatus::usage, message) {}
-};
-/// Errors: UnknownDataset; a bad descriptor (usage).
-DatasetDescriptor find_descriptor(const std::string& name);
-
 /// Looks at the descriptor, or at the headers of the files of `path`, and reads no samples.
 /// Errors: unknown name (usage), files missing or corrupt (data). Never downloads.
 DatasetInfo inspect_dataset(const DatasetSpec& spec);
 
-/// Errors: unknown name (usage); missing or corrupt files (data), with every place tried and the ways out.
+/// Errors: unknown name (usage); missing or corrupt files (data), with every place tried and the ways out; Stopped.
 DatasetPair open_dataset(const DatasetSpec& spec, const DataOptions& options);
 
-/// `dptrain data fetch`: downloads what is missing into the cache and checks it; returns the folder.
+/// `dptrain data fetch`: returns the folder that open_dataset() would read, every file of which has its hash. Where
+/// there is none, or it is the cache's and does not match, what is wrong is downloaded into the cache.
+/// Errors: generated (usage); no mirror serves, or a folder of the user's own does not match its hashes (data); Stopped.
 std::filesystem::path fetch_dataset(const DatasetDescriptor& descriptor, const DataOptions& options);
 
 }  // namespace dptrain

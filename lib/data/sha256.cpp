@@ -37,8 +37,8 @@ std::string Sha256::hex() {
   return text;
 }
 
-FileDigest digest_file(const std::filesystem::path& path, std::int64_t most) {
-  const auto source = open_bytes(path);
+FileDigest digest_file(const std::filesystem::path& path, std::int64_t most, const StopRequest* stop) {
+  const auto source = open_bytes(path, stop);
   Sha256 hash;
   std::vector<std::uint8_t> window(1 << 18);
   while (source->offset() <= most) {

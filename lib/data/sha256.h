@@ -8,6 +8,8 @@
 #include <memory>
 #include <string>
 
+#include "core/stop.h"
+
 namespace dptrain {
 
 class Sha256 {
@@ -29,7 +31,7 @@ struct FileDigest {
 };
 
 /// Reads a plain or .gz file to its end, but no further than one byte past `most` uncompressed bytes.
-/// Errors (data): as open_bytes and ByteSource::read.
-FileDigest digest_file(const std::filesystem::path& path, std::int64_t most);
+/// Errors: as open_bytes and ByteSource::read.
+FileDigest digest_file(const std::filesystem::path& path, std::int64_t most, const StopRequest* stop = nullptr);
 
 }  // namespace dptrain

@@ -1,5 +1,6 @@
 #include "report/process.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,6 +34,12 @@ double seconds_since_start() {
   clock_gettime(CLOCK_BOOTTIME, &now);
   const double started = std::stod(field) / static_cast<double>(sysconf(_SC_CLK_TCK));
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9 - started;
+}
+
+void open_closed_standard_streams() {
+  for (int descriptor = 0; descriptor <= 2; ++descriptor) {
+    if (fcntl(descriptor, F_GETFD) < 0) open("/dev/null", O_RDWR);  // gets the lowest number that is free: this one
+  }
 }
 
 void ignore_closed_pipes() {

@@ -16,6 +16,10 @@ std::int64_t peak_rss_bytes();
 /// Seconds since this process was started by exec, to a hundredth.
 double seconds_since_start();
 
+/// Opens /dev/null in the place of standard input, output and error where they are closed: the next file that is opened
+/// would get the number, and what is meant for the stream would be written into it. For the start of main().
+void open_closed_standard_streams();
+
 /// Writing to a pipe that nobody reads any more then fails instead of ending the process, so that `dptrain job.yaml |
 /// head` loses lines and not a run. For main(): a library must not change how its process takes signals.
 void ignore_closed_pipes();

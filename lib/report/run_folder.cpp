@@ -13,8 +13,8 @@
 #include <fstream>
 #include <utility>
 
+#include "core/durable_file.h"
 #include "core/error.h"
-#include "report/atomic_file.h"
 
 namespace dptrain {
 

@@ -90,10 +90,11 @@ Replica::Times Replica::run(std::int64_t step, std::vector<LossSum>& losses) {
   return times;
 }
 
-void Replica::evaluate(std::int64_t step, std::vector<LossSum>& sums) {
+bool Replica::evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) {
   const Dataset& test = *config_.data.test;
   for (std::size_t c = static_cast<std::size_t>(config_.rank); c < sums.size();
        c += static_cast<std::size_t>(config_.replicas)) {
+    if (give_up()) return false;
     const std::int64_t first = static_cast<std::int64_t>(c) * chunk_;
     const auto count = static_cast<std::size_t>(std::min(chunk_, test.size() - first));
     const std::span<std::int64_t> ids(chunk_ids_.data(), count);
@@ -101,6 +102,7 @@ void Replica::evaluate(std::int64_t step, std::vector<LossSum>& sums) {
     test.gather(ids, chunk_samples_.floats(), chunk_labels_.data());
     sums[c] = model_->evaluate(step, ids, chunk_samples_.floats(), chunk_labels_.data());
   }
+  return true;
 }
 
 }  // namespace dptrain

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -39,7 +40,8 @@ class Replica {
   Times run(std::int64_t step, std::vector<LossSum>& losses);
 
   /// Evaluates chunks rank, rank + replicas, ... of the test set into sums[chunk]. `step` names the weights.
-  void evaluate(std::int64_t step, std::vector<LossSum>& sums);
+  /// `give_up` is asked before each chunk; returns whether all were done.
+  bool evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up);
 
  private:
   /// The ids of this replica's micro-batches, in the order in which it runs them.

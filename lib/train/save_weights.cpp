@@ -1,30 +1,12 @@
 #include "train/save_weights.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
-
+#include "core/durable_file.h"
 #include "core/error.h"
 #include "interop/safetensors.h"
 
 namespace dptrain {
 
 namespace fs = std::filesystem;
-
-namespace {
-
-/// Forces a file or a folder's entries to the disk.
-void sync_to_disk(const fs::path& path) {
-  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  const bool synced = descriptor >= 0 && fsync(descriptor) == 0;
-  const int error = errno;
-  if (descriptor >= 0) close(descriptor);
-  if (!synced) fail(ExitStatus::failed, "{}: cannot force it to the disk: {}", path.string(), std::strerror(error));
-}
-
-}  // namespace
 
 void save_weights(const fs::path& run_folder, const WeightsView& weights) {
   std::vector<std::vector<float>> values;
@@ -44,8 +26,7 @@ void save_weights(const fs::path& run_folder, const WeightsView& weights) {
     sync_to_disk(temporary / "model.safetensors");
     sync_to_disk(temporary);
     fs::remove_all(final);
-    fs::rename(temporary, final);
-    sync_to_disk(checkpoints);
+    publish(temporary, final);
   } catch (const fs::filesystem_error& error) {
     fail(ExitStatus::failed, "{}: the weights cannot be saved: {}", final.string(), error.code().message());
   }

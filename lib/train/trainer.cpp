@@ -13,6 +13,7 @@
 #include "optim/schedule.h"
 #include "report/process.h"
 #include "spec/reader.h"
+#include "train/fit.h"
 #include "train/float_mode.h"
 #include "train/gradient_reducer.h"
 #include "train/progress.h"
@@ -37,6 +38,7 @@ struct Run {
         losses(schedule.full().micro_batches.size()),
         test_sums(static_cast<std::size_t>((data_.test->size() + evaluation_chunk(schedule, data_.test->size()) - 1) /
                                            evaluation_chunk(schedule, data_.test->size()))),
+        evaluated(static_cast<std::size_t>(replicas)),
         evaluate_every(job_.evaluate.every ? schedule.steps_of(*job_.evaluate.every) : schedule.steps()),
         times(static_cast<std::size_t>(replicas)) {}
 
@@ -52,6 +54,8 @@ struct Run {
   std::unique_ptr<Progress> progress;        // rank 0's
   std::vector<LossSum> losses;               // by micro-batch of the step
   std::vector<LossSum> test_sums;            // by chunk of the test set
+  std::vector<char> evaluated;               // by replica: whether it did all its chunks of the test set
+  bool cut_short = false;                    // the last evaluation was not complete
   std::int64_t evaluate_every;
   std::vector<StepTimes> times;  // by replica, of the step that just ended
   std::int64_t end = 0;          // steps after which the run ends; moved forward by a stop request
@@ -83,20 +87,31 @@ RunPlan describe(const Run& run, const ParameterTable& table) {
   return plan;
 }
 
-/// Every sample of the test set once, by all replicas; rank 0 adds the chunks in index order and reports.
+/// Every sample of the test set once, by all replicas; rank 0 adds the chunks in index order and reports. Where a stop
+/// request cuts it short the run ends with it.
 void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
   const double start = Progress::now();
-  replica.evaluate(step, run.test_sums);
+  double asked = not_known;  // when this replica first saw the request
+  run.evaluated[static_cast<std::size_t>(rank)] = replica.evaluate(step, run.test_sums, [&] {
+    if (!stop_asked(run.options.stop)) return false;
+    if (std::isnan(asked)) asked = Progress::now();
+    return Progress::now() - asked >= run.options.evaluation_grace;
+  });
   run.group.barrier();
   if (rank == 0) {
-    LossSum sum;
-    for (const LossSum& chunk : run.test_sums) {
-      sum.loss += chunk.loss;
-      sum.correct += chunk.correct;
+    run.cut_short = std::find(run.evaluated.begin(), run.evaluated.end(), false) != run.evaluated.end();
+    if (run.cut_short) {
+      run.end = step;
+    } else {
+      LossSum sum;
+      for (const LossSum& chunk : run.test_sums) {
+        sum.loss += chunk.loss;
+        sum.correct += chunk.correct;
+      }
+      const auto samples = static_cast<double>(run.data.test->size());
+      run.progress->evaluated(step, sum.loss / samples, static_cast<double>(sum.correct) / samples,
+                              Progress::now() - start);
     }
-    const auto samples = static_cast<double>(run.data.test->size());
-    run.progress->evaluated(step, sum.loss / samples, static_cast<double>(sum.correct) / samples,
-                            Progress::now() - start);
   }
   run.group.barrier();  // the next evaluation writes test_sums again
 }
@@ -135,7 +150,7 @@ void replicate(Run& run, int rank) {
     run.times[static_cast<std::size_t>(rank)].compute = computed.compute;
     const GradientReducer::Times reduced = run.reducer->step(rank, plan, run.optimizer->rule(step, lr), [&] {
       run.progress->stepped(step, lr, plan, run.losses, run.times);
-      if (run.options.stop != nullptr && run.options.stop->load(std::memory_order_relaxed) != 0) run.end = step + 1;
+      if (stop_asked(run.options.stop)) run.end = step + 1;
     });
     run.times[static_cast<std::size_t>(rank)].wait = reduced.wait;
     run.times[static_cast<std::size_t>(rank)].reduce = reduced.reduce;
@@ -147,6 +162,8 @@ void replicate(Run& run, int rank) {
   if (rank != 0) return;
   const float* weights = run.reducer->parameters();
   run.summary = run.progress->summary();
+  if (run.cut_short)
+    run.summary.test_loss = run.summary.test_accuracy = not_known;  // an earlier one's, of other weights
   run.summary.weights_hash = table.hash(weights);
   run.summary.parameters = table.elements();
   if (run.options.save) run.options.save({table, weights, step});
@@ -167,9 +184,9 @@ void finish(Run& run) {
   s.peak_rss_bytes = peak_rss_bytes();
   const bool accurate = !job.expect.test_accuracy || s.test_accuracy >= *job.expect.test_accuracy;
   const bool low = !job.expect.test_loss || s.test_loss <= *job.expect.test_loss;
-  s.status = run.end < run.schedule.steps() ? RunStatus::stopped
-             : accurate && low              ? RunStatus::done
-                                            : RunStatus::expect_not_met;
+  s.status = run.cut_short || run.end < run.schedule.steps() ? RunStatus::stopped
+             : accurate && low                               ? RunStatus::done
+                                                             : RunStatus::expect_not_met;
   run.reporter.finished(s);
 }
 

@@ -20,6 +20,10 @@ cmake --install "$build" --prefix "$folder/prefix" >"$folder/log" 2>&1 || { cat 
 for program in "$@"; do
   "$folder/prefix/bin/$program" --version || fail "the installed $program does not start"
 done
+for program in "$@"; do
+  "$folder/prefix/bin/$program" data info digits | grep -qF "$folder/prefix/share/dptrain/datasets/digits.yaml" ||
+    fail "the installed $program reads other descriptors than its own"
+done
 
 # Nothing of the source tree may be needed: a copy of the example, and no path of ours but the prefix.
 cp -r "$source/examples/own_loop" "$folder/own_loop"

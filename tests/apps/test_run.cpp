@@ -128,35 +128,4 @@ TEST_CASE("a folder of checkpoints that no run wrote is not touched") {
   }
 }
 
-TEST_CASE("signals: the step that runs is the last; weights and summary are there; the status names the signal") {
-  for (const auto& [signal, status] : {std::pair{SIGINT, 130}, {SIGTERM, 143}, {SIGUSR1, 138}}) {
-    const Workplace here;
-    Process process(here.command({"job.yaml", "--json", "--out", "run", "--set", "train.steps=100000000"}),
-                    here.options());
-    REQUIRE(eventually([&] { return has(read_text(here.folder / "run/metrics.jsonl"), "\"train\""); }));
-    process.signal(signal);
-    const Finished stopped = process.wait();
-    CHECK(stopped.status == status);
-    const json summary = json::parse(stopped.out);
-    CHECK(summary["status"] == "stopped");
-    CHECK(summary["test_loss"].is_number());
-    const std::int64_t steps = summary["steps"];
-    CHECK(steps >= 2);
-    CHECK(steps < 100000000);
-    CHECK(fs::exists(here.folder / "run/checkpoints" / ("step-" + std::to_string(steps)) / "model.safetensors"));
-    CHECK(here.summary("run") == summary);
-  }
-}
-
-TEST_CASE("a reader that leaves early does not end the run") {
-  const Workplace here;
-  const std::string shell =
-      "{ '" DPTRAIN_BINARY "' job.yaml --out run --set train.steps=400; echo $? >status; } | head -n 1";
-  const Finished done = run({"sh", "-c", shell}, here.options());
-  CHECK(done.status == 0);
-  CHECK(std::count(done.out.begin(), done.out.end(), '\n') == 1);
-  CHECK(read_text(here.folder / "status") == "0\n");
-  CHECK(here.summary("run")["steps"] == 400);
-}
-
 }  // namespace dptrain::test

@@ -100,6 +100,39 @@ TEST_CASE("3: a dataset that is not there, with --offline: every place tried and
   CHECK(has(list.out, "not on this machine"));
 }
 
+TEST_CASE("with neither HOME nor XDG_CACHE_HOME all works that downloads nothing") {
+  const Workplace here;
+  const std::vector<std::string> bare = {"env", "-i", DPTRAIN_BINARY};
+  const auto dptrain = [&](const std::vector<std::string>& arguments) {
+    std::vector<std::string> all = bare;
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    return run(all, {.folder = here.folder.path()});
+  };
+  const Finished list = dptrain({"data", "list"});
+  CHECK(list.status == 0);
+  CHECK(has(list.out, "mnist"));
+  CHECK(dptrain({"job.yaml", "--json"}).status == 0);
+  const Finished fetch = dptrain({"data", "fetch", "mnist"});
+  CHECK(fetch.status == 3);
+  CHECK(has(fetch.err, "no place for downloaded datasets"));
+}
+
+TEST_CASE("quickstart trains on MNIST where it lies in DPTRAIN_DATA and nothing is in the cache") {
+  if (std::getenv("DPTRAIN_DATA") == nullptr) {
+    MESSAGE("skipped: DPTRAIN_DATA is not set");
+    return;
+  }
+  const Workplace here;
+  fs::create_directories(here.folder / "home");
+  const Finished done =
+      run({DPTRAIN_SOURCE_DIR "/scripts/quickstart", "--no-install", "--offline", "--json", "--set", "train.steps=3",
+           "--set", "expect={}", "--set", "dataset.train_samples=600", "--set", "dataset.test_samples=100"},
+          here.options({{"DPTRAIN_BINARY", DPTRAIN_BINARY}, {"HOME", (here.folder / "home").string()}}));
+  INFO(done.err);
+  REQUIRE(done.status == 0);
+  CHECK(json::parse(done.out)["dataset"] == "mnist");
+}
+
 TEST_CASE("data list and info of generated digits; --help and --version") {
   const Workplace here;
   const Finished list = here.dptrain({"data", "list"});
@@ -122,7 +155,7 @@ TEST_CASE(
   for (const auto& entry : fs::directory_iterator(DPTRAIN_SOURCE_DIR "/configs")) {
     if (entry.path().extension() != ".yaml") continue;
     ++configs;
-    const Finished checked = here.dptrain({"check", entry.path().string(), "--devices", "2"});
+    const Finished checked = here.dptrain({"check", entry.path().string(), "--devices", "1"});
     INFO(entry.path().string());
     INFO(checked.err);
     CHECK(checked.status == 0);

@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "data/descriptors.h"
 #include "data/files.h"
 #include "dptrain/data_command.h"
 
@@ -100,6 +101,34 @@ TEST_CASE("data fetch prints the folder, or says why not") {
   CHECK_THROWS_WITH(data_fetch("tiny", {.offline = true, .progress = {}}, out),
                     "tiny: not on this machine, and --offline forbids to download it");
   CHECK_THROWS_WITH(data_fetch("tiny", {}, out), (machine.descriptor().string() + ": names no mirrors").c_str());
+}
+
+TEST_CASE("data fetch of a dataset that training would find elsewhere: its folder, once its hashes are right") {
+  const TinyMachine machine;
+  put_tiny(machine.data());
+  std::ostringstream out;
+  CHECK(data_fetch("tiny", {.offline = true, .progress = {}}, out) == 0);
+  CHECK(tidy(machine, out) == "ROOT/data/tiny\n");
+  CHECK(!fs::exists(machine.cache()));
+  put(machine.data() / "t10k-labels-idx1-ubyte", TinyFiles().test_labels + "more");
+  CHECK_THROWS_WITH(data_fetch("tiny", {}, out), ((machine.data() / "t10k-labels-idx1-ubyte").string() +
+                                                  ": expected 10 bytes, found more; remove or mend it: training would "
+                                                  "read it before a download")
+                                                     .c_str());
+}
+
+TEST_CASE("with no place for a cache the other places serve; a download says what it lacks") {
+  const TinyMachine machine;
+  const Environment no_cache("XDG_CACHE_HOME", std::nullopt), no_home("HOME", std::nullopt);
+  std::ostringstream list, info, fetch;
+  CHECK(data_list(list) == 0);
+  CHECK(list.str().find("(not on this machine)") != std::string::npos);
+  CHECK_THROWS_WITH(data_fetch("tiny", {}, fetch),
+                    "no place for downloaded datasets: neither XDG_CACHE_HOME (an absolute path) nor HOME is set");
+  put_tiny(machine.data());
+  CHECK(data_info("tiny", info) == 0);
+  CHECK(data_fetch("tiny", {}, fetch) == 0);
+  CHECK(tidy(machine, fetch) == "ROOT/data/tiny\n");
 }
 
 }  // namespace

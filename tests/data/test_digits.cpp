@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "core/hash.h"
+#include "data/descriptors.h"
 #include "data/formats/digit_strokes.h"
 #include "data/formats/digits.h"
 #include "data/open.h"

@@ -1,4 +1,7 @@
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -6,6 +9,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "data/descriptors.h"
 #include "data/files.h"
 #include "data/http_server.h"
 #include "data/open.h"
@@ -195,6 +199,22 @@ TEST_CASE("mirrors that misbehave are named with the reason") {
     CHECK(text.find(row.reason) != std::string::npos);
     CHECK(!fs::exists(machine.cache() / kImages));
   }
+}
+
+TEST_CASE("a stop request ends a download from a server that stalls, and the wait for another process") {
+  StopRequest stop{0};
+  const HttpServer server([&](const HttpAsk&) {
+    stop = 15;
+    return HttpReply{.body = "", .headers = "", .promise_bytes = 1000, .hang = true};
+  });
+  const TinyMachine machine({server.url()});
+  CHECK_THROWS_AS(open_tiny({.progress = {}, .stop = &stop}), Stopped);
+
+  stop = 0;
+  const int lock = ::open((machine.cache() / ".lock").c_str(), O_RDWR | O_CLOEXEC);
+  REQUIRE(::flock(lock, LOCK_EX) == 0);
+  CHECK_THROWS_AS(open_tiny({.progress = [&](const std::string&) { stop = 15; }, .stop = &stop}), Stopped);
+  ::close(lock);
 }
 
 TEST_CASE("nobody listens: every mirror is named") {

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "data/descriptors.h"
 #include "data/files.h"
 #include "data/image_dataset.h"
 #include "data/locate.h"
@@ -178,14 +179,14 @@ TEST_CASE("where nothing is found the message lists every place and the ways out
   CHECK(!fs::exists(machine.cache()));
 }
 
-TEST_CASE("an unknown name lists the known ones and the nearest, with its place in the spec") {
+TEST_CASE("an unknown name has the nearest known one, or lists all, with its place in the spec") {
   const TinyMachine machine;
   const std::string text = message(named("tinny"), ExitStatus::usage);
-  CHECK(text.find("unknown dataset 'tinny'; did you mean 'tiny'? (known: digits, mnist, tiny)") == 0);
-  CHECK(message(named("../tiny"), ExitStatus::usage).find("unknown dataset '../tiny' (known: digits") == 0);
+  CHECK(text.find("unknown dataset 'tinny'; did you mean 'tiny'?") == 0);
+  CHECK(message(named("../tiny"), ExitStatus::usage).find("unknown dataset '../tiny'; valid are: digits") == 0);
   DatasetSpec spec = named("imagenet");
   spec.at = mark(7, 2);
-  CHECK(message(spec, ExitStatus::usage).find("job.yaml:7:2: error: unknown dataset 'imagenet' (known: ") == 0);
+  CHECK(message(spec, ExitStatus::usage).find("job.yaml:7:2: error: unknown dataset 'imagenet'; valid are: ") == 0);
 }
 
 TEST_CASE("descriptors: an own folder comes first, and must be one") {
@@ -224,6 +225,16 @@ TEST_CASE("digits are generated, as many as asked for, and have no path") {
   spec = named("mnist");
   spec.generator_seed = 3;
   CHECK(message(spec, ExitStatus::usage) == "dataset.seed: mnist is not generated; remove it");
+}
+
+TEST_CASE("a stop request ends reading and generating") {
+  const StopRequest stop{2};
+  const DataOptions options = {.progress = {}, .stop = &stop};
+  const TinyMachine machine;
+  put_tiny(machine.data());
+  CHECK_THROWS_AS(open_dataset(named("tiny"), options), Stopped);
+  CHECK_THROWS_AS(open_dataset(folder_spec(machine.data()), options), Stopped);
+  CHECK_THROWS_AS(open_dataset(named("digits"), options), Stopped);
 }
 
 TEST_CASE("MNIST as it is published") {

@@ -6,8 +6,8 @@
 #include <cctype>
 #include <csignal>
 
+#include "core/durable_file.h"
 #include "core/error.h"
-#include "report/atomic_file.h"
 #include "report/samples.h"
 
 using namespace dptrain;

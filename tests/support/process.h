@@ -75,6 +75,7 @@ class Process {
     if (id_ < 0) throw std::runtime_error("fork failed");
     if (id_ > 0) return;
     for (const auto& [name, value] : options.environment) setenv(name.c_str(), value.c_str(), 1);
+    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) ::signal(number, SIG_DFL);  // a caller may ignore some
     const int flags = O_WRONLY | O_CREAT | O_TRUNC;
     const bool ready = chdir(options.folder.c_str()) == 0 && dup2(open("/dev/null", O_RDONLY), 0) >= 0 &&
                        dup2(open(out.c_str(), flags, 0600), 1) >= 0 && dup2(open(err.c_str(), flags, 0600), 2) >= 0;

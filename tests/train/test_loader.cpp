@@ -56,6 +56,8 @@ TEST_CASE("batches come in the source's order, whole, with and without a worker,
       expect_batches(loader, data, 100);
       CHECK_THROWS(loader.next());  // after the last
       CHECK_THROWS(loader.next());  // and it stays the end
+      loader.release();             // whatever the caller does
+      CHECK_THROWS(loader.next());
     }
   }
 }

@@ -1,12 +1,15 @@
 // How runs end: as planned, by a stop request, by errors of any replica; and what is refused before a run.
 #include <doctest/doctest.h>
 
+#include <atomic>
+#include <cmath>
 #include <functional>
 #include <mutex>
 
 #include "core/error.h"
 #include "spec/reader.h"
 #include "support/memory_dataset.h"
+#include "train/fit.h"
 #include "train/trainer.h"
 
 namespace dptrain {
@@ -146,6 +149,33 @@ TEST_CASE("a stop request ends the run after the step that is running, saved and
     CHECK(s.samples == 16);
     CHECK(saved_at == 1);
     CHECK(s.test_loss > 0);
+  }
+}
+
+TEST_CASE("a stop request cuts an evaluation short after its grace: stopped, saved, and no accuracy of other weights") {
+  for (std::int64_t replicas = 1; replicas <= 3; ++replicas) {
+    for (const std::int64_t epoch : {1, 2}) {  // in the middle of the run, and when all its steps are done
+      StopRequest stop{0};
+      DatasetPair data;
+      data.train = std::make_unique<MemoryDataset>(43, kShape, 3, 1);
+      auto test = std::make_unique<MemoryDataset>(500, kShape, 3, 2);
+      std::atomic<std::int64_t> seen{0};
+      test->on_gather = [&](std::span<const std::int64_t> ids) {
+        if ((seen += static_cast<std::int64_t>(ids.size())) > 500 * (epoch - 1)) stop = 15;
+      };
+      data.test = std::move(test);
+      JobSpec job = job_of(kMlp, replicas);
+      job.evaluate.every = Interval{.every = 1, .unit = Interval::Unit::epochs};
+      std::int64_t saved_at = -1;
+      const Summary s = run(
+          job, data, {.stop = &stop, .evaluation_grace = 0, .save = [&](const WeightsView& w) { saved_at = w.step; }});
+      CHECK(s.status == RunStatus::stopped);
+      CHECK(s.steps == 3 * epoch);
+      CHECK(saved_at == 3 * epoch);
+      CHECK(std::isnan(s.test_loss));
+      CHECK(std::isnan(s.test_accuracy));
+      CHECK(seen < 500 * epoch);
+    }
   }
 }
 

@@ -72,7 +72,7 @@ class InputFile {
 
 class PlainSource final : public ByteSource {
  public:
-  explicit PlainSource(const std::filesystem::path& path) : ByteSource(path), file_(path) {
+  PlainSource(const std::filesystem::path& path, const StopRequest* stop) : ByteSource(path, stop), file_(path) {
     if (file_.starts_as_gzip()) {
       fail(ExitStatus::data, "{}: byte 0: the file is gzipped but its name does not say so; rename it to {}.gz",
            path.string(), path.filename().string());
@@ -90,7 +90,8 @@ class PlainSource final : public ByteSource {
 
 class GzipSource final : public ByteSource {
  public:
-  explicit GzipSource(const std::filesystem::path& path) : ByteSource(path), file_(path), window_(1 << 16) {
+  GzipSource(const std::filesystem::path& path, const StopRequest* stop)
+      : ByteSource(path, stop), file_(path), window_(1 << 16) {
     if (!file_.starts_as_gzip()) {
       fail(ExitStatus::data, "{}: byte 0: expected a gzip file (1f 8b), as its name says", path.string());
     }
@@ -176,7 +177,14 @@ std::size_t ByteSource::read(std::uint8_t* out, std::size_t count) {
     out[done++] = peek_;
     peeked_ = false;
   }
-  done += read_some(out + done, count - done);
+  while (done < count) {
+    throw_if_stopped(stop_);
+    constexpr std::size_t kBetweenPolls = 1 << 22;
+    const std::size_t wanted = std::min(count - done, kBetweenPolls);
+    const std::size_t got = read_some(out + done, wanted);
+    done += got;
+    if (got < wanted) break;
+  }
   offset_ += static_cast<std::int64_t>(done);
   return done;
 }
@@ -190,9 +198,9 @@ void ByteSource::corrupt(std::int64_t offset, const std::string& message) const 
   fail(ExitStatus::data, "{}: byte {}{}: {}", path_.string(), offset, compressed() ? " (uncompressed)" : "", message);
 }
 
-std::unique_ptr<ByteSource> open_bytes(const std::filesystem::path& path) {
-  if (path.extension() == ".gz") return std::make_unique<GzipSource>(path);
-  return std::make_unique<PlainSource>(path);
+std::unique_ptr<ByteSource> open_bytes(const std::filesystem::path& path, const StopRequest* stop) {
+  if (path.extension() == ".gz") return std::make_unique<GzipSource>(path, stop);
+  return std::make_unique<PlainSource>(path, stop);
 }
 
 }  // namespace dptrain

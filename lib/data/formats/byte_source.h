@@ -10,6 +10,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/stop.h"
 
 namespace dptrain {
 
@@ -17,7 +18,7 @@ class ByteSource {
  public:
   virtual ~ByteSource() = default;
 
-  /// Reads `count` bytes, fewer only where the data end. Errors: reading fails, gzip corruption (data).
+  /// Reads `count` bytes, fewer only where the data end. Errors: reading fails, gzip corruption (data); Stopped.
   std::size_t read(std::uint8_t* out, std::size_t count);
   /// Whether all bytes are read; in a gzipped file this checks its last checksum. Errors: as read().
   bool at_end();
@@ -33,18 +34,19 @@ class ByteSource {
   [[noreturn]] void corrupt(std::int64_t offset, const std::string& message) const;
 
  protected:
-  explicit ByteSource(std::filesystem::path path) : path_(std::move(path)) {}
+  ByteSource(std::filesystem::path path, const StopRequest* stop) : path_(std::move(path)), stop_(stop) {}
   virtual std::size_t read_some(std::uint8_t* out, std::size_t count) = 0;
 
  private:
   std::filesystem::path path_;
+  const StopRequest* stop_;
   std::int64_t offset_ = 0;
   bool peeked_ = false;
   std::uint8_t peek_ = 0;
 };
 
-/// Opens a file; one whose name ends in .gz is inflated as it is read.
+/// Opens a file; one whose name ends in .gz is inflated as it is read. Reading polls `stop`.
 /// Errors (data): missing, unreadable, a folder, not a regular file; named .gz but not gzip, or the other way round.
-std::unique_ptr<ByteSource> open_bytes(const std::filesystem::path& path);
+std::unique_ptr<ByteSource> open_bytes(const std::filesystem::path& path, const StopRequest* stop = nullptr);
 
 }  // namespace dptrain

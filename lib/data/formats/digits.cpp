@@ -175,12 +175,13 @@ std::uint8_t draw_digit(std::uint64_t seed, DigitSplit split, std::int64_t index
   return static_cast<std::uint8_t>(label);
 }
 
-Digits generate_digits(std::uint64_t seed, DigitSplit split, std::int64_t count, int threads) {
+Digits generate_digits(std::uint64_t seed, DigitSplit split, std::int64_t count, int threads, const StopRequest* stop) {
   DPTRAIN_CHECK(count >= 1 && count <= kMostDigits && threads >= 1, "{} digits by {} threads", count, threads);
   Digits digits = {ByteBlock(static_cast<std::size_t>(count) * kDigitPixels),
                    ByteBlock(static_cast<std::size_t>(count))};
   const auto draw = [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t i = first; i < last; ++i) {
+      if (i % 256 == 0) throw_if_stopped(stop);
       digits.labels.data()[i] = draw_digit(
           seed, split, i, std::span<std::uint8_t, kDigitPixels>(digits.pixels.data() + i * kDigitPixels, kDigitPixels));
     }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <span>
 
+#include "core/stop.h"
 #include "data/byte_block.h"
 
 namespace dptrain {
@@ -29,7 +30,8 @@ struct Digits {
   ByteBlock labels;  ///< (count)
 };
 
-/// Samples 0 to count - 1, drawn by up to `threads` threads.
-Digits generate_digits(std::uint64_t seed, DigitSplit split, std::int64_t count, int threads);
+/// Samples 0 to count - 1, drawn by up to `threads` threads. Errors: out of memory (failed); Stopped.
+Digits generate_digits(std::uint64_t seed, DigitSplit split, std::int64_t count, int threads,
+                       const StopRequest* stop = nullptr);
 
 }  // namespace dptrain

@@ -76,8 +76,8 @@ IdxHeader read_idx_header(const std::filesystem::path& path, std::int64_t rank) 
   return read_header(*source, rank);
 }
 
-IdxArray read_idx(const std::filesystem::path& path, std::int64_t rank) {
-  const auto source = open_bytes(path);
+IdxArray read_idx(const std::filesystem::path& path, std::int64_t rank, const StopRequest* stop) {
+  const auto source = open_bytes(path, stop);
   IdxArray array;
   array.header = read_header(*source, rank);
   // The header was held against the file's size, so this asks for no more memory than the file can fill.

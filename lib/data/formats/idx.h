@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "core/stop.h"
 #include "data/byte_block.h"
 
 namespace dptrain {
@@ -28,8 +29,8 @@ struct IdxArray {
 /// the file can hold.
 IdxHeader read_idx_header(const std::filesystem::path& path, std::int64_t rank);
 
-/// Reads the whole file. Errors: as above, and a truncated body or bytes after it.
-IdxArray read_idx(const std::filesystem::path& path, std::int64_t rank);
+/// Reads the whole file. Errors: as above, and a truncated body or bytes after it; Stopped.
+IdxArray read_idx(const std::filesystem::path& path, std::int64_t rank, const StopRequest* stop = nullptr);
 
 /// Throws Error(data) naming the offset of the first label that is not below `classes`.
 void check_labels(const std::filesystem::path& path, const IdxArray& labels, std::int64_t classes);

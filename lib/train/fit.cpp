@@ -1,3 +1,5 @@
+#include "train/fit.h"
+
 #include <sched.h>
 
 #include <algorithm>
@@ -6,7 +8,6 @@
 #include "spec/reader.h"
 #include "spec/shapes.h"
 #include "train/micro_batches.h"
-#include "train/trainer.h"
 
 namespace dptrain {
 
