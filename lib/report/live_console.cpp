@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "report/console.h"
@@ -66,8 +67,8 @@ class LiveConsole final : public Console {
 
  private:
   /// The step line behind a bar and before the time left. A line that wraps could not be rewritten, so what matters least
-  /// goes first where the window is narrow.
-  std::string progress(const StepReport& report, Clock::time_point now) const {
+  /// goes first where the window is narrow, and stays away until the window is another: parts must not come and go.
+  std::string progress(const StepReport& report, Clock::time_point now) {
     const double done = plan_.steps > 0 ? static_cast<double>(report.step) / static_cast<double>(plan_.steps) : 0;
     const int filled = static_cast<int>(done * bar_width);
     std::string bar = fmt::format("[{}{}]", std::string(filled, '#'), std::string(bar_width - filled, '.')), left;
@@ -85,13 +86,14 @@ class LiveConsole final : public Console {
     };
     const int columns = options_.width > 0 ? options_.width : log_.width();
     const auto width = static_cast<std::size_t>(std::max(columns - 1, 1));
-    std::string text = line();
-    for (std::string* part : {&bar, &parts.lr, &parts.epoch, &parts.rate, &parts.loss, &left}) {
-      if (text.size() <= width) break;
-      part->clear();
-      text = line();
+    if (columns != columns_) dropped_ = 0;
+    columns_ = columns;
+    const std::array by_weight = {&bar, &parts.lr, &parts.epoch, &parts.rate, &parts.loss, &left};
+    for (std::size_t k = 0; k < by_weight.size() && (k < dropped_ || line().size() > width); ++k) {
+      by_weight[k]->clear();
+      dropped_ = std::max(dropped_, k + 1);
     }
-    return text.substr(0, width);
+    return line().substr(0, width);
   }
 
   void say(const std::string& line, std::string_view code = "") {
@@ -113,6 +115,8 @@ class LiveConsole final : public Console {
   RunPlan plan_;
   bool drawn_ = false;  ///< the cursor stands behind a progress line
   Clock::time_point start_, drawn_at_;
+  int columns_ = 0;
+  std::size_t dropped_ = 0;  ///< parts that the window of so many columns has no room for
 };
 
 }  // namespace

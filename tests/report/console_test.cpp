@@ -138,6 +138,19 @@ TEST_CASE("live: what matters least goes first in a narrow window, the time left
   CHECK(line(30) == "step   100/1,175  0:00 left");
 }
 
+TEST_CASE("live: a part that did not fit does not come and go with the length of the others") {
+  Captured log, messages;
+  const auto console =
+      make_live_console(log.stream(), messages.stream(), {.width = 80, .interval = std::chrono::milliseconds(0)});
+  console->started(sample_plan());
+  StepReport step = sample_step();
+  step.lr = 0.0763421;
+  console->live(step);
+  step.lr = 0.1;
+  console->live(step);
+  CHECK(log.text().find(" lr ") == std::string::npos);
+}
+
 TEST_CASE("news of an interval that goes on: for the live line alone") {
   Captured log, messages, live_log;
   const auto plain = make_plain_console(log.stream(), messages.stream());

@@ -108,6 +108,13 @@ TEST_CASE("schedules and optimizers fill in what depends on each other") {
   CHECK(std::get<AdamSpec>(adam.train.optimizer) == AdamSpec{1e-3, 0.9, 0.999, 1e-8, 0, false});
 }
 
+TEST_CASE("the resolved spec writes one step and one epoch in the singular") {
+  for (const char* every : {"1 step", "1 epoch", "2 steps", "0.5 epochs"}) {
+    const std::string yaml = to_yaml(read_job_text(kSmallSpec, "job.yaml", {{"--set", "log.every", every}}));
+    CHECK(yaml.find(std::string("log: {every: ") + every + "}\n") != std::string::npos);
+  }
+}
+
 TEST_CASE("the default name is the file's stem, with '_' for what a name cannot hold") {
   CHECK(read_job_text(kSmallSpec, "a/My job+1.yaml").name == "My_job_1");
   CHECK(read_job_text(kSmallSpec, ".yaml").name == "_yaml");
