@@ -11,6 +11,7 @@
 #include "optim/optimizer.h"
 #include "report/lines.h"
 #include "spec/shapes.h"
+#include "train/doubts.h"
 #include "train/fit.h"
 #include "train/replica.h"
 
@@ -33,17 +34,6 @@ void print_layers(const JobSpec& job, const ParameterTable& table, std::ostream&
                parameters > 0 ? grouped(parameters) : "");
   }
   fmt::print(out, "  {:>3}  {:<14} {:>14} {:>14}\n\n", "", "total", "", grouped(table.elements()));
-}
-
-/// "256 = 4 x 64", or "100 = 1 x 34 + 2 x 33".
-std::string cut_text(const StepPlan& plan) {
-  const auto& batches = plan.micro_batches;
-  const std::int64_t larger = batches.front().count, smaller = batches.back().count;
-  const auto many =
-      std::count_if(batches.begin(), batches.end(), [&](const MicroBatch& b) { return b.count == larger; });
-  if (larger == smaller) return fmt::format("{} = {} x {}", plan.samples, batches.size(), larger);
-  return fmt::format("{} = {} x {} + {} x {}", plan.samples, many, larger,
-                     static_cast<std::int64_t>(batches.size()) - many, smaller);
 }
 
 }  // namespace
@@ -71,10 +61,13 @@ int check_job(const JobOptions& options, std::ostream& out) {
   const StepPlan& full = schedule.full();
   fmt::print(out, "data            {}, {} to train, {} to test, {}\n", data.name, grouped(data.train_samples),
              grouped(data.test_samples), data.shape.text());
+  const auto cut = [](const StepPlan& plan) {
+    return cut_text(plan.samples, static_cast<std::int64_t>(plan.micro_batches.size()));
+  };
   fmt::print(out, "steps           {} ({} an epoch)\n", grouped(schedule.steps()), grouped(schedule.steps_per_epoch()));
-  fmt::print(out, "micro-batches   {}{}\n", cut_text(full),
+  fmt::print(out, "a step          {}{}\n", cut(full),
              job.reproducible ? fmt::format(", same bits at 1 to {} replicas", full.micro_batches.size()) : "");
-  if (schedule.last().samples != full.samples) fmt::print(out, "  last step     {}\n", cut_text(schedule.last()));
+  if (schedule.last().samples != full.samples) fmt::print(out, "  last step     {}\n", cut(schedule.last()));
 
   std::int64_t exchanged = 0, buffers = 0;
   std::string shares;
@@ -102,6 +95,7 @@ int check_job(const JobOptions& options, std::ostream& out) {
       megabytes(buffers * flat + model.activation_bytes() + job.data.prefetch * largest * data.shape.elements() * 4),
       megabytes(buffers * flat), buffers, buffers == 1 ? "" : "s", megabytes(model.activation_bytes()),
       megabytes(job.data.prefetch * largest * data.shape.elements() * 4));
+  for (const std::string& doubt : doubts(job, schedule)) fmt::print(out, "warning: {}\n", doubt);
   return static_cast<int>(ExitStatus::ok);
 }
 

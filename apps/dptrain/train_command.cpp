@@ -68,6 +68,7 @@ int run_training(const TrainCommand& command) {
     case RunStatus::expect_not_met:
       return static_cast<int>(ExitStatus::expectation);
     case RunStatus::stopped:
+    case RunStatus::failed:  // an error says that, not a summary
       break;
   }
   return stopped();

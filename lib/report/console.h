@@ -15,7 +15,10 @@ class Console {
  public:
   virtual ~Console() = default;
   virtual void started(const RunPlan& plan) = 0;
+  /// A log interval is over.
   virtual void step(const StepReport& report) = 0;
+  /// The news of an interval that goes on, as often as the caller likes: for a line that is rewritten.
+  virtual void live(const StepReport&) {}
   virtual void evaluated(const EvalReport& report) = 0;
   virtual void finished(const Summary& summary) = 0;
   /// News that is no part of the log, such as a download's progress; may hold several lines.

@@ -24,6 +24,8 @@ std::string text(RunStatus status) {
       return "expect_not_met";
     case RunStatus::stopped:
       return "stopped";
+    case RunStatus::failed:
+      return "failed";
   }
   return "unknown";
 }

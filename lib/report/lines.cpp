@@ -24,8 +24,10 @@ std::array<Share, 4> sorted(const TimeShares& shares) {
   std::array<Share, 4> parts{{
       {shares.data, "data",
        "waiting for samples; try data.workers 1 and a larger data.prefetch, or the other way round data.workers 0"},
-      {shares.compute, "compute", "forward, backward and update, as it should be"},
-      {shares.reduce, "reduce", "adding gradients; try fewer replicas, or a larger global_batch_size"},
+      {shares.compute, "compute", "forward and backward, as it should be"},
+      {shares.reduce, "reduce",
+       "adding gradients and updating weights; try a larger micro_batch_size, a larger global_batch_size or fewer "
+       "replicas"},
       {shares.wait, "wait",
        "replicas waiting for each other; try a replica for each free core, and equal micro-batches for each"},
   }};
@@ -56,18 +58,27 @@ std::string number(double value) {
   return fmt::format("{:.6g}", value);
 }
 
+const char* status_text(RunStatus status) {
+  switch (status) {
+    case RunStatus::done:
+      return "done";
+    case RunStatus::expect_not_met:
+      return "ended below what is expected";
+    case RunStatus::stopped:
+      return "stopped";
+    case RunStatus::failed:
+      return "failed";
+  }
+  return "ended";
+}
+
 /// "256 = 4 micro-batches x 64, same bits at 1 to 4 replicas".
 std::string cut_line(const RunPlan& plan) {
-  const std::int64_t micro_batches = std::max<std::int64_t>(plan.micro_batches, 1);
-  const std::int64_t smaller = plan.global_batch_size / micro_batches;
-  const bool equal = plan.global_batch_size % micro_batches == 0;
-  const std::string cut =
-      fmt::format("{} = {}{}", grouped(plan.global_batch_size), plural(micro_batches, "micro-batch", "micro-batches"),
-                  equal ? fmt::format(" x {}", smaller) : fmt::format(" of {} or {}", smaller + 1, smaller));
+  const std::string cut = cut_text(plan.step_samples, plan.micro_batches);
   if (!plan.reproducible) return cut + ", not reproducible: bits may differ from run to run";
   if (plan.mode != "sync") return cut + fmt::format(", mode {}: bits may differ from run to run", plan.mode);
-  return cut + (micro_batches == 1 ? ", same bits in every run"
-                                   : fmt::format(", same bits at 1 to {} replicas", micro_batches));
+  return cut + (plan.micro_batches == 1 ? ", same bits in every run"
+                                        : fmt::format(", same bits at 1 to {} replicas", plan.micro_batches));
 }
 
 }  // namespace
@@ -77,6 +88,14 @@ std::string grouped(std::int64_t number) {
   const std::size_t first = number < 0 ? 1 : 0;
   for (std::size_t at = digits.size(); at > first + 3; at -= 3) digits.insert(at - 3, 1, ',');
   return digits;
+}
+
+std::string cut_text(std::int64_t samples, std::int64_t micro_batches) {
+  const std::int64_t smaller = samples / micro_batches, larger_ones = samples % micro_batches;
+  const std::string cut =
+      fmt::format("{} = {}", grouped(samples), plural(micro_batches, "micro-batch", "micro-batches"));
+  if (larger_ones == 0) return cut + fmt::format(" x {}", smaller);
+  return cut + fmt::format(": {} x {} + {} x {}", larger_ones, smaller + 1, micro_batches - larger_ones, smaller);
 }
 
 std::string shares_line(const TimeShares& shares) {
@@ -109,10 +128,18 @@ std::vector<std::string> header_lines(const RunPlan& plan) {
   };
 }
 
-std::string step_line(const RunPlan& plan, const StepReport& report) {
+StepParts step_parts(const RunPlan& plan, const StepReport& report) {
   const std::string total = grouped(plan.steps);
-  return fmt::format("step {:>{}}/{}  epoch {:.2f}  loss {}  lr {}  {}", grouped(report.step), total.size(), total,
-                     report.epoch, loss_text(report.loss), number(report.lr), rate(report.samples_per_second));
+  return {.step = fmt::format("step {:>{}}/{}", grouped(report.step), total.size(), total),
+          .epoch = fmt::format("epoch {:.2f}", report.epoch),
+          .loss = "loss " + loss_text(report.loss),
+          .lr = "lr " + number(report.lr),
+          .rate = rate(report.samples_per_second)};
+}
+
+std::string step_line(const RunPlan& plan, const StepReport& report) {
+  const StepParts parts = step_parts(plan, report);
+  return fmt::format("{}  {}  {}  {}  {}", parts.step, parts.epoch, parts.loss, parts.lr, parts.rate);
 }
 
 std::string evaluation_line(const EvalReport& report) {
@@ -123,9 +150,9 @@ std::string evaluation_line(const EvalReport& report) {
 
 std::vector<std::string> end_lines(const Summary& summary) {
   std::vector<std::string> lines;
-  lines.push_back(fmt::format("{}: {}, {} epochs, {} in {:.1f} s of training, {:.1f} s in all: {}",
-                              summary.status == RunStatus::stopped ? "stopped" : "done",
-                              plural(summary.steps, "step", "steps"), number(summary.epochs),
+  lines.push_back(fmt::format("{}: {}, {} {}, {} in {:.1f} s of training, {:.1f} s in all: {}",
+                              status_text(summary.status), plural(summary.steps, "step", "steps"),
+                              number(summary.epochs), summary.epochs == 1 ? "epoch" : "epochs",
                               plural(summary.samples, "sample", "samples"), summary.train_seconds, summary.wall_seconds,
                               rate(summary.samples_per_second)));
   for (const std::string& line : {shares_line(summary.shares), largest_share_line(summary.shares)}) {

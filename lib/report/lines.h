@@ -11,6 +11,11 @@ namespace dptrain {
 
 /// What is said before the first step: dataset, model and devices, and how a batch is cut.
 std::vector<std::string> header_lines(const RunPlan& plan);
+/// The parts of a step's line, in this order.
+struct StepParts {
+  std::string step, epoch, loss, lr, rate;
+};
+StepParts step_parts(const RunPlan& plan, const StepReport& report);
 /// "step   100/1,175  epoch 0.43  loss 0.3412  lr 0.1  31,204 samples/s".
 std::string step_line(const RunPlan& plan, const StepReport& report);
 /// "test at epoch 1.00  accuracy 97.45%  loss 0.0812  (0.6 s)".
@@ -18,6 +23,9 @@ std::string evaluation_line(const EvalReport& report);
 /// What is said at the end: what was done and how fast, where the time went, the accuracy, the weights' hash.
 std::vector<std::string> end_lines(const Summary& summary);
 
+/// How a step of `samples` is cut into micro-batches whose sizes differ by at most one: "256 = 4 micro-batches x 64", or
+/// "1,000 = 3 micro-batches: 1 x 334 + 2 x 333".
+std::string cut_text(std::int64_t samples, std::int64_t micro_batches);
 /// 60000 -> "60,000".
 std::string grouped(std::int64_t number);
 /// "where the time went: compute 91%, data 5%, reduce 3%, wait 1%", the largest first; empty where nothing was measured.

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "report/console.h"
@@ -38,7 +39,9 @@ class LiveConsole final : public Console {
     for (const std::string& line : header_lines(plan)) say(line);
   }
 
-  void step(const StepReport& report) override {
+  void step(const StepReport& report) override { live(report); }
+
+  void live(const StepReport& report) override {
     const Clock::time_point now = Clock::now();
     if (drawn_ && report.step < plan_.steps && now - drawn_at_ < options_.interval) return;
     drawn_ = true;
@@ -63,18 +66,34 @@ class LiveConsole final : public Console {
   }
 
  private:
-  /// The step line behind a bar and before the time left, cut to the window: a line that wraps could not be rewritten.
-  std::string progress(const StepReport& report, Clock::time_point now) const {
+  /// The step line behind a bar and before the time left. A line that wraps could not be rewritten, so what matters least
+  /// goes first where the window is narrow, and stays away until the window is another: parts must not come and go.
+  std::string progress(const StepReport& report, Clock::time_point now) {
     const double done = plan_.steps > 0 ? static_cast<double>(report.step) / static_cast<double>(plan_.steps) : 0;
     const int filled = static_cast<int>(done * bar_width);
-    std::string line = fmt::format("[{}{}] {}", std::string(filled, '#'), std::string(bar_width - filled, '.'),
-                                   step_line(plan_, report));
+    std::string bar = fmt::format("[{}{}]", std::string(filled, '#'), std::string(bar_width - filled, '.')), left;
     if (report.step > 0 && report.step < plan_.steps) {
       const double seconds = std::chrono::duration<double>(now - start_).count();
-      line += "  " + remaining_text(seconds * (1 - done) / done);
+      left = remaining_text(seconds * (1 - done) / done);
     }
-    const int width = options_.width > 0 ? options_.width : log_.width();
-    return line.substr(0, static_cast<std::size_t>(std::max(width - 1, 1)));
+    StepParts parts = step_parts(plan_, report);
+    const auto line = [&] {
+      std::string text = bar;
+      for (const std::string* part : {&parts.step, &parts.epoch, &parts.loss, &parts.lr, &parts.rate, &left}) {
+        if (!part->empty()) text += (text.empty() ? "" : part == &parts.step ? " " : "  ") + *part;
+      }
+      return text;
+    };
+    const int columns = options_.width > 0 ? options_.width : log_.width();
+    const auto width = static_cast<std::size_t>(std::max(columns - 1, 1));
+    if (columns != columns_) dropped_ = 0;
+    columns_ = columns;
+    const std::array by_weight = {&bar, &parts.lr, &parts.epoch, &parts.rate, &parts.loss, &left};
+    for (std::size_t k = 0; k < by_weight.size() && (k < dropped_ || line().size() > width); ++k) {
+      by_weight[k]->clear();
+      dropped_ = std::max(dropped_, k + 1);
+    }
+    return line().substr(0, width);
   }
 
   void say(const std::string& line, std::string_view code = "") {
@@ -96,6 +115,8 @@ class LiveConsole final : public Console {
   RunPlan plan_;
   bool drawn_ = false;  ///< the cursor stands behind a progress line
   Clock::time_point start_, drawn_at_;
+  int columns_ = 0;
+  std::size_t dropped_ = 0;  ///< parts that the window of so many columns has no room for
 };
 
 }  // namespace

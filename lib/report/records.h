@@ -18,8 +18,8 @@ inline constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 /// Where the replicas' time went, each from 0 to 1; together 1, or all 0 where nothing was measured.
 struct TimeShares {
   double data = 0;     ///< waiting for the loader
-  double compute = 0;  ///< forward, backward and update
-  double reduce = 0;   ///< adding gradients, as far as it was not hidden behind compute
+  double compute = 0;  ///< forward and backward
+  double reduce = 0;   ///< adding gradient sums, a replica's own and all replicas', and the update: one pass does both
   double wait = 0;     ///< waiting for other replicas
 };
 
@@ -39,13 +39,14 @@ struct RunPlan {
   std::int64_t parameters = 0;
   std::string mode;  ///< "sync"
   bool reproducible = true;
-  std::int64_t global_batch_size = 0;
+  std::int64_t global_batch_size = 0;  ///< as the job says
+  std::int64_t step_samples = 0;   ///< of a full step: fewer where the training set is smaller than the global batch
   std::int64_t micro_batches = 0;  ///< of a full step
   std::int64_t steps = 0;          ///< of the whole run
   double epochs = 0;               ///< of the whole run
 };
 
-/// One log interval of training; the event "train".
+/// One log interval of training, or what there is of it so far; the event "train".
 struct StepReport {
   std::int64_t step = 0;    ///< steps done
   double epoch = 0;         ///< epochs done, with fraction
@@ -68,6 +69,7 @@ enum class RunStatus {
   done,
   expect_not_met,  ///< ran to its end, below what `expect` asks for
   stopped,         ///< ended early by a signal
+  failed,          ///< ended early by an error
 };
 
 /// The result of a run: summary.json, and standard output with --json.

@@ -33,18 +33,31 @@ void Reporter::step(const StepReport& report) {
   console_->step(report);
 }
 
+void Reporter::live(const StepReport& report) {
+  const std::lock_guard lock(mutex_);
+  console_->live(report);
+}
+
 void Reporter::evaluated(const EvalReport& report) {
   const std::lock_guard lock(mutex_);
   if (folder_) folder_->append_metrics(evaluate_json(report));
   console_->evaluated(report);
 }
 
+void Reporter::leave(const Summary& summary) {
+  if (!folder_) return;
+  folder_->append_metrics(end_json(summary));
+  folder_->write_summary(summary_json(summary));
+}
+
+void Reporter::failed(const Summary& summary) {
+  const std::lock_guard lock(mutex_);
+  leave(summary);
+}
+
 void Reporter::finished(const Summary& summary) {
   const std::lock_guard lock(mutex_);
-  if (folder_) {
-    folder_->append_metrics(end_json(summary));
-    folder_->write_summary(summary_json(summary));
-  }
+  leave(summary);
   console_->finished(summary);
   if (!json_) return;
   json_->write(summary_json(summary) + "\n");

@@ -33,13 +33,19 @@ class Reporter {
   /// `job_yaml` is the resolved spec.
   void started(const RunPlan& plan, const std::string& job_yaml);
   void step(const StepReport& report);
+  /// An interval that goes on, for a live line; leaves nothing in the folder.
+  void live(const StepReport& report);
   void evaluated(const EvalReport& report);
   /// Errors: also failed where --json cannot be written; a reader that has gone is no error.
   void finished(const Summary& summary);
+  /// A run that has begun and ends by an error: leaves the end event and summary.json; the error speaks for itself.
+  void failed(const Summary& summary);
   void message(const std::string& text);
   void warning(const std::string& text);
 
  private:
+  void leave(const Summary& summary);
+
   std::mutex mutex_;
   std::optional<RunFolder> folder_;
   std::unique_ptr<Console> console_;

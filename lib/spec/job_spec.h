@@ -155,7 +155,7 @@ struct LinearSchedule {
   bool operator==(const LinearSchedule&) const = default;
 };
 struct OneCycleSchedule {
-  double max_lr = 0;  // default: the optimizer's lr; has no warm-up beside its own
+  double max_lr = 0;  // the same as the optimizer's lr; has no warm-up beside its own
   double pct_start = 0.3;
   double div_factor = 25;
   double final_div_factor = 1e4;

@@ -79,6 +79,12 @@ OptimizerSpec read_optimizer(const Value& block) {
   return optimizer;
 }
 
+/// The optimizer's learning rate, as far as a schedule is concerned.
+struct OptimizerLr {
+  double value = 0;
+  bool is_given = false;  ///< by the spec; otherwise it is the optimizer's default
+};
+
 enum class ScheduleKind { constant, step, multi_step, cosine, linear, one_cycle };
 
 StepSchedule read_step(MapReader& map, ScheduleUnit& unit) {
@@ -103,13 +109,20 @@ MultiStepSchedule read_multi_step(MapReader& map, ScheduleUnit& unit) {
   return steps;
 }
 
-OneCycleSchedule read_one_cycle(MapReader& map, double lr) {
+/// The highest learning rate is the optimizer's lr. `max_lr` is a second name for it, so that either may be left out.
+OneCycleSchedule read_one_cycle(MapReader& map, OptimizerLr& lr) {
   OneCycleSchedule cycle;
-  cycle.max_lr = lr;
-  map.optional("max_lr", cycle.max_lr, number(kAboveZero));
+  cycle.max_lr = lr.value;
+  map.optional("max_lr", cycle.max_lr, number(kAtLeastZero));
   map.optional("pct_start", cycle.pct_start, number({0, 1, true, true}));
   map.optional("div_factor", cycle.div_factor, number({1, 1e9, false, false}));
   map.optional("final_div_factor", cycle.final_div_factor, number({1, 1e9, false, false}));
+  if (!lr.is_given) {
+    lr.value = cycle.max_lr;
+  } else if (cycle.max_lr != lr.value) {
+    map.error("max_lr", fmt::format("{} is not the optimizer's lr of {}", cycle.max_lr, lr.value),
+              "both are the highest learning rate of one_cycle: remove max_lr, or make them equal");
+  }
   return cycle;
 }
 
@@ -123,8 +136,7 @@ CosineSchedule read_cosine(MapReader& map, double lr) {
   return cosine;
 }
 
-/// `lr` is the optimizer's.
-ScheduleSpec read_schedule(const Value& block, double lr) {
+ScheduleSpec read_schedule(const Value& block, OptimizerLr& lr) {
   static const Choices<ScheduleKind> choices{
       "schedule",
       {{"constant", ScheduleKind::constant},
@@ -149,7 +161,7 @@ ScheduleSpec read_schedule(const Value& block, double lr) {
       schedule.shape = read_multi_step(map, schedule.unit);
       break;
     case ScheduleKind::cosine:
-      schedule.shape = read_cosine(map, lr);
+      schedule.shape = read_cosine(map, lr.value);
       break;
     case ScheduleKind::one_cycle:
       schedule.shape = read_one_cycle(map, lr);
@@ -172,8 +184,8 @@ ScheduleSpec read_schedule(const Value& block, double lr) {
   return schedule;
 }
 
-double lr_of(const OptimizerSpec& optimizer) {
-  return std::visit([](const auto& spec) { return spec.lr; }, optimizer);
+double& lr_of(OptimizerSpec& optimizer) {
+  return std::visit([](auto& spec) -> double& { return spec.lr; }, optimizer);
 }
 
 }  // namespace
@@ -197,13 +209,20 @@ TrainSpec read_train(const Value& block) {
               "micro-batches are parts of the global batch");
   }
   map.optional("precision", train.precision, choice(names::precision));
+  bool lr_is_given = false;
   if (const std::optional<Value> optimizer = map.take("optimizer")) {
+    const std::size_t before = block.diagnostics.problems();
     train.optimizer = read_optimizer(*optimizer);
+    const Node& node = optimizer->node;
+    lr_is_given = block.diagnostics.problems() == before && node.kind == Node::Kind::map &&
+                  (node.find("lr") != nullptr || node.find("learning_rate") != nullptr);
   } else {
     map.missing("optimizer", "write {name: sgd, lr: 0.1, momentum: 0.9}");
   }
   if (const std::optional<Value> schedule = map.take("lr_schedule")) {
-    train.schedule = read_schedule(*schedule, lr_of(train.optimizer));
+    OptimizerLr lr{lr_of(train.optimizer), lr_is_given};
+    train.schedule = read_schedule(*schedule, lr);
+    lr_of(train.optimizer) = lr.value;
   }
   map.optional("clip_grad_norm", train.clip_norm, or_keyword<double>("none", number(kAboveZero)));
   map.optional("shuffle", train.shuffle, boolean);

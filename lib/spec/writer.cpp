@@ -28,8 +28,9 @@ std::string value_or(const std::optional<T>& value, std::string_view word) {
 
 std::string interval_or(const std::optional<Interval>& interval, std::string_view word) {
   if (!interval) return std::string(word);
-  if (interval->unit == Interval::Unit::epochs) return fmt::format("{} epochs", interval->every);
-  return fmt::format("{} steps", static_cast<std::int64_t>(interval->every));
+  const char* many = interval->every == 1 ? "" : "s";
+  if (interval->unit == Interval::Unit::epochs) return fmt::format("{} epoch{}", interval->every, many);
+  return fmt::format("{} step{}", static_cast<std::int64_t>(interval->every), many);
 }
 
 std::string dataset_text(const DatasetSpec& dataset) {

@@ -1,9 +1,9 @@
 #include "train/gradient_reducer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
+#include "core/clock.h"
 #include "core/error.h"
 #include "kernels/cpu/apply_update.h"
 #include "optim/clip.h"
@@ -28,10 +28,6 @@ GradientReducer::GradientReducer(LocalGroup& group, std::int64_t floats, int sta
     reduced_ = Buffer::host_floats(floats);
     chunk_squares_.resize(static_cast<std::size_t>((floats + kChunk - 1) / kChunk));
   }
-}
-
-double GradientReducer::now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 Range GradientReducer::slice(int rank) const {
@@ -86,9 +82,9 @@ double GradientReducer::reduce(int rank, const StepPlan& plan, const UpdateRule&
   }
   if (!clip_norm_) return 0;
 
-  const double start = now();
+  const double start = steady_seconds();
   group_.barrier();  // the norm needs every slice
-  const double waited = now() - start;
+  const double waited = steady_seconds() - start;
   double squares = 0;
   for (const double chunk : chunk_squares_) squares += chunk;
   const float factor = clip_factor(std::sqrt(squares), *clip_norm_);

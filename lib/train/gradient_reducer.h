@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "comm/local/local_group.h"
+#include "core/clock.h"
 #include "device/buffer.h"
 #include "kernels/update_rules.h"
 #include "optim/optimizer.h"
@@ -27,22 +28,25 @@ class GradientReducer {
   void lend(int rank, const std::vector<float*>& buffers) { buffers_[static_cast<std::size_t>(rank)] = buffers; }
 
   struct Times {
-    double wait = 0, reduce = 0;  ///< seconds at barriers, and in additions and updates
+    double wait = 0;    ///< seconds at barriers
+    double reduce = 0;  ///< seconds in additions and updates: one pass over the parameters does both
+    double end = 0;     ///< steady_seconds() on return
   };
   /// Runs `before_update` on rank 0 while all replicas' gradients and losses of this step are complete and none of the
   /// next step has begun. On return the parameters are the next step's. Errors: GroupAborted, what before_update throws.
   template <class Function>
   Times step(int rank, const StepPlan& plan, const UpdateRule& rule, Function&& before_update) {
     Times times;
-    const double start = now();
+    const double start = steady_seconds();
     group_.barrier();  // all gradients are there
-    const double arrived = now();
+    const double arrived = steady_seconds();
     if (rank == 0) before_update();
     double waited = reduce(rank, plan, rule);
-    const double reduced = now();
+    const double reduced = steady_seconds();
     group_.barrier();  // all slices are updated, and the gradient buffers are free again
     times.reduce = reduced - arrived - waited;
-    times.wait = (arrived - start) + waited + (now() - reduced);
+    times.end = steady_seconds();
+    times.wait = (arrived - start) + waited + (times.end - reduced);
     return times;
   }
 
@@ -50,7 +54,6 @@ class GradientReducer {
   static constexpr std::int64_t kChunk =
       1024;  ///< floats; also the unit of slices and of sums, so never to be changed by replica count
 
-  static double now();
   double reduce(int rank, const StepPlan& plan, const UpdateRule& rule);  // seconds spent waiting
   Range slice(int rank) const;                                            // in chunks
   const float* tree_sum(const CombineProgram& program, std::int64_t offset, std::int64_t count, float* scratch) const;

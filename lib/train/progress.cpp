@@ -1,7 +1,6 @@
 #include "train/progress.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "core/error.h"
@@ -25,11 +24,10 @@ Progress::Progress(const JobSpec& job, const RunSchedule& schedule, Reporter& re
   log_every_ = job.log.every
                    ? schedule.steps_of(*job.log.every)
                    : std::max<std::int64_t>(1, std::min(schedule.steps_per_epoch(), schedule.steps()) / kLinesAnEpoch);
-  interval_.start = now();
 }
 
-double Progress::now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+void Progress::start(double now) {
+  interval_.start = now_ = now;
 }
 
 void Progress::check_finite(double loss, const char* what, std::int64_t step, double lr) const {
@@ -44,36 +42,48 @@ void Progress::stepped(std::int64_t step, double lr, const StepPlan& plan, const
                        const std::vector<StepTimes>& times) {
   double loss = 0;
   for (std::size_t m = 0; m < plan.micro_batches.size(); ++m) loss += losses[m].loss;
+  final_loss_ = loss / static_cast<double>(plan.samples);
   check_finite(loss, "loss", step, lr);
   interval_.loss += loss;
   interval_.samples += plan.samples;
   lr_ = lr;
   steps_ = step + 1;
-  final_loss_ = loss / static_cast<double>(plan.samples);
   for (const StepTimes& replica : times) add(interval_.times, replica, 1.0 / static_cast<double>(times.size()));
 }
 
-void Progress::report_if_due(std::int64_t steps, std::int64_t end) {
-  if (steps % log_every_ != 0 && steps != end) return;
-  const double time = now(), seconds = time - interval_.start;
-  train_seconds_ += seconds;
-  add(total_, interval_.times);
+StepReport Progress::interval_report() const {
   const auto samples = static_cast<double>(interval_.samples);
-  final_loss_ = interval_.loss / samples;
-  reporter_.step({.step = steps,
-                  .epoch = epochs(steps),
-                  .loss = final_loss_,
-                  .lr = lr_,
-                  .samples_per_second = samples / seconds,
-                  .shares = shares(interval_.times)});
-  interval_ = {};
-  interval_.start = now();
+  return {.step = steps_,
+          .epoch = epochs(steps_),
+          .loss = interval_.loss / samples,
+          .lr = lr_,
+          .samples_per_second = samples / (now_ - interval_.start),
+          .shares = shares(interval_.times)};
+}
+
+void Progress::report_if_due(std::int64_t steps, std::int64_t end, double now) {
+  constexpr double kLivePeriod = 0.1;  // seconds
+  now_ = now;
+  if (steps % log_every_ == 0 || steps == end) {
+    const StepReport report = interval_report();
+    train_seconds_ += now - interval_.start;
+    add(total_, interval_.times);
+    final_loss_ = report.loss;
+    reporter_.step(report);
+    interval_ = {};
+    interval_.start = now;
+  } else if (now >= next_live_) {
+    reporter_.live(interval_report());
+  } else {
+    return;
+  }
+  next_live_ = now + kLivePeriod;
 }
 
 void Progress::evaluated(std::int64_t steps, double loss, double accuracy, double seconds) {
-  check_finite(loss, "test loss", steps, lr_);
   test_loss_ = loss;
   test_accuracy_ = accuracy;
+  check_finite(loss, "test loss", steps, lr_);
   reporter_.evaluated(
       {.step = steps, .epoch = epochs(steps), .test_loss = loss, .test_accuracy = accuracy, .seconds = seconds});
   interval_.start += seconds;  // an interval is time spent training
@@ -91,12 +101,15 @@ Summary Progress::summary() const {
   s.steps = steps_;
   s.epochs = epochs(steps_);
   s.samples = schedule_.samples_before(steps_);
-  s.train_seconds = train_seconds_;
-  s.samples_per_second = train_seconds_ > 0 ? static_cast<double>(s.samples) / train_seconds_ : 0;
+  // A run that fails does so within an interval.
+  s.train_seconds = train_seconds_ + std::max(0.0, now_ - interval_.start);
+  s.samples_per_second = s.train_seconds > 0 ? static_cast<double>(s.samples) / s.train_seconds : 0;
   s.final_loss = final_loss_;
   s.test_loss = test_loss_;
   s.test_accuracy = test_accuracy_;
-  s.shares = shares(total_);
+  StepTimes all = total_;
+  add(all, interval_.times);
+  s.shares = shares(all);
   return s;
 }
 

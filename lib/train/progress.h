@@ -1,5 +1,6 @@
 // Purpose: what rank 0 knows of a run as it goes on: losses, times, the last evaluation; it decides when a log interval is
-//   over and fills the summary. Thread safety: rank 0's thread alone.
+//   over, feeds the live line in between, and fills the summary. It asks no clock: in a step of microseconds that would
+//   show, so it gets the times that the step has taken anyway. Thread safety: rank 0's thread alone.
 #pragma once
 
 #include <cstdint>
@@ -20,14 +21,15 @@ class Progress {
  public:
   Progress(const JobSpec& job, const RunSchedule& schedule, Reporter& reporter);
 
-  static double now();  ///< steady clock, seconds
+  /// Training begins at steady_seconds() `now`: from here on time counts. Before the first step.
+  void start(double now);
 
   /// Step `step` has its losses (by micro-batch). Errors: failed where the loss is not finite.
   void stepped(std::int64_t step, double lr, const StepPlan& plan, const std::vector<LossSum>& losses,
                const std::vector<StepTimes>& times);
-  /// `steps` are done; reports where that ends an interval or the run.
-  void report_if_due(std::int64_t steps, std::int64_t end);
-  /// Errors: failed where the loss is not finite: the last update may be the one that diverged.
+  /// `steps` are done at `now`; reports where that ends an interval or the run, and else feeds the live line now and then.
+  void report_if_due(std::int64_t steps, std::int64_t end, double now);
+  /// `seconds` it took. Errors: failed where the loss is not finite: the last update may be the one that diverged.
   void evaluated(std::int64_t steps, double loss, double accuracy, double seconds);
 
   /// What is known here: steps, losses, times, accuracy.
@@ -42,6 +44,8 @@ class Progress {
   double epochs(std::int64_t steps) const {
     return static_cast<double>(steps) / static_cast<double>(schedule_.steps_per_epoch());
   }
+  /// The interval up to now_.
+  StepReport interval_report() const;
   void check_finite(double loss, const char* what, std::int64_t step, double lr) const;
   static TimeShares shares(const StepTimes& times);
 
@@ -51,6 +55,7 @@ class Progress {
   Interval interval_;
   double lr_ = 0;
   std::int64_t steps_ = 0;
+  double now_ = 0, next_live_ = 0;  ///< when the last step ended; when the live line is fed again
   double train_seconds_ = 0, final_loss_ = not_known;
   StepTimes total_;
   double test_loss_ = not_known, test_accuracy_ = not_known;

@@ -1,19 +1,15 @@
 #include "train/replica.h"
 
 #include <algorithm>
-#include <chrono>
 #include <numeric>
+
+#include "core/clock.h"
 
 namespace dptrain {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Kind = ReplicaProgram::Instruction::Kind;
-
-double seconds(Clock::duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
 
 }  // namespace
 
@@ -72,20 +68,20 @@ Replica::Times Replica::run(std::int64_t step, std::vector<LossSum>& losses) {
   for (const auto& instruction :
        config_.schedule.plan(step).programs[static_cast<std::size_t>(config_.rank)].instructions) {
     float* target = gradient_views_[static_cast<std::size_t>(instruction.buffer)];
-    const Clock::time_point start = Clock::now();
+    const double start = steady_seconds();
     if (instruction.kind == Kind::add) {
       const float* other = gradient_views_[static_cast<std::size_t>(instruction.buffer) + 1];
       for (std::int64_t i = 0; i < floats; ++i) target[i] += other[i];
-      times.compute += seconds(Clock::now() - start);
+      times.reduce += steady_seconds() - start;
       continue;
     }
     const Batch& batch = loader_->next();
-    const Clock::time_point loaded = Clock::now();
+    const double loaded = steady_seconds();
     losses[static_cast<std::size_t>(instruction.micro_batch)] =
         model_->train(config_.job.seed, step, batch.ids, batch.samples, batch.labels, target);
     loader_->release();
-    times.data += seconds(loaded - start);
-    times.compute += seconds(Clock::now() - loaded);
+    times.data += loaded - start;
+    times.compute += steady_seconds() - loaded;
   }
   return times;
 }

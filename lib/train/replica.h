@@ -34,7 +34,7 @@ class Replica {
   const std::vector<float*>& gradients() const { return gradient_views_; }
 
   struct Times {
-    double data = 0, compute = 0;  ///< seconds
+    double data = 0, compute = 0, reduce = 0;  ///< seconds; reduce: additions of its own gradient sums
   };
   /// Runs this replica's program of `step`; the sums of its micro-batches go to losses[micro-batch].
   Times run(std::int64_t step, std::vector<LossSum>& losses);

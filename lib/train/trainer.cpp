@@ -3,16 +3,17 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <system_error>
 #include <thread>
 
 #include "comm/local/local_group.h"
+#include "core/clock.h"
 #include "core/error.h"
 #include "optim/schedule.h"
 #include "report/process.h"
 #include "spec/reader.h"
+#include "train/doubts.h"
 #include "train/fit.h"
 #include "train/float_mode.h"
 #include "train/gradient_reducer.h"
@@ -59,6 +60,7 @@ struct Run {
   std::int64_t evaluate_every;
   std::vector<StepTimes> times;  // by replica, of the step that just ended
   std::int64_t end = 0;          // steps after which the run ends; moved forward by a stop request
+  std::int64_t parameters = 0;   // of the model; known to rank 0 first
   Summary summary;
 };
 
@@ -81,6 +83,7 @@ RunPlan describe(const Run& run, const ParameterTable& table) {
   plan.mode = "sync";
   plan.reproducible = job.reproducible;
   plan.global_batch_size = job.train.global_batch_size;
+  plan.step_samples = run.schedule.full().samples;
   plan.micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
   plan.steps = run.schedule.steps();
   plan.epochs = static_cast<double>(plan.steps) / static_cast<double>(run.schedule.steps_per_epoch());
@@ -90,12 +93,12 @@ RunPlan describe(const Run& run, const ParameterTable& table) {
 /// Every sample of the test set once, by all replicas; rank 0 adds the chunks in index order and reports. Where a stop
 /// request cuts it short the run ends with it.
 void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
-  const double start = Progress::now();
+  const double start = steady_seconds();
   double asked = not_known;  // when this replica first saw the request
   run.evaluated[static_cast<std::size_t>(rank)] = replica.evaluate(step, run.test_sums, [&] {
     if (!stop_asked(run.options.stop)) return false;
-    if (std::isnan(asked)) asked = Progress::now();
-    return Progress::now() - asked >= run.options.evaluation_grace;
+    if (std::isnan(asked)) asked = steady_seconds();
+    return steady_seconds() - asked >= run.options.evaluation_grace;
   });
   run.group.barrier();
   if (rank == 0) {
@@ -110,7 +113,7 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
       }
       const auto samples = static_cast<double>(run.data.test->size());
       run.progress->evaluated(step, sum.loss / samples, static_cast<double>(sum.correct) / samples,
-                              Progress::now() - start);
+                              steady_seconds() - start);
     }
   }
   run.group.barrier();  // the next evaluation writes test_sums again
@@ -130,16 +133,19 @@ void replicate(Run& run, int rank) {
                    .loader_worker = wants_loader_worker(run.job, run.group.size(), batch_floats)});
   const ParameterTable& table = replica.model().parameters();
   if (rank == 0) {
+    run.parameters = table.elements();
     run.reducer = std::make_unique<GradientReducer>(run.group, table.floats(), run.optimizer->state_buffers(),
                                                     run.job.train.clip_norm);
     table.initialise(run.job.seed, run.reducer->parameters());
     run.reporter.started(describe(run, table), to_yaml(run.job));
+    for (const std::string& doubt : doubts(run.job, run.schedule)) run.reporter.warning(doubt);
     run.progress = std::make_unique<Progress>(run.job, run.schedule, run.reporter);
   }
   run.group.barrier();
   replica.model().bind(run.reducer->parameters());
   run.reducer->lend(rank, replica.gradients());
   run.group.barrier();
+  if (rank == 0) run.progress->start(steady_seconds());  // here every replica is ready
 
   std::int64_t step = 0;
   while (step < run.end) {
@@ -153,25 +159,26 @@ void replicate(Run& run, int rank) {
       if (stop_asked(run.options.stop)) run.end = step + 1;
     });
     run.times[static_cast<std::size_t>(rank)].wait = reduced.wait;
-    run.times[static_cast<std::size_t>(rank)].reduce = reduced.reduce;
+    run.times[static_cast<std::size_t>(rank)].reduce = computed.reduce + reduced.reduce;
     ++step;
-    if (rank == 0) run.progress->report_if_due(step, run.end);
+    if (rank == 0) run.progress->report_if_due(step, run.end, reduced.end);
     if (step % run.evaluate_every == 0 || step == run.end) evaluate(run, replica, rank, step);
   }
 
   if (rank != 0) return;
   const float* weights = run.reducer->parameters();
-  run.summary = run.progress->summary();
-  if (run.cut_short)
-    run.summary.test_loss = run.summary.test_accuracy = not_known;  // an earlier one's, of other weights
   run.summary.weights_hash = table.hash(weights);
-  run.summary.parameters = table.elements();
   if (run.options.save) run.options.save({table, weights, step});
 }
 
-void finish(Run& run) {
+/// All of the summary but its status.
+void summarise(Run& run) {
   const JobSpec& job = run.job;
+  const std::string hash = run.summary.weights_hash;
   Summary& s = run.summary;
+  s = run.progress->summary();
+  s.weights_hash = hash;
+  s.parameters = run.parameters;
   s.name = job.name;
   s.dataset = run.data.name;
   s.device_type = "cpu";
@@ -182,12 +189,46 @@ void finish(Run& run) {
   s.reproducible = job.reproducible;
   s.wall_seconds = seconds_since_start();
   s.peak_rss_bytes = peak_rss_bytes();
-  const bool accurate = !job.expect.test_accuracy || s.test_accuracy >= *job.expect.test_accuracy;
-  const bool low = !job.expect.test_loss || s.test_loss <= *job.expect.test_loss;
-  s.status = run.cut_short || run.end < run.schedule.steps() ? RunStatus::stopped
-             : accurate && low                               ? RunStatus::done
-                                                             : RunStatus::expect_not_met;
+  // A test set that was cut short leaves an earlier evaluation's figures, of other weights.
+  if (run.cut_short) s.test_loss = s.test_accuracy = not_known;
+}
+
+/// What `expect` asks for and the run has not reached.
+std::vector<std::string> misses(const ExpectSpec& expect, const Summary& s) {
+  std::vector<std::string> missed;
+  if (expect.test_accuracy && !(s.test_accuracy >= *expect.test_accuracy)) {
+    const double shown = std::floor(1e4 * s.test_accuracy + 1e-6) / 100;  // rounding up could show what is asked for
+    missed.push_back(fmt::format("test accuracy {:.2f}% is below the {:.6g}% that expect.test_accuracy asks for", shown,
+                                 100 * *expect.test_accuracy));
+  }
+  if (expect.test_loss && !(s.test_loss <= *expect.test_loss)) {
+    missed.push_back(fmt::format("test loss {:.6g} is above the {:.6g} that expect.test_loss asks for", s.test_loss,
+                                 *expect.test_loss));
+  }
+  return missed;
+}
+
+void finish(Run& run) {
+  summarise(run);
+  Summary& s = run.summary;
+  const bool stopped = run.cut_short || run.end < run.schedule.steps();
+  const std::vector<std::string> missed = stopped ? std::vector<std::string>() : misses(run.job.expect, s);
+  s.status = stopped ? RunStatus::stopped : missed.empty() ? RunStatus::done : RunStatus::expect_not_met;
   run.reporter.finished(s);
+  for (const std::string& miss : missed) run.reporter.warning(miss);
+}
+
+/// A run that ends by an error after it began says so in its folder.
+void leave_failed(Run& run) {
+  if (run.progress == nullptr) return;
+  summarise(run);
+  run.summary.weights_hash.clear();  // these weights are nobody's result
+  run.summary.status = RunStatus::failed;
+  try {
+    run.reporter.failed(run.summary);
+  } catch (const Error&) {
+    // The error that ended the run is the one to tell; this one may well be the same: a full disk.
+  }
 }
 
 }  // namespace
@@ -216,7 +257,10 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
         fmt::format("a thread for replica {} of {} cannot be started: {}", threads.size(), replicas, error.what()))));
   }
   for (std::thread& thread : threads) thread.join();
-  if (const std::exception_ptr error = run.group.error()) std::rethrow_exception(error);
+  if (const std::exception_ptr error = run.group.error()) {
+    leave_failed(run);
+    std::rethrow_exception(error);
+  }
   finish(run);
   return run.summary;
 }

@@ -43,6 +43,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ "${FAIL_AT-}" = "$devices" ] && exit 3
+[ "$devices" -gt "${MICRO_BATCHES:-1000000}" ] && exit 2
 hash=aaaa
 [ "${DIFFER_AT-}" = "$devices" ] && hash=bbbb
 echo "a message" >&2
@@ -91,7 +92,7 @@ has calls "$folder/my job.yaml --devices 1 --json --seed 3"
   echo "FAILED: not three runs"
   failures=$((failures + 1))
 }
-has sweep.json "{\"job\": \"$folder/my job.yaml\", \"same_weights\": true, \"limit\": \"nothing up to 4 devices\", \"runs\": ["
+has sweep.json "{\"job\": \"$folder/my job.yaml\", \"same_weights\": true, \"limit\": \"nothing up to 4 devices\", \"skipped\": [], \"runs\": ["
 has sweep.json '{"devices": 4, "speedup": 4.0000, "efficiency": 1.0000, "summary": {"status": "done",'
 if command -v jq >/dev/null 2>&1; then
   expect 0 jq -e '.runs | length == 3' sweep.json
@@ -127,7 +128,29 @@ expect 2 "$source/scripts/sweep" job --devices 0,1
 expect 2 "$source/scripts/sweep" job --devices 1,,2
 expect 2 "$source/scripts/sweep" job --devices
 expect 2 "$source/scripts/sweep" --quiet job
-expect 1 "$source/scripts/sweep" job --devices 1 --json /nowhere/sweep.json
+
+# ---- sweep: numbers that the job refuses are skipped; what cannot be done is said before the first run
+MICRO_BATCHES=4 expect 0 "$source/scripts/sweep" job --json skipped.json
+has out "      4          4000      4.00        100%         99.12%  aaaa"
+has out "skipped, because the job refuses them: 8 devices"
+has skipped.json '"skipped": [8]'
+MICRO_BATCHES=2 expect 0 "$source/scripts/sweep" job --json skipped.json
+has skipped.json '"skipped": [4, 8]'
+MICRO_BATCHES=1 expect 2 "$source/scripts/sweep" job --devices 2,4
+: >calls
+mkdir folder
+for wrong in "--out run" --out=run "--json /nowhere/sweep.json" "--json folder"; do
+  # shellcheck disable=SC2086 # an option and its value
+  expect 2 "$source/scripts/sweep" job $wrong
+done
+[ ! -s calls ] || {
+  echo "FAILED: sweep ran before it refused"
+  failures=$((failures + 1))
+}
+[ ! -e sweep.json.tmp ] || {
+  echo "FAILED: sweep leaves a file"
+  failures=$((failures + 1))
+}
 
 # ---- bootstrap, with a fake package system
 mkdir system

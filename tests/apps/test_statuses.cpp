@@ -26,12 +26,24 @@ TEST_CASE("4: `expect` not met; the object is printed all the same") {
   const Finished done = here.dptrain({"job.yaml", "--json", "--set", "expect.test_accuracy=1.0"});
   CHECK(done.status == 4);
   CHECK(json::parse(done.out)["status"] == "expect_not_met");
+  CHECK(has(done.err, "is below the 100% that expect.test_accuracy asks for"));
+  const Finished log = here.dptrain({"job.yaml", "--set", "expect.test_accuracy=1.0"});
+  CHECK(log.status == 4);
+  CHECK(has(log.err, "is below the 100% that expect.test_accuracy asks for"));
+  CHECK_FALSE(has(log.out, "done"));
   CHECK(here.dptrain({"job.yaml", "--quiet", "--set", "expect.test_accuracy=0.0"}).status == 0);
 }
 
-TEST_CASE("1: the loss is not finite; nothing on standard output") {
+TEST_CASE("1: the loss is not finite; nothing on standard output, and the folder says how the run ended") {
   const Workplace here;
-  const Finished failed = here.dptrain({"job.yaml", "--json", "--set", "train.optimizer.lr=1e30"});
+  const Finished failed = here.dptrain({"job.yaml", "--json", "--out", "run", "--set", "train.optimizer.lr=1e30"});
+  const json summary = here.summary("run");
+  CHECK(summary["status"] == "failed");
+  CHECK(summary["final_loss"].is_null());
+  CHECK(summary["parameters"] == 784 * 16 + 16 + 16 * 10 + 10);
+  CHECK(has(failed.err, "not finite at step " + summary["steps"].dump() + " "));
+  const std::string metrics = read_text(here.folder / "run/metrics.jsonl");
+  CHECK(has(metrics, R"({"event":"end","status":"failed","step":)" + summary["steps"].dump()));
   CHECK(failed.status == 1);
   CHECK(failed.out.empty());
   CHECK(has(failed.err, "not finite at step"));
@@ -76,6 +88,20 @@ TEST_CASE("2: usage and job spec, each with a message that helps, and nothing tr
     for (const std::string& part : wrong.said) CHECK_MESSAGE(has(refused.err, part), part);
   }
   CHECK_FALSE(fs::exists(here.folder / "runs"));
+}
+
+TEST_CASE("the header and check tell how a step is cut where the training set is smaller than the global batch") {
+  const Workplace here;
+  const std::vector<std::string> large = {"--set", "train.global_batch_size=1000"};
+  for (const char* command : {"check", ""}) {
+    std::vector<std::string> arguments = {"job.yaml"};
+    if (*command != '\0') arguments.insert(arguments.begin(), command);
+    arguments.insert(arguments.end(), large.begin(), large.end());
+    const Finished done = here.dptrain(arguments);
+    CHECK(done.status == 0);
+    CHECK(has(done.out, "300 = 19 micro-batches: 15 x 16 + 4 x 15, same bits at 1 to 19 replicas"));
+    CHECK_FALSE(has(done.out, "1,000"));
+  }
 }
 
 TEST_CASE("3: a dataset that is not there, with --offline: every place tried and the ways out; no run folder is left") {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <regex>
 
 #include "report/output.h"
 #include "report/process.h"
@@ -108,14 +109,62 @@ TEST_CASE("live: the line fits the window") {
     const std::size_t header = log.text().size();
     console->step(sample_step());
     const std::string line = log.text().substr(header + std::string("\r\x1b[K").size());
-    CHECK(line.size() == static_cast<std::size_t>(std::max(width - 1, 1)));
+    CHECK(line.size() <= static_cast<std::size_t>(std::max(width - 1, 1)));
+    CHECK(
+        line.starts_with(std::string("step   100/1,175").substr(0, static_cast<std::size_t>(std::max(width - 1, 1)))));
   }
+}
+
+TEST_CASE("live: what matters least goes first in a narrow window, the time left last") {
+  StepReport step = sample_step();
+  step.lr = 0.0763421;
+  const auto line = [&](int width) {
+    Captured log, messages;
+    const auto console =
+        make_live_console(log.stream(), messages.stream(), {.width = width, .interval = std::chrono::milliseconds(0)});
+    console->started(sample_plan());
+    const std::size_t header = log.text().size();
+    console->live(step);
+    return std::regex_replace(log.text().substr(header + std::string("\r\x1b[K").size()),
+                              std::regex("[0-9]+:[0-9]{2} left"), "0:00 left");
+  };
+  CHECK(line(120) ==
+        "[#...................] step   100/1,175  epoch 0.43  loss 0.3412  lr 0.0763421  31,204 samples/s  "
+        "0:00 left");
+  CHECK(line(100) == "step   100/1,175  epoch 0.43  loss 0.3412  lr 0.0763421  31,204 samples/s  0:00 left");
+  CHECK(line(80) == "step   100/1,175  epoch 0.43  loss 0.3412  31,204 samples/s  0:00 left");
+  CHECK(line(60) == "step   100/1,175  loss 0.3412  31,204 samples/s  0:00 left");
+  CHECK(line(42) == "step   100/1,175  loss 0.3412  0:00 left");
+  CHECK(line(30) == "step   100/1,175  0:00 left");
+}
+
+TEST_CASE("live: a part that did not fit does not come and go with the length of the others") {
+  Captured log, messages;
+  const auto console =
+      make_live_console(log.stream(), messages.stream(), {.width = 80, .interval = std::chrono::milliseconds(0)});
+  console->started(sample_plan());
+  StepReport step = sample_step();
+  step.lr = 0.0763421;
+  console->live(step);
+  step.lr = 0.1;
+  console->live(step);
+  CHECK(log.text().find(" lr ") == std::string::npos);
+}
+
+TEST_CASE("news of an interval that goes on: for the live line alone") {
+  Captured log, messages, live_log;
+  const auto plain = make_plain_console(log.stream(), messages.stream());
+  plain->live(sample_step());
+  CHECK(log.text().empty());
+  const auto live = make_live_console(live_log.stream(), messages.stream(), every_time());
+  live->live(sample_step());
+  CHECK(live_log.text().find("loss 0.3412") != std::string::npos);
 }
 
 TEST_CASE("live: redrawn no more often than the interval, but always for the last step") {
   Captured log, messages;
   const auto console =
-      make_live_console(log.stream(), messages.stream(), {.width = 80, .interval = std::chrono::hours(1)});
+      make_live_console(log.stream(), messages.stream(), {.width = 120, .interval = std::chrono::hours(1)});
   console->started(sample_plan());
   StepReport step = sample_step();
   console->step(step);

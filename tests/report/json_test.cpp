@@ -64,6 +64,7 @@ TEST_CASE("each status has its own text") {
   CHECK(text(RunStatus::done) == "done");
   CHECK(text(RunStatus::expect_not_met) == "expect_not_met");
   CHECK(text(RunStatus::stopped) == "stopped");
+  CHECK(text(RunStatus::failed) == "failed");
 }
 
 TEST_CASE("numbers that are not finite become null") {

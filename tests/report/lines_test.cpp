@@ -29,9 +29,9 @@ TEST_CASE("the header") {
 TEST_CASE("the header says how a batch is cut") {
   RunPlan plan = sample_plan();
   const auto cut = [&] { return header_lines(plan)[3]; };
-  plan.global_batch_size = 1000;
+  plan.global_batch_size = plan.step_samples = 1000;
   plan.micro_batches = 3;
-  CHECK(cut() == "1,000 = 3 micro-batches of 334 or 333, same bits at 1 to 3 replicas");
+  CHECK(cut() == "1,000 = 3 micro-batches: 1 x 334 + 2 x 333, same bits at 1 to 3 replicas");
   plan.micro_batches = 1;
   CHECK(cut() == "1,000 = 1 micro-batch x 1000, same bits in every run");
   plan.reproducible = false;
@@ -39,6 +39,14 @@ TEST_CASE("the header says how a batch is cut") {
   plan.reproducible = true;
   plan.mode = "async";
   CHECK(cut() == "1,000 = 1 micro-batch x 1000, mode async: bits may differ from run to run");
+}
+
+TEST_CASE("a training set below the global batch: the header tells what a step has, not what the job asks for") {
+  RunPlan plan = sample_plan();
+  plan.global_batch_size = 1000;
+  plan.step_samples = 300;
+  plan.micro_batches = 19;
+  CHECK(header_lines(plan)[3] == "300 = 19 micro-batches: 15 x 16 + 4 x 15, same bits at 1 to 19 replicas");
 }
 
 TEST_CASE("one replica, several threads") {
@@ -78,9 +86,17 @@ TEST_CASE("the end") {
   CHECK(lines[0] ==
         "done: 1,175 steps, 5 epochs, 300,000 samples in 9.6 s of training, 10.5 s in all: 31,250 samples/s");
   CHECK(lines[1] == "where the time went: compute 90%, data 5%, reduce 3%, wait 2%");
-  CHECK(lines[2] == "the largest part is compute: forward, backward and update, as it should be");
+  CHECK(lines[2] == "the largest part is compute: forward and backward, as it should be");
   CHECK(lines[3] == "test accuracy 99.12%  test loss 0.0283");
   CHECK(lines[4] == "weights 00112233445566778899aabbccddeeff");
+}
+
+TEST_CASE("the end of one epoch, and of a run below what is expected") {
+  Summary summary = sample_summary();
+  summary.epochs = summary.steps = 1;
+  CHECK(end_lines(summary)[0].starts_with("done: 1 step, 1 epoch, "));
+  summary.status = RunStatus::expect_not_met;
+  CHECK(end_lines(summary)[0].starts_with("ended below what is expected: 1 step"));
 }
 
 TEST_CASE("the end leaves out what is not known") {

@@ -31,7 +31,7 @@ inline RunPlan sample_plan() {
   plan.replicas = 2;
   plan.parameters = 407050;
   plan.mode = "sync";
-  plan.global_batch_size = 256;
+  plan.global_batch_size = plan.step_samples = 256;
   plan.micro_batches = 4;
   plan.steps = 1175;
   plan.epochs = 5;

@@ -95,10 +95,24 @@ TEST_CASE("gpus is short for a block of devices") {
 TEST_CASE("schedules and optimizers fill in what depends on each other") {
   const JobSpec cycle = read_job_text(kSmallSpec + "  lr_schedule: {name: one_cycle}\n", "job.yaml");
   CHECK(std::get<OneCycleSchedule>(cycle.train.schedule.shape).max_lr == 0.1);
+  const JobSpec highest = read_job_text(kSmallSpec + "  lr_schedule: {name: one_cycle, max_lr: 0.4}\n", "job.yaml",
+                                        {{"--set", "train.optimizer", "{name: adam}"}});
+  CHECK(std::get<AdamSpec>(highest.train.optimizer).lr == 0.4);
+  CHECK(read_job_text(to_yaml(highest), "job.yaml") == highest);
+  const JobSpec none = read_job_text(kSmallSpec + "  lr_schedule: {name: one_cycle}\n", "job.yaml",
+                                     {{"--set", "train.optimizer.lr", "0"}});
+  CHECK(read_job_text(to_yaml(none), "job.yaml").train == none.train);
   const JobSpec adamw = read_job_text(kSmallSpec, "job.yaml", {{"--set", "train.optimizer", "{name: adamw}"}});
   CHECK(std::get<AdamSpec>(adamw.train.optimizer) == AdamSpec{1e-3, 0.9, 0.999, 1e-8, 0.01, true});
   const JobSpec adam = read_job_text(kSmallSpec, "job.yaml", {{"--set", "train.optimizer", "{name: adam}"}});
   CHECK(std::get<AdamSpec>(adam.train.optimizer) == AdamSpec{1e-3, 0.9, 0.999, 1e-8, 0, false});
+}
+
+TEST_CASE("the resolved spec writes one step and one epoch in the singular") {
+  for (const char* every : {"1 step", "1 epoch", "2 steps", "0.5 epochs"}) {
+    const std::string yaml = to_yaml(read_job_text(kSmallSpec, "job.yaml", {{"--set", "log.every", every}}));
+    CHECK(yaml.find(std::string("log: {every: ") + every + "}\n") != std::string::npos);
+  }
 }
 
 TEST_CASE("the default name is the file's stem, with '_' for what a name cannot hold") {

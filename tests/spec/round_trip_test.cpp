@@ -126,7 +126,7 @@ ScheduleSpec random_schedule(double lr) {
       schedule.shape = LinearSchedule{real(0, 1)};
       break;
     default:
-      schedule.shape = OneCycleSchedule{real(0.001, 5), real(0.01, 1), real(1, 50), real(1, 1e5)};
+      schedule.shape = OneCycleSchedule{lr, real(0.01, 1), real(1, 50), real(1, 1e5)};
   }
   if (kind != 5 && coin()) {
     schedule.warmup_steps = between(1, 1000);

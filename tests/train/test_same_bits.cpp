@@ -84,7 +84,7 @@ std::string lr_schedule() {
     case 4:
       return fmt::format("{{name: multi_step, milestones: [1, 3], unit: step, warmup_steps: {}}}", warmup);
     default:
-      return "{name: one_cycle, max_lr: 0.1}";
+      return "{name: one_cycle}";
   }
 }
 

@@ -3,6 +3,8 @@
 
 #include <atomic>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <mutex>
 
@@ -10,6 +12,7 @@
 #include "spec/reader.h"
 #include "support/memory_dataset.h"
 #include "train/fit.h"
+#include "train/replica.h"
 #include "train/trainer.h"
 
 namespace dptrain {
@@ -43,6 +46,24 @@ JobSpec job_of(const char* yaml, std::int64_t replicas) {
 Summary run(const JobSpec& job, const DatasetPair& data, const TrainOptions& options = {}) {
   Reporter silent;
   return train(job, data, silent, options);
+}
+
+/// What a run says on standard error; an error that ends it comes first.
+std::string said(const JobSpec& job, const DatasetPair& data) {
+  char* bytes = nullptr;
+  std::size_t size = 0;
+  std::FILE* messages = ::open_memstream(&bytes, &size);
+  std::string text;
+  try {
+    Reporter reporter({.quiet = true, .messages = messages}, std::nullopt);
+    train(job, data, reporter);
+  } catch (const Error& error) {
+    text = error.what();
+  }
+  std::fclose(messages);
+  text += std::string(bytes, size);
+  std::free(bytes);
+  return text;
 }
 
 /// The error of a run, which must be of this status.
@@ -135,6 +156,50 @@ TEST_CASE("expect: below it the run is expect_not_met") {
   CHECK(run(job, data).status == RunStatus::done);
   job.expect.test_loss = 1e-6;
   CHECK(run(job, data).status == RunStatus::expect_not_met);
+}
+
+TEST_CASE("expect: what was missed is a warning, and what was met is none") {
+  const DatasetPair data = test::memory_pair(43, 70, kShape, 3);
+  JobSpec job = job_of(kMlp, 2);
+  job.expect.test_accuracy = 1.0;
+  job.expect.test_loss = 1e-6;
+  const std::string text = said(job, data);
+  CHECK(has(text, "warning: test accuracy "));
+  CHECK(has(text, "% is below the 100% that expect.test_accuracy asks for\n"));
+  CHECK(has(text, " is above the 1e-06 that expect.test_loss asks for\n"));
+  job.expect.test_accuracy = 0.0;
+  job.expect.test_loss = 1e6;
+  CHECK(said(job, data).empty());
+}
+
+TEST_CASE("what is hardly meant is warned of: warm-up that does not end, softmax twice") {
+  const DatasetPair data = test::memory_pair(43, 70, kShape, 3);
+  JobSpec job = job_of(kMlp, 2);
+  job.train.schedule.warmup_steps = 5;
+  CHECK(said(job, data).empty());
+  job.train.schedule.warmup_steps = 6;
+  CHECK(has(said(job, data), "warning: train.lr_schedule.warmup_steps: 6 steps of warm-up in a run of 6"));
+  job = job_of(kMlp, 2);
+  job.model.layers.push_back({SoftmaxSpec{}, {}});
+  CHECK(has(said(job, data), "the softmax by itself: it is taken twice"));
+  job.model.loss = LossKind::mse;
+  CHECK(said(job, data).empty());
+}
+
+TEST_CASE("time: additions of gradient sums are reduce, a replica's own ones too") {
+  const DatasetPair data = test::memory_pair(64, 70, kShape, 3);
+  for (const std::int64_t parts : {1, 4}) {
+    JobSpec job = job_of(kMlp, 1);
+    job.train.micro_batch_size = 16 / parts;
+    const RunSchedule schedule(job, 64, 1);
+    Replica replica({.job = job, .schedule = schedule, .data = data});
+    std::vector<float> weights(static_cast<std::size_t>(replica.model().parameters().floats()));
+    replica.model().bind(weights.data());
+    std::vector<LossSum> losses(static_cast<std::size_t>(parts));
+    const Replica::Times times = replica.run(0, losses);
+    CHECK(times.compute > 0);
+    CHECK((times.reduce > 0) == (parts > 1));
+  }
 }
 
 TEST_CASE("a stop request ends the run after the step that is running, saved and evaluated") {

@@ -1,0 +1,13 @@
+// Purpose: the one clock that durations are measured with. Thread safety: any thread.
+#pragma once
+
+#include <chrono>
+
+namespace dptrain {
+
+/// Seconds of the steady clock: only differences mean something.
+inline double steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace dptrain

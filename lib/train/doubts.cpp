@@ -1,0 +1,24 @@
+#include "train/doubts.h"
+
+#include <fmt/format.h>
+
+namespace dptrain {
+
+std::vector<std::string> doubts(const JobSpec& job, const RunSchedule& schedule) {
+  std::vector<std::string> found;
+  const std::int64_t warmup = job.train.schedule.warmup_steps, steps = schedule.steps();
+  if (warmup > 0 && warmup >= steps) {
+    found.push_back(fmt::format(
+        "train.lr_schedule.warmup_steps: {} steps of warm-up in a run of {}: the learning rate does not reach "
+        "the optimizer's lr",
+        warmup, steps));
+  }
+  if (job.model.loss == LossKind::cross_entropy && std::holds_alternative<SoftmaxSpec>(job.model.layers.back().op)) {
+    found.push_back(
+        "model.layers: the last layer is softmax, and the loss cross_entropy takes the softmax by itself: it is taken "
+        "twice; remove the layer");
+  }
+  return found;
+}
+
+}  // namespace dptrain
