@@ -2,16 +2,21 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <csignal>
-#include <fstream>
-#include <iterator>
-#include <sstream>
-#include <string>
+
+#include "core/clock.h"
 
 namespace dptrain {
+
+namespace {
+
+// Not the process's start as the kernel keeps it: a script that ends in `exec dptrain` has the same process, and would have
+// its own time counted.
+const double loaded_at = steady_seconds();
+
+}  // namespace
 
 std::string version() {
   return DPTRAIN_VERSION;
@@ -24,16 +29,7 @@ std::int64_t peak_rss_bytes() {
 }
 
 double seconds_since_start() {
-  // The 22nd field of /proc/self/stat is the start in clock ticks since boot; the second may hold spaces, in parentheses.
-  std::ifstream file("/proc/self/stat");
-  const std::string text((std::istreambuf_iterator<char>(file)), {});
-  std::istringstream fields(text.substr(text.rfind(')') + 1));
-  std::string field;
-  for (int k = 3; k <= 22; ++k) fields >> field;
-  timespec now{};
-  clock_gettime(CLOCK_BOOTTIME, &now);
-  const double started = std::stod(field) / static_cast<double>(sysconf(_SC_CLK_TCK));
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9 - started;
+  return steady_seconds() - loaded_at;
 }
 
 void open_closed_standard_streams() {

@@ -13,7 +13,7 @@ std::string version();
 /// The most memory this process has held, in bytes.
 std::int64_t peak_rss_bytes();
 
-/// Seconds since this process was started by exec, to a hundredth.
+/// Seconds since this program was loaded, a few milliseconds after its exec.
 double seconds_since_start();
 
 /// Opens /dev/null in the place of standard input, output and error where they are closed: the next file that is opened
