@@ -51,8 +51,8 @@ class GradientReducer {
   }
 
  private:
-  static constexpr std::int64_t kChunk =
-      1024;  ///< floats; also the unit of slices and of sums, so never to be changed by replica count
+  /// Floats; the unit of slices and of sums, so it must not depend on the number of replicas.
+  static constexpr std::int64_t kChunk = 1024;
 
   double reduce(int rank, const StepPlan& plan, const UpdateRule& rule);  // seconds spent waiting
   Range slice(int rank) const;                                            // in chunks
