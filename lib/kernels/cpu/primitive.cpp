@@ -21,21 +21,23 @@ Primitive::Primitive(Context& context, dnnl::primitive primitive, const memory::
     : context_(&context), primitive_(std::move(primitive)), implementation_(std::move(implementation)) {
   std::vector<int> names;
   for (const Argument& argument : arguments) {
-    memories_.emplace_back(argument.desc, context.engine(), nullptr);
+    memories_.push_back(argument.desc.is_zero() ? memory() : memory(argument.desc, context.engine(), nullptr));
     names.push_back(argument.name);
   }
   context.require_scratchpad(scratchpad.get_size());
   memories_.emplace_back(scratchpad, context.engine(), nullptr);
   names.push_back(DNNL_ARG_SCRATCHPAD);
   bound_.assign(memories_.size(), nullptr);
-  for (std::size_t i = 0; i < names.size(); ++i) call_.push_back({names[i], memories_[i].get()});
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (memories_[i].get(true) != nullptr) call_.push_back({names[i], memories_[i].get()});
+  }
 }
 
 void Primitive::run(std::initializer_list<const void*> pointers) {
   DPTRAIN_CHECK(pointers.size() + 1 == memories_.size(), "{} pointers for {} arguments", pointers.size(),
                 memories_.size() - 1);
   const auto bind = [this](std::size_t i, void* pointer) {
-    if (bound_[i] == pointer) return;  // setting a handle costs more than the comparison
+    if (bound_[i] == pointer) return;  // setting a handle costs more than the comparison; absent arguments stay null
     memories_[i].set_data_handle(pointer);
     bound_[i] = pointer;
   };

@@ -45,7 +45,8 @@ class Primitive {
   };
 
   Primitive() = default;
-  /// `arguments` fixes the order of the pointers of run().
+  /// `arguments` fixes the order of the pointers of run(); one without a layout is absent (a layer without bias) and its
+  /// pointer is null.
   template <class PrimitiveDesc>
   Primitive(Context& context, const PrimitiveDesc& desc, std::initializer_list<Argument> arguments)
       : Primitive(context, dnnl::primitive(desc.get()), desc.scratchpad_desc(), desc.impl_info_str(), arguments) {}
