@@ -8,6 +8,7 @@
 
 #include "comm/local/local_group.h"
 #include "spec/job_spec.h"
+#include "train/fit.h"
 #include "train/gradient_reducer.h"
 
 namespace dptrain {
@@ -21,8 +22,8 @@ class Backend {
                                                         std::optional<double> clip_norm) = 0;
 };
 
-/// For `replicas` on the devices that the job asks for. Errors: Error(usage) where this build or machine has none of them.
-std::unique_ptr<Backend> make_backend(const JobSpec& job, int replicas);
+/// For replicas where `placement` says. Errors: Error(usage) where no backend of this build serves it.
+std::unique_ptr<Backend> make_backend(const JobSpec& job, const Placement& placement);
 
 std::unique_ptr<Backend> make_cpu_backend();
 
