@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <system_error>
 #include <thread>
 
@@ -73,6 +74,14 @@ std::string device_type(const Run& run) {
   return run.placement.type == DeviceType::cuda ? "cuda" : "cpu";
 }
 
+/// GPUs that replicas share count once.
+int device_count(const Run& run) {
+  if (run.placement.type == DeviceType::cpu) return run.group.size();
+  std::set<int> devices;
+  for (const AcceleratorInfo& gpu : run.placement.gpus) devices.insert(gpu.device);
+  return static_cast<int>(devices.size());
+}
+
 RunPlan describe(const Run& run, const ParameterTable& table) {
   const JobSpec& job = run.job;
   RunPlan plan;
@@ -86,7 +95,8 @@ RunPlan describe(const Run& run, const ParameterTable& table) {
   plan.classes = run.data.train->classes();
   plan.sample_shape = run.data.train->shape();
   plan.device_type = device_type(run);
-  plan.devices = plan.replicas = run.group.size();
+  plan.devices = device_count(run);
+  plan.replicas = run.group.size();
   plan.threads_per_replica = job.devices.threads_per_replica;
   plan.parameters = table.elements();
   plan.mode = "sync";
@@ -215,7 +225,8 @@ void summarise(Run& run) {
   s.device_type = device_type(run);
   s.mode = "sync";
   s.seed = job.seed;
-  s.devices = s.replicas = run.group.size();
+  s.devices = device_count(run);
+  s.replicas = run.group.size();
   s.micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
   s.reproducible = job.reproducible;
   s.wall_seconds = seconds_since_start();

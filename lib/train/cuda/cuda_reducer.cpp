@@ -1,5 +1,7 @@
 #include "train/cuda/cuda_reducer.h"
 
+#include <algorithm>
+
 #include "core/clock.h"
 #include "core/error.h"
 
@@ -18,6 +20,7 @@ CudaReducer::CudaReducer(LocalGroup& group, int device, std::int64_t floats, int
     : group_(group), device_(device), floats_(floats), clip_norm_(clip_norm) {
   cuda::use_device(device);
   members_.resize(static_cast<std::size_t>(group.size()));
+  gradients_.resize(members_.size());
   parameters_ = device_floats(floats);
   for (int k = 0; k < state_buffers; ++k) state_[k] = device_floats(floats);
   if (!clip_norm_) return;
@@ -38,7 +41,7 @@ void CudaReducer::load(const float* parameters) {
 
 void CudaReducer::save(float* parameters) const {
   cuda::use_device(device_);
-  for (const Member& member : members_) member.replica->synchronize();
+  cuda::check(cudaDeviceSynchronize(), "the GPU's last step failed");
   cuda::check(cudaMemcpy(parameters, parameters_.data(), parameters_.size(), cudaMemcpyDeviceToHost),
               "the parameters could not be copied from the GPU");
 }
@@ -46,6 +49,7 @@ void CudaReducer::save(float* parameters) const {
 void CudaReducer::join(int rank, Replica& replica) {
   Member& member = members_[static_cast<std::size_t>(rank)];
   member.replica = &dynamic_cast<CudaReplica&>(replica);
+  gradients_[static_cast<std::size_t>(rank)] = &replica.gradients();
   if (group_.size() > 1) return;
   member.replica->finish_steps_with([this, &member](const StepPlan& plan, const cuda::StepConstants* constants) {
     enqueue(member, plan, constants, 0, floats_, [] {});
@@ -70,8 +74,8 @@ GradientReducer::Times CudaReducer::update(int rank, const StepPlan& plan) {
   if (group_.size() > 1) {
     Member& member = members_[static_cast<std::size_t>(rank)];
     for (const Member& other : members_) other.replica->computed().make_wait(member.replica->stream());
-    const Range mine = slice(rank);
-    enqueue(member, plan, member.replica->constants(), mine.first, mine.count(), [&] {
+    const Floats mine = slice(rank);
+    enqueue(member, plan, member.replica->constants(), mine.first, mine.count, [&] {
       member.reduced.record(member.replica->stream());
       wait_for_all(rank, &Member::reduced);
     });
@@ -93,9 +97,7 @@ void CudaReducer::wait_for_all(int rank, cuda::Event Member::*event) {
 template <class Meet>
 void CudaReducer::enqueue(Member& member, const StepPlan& plan, const cuda::StepConstants* constants,
                           std::int64_t first, std::int64_t count, Meet&& meet) {
-  std::vector<const std::vector<float*>*> gradients;
-  for (const Member& other : members_) gradients.push_back(&other.replica->gradients());
-  const cuda::GradientTree tree = member.trees.of(plan, gradients);
+  const cuda::GradientTree tree = member.trees.of(plan, gradients_);
   const cudaStream_t stream = member.replica->stream();
   const auto samples = static_cast<float>(plan.samples);
   const cuda::FlatState state{parameters_.floats(), {state_[0].floats(), state_[1].floats()}};
@@ -112,10 +114,10 @@ void CudaReducer::enqueue(Member& member, const StepPlan& plan, const cuda::Step
   cuda::clip_and_update(mean_.floats(), factor_[rank].floats(), first, count, member.rule, constants, state, stream);
 }
 
-Range CudaReducer::slice(int rank) const {
+CudaReducer::Floats CudaReducer::slice(int rank) const {
   const Range chunks = share(static_cast<int>((floats_ + kChunk - 1) / kChunk), group_.size(), rank);
-  const auto end = [&](int chunk) { return static_cast<int>(std::min(floats_, chunk * kChunk)); };
-  return {end(chunks.first), end(chunks.last)};
+  const std::int64_t first = std::min(floats_, chunks.first * kChunk), end = std::min(floats_, chunks.last * kChunk);
+  return {first, end - first};
 }
 
 }  // namespace dptrain

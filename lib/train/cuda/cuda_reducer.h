@@ -36,7 +36,10 @@ class CudaReducer final : public GradientReducer {
     DeviceTrees trees;
   };
 
-  Range slice(int rank) const;  // in floats
+  struct Floats {
+    std::int64_t first = 0, count = 0;
+  };
+  Floats slice(int rank) const;
   /// Puts the reduction and update of floats [first, first + count) behind what `member`'s stream has in line; `meet` is
   /// called where every replica's squares are needed.
   template <class Meet>
@@ -52,6 +55,7 @@ class CudaReducer final : public GradientReducer {
   Buffer mean_, chunk_squares_;  // only where gradients are clipped
   std::vector<Buffer> norm_scratch_, factor_;  // by rank
   std::vector<Member> members_;
+  std::vector<const std::vector<float*>*> gradients_;  // by rank
 };
 
 }  // namespace dptrain

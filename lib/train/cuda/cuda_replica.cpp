@@ -182,7 +182,12 @@ void CudaReplica::enqueue(std::int64_t step, Slot& slot) {
   const StepPlan& plan = config_.schedule.plan(step);
   const std::int64_t elements = config_.data.train->shape().elements(), floats = parameters().floats();
   std::int64_t offset = 0, losses = 0;
-  for (const auto& instruction : program(step).instructions) {
+  auto mark = marks_.begin();
+  const auto finished = [&](std::int64_t done) {
+    for (; mark != marks_.end() && mark->floats <= done; ++mark) mark->event->record_outside(compute_.get());
+  };
+  const auto& instructions = program(step).instructions;
+  for (const auto& instruction : instructions) {
     float* target = gradient_views_[static_cast<std::size_t>(instruction.buffer)];
     if (instruction.kind == Kind::add) {
       cuda::add(floats, gradient_views_[static_cast<std::size_t>(instruction.buffer) + 1], target, compute_.get());
@@ -194,15 +199,21 @@ void CudaReplica::enqueue(std::int64_t step, Slot& slot) {
                    .ids = as<std::int64_t>(slot.ids) + offset,
                    .x = slot.samples.floats() + offset * elements,
                    .labels = as<std::int32_t>(slot.labels) + offset},
-                  {.gradients = target, .loss = as<LossSum>(slot.losses) + losses++});
+                  {.gradients = target,
+                   .loss = as<LossSum>(slot.losses) + losses++,
+                   // Behind the last micro-batch nothing is added to this sum: its parts are final one after the other.
+                   .finished = &instruction == &instructions.back() && !marks_.empty()
+                                   ? std::function<void(std::int64_t)>(finished)
+                                   : nullptr});
     offset += count;
   }
+  finished(floats);
   if (finish_) finish_(plan, slot.constants());
 }
 
 void CudaReplica::collect(std::int64_t step, std::vector<LossSum>& losses) {
   const double start = steady_seconds();
-  slot(step).computed.synchronize();
+  wait_(slot(step).computed);
   waited_ += steady_seconds() - start;
   const LossSum* sums = as<LossSum>(slot(step).host_losses);
   for (const auto& instruction : program(step).instructions) {

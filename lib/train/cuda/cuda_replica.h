@@ -43,13 +43,15 @@ class CudaReplica final : public Replica {
   const cuda::StepConstants* constants() const { return slot(latest_).constants(); }
   /// Reached when the gradients of the step that ran last are in their buffers.
   const cuda::Event& computed() const { return slot(latest_).computed; }
+  /// `event` is reached when the first `floats` of this step's gradients are final, in each step from now on. In the order of
+  /// `floats`.
+  void mark_gradients(std::int64_t floats, cuda::Event& event) { marks_.push_back({floats, &event}); }
+  /// How the host waits for the end of a step, instead of simply waiting: a reducer whose peers may be gone looks after them.
+  void wait_with(std::function<void(const cuda::Event&)> wait) { wait_ = std::move(wait); }
   /// Calls `finish` where a step's gradients are in line, and records what it puts on stream() as part of the step.
   void finish_steps_with(std::function<void(const StepPlan&, const cuda::StepConstants*)> finish) {
     finish_ = std::move(finish);
   }
-  /// Waits until everything that was put in line has run.
-  void synchronize() const { compute_.synchronize(); }
-
  private:
   static constexpr int kSlots = 2;
 
@@ -64,6 +66,10 @@ class CudaReplica final : public Replica {
     cuda::Event copied, computed;
     std::array<Recording, 2> recordings;  // of the full step, of an epoch's last
     cuda::StepConstants* constants() const { return static_cast<cuda::StepConstants*>(constants_.data()); }
+  };
+  struct Mark {
+    std::int64_t floats;
+    cuda::Event* event;
   };
   struct TestBuffers {
     Buffer samples, labels, host_samples, host_labels;
@@ -94,6 +100,8 @@ class CudaReplica final : public Replica {
   bool batch_lent_ = false;
   UpdateRule rule_;
   std::function<void(const StepPlan&, const cuda::StepConstants*)> finish_;
+  std::function<void(const cuda::Event&)> wait_ = [](const cuda::Event& event) { event.synchronize(); };
+  std::vector<Mark> marks_;
   std::int64_t latest_ = 0;
   double waited_ = 0;  // seconds in collect() since the latest run()
 
