@@ -4,7 +4,7 @@
 #include <thread>
 
 #include "dpbench/benchmarks.h"
-#include "train/gradient_reducer.h"
+#include "train/cpu/cpu_reducer.h"
 
 namespace dptrain {
 
@@ -41,7 +41,7 @@ void meet(benchmark::State& state) {
 void reduce(benchmark::State& state, int replicas) {
   const std::int64_t floats = state.range(0);
   LocalGroup group(replicas);
-  GradientReducer reducer(group, floats, 1, std::nullopt);
+  CpuReducer reducer(group, floats, 1, std::nullopt);
   std::vector<Buffer> gradients;
   for (int r = 0; r < replicas; ++r) {
     gradients.push_back(Buffer::host_floats(floats));
@@ -49,7 +49,12 @@ void reduce(benchmark::State& state, int replicas) {
   }
   const StepPlan plan = plan_step(replicas, 1, replicas);
   const UpdateRule rule = MomentumRule{.lr = 0.1f, .buffer_decay = 0.9f};
-  run_together(state, replicas, [&](int rank, auto before_update) { reducer.step(rank, plan, rule, before_update); });
+  run_together(state, replicas, [&](int rank, auto before_update) {
+    reducer.begin(rank, rule);
+    reducer.gather(rank);
+    if (rank == 0) before_update();
+    reducer.update(rank, plan);
+  });
   state.SetBytesProcessed(state.iterations() * floats * static_cast<std::int64_t>(sizeof(float)) * replicas);
 }
 

@@ -44,7 +44,8 @@ static void convert(const std::uint8_t* __restrict from, std::int64_t count, flo
 // A sample lies anywhere in memory, and the processor learns where only as the loop comes to it.
 static void prefetch(const std::uint8_t* from, std::int64_t count) {
   constexpr std::int64_t kCacheLine = 64, kLinesAtMost = 64;  // more would push each other out of the nearest cache
-  for (std::int64_t k = 0; k < std::min(count, kLinesAtMost * kCacheLine); k += kCacheLine) __builtin_prefetch(from + k);
+  for (std::int64_t k = 0; k < std::min(count, kLinesAtMost * kCacheLine); k += kCacheLine)
+    __builtin_prefetch(from + k);
 }
 
 void ImageDataset::gather(std::span<const std::int64_t> ids, float* out, std::int32_t* labels) const {

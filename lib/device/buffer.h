@@ -15,12 +15,15 @@ class Buffer {
   static Buffer host(std::size_t bytes);
   static Buffer host_floats(std::int64_t count) { return host(static_cast<std::size_t>(count) * sizeof(float)); }
 
+  using Release = void (*)(void*);
+  /// Memory that somebody else allocated, given back through `release` at the end. It keeps the invariants above.
+  static Buffer adopt(void* memory, std::size_t bytes, Release release);
+
   void* data() const { return bytes_.get(); }
   float* floats() const { return static_cast<float*>(bytes_.get()); }
   std::size_t size() const { return size_; }
 
  private:
-  using Release = void (*)(void*);
   std::unique_ptr<void, Release> bytes_{nullptr, nullptr};
   std::size_t size_ = 0;
 };

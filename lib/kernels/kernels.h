@@ -1,5 +1,7 @@
 // Purpose: the operations of one device, as one table. A layer asks for operations once and then runs them on views it is
 //   given; what a batch size needs is created by prepare(), before step 0, and nothing is allocated afterwards.
+//   All tensors, labels, ids and results lie in the device's memory; a GPU's operations are put in line on its stream and
+//   nobody waits for them here.
 // Thread safety: a Kernels and its operations belong to one thread, the one that calls prepare() and the rest.
 // Invariants: operations write their outputs and never accumulate onto them; gradients are sums over the samples of the batch.
 #pragma once
@@ -7,10 +9,11 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
+#include "device/buffer.h"
+#include "kernels/loss_sum.h"
 #include "kernels/tensor_desc.h"
 #include "spec/job_spec.h"
 
@@ -76,23 +79,25 @@ struct ConvolutionConfig {
 struct DropoutDraw {
   std::uint64_t seed = 0;
   std::uint32_t layer = 0;
-  std::int64_t step = 0;
-  double probability = 0;     ///< of not surviving
-  std::int64_t elements = 0;  ///< logical elements of a sample
-  /// The logical element at each place of a sample; `elements` itself stands for padding, which never survives. Empty: the
-  /// places are the elements.
-  std::span<const std::int32_t> element_of_place{};
-  std::uint8_t* scratch = nullptr;  ///< elements + 1 bytes
-};
-
-struct LossSum {
-  double loss = 0;           ///< sum over samples
-  std::int64_t correct = 0;  ///< samples whose largest output is the label's
+  const std::int64_t* step = nullptr;  ///< in the device's memory: a recorded step is replayed with another number
+  double probability = 0;              ///< of not surviving
+  std::int64_t elements = 0;           ///< logical elements of a sample
+  std::int64_t places = 0;             ///< of a sample in memory, padding included
+  /// The logical element at each place; `elements` itself stands for padding, which never survives. Null: the places are
+  /// the elements. In the device's memory, as `scratch`, elements + 1 bytes, is.
+  const std::int32_t* element_of_place = nullptr;
+  std::uint8_t* scratch = nullptr;
 };
 
 class Kernels {
  public:
   virtual ~Kernels() = default;
+
+  /// Zeroed memory of the device. Before step 0. Errors: Error(failed) where memory runs out.
+  virtual Buffer allocate(std::size_t bytes) = 0;
+  /// From the host's memory into the device's; waits. Before step 0.
+  virtual void upload(const void* host, std::size_t bytes, void* device) = 0;
+  virtual void copy(const float* from, std::int64_t count, float* to) = 0;
 
   virtual std::unique_ptr<AffineOperation> linear(const LinearConfig& config) = 0;
   virtual std::unique_ptr<AffineOperation> convolution(const ConvolutionConfig& config) = 0;
@@ -105,19 +110,20 @@ class Kernels {
   /// The same values in plain layout.
   virtual std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input) = 0;
 
-  /// Which elements of each sample survive dropout, as bytes 1 or 0 in the order of the tensor's places, (ids.size(), places);
+  /// Which elements of each sample survive dropout, as bytes 1 or 0 in the order of the tensor's places, (samples, places);
   /// keyed by (seed, layer, step, sample id, logical element).
-  virtual void dropout_mask(const DropoutDraw& draw, std::span<const std::int64_t> ids, std::uint8_t* mask) = 0;
+  virtual void dropout_mask(const DropoutDraw& draw, const std::int64_t* ids, std::int64_t samples,
+                            std::uint8_t* mask) = 0;
   /// y[i] = mask[i] ? x[i] * scale : 0, forward and backward alike, in place or not.
   virtual void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, const float* x, float* y) = 0;
 
   /// Softmax and negative log-likelihood in one, safe for any finite logits. `gradient` (samples, classes) receives the
   /// gradient of the sum; null: not wanted.
-  virtual LossSum cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples,
-                                std::int64_t classes, float* gradient) = 0;
+  virtual void cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples,
+                             std::int64_t classes, float* gradient, LossSum* sum) = 0;
   /// Mean over outputs of the squared distance to the label's one-hot vector, summed over samples.
-  virtual LossSum mean_squared_error(const float* outputs, const std::int32_t* labels, std::int64_t samples,
-                                     std::int64_t classes, float* gradient) = 0;
+  virtual void mean_squared_error(const float* outputs, const std::int32_t* labels, std::int64_t samples,
+                                  std::int64_t classes, float* gradient, LossSum* sum) = 0;
 };
 
 /// Whether an activation's gradient is computed from its input; otherwise from its output, and it can run in place.

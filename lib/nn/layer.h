@@ -24,14 +24,15 @@ struct ParameterDesc {
   const AffineOperation* packer = nullptr;  ///< null: stored as it is
 };
 
-/// What a pass over one batch needs besides its tensors.
+/// What a pass over one batch needs besides its tensors, which lie in the memory of the layer's device.
 struct Pass {
   Slot slot = 0;  ///< which prepared batch size
   std::int64_t batch = 0;
   bool training = true;
   std::uint64_t seed = 0;
-  std::int64_t step = 0;              ///< names random draws, and the version of the weights
-  std::span<const std::int64_t> ids;  ///< sample ids, batch of them
+  std::int64_t step = 0;                         ///< the version of the weights
+  const std::int64_t* step_on_device = nullptr;  ///< the same number where the device reads it; names random draws
+  const std::int64_t* ids = nullptr;             ///< sample ids, batch of them, on the device
 };
 
 /// Where a layer's parameters and their gradients lie, in the order of parameters().

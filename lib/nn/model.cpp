@@ -95,11 +95,18 @@ Model::Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch) :
   for (const Parameter& p : table_.all()) {
     if (p.index == 0) --next;
     trainable[next]->offsets[p.index] = p.offset;
+    trainable[next]->end = p.offset + p.desc.stored_floats;
   }
 }
 
 void Model::add_stage(std::string kind, std::unique_ptr<Layer> layer) {
-  Stage stage{.kind = std::move(kind), .layer = std::move(layer), .views = {}, .offsets = {}, .input = 0, .output = 0};
+  Stage stage{.kind = std::move(kind),
+              .layer = std::move(layer),
+              .views = {},
+              .offsets = {},
+              .end = 0,
+              .input = 0,
+              .output = 0};
   stage.input = stages_.empty() ? 0 : stages_.back().output;
   const auto input = static_cast<std::size_t>(stage.input);
   const bool in_place = stage.layer->passes_through() || (stage.layer->can_forward_in_place() && !kept_[input]);
@@ -128,8 +135,8 @@ void Model::prepare(std::span<const std::int64_t> batches) {
     floats += aligned(place.floats_per_sample * largest);
     widest = std::max(widest, aligned(place.floats_per_sample * largest));
   }
-  activations_ = Buffer::host_floats(floats);
-  differences_ = Buffer::host_floats(2 * widest);
+  activations_ = kernels_.allocate(static_cast<std::size_t>(floats) * sizeof(float));
+  differences_ = kernels_.allocate(static_cast<std::size_t>(2 * widest) * sizeof(float));
   difference_[0] = differences_.floats();
   difference_[1] = differences_.floats() + widest;
 }
@@ -140,16 +147,16 @@ void Model::bind(const float* parameters) {
   }
 }
 
-Pass Model::make_pass(std::span<const std::int64_t> ids, std::uint64_t seed, std::int64_t step) const {
-  const auto batch = static_cast<std::int64_t>(ids.size());
-  const auto found = std::find(batches_.begin(), batches_.end(), batch);
-  DPTRAIN_CHECK(found != batches_.end(), "no batch of {} samples was prepared", batch);
+Pass Model::make_pass(const Input& input, std::uint64_t seed, const Step& step) const {
+  const auto found = std::find(batches_.begin(), batches_.end(), input.batch);
+  DPTRAIN_CHECK(found != batches_.end(), "no batch of {} samples was prepared", input.batch);
   Pass pass;
   pass.slot = static_cast<Slot>(found - batches_.begin());
-  pass.batch = batch;
-  pass.ids = ids;
+  pass.batch = input.batch;
+  pass.ids = input.ids;
   pass.seed = seed;
-  pass.step = step;
+  pass.step = step.number;
+  pass.step_on_device = step.on_device;
   return pass;
 }
 
@@ -165,15 +172,14 @@ void Model::run_forward(const Pass& pass, const float* x, Around&& around) {
 }
 
 template <class Around>
-LossSum Model::run_training(const Pass& pass, const float* x, const std::int32_t* labels, float* gradients,
-                            Around&& around) {
-  run_forward(pass, x, around);
+void Model::run_training(const Pass& pass, const Input& input, const Output& output, Around&& around) {
+  run_forward(pass, input.x, around);
   int current = 0;
-  LossSum sum;
-  around(Part::loss, stages_.size(), [&] { sum = loss(labels, pass.batch, difference_[current]); });
+  around(Part::loss, stages_.size(), [&] { loss(input, difference_[current], output.loss); });
   for (std::size_t s = stages_.size(); s-- > first_trainable_;) {
     Stage& stage = stages_[s];
-    for (std::size_t p = 0; p < stage.offsets.size(); ++p) stage.views.gradients[p] = gradients + stage.offsets[p];
+    for (std::size_t p = 0; p < stage.offsets.size(); ++p)
+      stage.views.gradients[p] = output.gradients + stage.offsets[p];
     float* dy = difference_[current];
     float* dx = nullptr;  // of the first layer with parameters: nobody wants it, so it is never computed
     if (s > first_trainable_) {
@@ -182,39 +188,58 @@ LossSum Model::run_training(const Pass& pass, const float* x, const std::int32_t
     }
     around(Part::backward, s,
            [&] { stage.layer->backward(pass, stage.views, at(stage.input), at(stage.output), dy, dx); });
+    if (output.finished && !stage.offsets.empty()) output.finished(stage.end);
   }
-  return sum;
 }
 
-LossSum Model::loss(const std::int32_t* labels, std::int64_t samples, float* gradient) const {
+void Model::loss(const Input& input, float* gradient, LossSum* sum) const {
   const std::int64_t classes = outputs_per_sample();
-  return loss_ == LossKind::cross_entropy ? kernels_.cross_entropy(outputs(), labels, samples, classes, gradient)
-                                          : kernels_.mean_squared_error(outputs(), labels, samples, classes, gradient);
+  if (loss_ == LossKind::cross_entropy)
+    kernels_.cross_entropy(outputs(), input.labels, input.batch, classes, gradient, sum);
+  else
+    kernels_.mean_squared_error(outputs(), input.labels, input.batch, classes, gradient, sum);
+}
+
+void Model::train(std::uint64_t seed, const Step& step, const Input& input, const Output& output) {
+  run_training(make_pass(input, seed, step), input, output, [](Part, std::size_t, auto&& run) { run(); });
+}
+
+void Model::evaluate(const Step& step, const Input& input, LossSum* sum) {
+  Pass pass = make_pass(input, 0, step);
+  pass.training = false;
+  run_forward(pass, input.x, [](Part, std::size_t, auto&& run) { run(); });
+  loss(input, nullptr, sum);
 }
 
 LossSum Model::train(std::uint64_t seed, std::int64_t step, std::span<const std::int64_t> ids, const float* x,
                      const std::int32_t* labels, float* gradients) {
-  return run_training(make_pass(ids, seed, step), x, labels, gradients, [](Part, std::size_t, auto&& run) { run(); });
+  LossSum sum;
+  train(seed, {step, &step}, {static_cast<std::int64_t>(ids.size()), ids.data(), x, labels},
+        {.gradients = gradients, .loss = &sum});
+  return sum;
 }
 
 LossSum Model::evaluate(std::int64_t step, std::span<const std::int64_t> ids, const float* x,
                         const std::int32_t* labels) {
-  Pass pass = make_pass(ids, 0, step);
-  pass.training = false;
-  run_forward(pass, x, [](Part, std::size_t, auto&& run) { run(); });
-  return loss(labels, pass.batch, nullptr);
+  LossSum sum;
+  evaluate({step, &step}, {static_cast<std::int64_t>(ids.size()), ids.data(), x, labels}, &sum);
+  return sum;
 }
 
 std::vector<Model::StageTimes> Model::profile(std::span<const std::int64_t> ids, const float* x,
                                               const std::int32_t* labels, float* gradients, int repeats) {
   using Clock = std::chrono::steady_clock;
-  const Pass pass = make_pass(ids, 0, 0);
+  const std::int64_t step = 0;
+  LossSum sum;
+  const Input input{static_cast<std::int64_t>(ids.size()), ids.data(), x, labels};
+  const Output output{.gradients = gradients, .loss = &sum};
+  const Pass pass = make_pass(input, 0, {step, &step});
   std::vector<StageTimes> times;
   for (const Stage& stage : stages_) times.push_back({.kind = stage.kind});
   times.push_back({.kind = "loss"});
   const auto measure = [&](int times_in_a_row, double StageTimes::*forward, double StageTimes::*backward) {
     for (int r = 0; r < repeats; ++r) {
-      run_training(pass, x, labels, gradients, [&](Part part, std::size_t s, auto&& run) {
+      run_training(pass, input, output, [&](Part part, std::size_t s, auto&& run) {
         if (times_in_a_row > 1) run();  // warm
         const Clock::time_point start = Clock::now();
         for (int k = 0; k < times_in_a_row; ++k) run();

@@ -3,6 +3,7 @@
 // Invariants: after prepare() neither training nor evaluation allocates; addresses never change.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -26,10 +27,34 @@ class Model {
   /// Reads parameters from this flat buffer from now on.
   void bind(const float* parameters);
 
-  /// One micro-batch: x (ids.size(), input) plain; writes the flat gradient sum. ids.size() is a prepared batch size.
+  /// A micro-batch in the memory of the model's device.
+  struct Input {
+    std::int64_t batch = 0;             ///< a prepared batch size
+    const std::int64_t* ids = nullptr;  ///< (batch)
+    const float* x = nullptr;           ///< (batch, input) plain
+    const std::int32_t* labels = nullptr;
+  };
+  /// The number of a step, for the host and where the device reads it.
+  struct Step {
+    std::int64_t number = 0;
+    const std::int64_t* on_device = nullptr;
+  };
+  /// What a training pass leaves, in the memory of the device.
+  struct Output {
+    float* gradients = nullptr;  ///< flat gradient sums
+    LossSum* loss = nullptr;
+    /// Called, where it is set, each time the kernels of one more layer's gradients are in line: the first so many floats
+    /// of `gradients` are then final as far as the device's order goes.
+    std::function<void(std::int64_t)> finished{};
+  };
+  /// One micro-batch through the device's kernels; on a GPU the host does not wait for them.
+  void train(std::uint64_t seed, const Step& step, const Input& input, const Output& output);
+  /// Forward only; loss and correct counts.
+  void evaluate(const Step& step, const Input& input, LossSum* loss);
+
+  /// The same for a device whose memory is the host's.
   LossSum train(std::uint64_t seed, std::int64_t step, std::span<const std::int64_t> ids, const float* x,
                 const std::int32_t* labels, float* gradients);
-  /// Forward only; loss and correct counts.
   LossSum evaluate(std::int64_t step, std::span<const std::int64_t> ids, const float* x, const std::int32_t* labels);
   /// Outputs of the last pass, (batch, classes) plain.
   const float* outputs() const { return at(stages_.back().output); }
@@ -60,6 +85,7 @@ class Model {
     std::unique_ptr<Layer> layer;
     ParameterViews views;
     std::vector<std::int64_t> offsets;  // of its parameters in the flat buffer
+    std::int64_t end = 0;               // of the last of them; backward has finished everything before it
     int input = 0, output = 0;          // indices into buffers_
   };
   struct Place {
@@ -69,13 +95,13 @@ class Model {
   void add_stage(std::string kind, std::unique_ptr<Layer> layer);
   enum class Part { forward, loss, backward };
 
-  Pass make_pass(std::span<const std::int64_t> ids, std::uint64_t seed, std::int64_t step) const;
+  Pass make_pass(const Input& input, std::uint64_t seed, const Step& step) const;
   /// around(part, stage, run) calls run() where the stage's turn has come; stages_.size() stands for the loss.
   template <class Around>
   void run_forward(const Pass& pass, const float* x, Around&& around);
   template <class Around>
-  LossSum run_training(const Pass& pass, const float* x, const std::int32_t* labels, float* gradients, Around&& around);
-  LossSum loss(const std::int32_t* labels, std::int64_t samples, float* gradient) const;
+  void run_training(const Pass& pass, const Input& input, const Output& output, Around&& around);
+  void loss(const Input& input, float* gradient, LossSum* sum) const;
   const float* at(int place) const {
     return place == 0 ? input_ : activations_.floats() + places_[static_cast<std::size_t>(place)].offset;
   }

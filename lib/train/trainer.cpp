@@ -10,15 +10,15 @@
 #include "comm/local/local_group.h"
 #include "core/clock.h"
 #include "core/error.h"
+#include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "report/process.h"
 #include "spec/reader.h"
+#include "train/backend.h"
 #include "train/doubts.h"
 #include "train/fit.h"
 #include "train/float_mode.h"
-#include "train/gradient_reducer.h"
 #include "train/progress.h"
-#include "train/replica.h"
 
 namespace dptrain {
 
@@ -41,7 +41,8 @@ struct Run {
                                            evaluation_chunk(schedule, data_.test->size()))),
         evaluated(static_cast<std::size_t>(replicas)),
         evaluate_every(job_.evaluate.every ? schedule.steps_of(*job_.evaluate.every) : schedule.steps()),
-        times(static_cast<std::size_t>(replicas)) {}
+        times(static_cast<std::size_t>(replicas)),
+        backend(make_backend(job_, replicas)) {}
 
   const JobSpec& job;
   const DatasetPair& data;
@@ -61,6 +62,7 @@ struct Run {
   std::vector<StepTimes> times;  // by replica, of the step that just ended
   std::int64_t end = 0;          // steps after which the run ends; moved forward by a stop request
   std::int64_t parameters = 0;   // of the model; known to rank 0 first
+  std::unique_ptr<Backend> backend;
   Summary summary;
 };
 
@@ -119,56 +121,78 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
   run.group.barrier();  // the next evaluation writes test_sums again
 }
 
+/// The losses of `step` are known.
+void stepped(Run& run, std::int64_t step) {
+  run.progress->stepped(step, run.learning_rate.lr(step), run.schedule.plan(step), run.losses, run.times);
+}
+
 /// The life of one replica, on its own thread.
 void replicate(Run& run, int rank) {
   omp_set_num_threads(static_cast<int>(run.job.devices.threads_per_replica));
   flush_denormals();
   const std::int64_t batch_floats = run.schedule.largest_batch() * run.data.train->shape().elements();
-  Replica replica({.job = run.job,
-                   .schedule = run.schedule,
-                   .data = run.data,
-                   .rank = rank,
-                   .replicas = run.group.size(),
-                   .first_step = 0,
-                   .loader_worker = wants_loader_worker(run.job, run.group.size(), batch_floats)});
-  const ParameterTable& table = replica.model().parameters();
+  const std::unique_ptr<Replica> replica =
+      run.backend->make_replica({.job = run.job,
+                                 .schedule = run.schedule,
+                                 .data = run.data,
+                                 .rank = rank,
+                                 .replicas = run.group.size(),
+                                 .first_step = 0,
+                                 .loader_worker = wants_loader_worker(run.job, run.group.size(), batch_floats)});
+  const ParameterTable& table = replica->parameters();
   if (rank == 0) {
     run.parameters = table.elements();
-    run.reducer = std::make_unique<GradientReducer>(run.group, table.floats(), run.optimizer->state_buffers(),
-                                                    run.job.train.clip_norm);
-    table.initialise(run.job.seed, run.reducer->parameters());
+    run.reducer =
+        run.backend->make_reducer(run.group, table.floats(), run.optimizer->state_buffers(), run.job.train.clip_norm);
+    const Buffer weights = Buffer::host_floats(table.floats());
+    table.initialise(run.job.seed, weights.floats());
+    run.reducer->load(weights.floats());
     run.reporter.started(describe(run, table), to_yaml(run.job));
     for (const std::string& doubt : doubts(run.job, run.schedule)) run.reporter.warning(doubt);
     run.progress = std::make_unique<Progress>(run.job, run.schedule, run.reporter);
   }
   run.group.barrier();
-  replica.model().bind(run.reducer->parameters());
-  run.reducer->lend(rank, replica.gradients());
+  replica->bind(run.reducer->parameters(rank));
+  run.reducer->join(rank, *replica);
   run.group.barrier();
   if (rank == 0) run.progress->start(steady_seconds());  // here every replica is ready
 
-  std::int64_t step = 0;
+  StepTimes& times = run.times[static_cast<std::size_t>(rank)];
+  std::int64_t step = 0, collected = 0;  // steps begun, and those whose losses are known
   while (step < run.end) {
     const StepPlan& plan = run.schedule.plan(step);
-    const double lr = run.learning_rate.lr(step);
-    const Replica::Times computed = replica.run(step, run.losses);
-    run.times[static_cast<std::size_t>(rank)].data = computed.data;
-    run.times[static_cast<std::size_t>(rank)].compute = computed.compute;
-    const GradientReducer::Times reduced = run.reducer->step(rank, plan, run.optimizer->rule(step, lr), [&] {
-      run.progress->stepped(step, lr, plan, run.losses, run.times);
+    run.reducer->begin(rank, run.optimizer->rule(step, run.learning_rate.lr(step)));
+    const Replica::Times computed = replica->run(step);
+    const bool due = step - collected >= replica->lag();
+    if (due) replica->collect(collected, run.losses);
+    times.data = computed.data;
+    times.compute = computed.compute;
+    const double waited = run.reducer->gather(rank);
+    if (rank == 0) {
+      if (due) stepped(run, collected);
       if (stop_asked(run.options.stop)) run.end = step + 1;
-    });
-    run.times[static_cast<std::size_t>(rank)].wait = reduced.wait;
-    run.times[static_cast<std::size_t>(rank)].reduce = computed.reduce + reduced.reduce;
+    }
+    const GradientReducer::Times reduced = run.reducer->update(rank, plan);
+    times.wait = waited + reduced.wait;
+    times.reduce = computed.reduce + reduced.reduce;
+    collected += due ? 1 : 0;
     ++step;
+    const bool evaluates = step % run.evaluate_every == 0 || step == run.end;
+    for (; evaluates && collected < step; ++collected) {  // what the device was still at work on
+      replica->collect(collected, run.losses);
+      run.group.barrier();
+      if (rank == 0) stepped(run, collected);
+      run.group.barrier();
+    }
     if (rank == 0) run.progress->report_if_due(step, run.end, reduced.end);
-    if (step % run.evaluate_every == 0 || step == run.end) evaluate(run, replica, rank, step);
+    if (evaluates) evaluate(run, *replica, rank, step);
   }
 
   if (rank != 0) return;
-  const float* weights = run.reducer->parameters();
-  run.summary.weights_hash = table.hash(weights);
-  if (run.options.save) run.options.save({table, weights, step});
+  const Buffer weights = Buffer::host_floats(table.floats());
+  run.reducer->save(weights.floats());
+  run.summary.weights_hash = table.hash(weights.floats());
+  if (run.options.save) run.options.save({table, weights.floats(), step});
 }
 
 /// All of the summary but its status.

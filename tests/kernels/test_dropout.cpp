@@ -18,8 +18,13 @@ std::vector<std::uint8_t> mask_of(std::uint64_t seed, std::uint32_t layer, std::
                                   std::span<const std::int64_t> ids, std::int64_t elements, double probability) {
   // One byte more than needed, which must stay as it is.
   std::vector<std::uint8_t> mask(ids.size() * static_cast<std::size_t>(elements) + 1, 99);
-  make_cpu_kernels()->dropout_mask(
-      {.seed = seed, .layer = layer, .step = step, .probability = probability, .elements = elements}, ids, mask.data());
+  make_cpu_kernels()->dropout_mask({.seed = seed,
+                                    .layer = layer,
+                                    .step = &step,
+                                    .probability = probability,
+                                    .elements = elements,
+                                    .places = elements},
+                                   ids.data(), static_cast<std::int64_t>(ids.size()), mask.data());
   CHECK(mask.back() == 99);
   mask.pop_back();
   return mask;

@@ -23,9 +23,12 @@ Result compute(LossKind kind, std::span<const float> x, std::span<const std::int
              classes = static_cast<std::int64_t>(x.size()) / samples;
   Result result{{}, std::vector<float>(x.size(), std::numeric_limits<float>::quiet_NaN())};
   const auto loss = [&](float* gradient) {
-    return kind == LossKind::cross_entropy
-               ? kernels->cross_entropy(x.data(), labels.data(), samples, classes, gradient)
-               : kernels->mean_squared_error(x.data(), labels.data(), samples, classes, gradient);
+    LossSum sum;
+    if (kind == LossKind::cross_entropy)
+      kernels->cross_entropy(x.data(), labels.data(), samples, classes, gradient, &sum);
+    else
+      kernels->mean_squared_error(x.data(), labels.data(), samples, classes, gradient, &sum);
+    return sum;
   };
   result.sum = loss(result.gradient.data());
   const LossSum alone = loss(nullptr);
@@ -92,9 +95,13 @@ TEST_CASE("what is not finite in the outputs shows in the loss") {
         std::vector<float> x(6, 0.5f), gradient(6);
         x[place] = bad;
         const std::int32_t labels[] = {label, label};
-        CHECK_FALSE(std::isfinite(kernels->cross_entropy(x.data(), labels, 2, 3, nullptr).loss));
-        CHECK_FALSE(std::isfinite(kernels->cross_entropy(x.data(), labels, 2, 3, gradient.data()).loss));
-        CHECK_FALSE(std::isfinite(kernels->mean_squared_error(x.data(), labels, 2, 3, gradient.data()).loss));
+        LossSum sum;
+        kernels->cross_entropy(x.data(), labels, 2, 3, nullptr, &sum);
+        CHECK_FALSE(std::isfinite(sum.loss));
+        kernels->cross_entropy(x.data(), labels, 2, 3, gradient.data(), &sum);
+        CHECK_FALSE(std::isfinite(sum.loss));
+        kernels->mean_squared_error(x.data(), labels, 2, 3, gradient.data(), &sum);
+        CHECK_FALSE(std::isfinite(sum.loss));
       }
     }
   }

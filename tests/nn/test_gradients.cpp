@@ -161,9 +161,12 @@ TEST_CASE("losses") {
     for (std::int64_t s = 0; s < samples; ++s) labels.push_back(static_cast<std::int32_t>(between(0, classes - 1)));
     for (const LossKind kind : {LossKind::cross_entropy, LossKind::mse}) {
       const auto loss = [&](float* out) {
-        return kind == LossKind::cross_entropy
-                   ? kernels->cross_entropy(x.data(), labels.data(), samples, classes, out).loss
-                   : kernels->mean_squared_error(x.data(), labels.data(), samples, classes, out).loss;
+        LossSum sum;
+        if (kind == LossKind::cross_entropy)
+          kernels->cross_entropy(x.data(), labels.data(), samples, classes, out, &sum);
+        else
+          kernels->mean_squared_error(x.data(), labels.data(), samples, classes, out, &sum);
+        return sum.loss;
       };
       loss(gradient.data());
       RC_ASSERT(gradient_error(

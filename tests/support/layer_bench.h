@@ -72,9 +72,10 @@ class LayerBench {
     pass_.training = options_.training;
     pass_.seed = options_.seed;
     pass_.step = version_;
+    pass_.step_on_device = &pass_.step;
     ids_.resize(static_cast<std::size_t>(pass_.batch));
     std::iota(ids_.begin(), ids_.end(), 1000);
-    pass_.ids = ids_;
+    pass_.ids = ids_.data();
     x_ = Guarded(pass_.batch * input_.size());
     to_layout(input_, x, x_.floats());
     if (layer_->passes_through()) {

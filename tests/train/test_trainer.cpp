@@ -11,8 +11,8 @@
 #include "core/error.h"
 #include "spec/reader.h"
 #include "support/memory_dataset.h"
+#include "train/cpu/cpu_replica.h"
 #include "train/fit.h"
-#include "train/replica.h"
 #include "train/trainer.h"
 
 namespace dptrain {
@@ -192,11 +192,10 @@ TEST_CASE("time: additions of gradient sums are reduce, a replica's own ones too
     JobSpec job = job_of(kMlp, 1);
     job.train.micro_batch_size = 16 / parts;
     const RunSchedule schedule(job, 64, 1);
-    Replica replica({.job = job, .schedule = schedule, .data = data});
-    std::vector<float> weights(static_cast<std::size_t>(replica.model().parameters().floats()));
-    replica.model().bind(weights.data());
-    std::vector<LossSum> losses(static_cast<std::size_t>(parts));
-    const Replica::Times times = replica.run(0, losses);
+    CpuReplica replica({.job = job, .schedule = schedule, .data = data});
+    std::vector<float> weights(static_cast<std::size_t>(replica.parameters().floats()));
+    replica.bind(weights.data());
+    const Replica::Times times = replica.run(0);
     CHECK(times.compute > 0);
     CHECK((times.reduce > 0) == (parts > 1));
   }

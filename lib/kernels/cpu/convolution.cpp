@@ -178,7 +178,8 @@ class Convolution final : public AffineOperation {
   Rank worst_rank(std::int64_t batch) const {
     const memory::desc x = memory_desc(inner_, batch), y = memory_desc(output_, batch);
     const auto plain_forward = forward_desc(x, weights_, y, /*with_activation=*/false);
-    Rank worst = std::max(rank_of(forward_desc(x, weights_, y)), rank_of(backward_weights_desc(x, weights_, y, plain_forward)));
+    Rank worst =
+        std::max(rank_of(forward_desc(x, weights_, y)), rank_of(backward_weights_desc(x, weights_, y, plain_forward)));
     if (config_.input_gradient)
       worst = std::max(worst, rank_of(backward_data_desc(x, any(weight_dims_), y, plain_forward)));
     return worst;

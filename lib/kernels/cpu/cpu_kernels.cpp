@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "kernels/cpu/operations.h"
 
 namespace dptrain {
@@ -11,6 +13,12 @@ namespace {
 
 class CpuKernels final : public Kernels {
  public:
+  Buffer allocate(std::size_t bytes) override { return Buffer::host(bytes); }
+  void upload(const void* host, std::size_t bytes, void* device) override { std::memcpy(device, host, bytes); }
+  void copy(const float* from, std::int64_t count, float* to) override {
+    std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
+  }
+
   std::unique_ptr<AffineOperation> linear(const LinearConfig& config) override {
     return cpu::make_linear(context_, config);
   }
@@ -31,20 +39,21 @@ class CpuKernels final : public Kernels {
     return cpu::make_reorder_to_plain(context_, input);
   }
 
-  void dropout_mask(const DropoutDraw& draw, std::span<const std::int64_t> ids, std::uint8_t* mask) override {
-    cpu::dropout_mask(draw, ids, mask);
+  void dropout_mask(const DropoutDraw& draw, const std::int64_t* ids, std::int64_t samples,
+                    std::uint8_t* mask) override {
+    cpu::dropout_mask(draw, ids, samples, mask);
   }
   void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, const float* x, float* y) override {
     cpu::dropout_apply(mask, count, scale, x, y);
   }
 
-  LossSum cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
-                        float* gradient) override {
-    return cpu::cross_entropy(logits, labels, samples, classes, gradient);
+  void cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
+                     float* gradient, LossSum* sum) override {
+    *sum = cpu::cross_entropy(logits, labels, samples, classes, gradient);
   }
-  LossSum mean_squared_error(const float* outputs, const std::int32_t* labels, std::int64_t samples,
-                             std::int64_t classes, float* gradient) override {
-    return cpu::mean_squared_error(outputs, labels, samples, classes, gradient);
+  void mean_squared_error(const float* outputs, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
+                          float* gradient, LossSum* sum) override {
+    *sum = cpu::mean_squared_error(outputs, labels, samples, classes, gradient);
   }
 
  private:

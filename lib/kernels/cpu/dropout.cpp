@@ -56,19 +56,19 @@ void draw_sample(const RandomStream& stream, std::uint64_t item, std::uint32_t t
 
 }  // namespace
 
-void dropout_mask(const DropoutDraw& draw, std::span<const std::int64_t> ids, std::uint8_t* mask) {
-  const RandomStream stream(draw.seed, RandomPurpose::dropout, draw.layer, static_cast<std::uint64_t>(draw.step));
+void dropout_mask(const DropoutDraw& draw, const std::int64_t* ids, std::int64_t samples, std::uint8_t* mask) {
+  const RandomStream stream(draw.seed, RandomPurpose::dropout, draw.layer, static_cast<std::uint64_t>(*draw.step));
   const auto threshold = static_cast<std::uint32_t>(draw.probability * 0x1p32);
-  for (const std::int64_t id : ids) {
-    const auto item = static_cast<std::uint64_t>(id);
-    if (draw.element_of_place.empty()) {
+  for (std::int64_t s = 0; s < samples; ++s) {
+    const auto item = static_cast<std::uint64_t>(ids[s]);
+    if (draw.element_of_place == nullptr) {
       draw_sample(stream, item, threshold, draw.elements, mask);
       mask += draw.elements;
       continue;
     }
     draw_sample(stream, item, threshold, draw.elements, draw.scratch);
     draw.scratch[draw.elements] = 0;
-    for (const std::int32_t element : draw.element_of_place) *mask++ = draw.scratch[element];
+    for (std::int64_t place = 0; place < draw.places; ++place) *mask++ = draw.scratch[draw.element_of_place[place]];
   }
 }
 

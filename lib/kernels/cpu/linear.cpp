@@ -108,7 +108,8 @@ class Linear final : public AffineOperation {
     const memory::desc none;
     if (batch <= kFewSamples && in_ * out_ >= kManyWeights) {
       using dnnl::inner_product_forward;
-      const memory::desc b = config_.bias ? memory::desc{Dims{out_}, memory::data_type::f32, memory::format_tag::x} : none;
+      const memory::desc b =
+          config_.bias ? memory::desc{Dims{out_}, memory::data_type::f32, memory::format_tag::x} : none;
       const inner_product_forward::desc desc(dnnl::prop_kind::forward_training, x, matrix(out_, in_, true), b, y);
       return {context_,
               inner_product_forward::primitive_desc(desc, attributes, context_.engine()),

@@ -16,7 +16,7 @@ std::unique_ptr<UnaryOperation> make_activation(Context& context, const TensorDe
 std::unique_ptr<UnaryOperation> make_softmax(Context& context, const TensorDesc& input);
 std::unique_ptr<UnaryOperation> make_reorder_to_plain(Context& context, const TensorDesc& input);
 
-void dropout_mask(const DropoutDraw& draw, std::span<const std::int64_t> ids, std::uint8_t* mask);
+void dropout_mask(const DropoutDraw& draw, const std::int64_t* ids, std::int64_t samples, std::uint8_t* mask);
 void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, const float* x, float* y);
 
 LossSum cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,

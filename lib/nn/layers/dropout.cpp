@@ -1,7 +1,6 @@
 #include "nn/layers/dropout.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace dptrain {
 
@@ -9,34 +8,38 @@ Dropout::Dropout(const DropoutSpec& spec, const LayerContext& context)
     : kernels_(context.kernels), tensor_(context.input), probability_(spec.probability), index_(context.index) {
   if (tensor_.plain()) return;
   const auto elements = static_cast<std::int32_t>(tensor_.shape.elements());
-  element_of_place_ = tensor_.logical_elements();
-  std::replace(element_of_place_.begin(), element_of_place_.end(), -1, elements);  // padding, as DropoutDraw wants it
-  scratch_.resize(static_cast<std::size_t>(elements) + 1);
+  std::vector<std::int32_t> element_of_place = tensor_.logical_elements();
+  std::replace(element_of_place.begin(), element_of_place.end(), -1, elements);  // padding, as DropoutDraw wants it
+  const std::size_t bytes = element_of_place.size() * sizeof(std::int32_t);
+  element_of_place_ = kernels_.allocate(bytes);
+  kernels_.upload(element_of_place.data(), bytes, element_of_place_.data());
+  scratch_ = kernels_.allocate(static_cast<std::size_t>(elements) + 1);
 }
 
 void Dropout::prepare(std::int64_t batch) {
   const auto needed = static_cast<std::size_t>(batch * tensor_.size());
-  if (mask_.size() < needed) mask_.resize(needed);
+  if (mask_.size() < needed) mask_ = kernels_.allocate(needed);
 }
 
 void Dropout::apply(std::int64_t batch, const float* from, float* to) {
-  kernels_.dropout_apply(mask_.data(), batch * tensor_.size(), static_cast<float>(1.0 / (1.0 - probability_)), from,
-                         to);
+  kernels_.dropout_apply(static_cast<const std::uint8_t*>(mask_.data()), batch * tensor_.size(),
+                         static_cast<float>(1.0 / (1.0 - probability_)), from, to);
 }
 
 void Dropout::forward(const Pass& pass, const ParameterViews&, const float* x, float* y) {
   if (!pass.training) {
-    if (x != y) std::memcpy(y, x, static_cast<std::size_t>(pass.batch * tensor_.size()) * sizeof(float));
+    if (x != y) kernels_.copy(x, pass.batch * tensor_.size(), y);
     return;
   }
   kernels_.dropout_mask({.seed = pass.seed,
                          .layer = index_,
-                         .step = pass.step,
+                         .step = pass.step_on_device,
                          .probability = probability_,
                          .elements = tensor_.shape.elements(),
-                         .element_of_place = element_of_place_,
-                         .scratch = scratch_.data()},
-                        pass.ids, mask_.data());
+                         .places = tensor_.size(),
+                         .element_of_place = static_cast<const std::int32_t*>(element_of_place_.data()),
+                         .scratch = static_cast<std::uint8_t*>(scratch_.data())},
+                        pass.ids, pass.batch, static_cast<std::uint8_t*>(mask_.data()));
   apply(pass.batch, x, y);
 }
 

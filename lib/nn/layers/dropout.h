@@ -26,9 +26,9 @@ class Dropout final : public Layer {
   TensorDesc tensor_;
   double probability_;
   std::uint32_t index_;
-  std::vector<std::int32_t> element_of_place_;  // empty for a plain tensor
-  std::vector<std::uint8_t> mask_;              // (largest batch, places)
-  std::vector<std::uint8_t> scratch_;           // one sample in logical order
+  Buffer element_of_place_;  // int32, none for a plain tensor
+  Buffer mask_;              // bytes, (largest batch, places)
+  Buffer scratch_;           // bytes, one sample in logical order
 };
 
 }  // namespace dptrain

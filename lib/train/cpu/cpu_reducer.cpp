@@ -1,7 +1,8 @@
-#include "train/gradient_reducer.h"
+#include "train/cpu/cpu_reducer.h"
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "core/clock.h"
 #include "core/error.h"
@@ -16,13 +17,12 @@ constexpr int kDeepestTree = 32;  // more than the logarithm of any number of mi
 
 }  // namespace
 
-GradientReducer::GradientReducer(LocalGroup& group, std::int64_t floats, int state_buffers,
-                                 std::optional<double> clip_norm)
+CpuReducer::CpuReducer(LocalGroup& group, std::int64_t floats, int state_buffers, std::optional<double> clip_norm)
     : group_(group),
       floats_(floats),
       clip_norm_(clip_norm),
       parameters_(Buffer::host_floats(floats)),
-      buffers_(static_cast<std::size_t>(group.size())) {
+      members_(static_cast<std::size_t>(group.size())) {
   for (int k = 0; k < state_buffers; ++k) state_[k] = Buffer::host_floats(floats);
   if (clip_norm_) {
     reduced_ = Buffer::host_floats(floats);
@@ -30,19 +30,19 @@ GradientReducer::GradientReducer(LocalGroup& group, std::int64_t floats, int sta
   }
 }
 
-Range GradientReducer::slice(int rank) const {
+Range CpuReducer::slice(int rank) const {
   return share(static_cast<int>((floats_ + kChunk - 1) / kChunk), group_.size(), rank);
 }
 
-const float* GradientReducer::tree_sum(const CombineProgram& program, std::int64_t offset, std::int64_t count,
-                                       float* scratch) const {
+const float* CpuReducer::tree_sum(const CombineProgram& program, std::int64_t offset, std::int64_t count,
+                                  float* scratch) const {
   const float* stack[kDeepestTree];
   int height = 0;
   for (const int item : program.postfix) {
     if (item != CombineProgram::kAdd) {
       const CombineProgram::Leaf& leaf = program.leaves[static_cast<std::size_t>(item)];
       stack[height++] =
-          buffers_[static_cast<std::size_t>(leaf.replica)][static_cast<std::size_t>(leaf.buffer)] + offset;
+          members_[static_cast<std::size_t>(leaf.replica)].buffers[static_cast<std::size_t>(leaf.buffer)] + offset;
       continue;
     }
     --height;
@@ -54,7 +54,7 @@ const float* GradientReducer::tree_sum(const CombineProgram& program, std::int64
   return stack[0];
 }
 
-void GradientReducer::update(const UpdateRule& rule, std::int64_t offset, std::int64_t count, const float* gradient) {
+void CpuReducer::apply(const UpdateRule& rule, std::int64_t offset, std::int64_t count, const float* gradient) {
   const auto n = static_cast<std::size_t>(count);
   const auto state = [&](int k) {
     return state_[k].size() == 0 ? std::span<float>() : std::span<float>(state_[k].floats() + offset, n);
@@ -62,7 +62,34 @@ void GradientReducer::update(const UpdateRule& rule, std::int64_t offset, std::i
   apply_update(rule, {parameters_.floats() + offset, n}, {gradient, n}, state(0), state(1));
 }
 
-double GradientReducer::reduce(int rank, const StepPlan& plan, const UpdateRule& rule) {
+void CpuReducer::load(const float* parameters) {
+  std::memcpy(parameters_.data(), parameters, parameters_.size());
+}
+
+void CpuReducer::save(float* parameters) const {
+  std::memcpy(parameters, parameters_.data(), parameters_.size());
+}
+
+double CpuReducer::gather(int) {
+  const double start = steady_seconds();
+  group_.barrier();
+  return steady_seconds() - start;
+}
+
+GradientReducer::Times CpuReducer::update(int rank, const StepPlan& plan) {
+  Times times;
+  const double start = steady_seconds();
+  const double waited = reduce(rank, plan);
+  const double reduced = steady_seconds();
+  group_.barrier();  // all slices are updated, and the gradient buffers are free again
+  times.end = steady_seconds();
+  times.reduce = reduced - start - waited;
+  times.wait = waited + (times.end - reduced);
+  return times;
+}
+
+double CpuReducer::reduce(int rank, const StepPlan& plan) {
+  const UpdateRule& rule = members_[static_cast<std::size_t>(rank)].rule;
   alignas(64) float scratch[kDeepestTree * kChunk];
   alignas(64) float mean[kChunk];
   const auto samples = static_cast<float>(plan.samples);
@@ -73,7 +100,7 @@ double GradientReducer::reduce(int rank, const StepPlan& plan, const UpdateRule&
     float* out = clip_norm_ ? reduced_.floats() + offset : mean;
     for (std::int64_t i = 0; i < count; ++i) out[i] = sum[i] / samples;
     if (!clip_norm_) {
-      update(rule, offset, count, mean);
+      apply(rule, offset, count, mean);
       continue;
     }
     double squares = 0;
@@ -91,7 +118,7 @@ double GradientReducer::reduce(int rank, const StepPlan& plan, const UpdateRule&
   for (int chunk = chunks.first; chunk < chunks.last; ++chunk) {
     const std::int64_t offset = chunk * kChunk, count = std::min(kChunk, floats_ - offset);
     for (std::int64_t i = 0; i < count; ++i) mean[i] = reduced_.floats()[offset + i] * factor;
-    update(rule, offset, count, mean);
+    apply(rule, offset, count, mean);
   }
   return waited;
 }

@@ -9,7 +9,8 @@
 
 #include "core/philox.h"
 #include "optim/clip.h"
-#include "train/gradient_reducer.h"
+#include "optim/optimizer.h"
+#include "train/cpu/cpu_reducer.h"
 
 namespace dptrain {
 
@@ -81,9 +82,9 @@ std::vector<float> reduced(const Setting& s, int replicas) {
   const auto optimizer = make_optimizer(s.optimizer);
   const StepPlan plan = plan_step(s.samples, s.micro_batch, replicas);
   LocalGroup group(replicas);
-  GradientReducer reducer(group, s.floats, optimizer->state_buffers(), s.clip);
+  CpuReducer reducer(group, s.floats, optimizer->state_buffers(), s.clip);
   const std::vector<float> start = initial(s.floats);
-  std::memcpy(reducer.parameters(), start.data(), start.size() * sizeof(float));
+  reducer.load(start.data());
   std::vector<std::thread> threads;
   for (int rank = 0; rank < replicas; ++rank) {
     threads.emplace_back([&, rank] {
@@ -95,6 +96,7 @@ std::vector<float> reduced(const Setting& s, int replicas) {
       reducer.lend(rank, views);
       group.barrier();
       for (std::int64_t step = 0; step < s.steps; ++step) {
+        reducer.begin(rank, optimizer->rule(step, 0.1));
         for (const auto& instruction : program.instructions) {
           auto& target = buffers[static_cast<std::size_t>(instruction.buffer)];
           for (std::size_t i = 0; i < target.size(); ++i) {
@@ -105,12 +107,15 @@ std::vector<float> reduced(const Setting& s, int replicas) {
             }
           }
         }
-        reducer.step(rank, plan, optimizer->rule(step, 0.1), [] {});
+        reducer.gather(rank);
+        reducer.update(rank, plan);
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
-  return {reducer.parameters(), reducer.parameters() + s.floats};
+  std::vector<float> weights(start.size());
+  reducer.save(weights.data());
+  return weights;
 }
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
@@ -140,7 +145,7 @@ TEST_CASE("buffers smaller than a chunk, and replicas without a slice") {
 
 TEST_CASE("what is thrown before the update reaches the caller, and the others leave") {
   LocalGroup group(3);
-  GradientReducer reducer(group, 16, 0, {});
+  CpuReducer reducer(group, 16, 0, {});
   const StepPlan plan = plan_step(3, 1, 3);
   std::vector<float> gradient(16);
   int left = 0;
@@ -149,7 +154,9 @@ TEST_CASE("what is thrown before the update reaches the caller, and the others l
   for (int rank = 0; rank < 3; ++rank) {
     threads.emplace_back([&, rank] {
       try {
-        reducer.step(rank, plan, SgdRule{}, [] { throw 7; });
+        reducer.gather(rank);
+        if (rank == 0) throw 7;
+        reducer.update(rank, plan);
       } catch (const GroupAborted&) {
       } catch (...) {
         ++left;

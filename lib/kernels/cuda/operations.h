@@ -1,0 +1,37 @@
+// Purpose: makers of the GPU's operations, one file each, and what they share.
+// Thread safety: the thread of the Kernels they belong to. Invariants: operations enqueue on the context's stream and never
+//   wait, except in prepare(); their arguments do not change between steps, so a step can be captured in a graph.
+#pragma once
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+#include <cudnn.h>
+
+#include <memory>
+
+#include "device/buffer.h"
+#include "kernels/kernels.h"
+
+namespace dptrain::cuda {
+
+/// What the operations of one Kernels share.
+struct Context {
+  cudaStream_t stream = nullptr;
+  bool tf32 = false;         ///< products and convolutions may round their inputs to TF32
+  bool reproducible = true;  ///< only what gives the same bits in every run
+  cublasLtHandle_t blas = nullptr;
+  cudnnHandle_t dnn = nullptr;  ///< its stream is `stream`
+  Buffer workspace;             ///< shared by all operations: they run one after another on one stream
+
+  /// Makes the workspace at least this large; in prepare() only. Its address may change: read it at each call.
+  void require_workspace(std::size_t bytes);
+};
+
+std::unique_ptr<AffineOperation> make_linear(Context& context, const LinearConfig& config);
+std::unique_ptr<AffineOperation> make_convolution(Context& context, const ConvolutionConfig& config);
+std::unique_ptr<UnaryOperation> make_pool(Context& context, const TensorDesc& input, const Pool2dSpec& spec);
+std::unique_ptr<UnaryOperation> make_activation(Context& context, const TensorDesc& input, const ActivationSpec& spec);
+std::unique_ptr<UnaryOperation> make_softmax(Context& context, const TensorDesc& input);
+std::unique_ptr<UnaryOperation> make_reorder_to_plain(Context& context, const TensorDesc& input);
+
+}  // namespace dptrain::cuda

@@ -1,0 +1,10 @@
+// The backends of a build without CUDA.
+#include "train/backend.h"
+
+namespace dptrain {
+
+std::unique_ptr<Backend> make_backend(const JobSpec&, int) {
+  return make_cpu_backend();
+}
+
+}  // namespace dptrain

@@ -1,0 +1,270 @@
+// Streams, events, and the scheduler that takes operations from their queues.
+#include <algorithm>
+
+#include "support/fake_cuda/state.h"
+
+namespace fake_cuda {
+
+State& state() {
+  static State all;
+  return all;
+}
+
+void misuse(const std::string& what) {
+  throw Misuse("fake CUDA: " + what);
+}
+
+CUstream_st& stream_of(cudaStream_t stream) {
+  State& s = state();
+  if (stream == nullptr) {
+    auto& own = s.default_streams[current_device()];
+    if (!own) {
+      own = std::make_unique<CUstream_st>();
+      own->device = current_device();
+    }
+    return *own;
+  }
+  if (!s.streams.contains(stream)) misuse("a stream that was destroyed or never made");
+  return *stream;
+}
+
+CUevent_st& event_of(cudaEvent_t event) {
+  if (!state().events.contains(event)) misuse("an event that was destroyed or never made");
+  return *event;
+}
+
+void add(CUstream_st& stream, std::function<void()> work, std::function<bool()> ready) {
+  ++state().counters.enqueued;
+  if (!stream.capture) {
+    stream.queue.push_back({std::move(work), std::move(ready)});
+    state().changed.notify_all();
+    return;
+  }
+  if (ready) misuse("an operation that waits for other ranks in a captured stream");
+  Nodes& nodes = stream.capture->nodes;
+  nodes.push_back({std::move(work), {stream.tips.begin(), stream.tips.end()}});
+  stream.tips = {nodes.size() - 1};
+}
+
+namespace {
+
+bool runnable(const CUstream_st& stream) {
+  return !stream.queue.empty() && (!stream.queue.front().ready || stream.queue.front().ready());
+}
+
+std::vector<CUstream_st*> all_streams() {
+  std::vector<CUstream_st*> all;
+  for (const auto& [device, stream] : state().default_streams) all.push_back(stream.get());
+  for (const auto& [handle, stream] : state().streams) all.push_back(handle);
+  for (const auto& stream : state().destroyed_streams) all.push_back(stream.get());
+  // The order must not depend on addresses, or a seed would not say what runs.
+  std::stable_sort(all.begin(), all.end(), [](auto* a, auto* b) { return a->serial < b->serial; });
+  return all;
+}
+
+}  // namespace
+
+bool run_one() {
+  State& s = state();
+  std::vector<CUstream_st*> candidates = all_streams();
+  std::erase_if(candidates, [](const CUstream_st* stream) { return !runnable(*stream); });
+  if (candidates.empty()) return false;
+  CUstream_st& chosen = *candidates[s.random() % candidates.size()];
+  const Operation operation = std::move(chosen.queue.front());
+  chosen.queue.pop_front();
+  std::erase_if(s.destroyed_streams, [](const auto& stream) { return stream->queue.empty(); });
+  ++s.counters.executed;
+  s.changed.notify_all();
+  operation.work();
+  return true;
+}
+
+void run_until(Lock& lock, const std::function<bool()>& over) {
+  constexpr auto kLongest = std::chrono::seconds(60);  // in which another thread must do something
+  ++state().counters.waits;
+  while (!over()) {
+    if (run_one()) continue;
+    if (state().changed.wait_for(lock, kLongest) == std::cv_status::timeout)
+      misuse("the host waits for what can never run: an event that nobody records, or a rank that never comes");
+  }
+}
+
+void drain(Lock& lock, int device) {
+  run_until(lock, [device] {
+    const std::vector<CUstream_st*> all = all_streams();
+    return std::all_of(all.begin(), all.end(),
+                       [device](const CUstream_st* stream) { return stream->device != device || stream->queue.empty(); });
+  });
+}
+
+namespace {
+
+/// Some operations may run at any time.
+void run_some() {
+  for (auto left = state().random() % 4; left > 0 && run_one(); --left) {
+  }
+}
+
+}  // namespace
+
+void enqueue(cudaStream_t stream, std::function<void()> work) {
+  enqueue_when(stream, {}, std::move(work));
+}
+
+void enqueue_when(cudaStream_t stream, std::function<bool()> ready, std::function<void()> work) {
+  const Lock lock = lock_state();
+  CUstream_st& target = stream_of(stream);
+  if (target.device != current_device()) misuse("work for a stream of another device than the thread's current one");
+  add(target, std::move(work), std::move(ready));
+}
+
+void wake() {
+  const Lock lock = lock_state();
+  state().changed.notify_all();
+}
+
+int device_of(cudaStream_t stream) {
+  const Lock lock = lock_state();
+  return stream_of(stream).device;
+}
+
+bool is_capturing(cudaStream_t stream) {
+  const Lock lock = lock_state();
+  return stream_of(stream).capture != nullptr;
+}
+
+}  // namespace fake_cuda
+
+using namespace fake_cuda;
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* pStream, unsigned int flags) {
+  const Lock lock = lock_state();
+  if (flags != cudaStreamNonBlocking) misuse("only non-blocking streams: others wait for the default stream by themselves");
+  if (state().devices == 0) return done_with(cudaErrorNoDevice);
+  auto stream = std::make_unique<CUstream_st>();
+  stream->device = current_device();
+  stream->serial = ++state().streams_made;
+  *pStream = stream.get();
+  state().streams.emplace(*pStream, std::move(stream));
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  const Lock lock = lock_state();
+  if (stream == nullptr) misuse("the default stream cannot be destroyed");
+  if (stream_of(stream).capture) misuse("a stream was destroyed while it was captured");
+  const auto found = state().streams.find(stream);
+  if (!stream->queue.empty()) state().destroyed_streams.push_back(std::move(found->second));
+  state().streams.erase(found);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  Lock lock = lock_state();
+  CUstream_st& target = stream_of(stream);
+  if (target.capture) {
+    target.capture->invalid = true;
+    return done_with(cudaErrorStreamCaptureUnsupported);
+  }
+  // What is enqueued meanwhile, by other threads, is not waited for.
+  const auto reached = std::make_shared<Record>();
+  add(target, [reached] { reached->done = true; });
+  run_until(lock, [&] { return reached->done; });
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  const Lock lock = lock_state();
+  CUstream_st& target = stream_of(stream);
+  if (target.capture) {
+    target.capture->invalid = true;
+    return done_with(cudaErrorStreamCaptureUnsupported);
+  }
+  run_some();
+  return done_with(target.queue.empty() ? cudaSuccess : cudaErrorNotReady);
+}
+
+cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t fn, void* userData) {
+  const Lock lock = lock_state();
+  add(stream_of(stream), [fn, userData] { fn(userData); });
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned int flags) {
+  const Lock lock = lock_state();
+  if ((flags & cudaEventDisableTiming) == 0) misuse("events without cudaEventDisableTiming: waits for them are slower");
+  if (state().devices == 0) return done_with(cudaErrorNoDevice);
+  auto made = std::make_unique<CUevent_st>();
+  made->device = current_device();
+  *event = made.get();
+  state().events.emplace(*event, std::move(made));
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  const Lock lock = lock_state();
+  event_of(event);
+  state().events.erase(event);
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  const Lock lock = lock_state();
+  CUstream_st& source = stream_of(stream);
+  CUevent_st& target = event_of(event);
+  if (source.device != target.device) return done_with(cudaErrorInvalidResourceHandle);
+  if (source.capture) {
+    target.capture = source.capture;
+    target.tips = source.tips;
+    target.record.reset();
+    return cudaSuccess;
+  }
+  target.capture.reset();
+  target.record = std::make_shared<Record>();
+  add(source, [record = target.record] { record->done = true; });
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned int flags) {
+  const Lock lock = lock_state();
+  CUstream_st& waiter = stream_of(stream);
+  const CUevent_st& awaited = event_of(event);
+  if (flags != 0) misuse("flags of cudaStreamWaitEvent");
+  if (awaited.capture) {
+    if (awaited.capture->ended || (waiter.capture && waiter.capture != awaited.capture)) {
+      if (waiter.capture) waiter.capture->invalid = true;
+      return done_with(cudaErrorStreamCaptureIsolation);
+    }
+    // The stream joins the capture.
+    if (!waiter.capture) {
+      waiter.capture = awaited.capture;
+      waiter.tips.clear();
+    }
+    waiter.tips.insert(awaited.tips.begin(), awaited.tips.end());
+    return cudaSuccess;
+  }
+  if (waiter.capture) {
+    waiter.capture->invalid = true;
+    return done_with(cudaErrorStreamCaptureIsolation);
+  }
+  if (awaited.record) add(waiter, [] {}, [record = awaited.record] { return record->done; });
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  Lock lock = lock_state();
+  const CUevent_st& awaited = event_of(event);
+  if (awaited.capture) return done_with(cudaErrorCapturedEvent);
+  const std::shared_ptr<Record> record = awaited.record;
+  if (record) run_until(lock, [&] { return record->done; });
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  const Lock lock = lock_state();
+  const CUevent_st& asked = event_of(event);
+  if (asked.capture) return done_with(cudaErrorCapturedEvent);
+  const std::shared_ptr<Record> record = asked.record;
+  run_some();
+  return done_with(!record || record->done ? cudaSuccess : cudaErrorNotReady);
+}
