@@ -7,6 +7,7 @@
 #include <mutex>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "support/fake_cuda/fake_nccl.h"
 #include "support/fake_cuda/nccl_transport.h"
@@ -83,6 +84,7 @@ std::size_t size_of(ncclDataType_t type) {
     case ncclInt64:
     case ncclUint64:
     case ncclFloat64: return 8;
+    default: break;
   }
   misuse("no such type of data");
 }
@@ -184,6 +186,9 @@ ncclResult_t collective(Kind kind, const void* send, void* receive, std::size_t 
   if (root < 0 || root >= static_cast<int>(clique.ranks.size())) return ncclInvalidArgument;
   Exchange wanted(kind, clique.ranks.size());
   wanted.count = count, wanted.element = size_of(type), wanted.root = root;
+  std::erase_if(clique.collectives, [](const auto& numbered) {
+    return std::ranges::all_of(numbered.second->parts, [](const fake_nccl::Part& part) { return part.posted; });
+  });
   auto& exchange = clique.collectives[communicator->collectives++];
   if (!exchange) exchange = exchange_like(wanted);
   const auto index = static_cast<std::size_t>(communicator->rank);
