@@ -16,15 +16,15 @@ void activate(const Context& context, const ActivationSpec& spec, std::int64_t c
 void activate_backward(const Context& context, const ActivationSpec& spec, std::int64_t count, const float* from,
                        const float* dy, float* dx);
 /// y[r, c] = activation(y[r, c] + bias[c]) of a (rows, columns) matrix; null: without it.
-void add_bias_and_activate(const Context& context, const float* bias, const ActivationSpec* activation, std::int64_t rows,
-                           std::int64_t columns, float* y);
+void add_bias_and_activate(const Context& context, const float* bias, const ActivationSpec* activation,
+                           std::int64_t rows, std::int64_t columns, float* y);
 
 /// Over the middle axis of a (outer, classes, inner) tensor.
 void softmax(const Context& context, std::int64_t outer, std::int64_t classes, std::int64_t inner, const float* x,
              float* y);
 /// dx = y (dy - sum of y dy over the classes).
-void softmax_backward(const Context& context, std::int64_t outer, std::int64_t classes, std::int64_t inner, const float* y,
-                      const float* dy, float* dx);
+void softmax_backward(const Context& context, std::int64_t outer, std::int64_t classes, std::int64_t inner,
+                      const float* y, const float* dy, float* dx);
 
 /// (batch, rows, columns) -> (batch, columns, rows): with rows = pixels and columns = channels channels_last becomes plain, and
 /// the other way round. Not in place.
