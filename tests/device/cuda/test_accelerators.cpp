@@ -30,10 +30,28 @@ bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-/// What is found on a machine.
-dptrain::Accelerators on(Machine there) {
-  machine = std::move(there);
+/// What is found on a machine with these GPUs.
+dptrain::Accelerators with(const std::vector<Gpu>& gpus) {
+  machine = {};
+  machine.gpus = gpus;
   return dptrain::accelerators();
+}
+
+/// What is found where the runtime counts no GPUs and says this.
+dptrain::Accelerators without(cudaError_t status, int driver = 13000, int runtime = 13000) {
+  machine = {};
+  machine.status = status;
+  machine.driver = driver;
+  machine.runtime = runtime;
+  return dptrain::accelerators();
+}
+
+Gpu gpu(const std::string& name, int major, int minor) {
+  Gpu made;
+  made.name = name;
+  made.major = major;
+  made.minor = minor;
+  return made;
 }
 
 }  // namespace
@@ -77,8 +95,7 @@ const char* CUDARTAPI cudaGetErrorName(cudaError_t) {
 
 TEST_CASE("GPUs that can be used, in order") {
   ::unsetenv("CUDA_VISIBLE_DEVICES");
-  const dptrain::Accelerators found =
-      on({.gpus = {{.name = "one", .major = 8}, {.name = "two", .major = 12, .minor = 1}}});
+  const dptrain::Accelerators found = with({gpu("one", 8, 0), gpu("two", 12, 1)});
   REQUIRE(found.usable.size() == 2);
   CHECK(found.usable[0].name == "one");
   CHECK(found.usable[1].device == 1);
@@ -91,10 +108,10 @@ TEST_CASE("GPUs that can be used, in order") {
 
 TEST_CASE("GPUs that cannot be used are named with the reason; the others are used") {
   ::unsetenv("CUDA_VISIBLE_DEVICES");
-  const dptrain::Accelerators found = on({.gpus = {{.name = "old", .major = 7, .minor = 5},
-                                                   {.name = "good"},
-                                                   {.name = "shut", .compute_mode = cudaComputeModeProhibited},
-                                                   {.name = "lost", .status = cudaErrorUnknown}}});
+  Gpu shut = gpu("shut", 9, 0), lost = gpu("lost", 9, 0);
+  shut.compute_mode = cudaComputeModeProhibited;
+  lost.status = cudaErrorUnknown;
+  const dptrain::Accelerators found = with({gpu("old", 7, 5), gpu("good", 9, 0), shut, lost});
   REQUIRE(found.usable.size() == 1);
   CHECK(found.usable[0].device == 1);
   CHECK(found.missing ==
@@ -105,20 +122,20 @@ TEST_CASE("GPUs that cannot be used are named with the reason; the others are us
 
 TEST_CASE("no driver, an old driver, no GPU, none visible, and what else CUDA may say") {
   ::unsetenv("CUDA_VISIBLE_DEVICES");
-  const dptrain::Accelerators driverless = on({.status = cudaErrorInsufficientDriver, .driver = 0});
+  const dptrain::Accelerators driverless = without(cudaErrorInsufficientDriver, 0);
   CHECK(driverless.usable.empty());
   CHECK(has(driverless.missing, "no NVIDIA driver"));
   CHECK(has(driverless.remedy, "nvidia-smi"));
-  const dptrain::Accelerators old = on({.status = cudaErrorInsufficientDriver, .driver = 12040, .runtime = 13020});
+  const dptrain::Accelerators old = without(cudaErrorInsufficientDriver, 12040, 13020);
   CHECK(old.missing == "NVIDIA's driver is for CUDA up to 12.4, and this build is for CUDA 13.2");
   CHECK(has(old.remedy, "newer driver"));
   for (const cudaError_t status : {cudaErrorNoDevice, cudaSuccess}) {
-    CHECK(on({.status = status}).missing == "NVIDIA's driver shows no GPU");
-    CHECK(has(on({.status = status}).remedy, "nvidia-smi"));
+    CHECK(without(status).missing == "NVIDIA's driver shows no GPU");
+    CHECK(has(without(status).remedy, "nvidia-smi"));
     ::setenv("CUDA_VISIBLE_DEVICES", "-1", 1);
-    CHECK(on({.status = status}).missing == "NVIDIA's driver shows no GPU; CUDA_VISIBLE_DEVICES is '-1'");
-    CHECK(has(on({.status = status}).remedy, "unset CUDA_VISIBLE_DEVICES"));
+    CHECK(without(status).missing == "NVIDIA's driver shows no GPU; CUDA_VISIBLE_DEVICES is '-1'");
+    CHECK(has(without(status).remedy, "unset CUDA_VISIBLE_DEVICES"));
     ::unsetenv("CUDA_VISIBLE_DEVICES");
   }
-  CHECK(on({.status = cudaErrorSystemDriverMismatch}).missing == "CUDA cannot start: words for it (cudaErrorName)");
+  CHECK(without(cudaErrorSystemDriverMismatch).missing == "CUDA cannot start: words for it (cudaErrorName)");
 }
