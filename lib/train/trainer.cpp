@@ -159,8 +159,11 @@ void replicate(Run& run, int rank) {
   const ParameterTable& table = replica->parameters();
   if (rank == 0) {
     run.parameters = table.elements();
-    run.reducer =
-        run.backend->make_reducer(run.group, table.floats(), run.optimizer->state_buffers(), run.job.train.clip_norm);
+    run.reducer = run.backend->make_reducer({.group = run.group,
+                                             .schedule = run.schedule,
+                                             .floats = table.floats(),
+                                             .state_buffers = run.optimizer->state_buffers(),
+                                             .clip_norm = run.job.train.clip_norm});
     const Buffer weights = Buffer::host_floats(table.floats());
     table.initialise(run.job.seed, weights.floats());
     run.reducer->load(weights.floats());

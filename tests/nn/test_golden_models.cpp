@@ -4,9 +4,9 @@
 
 #include <map>
 
+#include "kernels/clip.h"
 #include "kernels/cpu/apply_update.h"
 #include "nn/model.h"
-#include "optim/clip.h"
 #include "optim/optimizer.h"
 #include "support/compare.h"
 #include "support/golden.h"

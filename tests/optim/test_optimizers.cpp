@@ -7,8 +7,8 @@
 #include <set>
 
 #include "interop/safetensors.h"
+#include "kernels/clip.h"
 #include "kernels/cpu/apply_update.h"
-#include "optim/clip.h"
 #include "optim/optimizer.h"
 
 using namespace dptrain;

@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "core/philox.h"
-#include "optim/clip.h"
+#include "kernels/clip.h"
 #include "optim/optimizer.h"
 #include "train/cpu/cpu_reducer.h"
 

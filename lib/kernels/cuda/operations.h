@@ -3,28 +3,38 @@
 //   wait, except in prepare(); their arguments do not change between steps, so a step can be captured in a graph.
 #pragma once
 
-#include <cublasLt.h>
 #include <cuda_runtime_api.h>
-#include <cudnn.h>
 
 #include <memory>
 
 #include "device/buffer.h"
 #include "kernels/kernels.h"
 
+struct cublasLtContext;  // cublasLtHandle_t points to one
+struct cudnnContext;     // cudnnHandle_t does
+
 namespace dptrain::cuda {
 
 /// What the operations of one Kernels share.
 struct Context {
-  cudaStream_t stream = nullptr;
-  bool tf32 = false;         ///< products and convolutions may round their inputs to TF32
-  bool reproducible = true;  ///< only what gives the same bits in every run
-  cublasLtHandle_t blas = nullptr;
-  cudnnHandle_t dnn = nullptr;  ///< its stream is `stream`
+  /// Opens the libraries on the current device. Errors: Error(failed) with the library's reason.
+  Context(cudaStream_t stream, bool tf32, bool reproducible);
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  cudaStream_t stream;
+  bool tf32;          ///< products and convolutions may round their inputs to TF32
+  bool reproducible;  ///< only what gives the same bits in every run
+  cublasLtContext* blas = nullptr;
+  cudnnContext* dnn = nullptr;  ///< its stream is `stream`
   Buffer workspace;             ///< shared by all operations: they run one after another on one stream
 
   /// Makes the workspace at least this large; in prepare() only. Its address may change: read it at each call.
   void require_workspace(std::size_t bytes);
+
+ private:
+  void close() noexcept;
 };
 
 std::unique_ptr<AffineOperation> make_linear(Context& context, const LinearConfig& config);

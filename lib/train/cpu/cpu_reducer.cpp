@@ -6,8 +6,8 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "kernels/clip.h"
 #include "kernels/cpu/apply_update.h"
-#include "optim/clip.h"
 
 namespace dptrain {
 

@@ -20,15 +20,9 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Replica> make_replica(const Replica::Config& config) override {
     return std::make_unique<CudaReplica>(config, devices_[static_cast<std::size_t>(config.rank)]);
   }
-  std::unique_ptr<GradientReducer> make_reducer(LocalGroup& group, std::int64_t floats, int state_buffers,
-                                                std::optional<double> clip_norm) override {
-    if (one_device_) return std::make_unique<CudaReducer>(group, devices_.front(), floats, state_buffers, clip_norm);
-    return std::make_unique<NcclReducer>(NcclReducer::Config{.group = group,
-                                                             .devices = devices_,
-                                                             .floats = floats,
-                                                             .state_buffers = state_buffers,
-                                                             .clip_norm = clip_norm,
-                                                             .reproducible = reproducible_});
+  std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
+    if (one_device_) return std::make_unique<CudaReducer>(config, devices_.front());
+    return std::make_unique<NcclReducer>(config, NcclReducer::Options{.devices = devices_, .reproducible = reproducible_});
   }
 
  private:

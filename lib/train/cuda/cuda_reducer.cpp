@@ -7,29 +7,33 @@
 
 namespace dptrain {
 
+static_assert(GradientReducer::kChunk == cuda::kNormChunk);
+
 namespace {
 
 Buffer device_floats(std::int64_t count) {
   return cuda::device_buffer(static_cast<std::size_t>(count) * sizeof(float));
 }
 
+float* at(const Buffer& buffer, std::int64_t offset) {
+  return buffer.size() == 0 ? nullptr : buffer.floats() + offset;
+}
+
 }  // namespace
 
-CudaReducer::CudaReducer(LocalGroup& group, int device, std::int64_t floats, int state_buffers,
-                         std::optional<double> clip_norm)
-    : group_(group), device_(device), floats_(floats), clip_norm_(clip_norm) {
+CudaReducer::CudaReducer(const ReducerConfig& config, int device)
+    : group_(config.group), device_(device), floats_(config.floats), clip_norm_(config.clip_norm) {
   cuda::use_device(device);
-  members_.resize(static_cast<std::size_t>(group.size()));
+  members_.resize(static_cast<std::size_t>(group_.size()));
   gradients_.resize(members_.size());
-  parameters_ = device_floats(floats);
-  for (int k = 0; k < state_buffers; ++k) state_[k] = device_floats(floats);
+  parameters_ = device_floats(floats_);
+  for (int k = 0; k < config.state_buffers; ++k) state_[k] = device_floats(floats_);
   if (!clip_norm_) return;
-  const std::int64_t chunks = (floats + kChunk - 1) / kChunk;
-  mean_ = device_floats(floats);
+  const std::int64_t chunks = (floats_ + kChunk - 1) / kChunk;
+  mean_ = device_floats(floats_);
   chunk_squares_ = cuda::device_buffer(static_cast<std::size_t>(chunks) * sizeof(double));
-  for (int r = 0; r < group.size(); ++r) {
-    norm_scratch_.push_back(cuda::device_buffer(static_cast<std::size_t>(cuda::norm_scratch(chunks)) * sizeof(double)));
-    factor_.push_back(device_floats(1));
+  for (int r = 0; r < group_.size(); ++r) {
+    factors_.push_back(device_floats(1));
   }
 }
 
@@ -49,7 +53,7 @@ void CudaReducer::save(float* parameters) const {
 void CudaReducer::join(int rank, Replica& replica) {
   Member& member = members_[static_cast<std::size_t>(rank)];
   member.replica = &dynamic_cast<CudaReplica&>(replica);
-  gradients_[static_cast<std::size_t>(rank)] = &replica.gradients();
+  gradients_[static_cast<std::size_t>(rank)] = replica.gradients();
   if (group_.size() > 1) return;
   member.replica->finish_steps_with([this, &member](const StepPlan& plan, const cuda::StepConstants* constants) {
     enqueue(member, plan, constants, 0, floats_, [] {});
@@ -97,21 +101,23 @@ void CudaReducer::wait_for_all(int rank, cuda::Event Member::*event) {
 template <class Meet>
 void CudaReducer::enqueue(Member& member, const StepPlan& plan, const cuda::StepConstants* constants,
                           std::int64_t first, std::int64_t count, Meet&& meet) {
-  const cuda::GradientTree tree = member.trees.of(plan, gradients_);
+  const cuda::SumOrder order = sum_order(plan.combine, gradients_, first);
+  const cuda::RuleKind kind = cuda::kind_of(member.rule);
   const cudaStream_t stream = member.replica->stream();
-  const auto samples = static_cast<float>(plan.samples);
-  const cuda::FlatState state{parameters_.floats(), {state_[0].floats(), state_[1].floats()}};
+  float* parameters = parameters_.floats() + first;
+  float* const states[] = {at(state_[0], first), at(state_[1], first)};
   if (!clip_norm_) {
-    cuda::reduce_and_update(tree, samples, first, count, member.rule, constants, state, stream);
+    cuda::combine_and_update(kind, constants, order, count, parameters, states[0], states[1], stream);
     return;
   }
-  const auto rank = static_cast<std::size_t>(&member - members_.data());
+  float* mean = mean_.floats() + first;
   auto* squares = static_cast<double*>(chunk_squares_.data());
-  cuda::reduce_to_mean(tree, samples, first, count, kChunk, mean_.floats(), squares, stream);
+  float* factor = factors_[static_cast<std::size_t>(&member - members_.data())].floats();
+  cuda::mean_of_sums(order, constants, count, mean, stream);
+  cuda::chunk_squares(mean, count, squares + first / kChunk, stream);
   meet();
-  cuda::find_clip_factor(squares, (floats_ + kChunk - 1) / kChunk, *clip_norm_,
-                         static_cast<double*>(norm_scratch_[rank].data()), factor_[rank].floats(), stream);
-  cuda::clip_and_update(mean_.floats(), factor_[rank].floats(), first, count, member.rule, constants, state, stream);
+  cuda::norm_to_clip_factor(squares, (floats_ + kChunk - 1) / kChunk, *clip_norm_, factor, stream);
+  cuda::apply_update(kind, constants, factor, count, parameters, mean, states[0], states[1], stream);
 }
 
 CudaReducer::Floats CudaReducer::slice(int rank) const {

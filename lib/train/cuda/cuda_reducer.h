@@ -11,14 +11,15 @@
 
 #include "comm/local/local_group.h"
 #include "device/cuda/runtime.h"
+#include "train/backend.h"
 #include "train/cuda/cuda_replica.h"
-#include "train/cuda/device_tree.h"
+#include "train/cuda/sum_order.h"
 
 namespace dptrain {
 
 class CudaReducer final : public GradientReducer {
  public:
-  CudaReducer(LocalGroup& group, int device, std::int64_t floats, int state_buffers, std::optional<double> clip_norm);
+  CudaReducer(const ReducerConfig& config, int device);
 
   const float* parameters(int) const override { return parameters_.floats(); }
   void load(const float* parameters) override;
@@ -33,7 +34,6 @@ class CudaReducer final : public GradientReducer {
     CudaReplica* replica = nullptr;
     UpdateRule rule;
     cuda::Event reduced, updated;  // its slice's squares are known; its slice of the parameters is the next step's
-    DeviceTrees trees;
   };
 
   struct Floats {
@@ -53,9 +53,9 @@ class CudaReducer final : public GradientReducer {
   std::optional<double> clip_norm_;
   Buffer parameters_, state_[2];
   Buffer mean_, chunk_squares_;  // only where gradients are clipped
-  std::vector<Buffer> norm_scratch_, factor_;  // by rank
+  std::vector<Buffer> factors_;  // by rank, likewise
   std::vector<Member> members_;
-  std::vector<const std::vector<float*>*> gradients_;  // by rank
+  std::vector<std::vector<float*>> gradients_;  // by rank
 };
 
 }  // namespace dptrain

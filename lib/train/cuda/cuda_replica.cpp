@@ -143,7 +143,7 @@ double CudaReplica::load(std::int64_t step, Slot& slot) {
     offset += count;
   }
   const auto samples = static_cast<std::size_t>(offset);
-  *as<cuda::StepConstants>(slot.host_constants) = cuda::step_constants(step, rule_);
+  *as<cuda::StepConstants>(slot.host_constants) = cuda::step_constants(step, rule_, static_cast<float>(plan.samples));
   copy_async(slot.ids.data(), slot.host_ids.data(), samples * sizeof(std::int64_t), cudaMemcpyHostToDevice, copy_.get());
   copy_async(slot.labels.data(), slot.host_labels.data(), samples * sizeof(std::int32_t), cudaMemcpyHostToDevice,
              copy_.get());
@@ -190,7 +190,7 @@ void CudaReplica::enqueue(std::int64_t step, Slot& slot) {
   for (const auto& instruction : instructions) {
     float* target = gradient_views_[static_cast<std::size_t>(instruction.buffer)];
     if (instruction.kind == Kind::add) {
-      cuda::add(floats, gradient_views_[static_cast<std::size_t>(instruction.buffer) + 1], target, compute_.get());
+      cuda::add(target, gradient_views_[static_cast<std::size_t>(instruction.buffer) + 1], floats, compute_.get());
       continue;
     }
     const std::int64_t count = plan.micro_batches[static_cast<std::size_t>(instruction.micro_batch)].count;

@@ -14,7 +14,7 @@
 #include <optional>
 
 #include "device/cuda/runtime.h"
-#include "kernels/cuda/reduce.h"
+#include "kernels/cuda/update.h"
 #include "nn/model.h"
 #include "train/replica.h"
 

@@ -16,24 +16,21 @@
 #include "comm/local/local_group.h"
 #include "comm/nccl/nccl_group.h"
 #include "device/cuda/runtime.h"
+#include "train/backend.h"
 #include "train/cuda/cuda_replica.h"
-#include "train/cuda/device_tree.h"
+#include "train/cuda/sum_order.h"
 
 namespace dptrain {
 
 class NcclReducer final : public GradientReducer {
  public:
-  struct Config {
-    LocalGroup& group;
+  struct Options {
     std::vector<int> devices;  ///< by replica, all different
-    std::int64_t floats = 0;
-    int state_buffers = 0;
-    std::optional<double> clip_norm;
     bool reproducible = true;
-    std::int64_t bucket_floats = std::int64_t{1} << 20;  ///< 4 MiB: large enough for the links' bandwidth
+    std::int64_t bucket_floats = std::int64_t{1} << 20;  ///< whole chunks; 4 MiB are enough for the links' bandwidth
     std::chrono::nanoseconds step_deadline = std::chrono::minutes(10);
   };
-  explicit NcclReducer(Config config);
+  NcclReducer(const ReducerConfig& config, Options options);
   ~NcclReducer() override;
 
   const float* parameters(int rank) const override { return member(rank).parameters.floats(); }
@@ -47,32 +44,44 @@ class NcclReducer final : public GradientReducer {
  private:
   struct Bucket {
     std::int64_t first = 0, count = 0;
-    std::vector<nccl::Slice> slices;  // by rank, in floats of the flat buffer
+    std::vector<nccl::Slice> slices;  // by rank, in floats from the start of the bucket
   };
+  /// What replica `rank` needs on its own device; made with that device current.
   struct Member {
     CudaReplica* replica = nullptr;
     UpdateRule rule;
-    std::unique_ptr<cuda::Stream> stream;    // for communication and updates
+    cuda::Stream stream;                      // for communication and updates
     std::vector<cuda::Event> ready, reduced;  // by bucket: its gradients are final here; its communication is over
     cuda::Event updated;
     Buffer parameters, state[2];
-    std::vector<std::vector<Buffer>> received;  // [peer][root]: this replica's slices of its sums, bucket after bucket
-    Buffer mean, chunk_squares, norm_scratch, factor;
-    DeviceTrees trees;
+    std::vector<std::vector<Buffer>> received;  // [peer][root]: this replica's slices of that sum, bucket after bucket
+    std::vector<std::int64_t> received_at;      // by bucket: where its slice begins in there
+    Buffer mean, chunk_squares, factor;         // only where gradients are clipped
   };
 
-  Member& member(int rank) { return members_[static_cast<std::size_t>(rank)]; }
-  const Member& member(int rank) const { return members_[static_cast<std::size_t>(rank)]; }
-  void allocate(int rank);
-  void exchange(int rank, const StepPlan& plan, std::size_t bucket);
+  Member& member(int rank) { return *members_[static_cast<std::size_t>(rank)]; }
+  const Member& member(int rank) const { return *members_[static_cast<std::size_t>(rank)]; }
+  nccl::Communicator& communicator(int rank) { return nccl_.rank(rank); }
+  std::unique_ptr<Member> make_member(int rank) const;
+  /// This replica's slice of a bucket, in floats of the flat buffer.
+  nccl::Slice slice(const Bucket& bucket, int rank) const;
+  void exchange(int rank, const StepPlan& plan, std::size_t b);
+  cuda::SumOrder order(int rank, const StepPlan& plan, std::size_t b);
   void reduce_in_order(int rank, const StepPlan& plan);
-  void reduce_anyhow(int rank, const StepPlan& plan);
-  void clip(int rank, const StepPlan& plan);
+  void reduce_by_nccl(int rank, const StepPlan& plan);
+  void reduce_range(Member& member, const cuda::SumOrder& order, const nccl::Slice& range);
+  void find_clip_factor(Member& member);
+  void clip_range(Member& member, const nccl::Slice& range);
   void wait(int rank, const cuda::Event& event);
 
-  Config config_;
+  LocalGroup& group_;
+  const RunSchedule& schedule_;
+  std::int64_t floats_, chunks_;
+  int state_buffers_;
+  std::optional<double> clip_norm_;
+  Options options_;
   std::vector<Bucket> buckets_;
-  std::vector<Member> members_;
+  std::vector<std::unique_ptr<Member>> members_;
   nccl::NcclGroup nccl_;
 };
 

@@ -1,0 +1,35 @@
+#include <cublasLt.h>
+#include <cudnn.h>
+
+#include "device/cuda/runtime.h"
+#include "kernels/cuda/library_status.h"
+#include "kernels/cuda/operations.h"
+
+namespace dptrain::cuda {
+
+Context::Context(cudaStream_t on_stream, bool allow_tf32, bool same_bits)
+    : stream(on_stream), tf32(allow_tf32), reproducible(same_bits) {
+  try {
+    check(cublasLtCreate(&blas), "cuBLASLt could not be opened");
+    check(cudnnCreate(&dnn), "cuDNN could not be opened");
+    check(cudnnSetStream(dnn, stream), "cuDNN could not be given its stream");
+  } catch (...) {
+    close();
+    throw;
+  }
+}
+
+Context::~Context() {
+  close();
+}
+
+void Context::close() noexcept {
+  if (dnn != nullptr) cudnnDestroy(dnn);
+  if (blas != nullptr) cublasLtDestroy(blas);
+}
+
+void Context::require_workspace(std::size_t bytes) {
+  if (workspace.size() < bytes) workspace = device_buffer(bytes);
+}
+
+}  // namespace dptrain::cuda

@@ -1,0 +1,24 @@
+// Purpose: the GPU's table of operations: cuDNN and cuBLASLt for convolutions and products, kernels of our own for the rest.
+// Thread safety: see kernels.h. Invariants: operations enqueue on the stream and never wait, except prepare(), allocate() and
+//   upload(); nothing is allocated after prepare(), so a step can be captured in a CUDA graph.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <memory>
+
+#include "kernels/kernels.h"
+
+namespace dptrain {
+
+struct CudaConfig {
+  int device = 0;
+  cudaStream_t stream = nullptr;  ///< of that device; outlives the kernels
+  bool tf32 = false;              ///< products and convolutions may round their inputs to TF32
+  bool reproducible = true;       ///< only what gives the same bits in every run
+};
+
+/// Makes the device the thread's current one. Errors: Error(failed) with CUDA's or the library's reason.
+std::unique_ptr<Kernels> make_cuda_kernels(const CudaConfig& config);
+
+}  // namespace dptrain

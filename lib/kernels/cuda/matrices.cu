@@ -1,0 +1,110 @@
+// Softmax, changes of layout, and sums over rows.
+#include <cmath>
+#include <utility>
+
+#include "core/host_device.h"
+#include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/launch.h"
+
+namespace dptrain::cuda {
+namespace {
+
+/// One row of classes that lie `inner` apart.
+struct SoftmaxRow {
+  const float* x;
+  float* y;
+  std::int64_t classes, inner;
+  DPTRAIN_HD void operator()(std::int64_t i) const {
+    const std::int64_t first = i / inner * classes * inner + i % inner;
+    float top = x[first];
+    for (std::int64_t c = 1; c < classes; ++c) {
+      const float value = x[first + c * inner];
+      if (value > top) top = value;
+    }
+    float total = 0;
+    for (std::int64_t c = 0; c < classes; ++c) {
+      const float share = std::exp(x[first + c * inner] - top);
+      y[first + c * inner] = share;
+      total += share;
+    }
+    const float scale = 1.0f / total;
+    for (std::int64_t c = 0; c < classes; ++c) y[first + c * inner] *= scale;
+  }
+};
+
+struct SoftmaxRowBackward {
+  const float *y, *dy;
+  float* dx;
+  std::int64_t classes, inner;
+  DPTRAIN_HD void operator()(std::int64_t i) const {
+    const std::int64_t first = i / inner * classes * inner + i % inner;
+    float sum = 0;
+    for (std::int64_t c = 0; c < classes; ++c) sum += y[first + c * inner] * dy[first + c * inner];
+    for (std::int64_t c = 0; c < classes; ++c)
+      dx[first + c * inner] = y[first + c * inner] * (dy[first + c * inner] - sum);
+  }
+};
+
+struct Transpose {
+  const float* from;
+  float* to;
+  std::int64_t rows, columns;
+  DPTRAIN_HD void operator()(std::int64_t i) const {  // the place it writes
+    const std::int64_t matrix = i / (rows * columns), column = i / rows % columns, row = i % rows;
+    to[i] = from[(matrix * rows + row) * columns + column];
+  }
+};
+
+constexpr std::int64_t kRows = 64;  // of a partial sum
+
+struct PartialRowSums {
+  const float* matrix;
+  float* sums;
+  std::int64_t rows, columns;
+  DPTRAIN_HD void operator()(std::int64_t i) const {
+    const std::int64_t chunk = i / columns, column = i % columns;
+    const std::int64_t last = chunk * kRows + kRows < rows ? chunk * kRows + kRows : rows;
+    float sum = 0;
+    for (std::int64_t row = chunk * kRows; row < last; ++row) sum += matrix[row * columns + column];
+    sums[i] = sum;
+  }
+};
+
+constexpr std::int64_t chunks(std::int64_t rows) {
+  return (rows + kRows - 1) / kRows;
+}
+
+}  // namespace
+
+void softmax(const Context& context, std::int64_t outer, std::int64_t classes, std::int64_t inner, const float* x,
+             float* y) {
+  for_each(outer * inner, context.stream, SoftmaxRow{x, y, classes, inner});
+}
+
+void softmax_backward(const Context& context, std::int64_t outer, std::int64_t classes, std::int64_t inner,
+                      const float* y, const float* dy, float* dx) {
+  for_each(outer * inner, context.stream, SoftmaxRowBackward{y, dy, dx, classes, inner});
+}
+
+void transpose(const Context& context, std::int64_t batch, std::int64_t rows, std::int64_t columns, const float* from,
+               float* to) {
+  for_each(batch * rows * columns, context.stream, Transpose{from, to, rows, columns});
+}
+
+// Chunks of rows, then chunks of those sums, and so on. The levels alternate between the two halves of the scratch.
+void sum_rows(const Context& context, const float* matrix, std::int64_t rows, std::int64_t columns, float* scratch,
+              float* sums) {
+  float *to = scratch, *other = scratch + chunks(rows) * columns;
+  for (; rows > kRows; rows = chunks(rows)) {
+    for_each(chunks(rows) * columns, context.stream, PartialRowSums{matrix, to, rows, columns});
+    matrix = to;
+    std::swap(to, other);
+  }
+  for_each(columns, context.stream, PartialRowSums{matrix, sums, rows, columns});
+}
+
+std::int64_t sum_rows_scratch_floats(std::int64_t rows, std::int64_t columns) {
+  return rows <= kRows ? 0 : (chunks(rows) + chunks(chunks(rows))) * columns;
+}
+
+}  // namespace dptrain::cuda

@@ -1,0 +1,35 @@
+// Purpose: max and average pooling of images in a GPU's memory, plain or channels_last.
+// Thread safety, invariants and errors: as in elementwise.h. Backward gathers: each element of the input adds the gradients of
+//   its windows in the order of the windows.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/operations.h"
+
+namespace dptrain::cuda {
+
+/// Images as (outer, height, width, inner): plain ones with outer = samples x channels and inner = 1, channels_last ones with outer =
+/// samples and inner = channels.
+struct PoolShape {
+  std::int64_t outer = 0, inner = 0;
+  std::int64_t height = 0, width = 0;  ///< of the input
+  std::int64_t out_height = 0, out_width = 0;
+  std::int64_t kernel_height = 1, kernel_width = 1;
+  std::int64_t stride_height = 1, stride_width = 1;
+  std::int64_t padding_height = 0, padding_width = 0;
+
+  constexpr std::int64_t inputs() const { return outer * height * width * inner; }
+  constexpr std::int64_t outputs() const { return outer * out_height * out_width * inner; }
+};
+
+/// `chosen` receives for each output the pixel (row x width + column) of its maximum, the first one where several are equal. A
+/// NaN is the maximum of its windows.
+void max_pool(const Context& context, const PoolShape& shape, const float* x, float* y, std::int32_t* chosen);
+void max_pool_backward(const Context& context, const PoolShape& shape, const float* dy, const std::int32_t* chosen,
+                       float* dx);
+/// Padding counts as zeros.
+void average_pool(const Context& context, const PoolShape& shape, const float* x, float* y);
+void average_pool_backward(const Context& context, const PoolShape& shape, const float* dy, float* dx);
+
+}  // namespace dptrain::cuda

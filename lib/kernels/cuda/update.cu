@@ -1,0 +1,177 @@
+#include <cmath>
+#include <variant>
+
+#include "core/host_device.h"
+#include "kernels/clip.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/update.h"
+
+namespace dptrain::cuda {
+namespace {
+
+DPTRAIN_HD inline float ordered_sum(const SumOrder& order, std::int64_t i) {
+  if (order.length == 1) return order.leaves[0][i];
+  float stack[SumOrder::kDeepest];
+  int height = 0;
+  for (int k = 0; k < order.length; ++k) {
+    const int item = order.postfix[k];
+    if (item != SumOrder::kAdd) {
+      stack[height++] = order.leaves[item][i];
+      continue;
+    }
+    --height;
+    stack[height - 1] += stack[height];
+  }
+  return stack[0];
+}
+
+template <class Rule>
+DPTRAIN_HD const Rule& rule_of(const StepConstants& step);
+template <>
+DPTRAIN_HD const SgdRule& rule_of<SgdRule>(const StepConstants& step) {
+  return step.sgd;
+}
+template <>
+DPTRAIN_HD const MomentumRule& rule_of<MomentumRule>(const StepConstants& step) {
+  return step.momentum;
+}
+template <>
+DPTRAIN_HD const AdamRule& rule_of<AdamRule>(const StepConstants& step) {
+  return step.adam;
+}
+
+/// The flat buffers that a rule changes.
+struct Target {
+  float *parameters, *state0, *state1;
+};
+
+template <class Rule>
+DPTRAIN_HD void update(const StepConstants& step, const Target& target, float gradient, std::int64_t i) {
+  const Rule& rule = rule_of<Rule>(step);
+  if constexpr (Rule::state_buffers == 0) rule(target.parameters[i], gradient);
+  if constexpr (Rule::state_buffers == 1) rule(target.parameters[i], gradient, target.state0[i]);
+  if constexpr (Rule::state_buffers == 2) rule(target.parameters[i], gradient, target.state0[i], target.state1[i]);
+}
+
+struct Add {
+  float* target;
+  const float* other;
+  DPTRAIN_HD void operator()(std::int64_t i) const { target[i] += other[i]; }
+};
+
+struct MeanOfSums {
+  SumOrder order;
+  const StepConstants* step;
+  float* mean;
+  DPTRAIN_HD void operator()(std::int64_t i) const { mean[i] = ordered_sum(order, i) / step->samples; }
+};
+
+struct ChunkSquares {
+  const float* mean;
+  std::int64_t count;
+  double* squares;
+  DPTRAIN_HD void operator()(std::int64_t chunk) const {
+    const std::int64_t first = chunk * kNormChunk;
+    const std::int64_t last = first + kNormChunk < count ? first + kNormChunk : count;
+    double sum = 0;
+    for (std::int64_t i = first; i < last; ++i) sum += static_cast<double>(mean[i]) * static_cast<double>(mean[i]);
+    squares[chunk] = sum;
+  }
+};
+
+struct ClipFactor {
+  const double* squares;
+  std::int64_t chunks;
+  double max_norm;
+  float* factor;
+  DPTRAIN_HD void operator()(std::int64_t) const {
+    double sum = 0;
+    for (std::int64_t k = 0; k < chunks; ++k) sum += squares[k];
+    *factor = clip_factor(std::sqrt(sum), max_norm);
+  }
+};
+
+template <class Rule>
+struct ApplyUpdate {
+  const StepConstants* step;
+  const float* clip_factor;  // null: none
+  const float* gradients;
+  Target target;
+  DPTRAIN_HD void operator()(std::int64_t i) const {
+    const float gradient = clip_factor == nullptr ? gradients[i] : gradients[i] * *clip_factor;
+    update<Rule>(*step, target, gradient, i);
+  }
+};
+
+template <class Rule>
+struct CombineAndUpdate {
+  SumOrder order;
+  const StepConstants* step;
+  Target target;
+  DPTRAIN_HD void operator()(std::int64_t i) const {
+    update<Rule>(*step, target, ordered_sum(order, i) / step->samples, i);
+  }
+};
+
+template <class Use>
+void with_rule(RuleKind kind, const Use& use) {
+  switch (kind) {
+    case RuleKind::sgd:
+      return use(SgdRule{});
+    case RuleKind::momentum:
+      return use(MomentumRule{});
+    case RuleKind::adam:
+      return use(AdamRule{});
+  }
+}
+
+}  // namespace
+
+StepConstants step_constants(std::int64_t number, const UpdateRule& rule, float samples) {
+  StepConstants step;
+  step.step = number;
+  step.samples = samples;
+  if (const auto* sgd = std::get_if<SgdRule>(&rule)) step.sgd = *sgd;
+  if (const auto* momentum = std::get_if<MomentumRule>(&rule)) step.momentum = *momentum;
+  if (const auto* adam = std::get_if<AdamRule>(&rule)) step.adam = *adam;
+  return step;
+}
+
+RuleKind kind_of(const UpdateRule& rule) {
+  if (std::holds_alternative<SgdRule>(rule)) return RuleKind::sgd;
+  return std::holds_alternative<MomentumRule>(rule) ? RuleKind::momentum : RuleKind::adam;
+}
+
+void add(float* target, const float* other, std::int64_t count, cudaStream_t stream) {
+  for_each(count, stream, Add{target, other});
+}
+
+void mean_of_sums(const SumOrder& order, const StepConstants* step, std::int64_t count, float* mean,
+                  cudaStream_t stream) {
+  for_each(count, stream, MeanOfSums{order, step, mean});
+}
+
+void chunk_squares(const float* mean, std::int64_t count, double* squares, cudaStream_t stream) {
+  for_each((count + kNormChunk - 1) / kNormChunk, stream, ChunkSquares{mean, count, squares});
+}
+
+void norm_to_clip_factor(const double* squares, std::int64_t chunks, double max_norm, float* factor,
+                         cudaStream_t stream) {
+  for_each(1, stream, ClipFactor{squares, chunks, max_norm, factor});
+}
+
+void apply_update(RuleKind kind, const StepConstants* step, const float* clip_factor, std::int64_t count,
+                  float* parameters, const float* gradients, float* state0, float* state1, cudaStream_t stream) {
+  with_rule(kind, [&](auto rule) {
+    for_each(count, stream, ApplyUpdate<decltype(rule)>{step, clip_factor, gradients, {parameters, state0, state1}});
+  });
+}
+
+void combine_and_update(RuleKind kind, const StepConstants* step, const SumOrder& order, std::int64_t count,
+                        float* parameters, float* state0, float* state1, cudaStream_t stream) {
+  with_rule(kind, [&](auto rule) {
+    for_each(count, stream, CombineAndUpdate<decltype(rule)>{order, step, {parameters, state0, state1}});
+  });
+}
+
+}  // namespace dptrain::cuda

@@ -1,0 +1,62 @@
+// Purpose: the end of a step over flat buffers in a GPU's memory: gradient sums added in the order of the tree, divided by the number of
+//   samples, clipped, and applied by an update rule. The same scalar functors and the same order of operations as on the CPU, so the
+//   same bits (the build keeps contraction off on both).
+// Thread safety: any host thread; work is ordered by the stream. Invariants: an element's result depends on that element alone, and
+//   norms are over fixed chunks in index order. What changes from step to step is read from the device's memory, so that a step can be
+//   replayed from a graph. The host does not wait. Errors: Error(failed) with CUDA's reason where a launch is refused.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/update_rules.h"
+
+namespace dptrain::cuda {
+
+enum class RuleKind { sgd, momentum, adam };
+
+/// What changes from step to step; in the device's memory when kernels read it.
+struct StepConstants {
+  std::int64_t step = 0;  ///< its number, for draws
+  float samples = 1;      ///< the divisor
+  SgdRule sgd;        ///< of the three the one in use is set
+  MomentumRule momentum;
+  AdamRule adam;
+};
+StepConstants step_constants(std::int64_t step, const UpdateRule& rule, float samples);
+RuleKind kind_of(const UpdateRule& rule);
+
+/// Which gradient sums are added in which order, in postfix notation as in CombineProgram.
+struct SumOrder {
+  static constexpr int kMostLeaves = 64, kDeepest = 16;
+  static constexpr std::int8_t kAdd = -1;
+  const float* leaves[kMostLeaves] = {};
+  std::int8_t postfix[2 * kMostLeaves - 1] = {};  ///< index into leaves, or kAdd: add the two on top
+  int length = 0;                                 ///< of postfix
+};
+
+/// The unit of norms: see GradientReducer.
+constexpr std::int64_t kNormChunk = 1024;
+
+/// target[i] += other[i].
+void add(float* target, const float* other, std::int64_t count, cudaStream_t stream);
+
+/// mean[i] = (sum of the leaves' elements i in their order) / step->samples.
+void mean_of_sums(const SumOrder& order, const StepConstants* step, std::int64_t count, float* mean,
+                  cudaStream_t stream);
+/// squares[k] = sum of the squares in chunk k, ceil(count / kNormChunk) of them.
+void chunk_squares(const float* mean, std::int64_t count, double* squares, cudaStream_t stream);
+/// *factor = clip_factor() for the norm whose square the chunks' squares add up to.
+void norm_to_clip_factor(const double* squares, std::int64_t chunks, double max_norm, float* factor,
+                         cudaStream_t stream);
+
+/// One update of `count` elements, each gradient times *clip_factor first where that is not null. State buffers that the rule
+/// does not use may be null.
+void apply_update(RuleKind kind, const StepConstants* step, const float* clip_factor, std::int64_t count,
+                  float* parameters, const float* gradients, float* state0, float* state1, cudaStream_t stream);
+/// mean_of_sums() and apply_update() in one pass over memory, without clipping.
+void combine_and_update(RuleKind kind, const StepConstants* step, const SumOrder& order, std::int64_t count,
+                        float* parameters, float* state0, float* state1, cudaStream_t stream);
+
+}  // namespace dptrain::cuda
