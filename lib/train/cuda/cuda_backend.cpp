@@ -22,7 +22,8 @@ class CudaBackend final : public Backend {
   }
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
     if (one_device_) return std::make_unique<CudaReducer>(config, devices_.front());
-    return std::make_unique<NcclReducer>(config, NcclReducer::Options{.devices = devices_, .reproducible = reproducible_});
+    return std::make_unique<NcclReducer>(config,
+                                         NcclReducer::Options{.devices = devices_, .reproducible = reproducible_});
   }
 
  private:
@@ -38,7 +39,8 @@ std::unique_ptr<Backend> make_cuda_backend(const JobSpec& job, const Placement& 
   const std::set<int> different(devices.begin(), devices.end());
   if (different.size() > 1 && different.size() < devices.size()) {
     fail(ExitStatus::usage,
-         "{} replicas on {} GPUs: replicas share a GPU only where all of them run on one; ask for {} replicas, or name one "
+         "{} replicas on {} GPUs: replicas share a GPU only where all of them run on one; ask for {} replicas, or name "
+         "one "
          "GPU in CUDA_VISIBLE_DEVICES",
          devices.size(), different.size(), different.size());
   }

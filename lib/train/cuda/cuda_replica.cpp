@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "core/clock.h"
+#include "core/error.h"
 #include "kernels/cuda/cuda_kernels.h"
 
 namespace dptrain {
@@ -19,7 +20,8 @@ T* as(const Buffer& buffer) {
 
 void copy_async(void* to, const void* from, std::size_t bytes, cudaMemcpyKind direction, cudaStream_t stream) {
   if (bytes == 0) return;
-  cuda::check(cudaMemcpyAsync(to, from, bytes, direction, stream), "a copy between host and GPU could not be put in line");
+  cuda::check(cudaMemcpyAsync(to, from, bytes, direction, stream),
+              "a copy between host and GPU could not be put in line");
 }
 
 /// The most samples of one step that replica `rank` runs, and the most micro-batches.
@@ -144,7 +146,8 @@ double CudaReplica::load(std::int64_t step, Slot& slot) {
   }
   const auto samples = static_cast<std::size_t>(offset);
   *as<cuda::StepConstants>(slot.host_constants) = cuda::step_constants(step, rule_, static_cast<float>(plan.samples));
-  copy_async(slot.ids.data(), slot.host_ids.data(), samples * sizeof(std::int64_t), cudaMemcpyHostToDevice, copy_.get());
+  copy_async(slot.ids.data(), slot.host_ids.data(), samples * sizeof(std::int64_t), cudaMemcpyHostToDevice,
+             copy_.get());
   copy_async(slot.labels.data(), slot.host_labels.data(), samples * sizeof(std::int32_t), cudaMemcpyHostToDevice,
              copy_.get());
   copy_async(slot.constants_.data(), slot.host_constants.data(), sizeof(cuda::StepConstants), cudaMemcpyHostToDevice,
@@ -169,8 +172,7 @@ void CudaReplica::compute(std::int64_t step, Slot& slot) {
     enqueue(step, slot);
     recording.ran = true;
   } else {
-    if (!recording.graph)
-      recording.graph = cuda::Graph::capture(compute_.get(), [&] { enqueue(step, slot); });
+    if (!recording.graph) recording.graph = cuda::Graph::capture(compute_.get(), [&] { enqueue(step, slot); });
     recording.graph.launch(compute_.get());
   }
   copy_async(slot.host_losses.data(), slot.losses.data(), slot.losses.size(), cudaMemcpyDeviceToHost, compute_.get());

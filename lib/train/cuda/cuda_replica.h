@@ -52,6 +52,7 @@ class CudaReplica final : public Replica {
   void finish_steps_with(std::function<void(const StepPlan&, const cuda::StepConstants*)> finish) {
     finish_ = std::move(finish);
   }
+
  private:
   static constexpr int kSlots = 2;
 

@@ -83,8 +83,9 @@ NcclReducer::~NcclReducer() {
 void NcclReducer::load(const float* parameters) {
   for (int r = 0; r < group_.size(); ++r) {
     cuda::use_device(options_.devices[static_cast<std::size_t>(r)]);
-    cuda::check(cudaMemcpy(member(r).parameters.data(), parameters, member(r).parameters.size(), cudaMemcpyHostToDevice),
-                "the parameters could not be copied to a GPU");
+    cuda::check(
+        cudaMemcpy(member(r).parameters.data(), parameters, member(r).parameters.size(), cudaMemcpyHostToDevice),
+        "the parameters could not be copied to a GPU");
   }
   cuda::use_device(options_.devices.front());
 }

@@ -9,10 +9,11 @@ cuda::SumOrder sum_order(const CombineProgram& program, std::span<const std::vec
   static_assert(CombineProgram::kAdd == cuda::SumOrder::kAdd);
   cuda::SumOrder order;
   if (program.leaves.size() > cuda::SumOrder::kMostLeaves || program.depth > cuda::SumOrder::kDeepest) {
-    fail(ExitStatus::usage,
-         "GPUs add at most {} gradient sums of all replicas together, and this job's split leaves {}; choose numbers of "
-         "micro-batches and replicas that are powers of two, or fewer replicas",
-         cuda::SumOrder::kMostLeaves, program.leaves.size());
+    fail(
+        ExitStatus::usage,
+        "GPUs add at most {} gradient sums of all replicas together, and this job's split leaves {}; choose numbers of "
+        "micro-batches and replicas that are powers of two, or fewer replicas",
+        cuda::SumOrder::kMostLeaves, program.leaves.size());
   }
   for (std::size_t k = 0; k < program.leaves.size(); ++k) {
     const CombineProgram::Leaf& leaf = program.leaves[k];
