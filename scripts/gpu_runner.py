@@ -27,6 +27,8 @@ class Runner:
         self.stage_ends = self.ends
         self.log = self.out / "build.log"
         self.environment = dict(os.environ)
+        # One GPU: replicas that share it are what is proven here.
+        self.environment["CUDA_VISIBLE_DEVICES"] = (os.environ.get("CUDA_VISIBLE_DEVICES") or "0").split(",")[0]
         self.machine = {}
         self.stages = []
 
