@@ -16,7 +16,10 @@ constexpr std::int64_t kX = 1, kW = 2, kY = 3, kBias = 4, kProducts = 5, kSums =
 class Convolution final : public AffineOperation {
  public:
   Convolution(Context& context, const ConvolutionConfig& config)
-      : context_(context), config_(config), channels_(config.input.shape[0]), area_(config.input.shape[1] * config.input.shape[2]) {
+      : context_(context),
+        config_(config),
+        channels_(config.input.shape[0]),
+        area_(config.input.shape[1] * config.input.shape[2]) {
     const Conv2dSpec& s = config.spec;
     const Shape& in = config.input.shape;
     const std::int64_t height = (in[1] + 2 * s.padding_height - s.kernel_height) / s.stride_height + 1;
@@ -41,7 +44,8 @@ class Convolution final : public AffineOperation {
     Prepared p;
     p.batch = batch;
     if (!config_.activation || config_.activation->kind == ActivationKind::relu) {
-      p.forward = Plan::choose(context_, forward_graph(batch, /*fused=*/true), plain() ? Plan::Effort::any : Plan::Effort::preferred);
+      p.forward = Plan::choose(context_, forward_graph(batch, /*fused=*/true),
+                               plain() ? Plan::Effort::any : Plan::Effort::preferred);
       p.fused = p.forward.has_value();
     }
     if (!p.forward) p.forward = required(forward_graph(batch, /*fused=*/false), "forward");
@@ -64,8 +68,8 @@ class Convolution final : public AffineOperation {
     const Plan::Binding bindings[] = {{kX, x}, {kW, weight}, {kY, y}, {kBias, bias}};
     p.forward->run(std::span(bindings).first(p.fused && config_.spec.bias ? 4 : 3));
     if (!p.fused) {
-      add_bias_and_activate(context_, config_.spec.bias ? bias : nullptr, config_.activation ? &*config_.activation : nullptr,
-                            rows(p.batch), output_.shape[0], y);
+      add_bias_and_activate(context_, config_.spec.bias ? bias : nullptr,
+                            config_.activation ? &*config_.activation : nullptr, rows(p.batch), output_.shape[0], y);
     }
   }
 
@@ -147,7 +151,8 @@ class Convolution final : public AffineOperation {
     std::optional<Plan> plan = Plan::choose(context_, std::move(graph), Plan::Effort::any);
     if (!plan) {
       const Conv2dSpec& s = config_.spec;
-      fail(ExitStatus::failed, "cuDNN {} has no {}{} engine for a convolution {} ({} x {} kernel, {} to {} channels, {} groups){}",
+      fail(ExitStatus::failed,
+           "cuDNN {} has no {}{} engine for a convolution {} ({} x {} kernel, {} to {} channels, {} groups){}",
            cudnnGetVersion(), context_.reproducible ? "deterministic " : "", context_.tf32 ? "tf32" : "fp32", direction,
            s.kernel_height, s.kernel_width, channels_, s.out_channels, s.groups,
            context_.tf32 ? "" : "; `precision: tf32` allows more of them");

@@ -58,8 +58,8 @@ class Linear final : public AffineOperation {
     Prepared& p = prepared(slot);
     p.forward->run(weight, x, bias, y);
     if (!p.fused) {
-      add_bias_and_activate(context_, config_.bias ? bias : nullptr, config_.activation ? &*config_.activation : nullptr,
-                            p.batch, out_, y);
+      add_bias_and_activate(context_, config_.bias ? bias : nullptr,
+                            config_.activation ? &*config_.activation : nullptr, p.batch, out_, y);
     }
   }
 
@@ -104,8 +104,8 @@ class Linear final : public AffineOperation {
   Product required(const ProductShape& shape) {
     std::optional<Product> product = Product::prepare(context_, shape, Product::Epilogue::none);
     if (!product) {
-      fail(ExitStatus::failed, "cuBLASLt knows no algorithm for a product of {} x {} by {} x {}", shape.rows, shape.depth,
-           shape.depth, shape.columns);
+      fail(ExitStatus::failed, "cuBLASLt knows no algorithm for a product of {} x {} by {} x {}", shape.rows,
+           shape.depth, shape.depth, shape.columns);
     }
     return std::move(*product);
   }

@@ -22,7 +22,8 @@ struct Notes {
 };
 
 template <class Note>
-std::vector<Note> notes_of(const Descriptor& engine, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type) {
+std::vector<Note> notes_of(const Descriptor& engine, cudnnBackendAttributeName_t name,
+                           cudnnBackendAttributeType_t type) {
   constexpr std::int64_t kMost = 64;  // a newer library may know more notes than the header that this is built with
   std::vector<Note> notes(kMost);
   std::int64_t count = 0;
@@ -35,11 +36,14 @@ Notes notes_of(const Descriptor& config) {
   Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
   cudnnBackendDescriptor_t handle = engine.get();
   std::int64_t count = 0;
-  check(cudnnBackendGetAttribute(config.get(), CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count, &handle),
+  check(cudnnBackendGetAttribute(config.get(), CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count,
+                                 &handle),
         "asking for an engine");
   Notes notes;
-  notes.numerical = notes_of<cudnnBackendNumericalNote_t>(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE);
-  notes.behavior = notes_of<cudnnBackendBehaviorNote_t>(engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE);
+  notes.numerical =
+      notes_of<cudnnBackendNumericalNote_t>(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE);
+  notes.behavior =
+      notes_of<cudnnBackendBehaviorNote_t>(engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE);
   notes.engine = engine.get_int(CUDNN_ATTR_ENGINE_GLOBAL_INDEX);
   return notes;
 }
@@ -67,8 +71,8 @@ std::vector<Descriptor> configurations(const OperationGraph& graph, cudnnBackend
   heuristic.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
   if (heuristic.try_finalize() != CUDNN_STATUS_SUCCESS) return {};
   std::int64_t count = 0;
-  check(cudnnBackendGetAttribute(heuristic.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &count,
-                                 nullptr),
+  check(cudnnBackendGetAttribute(heuristic.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0,
+                                 &count, nullptr),
         "asking for engines");
   std::vector<Descriptor> configs;
   std::vector<cudnnBackendDescriptor_t> handles;
@@ -77,8 +81,8 @@ std::vector<Descriptor> configurations(const OperationGraph& graph, cudnnBackend
   }
   if (count == 0) return {};
   std::int64_t filled = 0;
-  check(cudnnBackendGetAttribute(heuristic.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, &filled,
-                                 handles.data()),
+  check(cudnnBackendGetAttribute(heuristic.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count,
+                                 &filled, handles.data()),
         "asking for engines");
   while (static_cast<std::int64_t>(configs.size()) > filled) configs.pop_back();
   return configs;
@@ -96,7 +100,8 @@ std::optional<Plan> Plan::choose(Context& context, OperationGraph&& graph, Effor
   return {};
 }
 
-std::optional<Plan> Plan::choose_from(Context& context, OperationGraph& graph, cudnnBackendHeurMode_t mode, Effort effort) {
+std::optional<Plan> Plan::choose_from(Context& context, OperationGraph& graph, cudnnBackendHeurMode_t mode,
+                                      Effort effort) {
   for (Descriptor& config : configurations(graph, mode)) {
     const Notes notes = notes_of(config);
     if (!allowed(notes, context, effort)) continue;

@@ -34,10 +34,14 @@ Value configured(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfig
 
 cublasLtEpilogue_t library_epilogue(Product::Epilogue epilogue) {
   switch (epilogue) {
-    case Product::Epilogue::none: return CUBLASLT_EPILOGUE_DEFAULT;
-    case Product::Epilogue::bias: return CUBLASLT_EPILOGUE_BIAS;
-    case Product::Epilogue::relu: return CUBLASLT_EPILOGUE_RELU;
-    case Product::Epilogue::bias_relu: return CUBLASLT_EPILOGUE_RELU_BIAS;
+    case Product::Epilogue::none:
+      return CUBLASLT_EPILOGUE_DEFAULT;
+    case Product::Epilogue::bias:
+      return CUBLASLT_EPILOGUE_BIAS;
+    case Product::Epilogue::relu:
+      return CUBLASLT_EPILOGUE_RELU;
+    case Product::Epilogue::bias_relu:
+      return CUBLASLT_EPILOGUE_RELU_BIAS;
   }
   return CUBLASLT_EPILOGUE_DEFAULT;
 }
@@ -54,7 +58,8 @@ std::optional<Product> Product::prepare(Context& context, const ProductShape& sh
 Product::Product(Context& context, const ProductShape& shape, Epilogue epilogue)
     : context_(&context), with_bias_(epilogue == Epilogue::bias || epilogue == Epilogue::bias_relu) {
   cublasLtMatmulDesc_t description = nullptr;
-  check(cublasLtMatmulDescCreate(&description, context.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F),
+  check(cublasLtMatmulDescCreate(&description, context.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
+                                 CUDA_R_32F),
         "creating a matrix product");
   description_.reset(description);
   const std::int32_t op_a = shape.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
@@ -103,8 +108,8 @@ bool Product::choose() {
   int found = 0;
   const Preference wanted = preference(context_->reproducible);
   const cublasStatus_t status =
-      cublasLtMatmulAlgoGetHeuristic(context_->blas, description_.get(), a_.get(), b_.get(), d_.get(), d_.get(), wanted.get(),
-                                     kCandidates, results.data(), &found);
+      cublasLtMatmulAlgoGetHeuristic(context_->blas, description_.get(), a_.get(), b_.get(), d_.get(), d_.get(),
+                                     wanted.get(), kCandidates, results.data(), &found);
   if (status == CUBLAS_STATUS_NOT_SUPPORTED) return false;
   check(status, "choosing what computes a matrix product");
   for (int i = 0; i < found; ++i) {
@@ -112,9 +117,10 @@ bool Product::choose() {
     if (result.state != CUBLAS_STATUS_SUCCESS || result.workspaceSize > kMostWorkspace) continue;
     algorithm_ = result.algo;
     workspace_ = result.workspaceSize;
-    implementation_ = fmt::format("cublaslt:{}:tile{}:split{}", configured<std::int32_t>(algorithm_, CUBLASLT_ALGO_CONFIG_ID),
-                                  configured<std::uint32_t>(algorithm_, CUBLASLT_ALGO_CONFIG_TILE_ID),
-                                  configured<std::int32_t>(algorithm_, CUBLASLT_ALGO_CONFIG_SPLITK_NUM));
+    implementation_ =
+        fmt::format("cublaslt:{}:tile{}:split{}", configured<std::int32_t>(algorithm_, CUBLASLT_ALGO_CONFIG_ID),
+                    configured<std::uint32_t>(algorithm_, CUBLASLT_ALGO_CONFIG_TILE_ID),
+                    configured<std::int32_t>(algorithm_, CUBLASLT_ALGO_CONFIG_SPLITK_NUM));
     return true;
   }
   return false;
@@ -134,8 +140,8 @@ void Product::run(const float* a, const float* b, const float* bias, float* d) {
   }
   if (with_bias_) point_to_bias(bias);
   const float one = 1.0f, zero = 0.0f;  // read before the call returns: the pointer mode is "host"
-  check(cublasLtMatmul(context_->blas, description_.get(), &one, a, a_.get(), b, b_.get(), &zero, d, d_.get(), d, d_.get(),
-                       &algorithm_, context_->workspace.data(), workspace_, context_->stream),
+  check(cublasLtMatmul(context_->blas, description_.get(), &one, a, a_.get(), b, b_.get(), &zero, d, d_.get(), d,
+                       d_.get(), &algorithm_, context_->workspace.data(), workspace_, context_->stream),
         "a matrix product");
 }
 

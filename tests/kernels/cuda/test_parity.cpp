@@ -1,6 +1,6 @@
 // The GPU's operations against float64 references, called once and replayed from a graph.
 #include "kernels/cuda/cuda_kernels.h"
-#include "kernels/cuda/gpu.h"
+#include "support/gpu.h"
 #include "support/parity.h"
 
 using namespace dptrain;

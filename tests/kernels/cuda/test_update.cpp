@@ -5,8 +5,8 @@
 #include "core/philox.h"
 #include "kernels/clip.h"
 #include "kernels/cpu/apply_update.h"
-#include "kernels/cuda/gpu.h"
 #include "kernels/cuda/update.h"
+#include "support/gpu.h"
 
 using namespace dptrain;
 using namespace dptrain::testing;
@@ -174,4 +174,16 @@ TEST_CASE("a replayed step reads that step's constants") {
     apply_update(rule, bench.parameters, bench.mean(samples), bench.state0, bench.state1);
     bench.check(stream);
   }
+}
+
+TEST_CASE("more elements than threads that run at a time") {
+  if (!gpu_is_there()) return;
+  const cuda::Stream stream;
+  constexpr std::int64_t kCount = 3'000'001;
+  std::vector<float> left = draw(1, kCount);
+  const std::vector<float> right = draw(2, kCount);
+  const Buffer target = on_device(stream, left), other = on_device(stream, right);
+  cuda::add(target.floats(), other.floats(), kCount, stream.get());
+  for (std::size_t i = 0; i < left.size(); ++i) left[i] += right[i];
+  CHECK(read(stream, target) == left);
 }

@@ -123,9 +123,9 @@ std::uint64_t alignment_of(const void* pointer) {
 
 std::uint32_t hash(const Description& d, const Layout& a, const Layout& b, const Layout& out) {
   std::uint64_t h = 1469598103934665603u;
-  for (const std::uint64_t word : {std::uint64_t{d.epilogue}, static_cast<std::uint64_t>(d.op_a), static_cast<std::uint64_t>(d.op_b),
-                                   static_cast<std::uint64_t>(d.compute), a.rows, a.columns, b.rows, b.columns, out.rows,
-                                   out.columns}) {
+  for (const std::uint64_t word :
+       {std::uint64_t{d.epilogue}, static_cast<std::uint64_t>(d.op_a), static_cast<std::uint64_t>(d.op_b),
+        static_cast<std::uint64_t>(d.compute), a.rows, a.columns, b.rows, b.columns, out.rows, out.columns}) {
     h = (h ^ word) * 1099511628211u;
   }
   return static_cast<std::uint32_t>(h ^ (h >> 32));
@@ -177,7 +177,8 @@ const char* cublasLtGetStatusName(cublasStatus_t /*status*/) {
   return "CUBLAS_STATUS";
 }
 const char* cublasLtGetStatusString(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_NOT_SUPPORTED ? "the requested functionality is not supported" : "an error of the double";
+  return status == CUBLAS_STATUS_NOT_SUPPORTED ? "the requested functionality is not supported"
+                                               : "an error of the double";
 }
 std::size_t cublasLtGetVersion(void) {
   return 130000;
@@ -218,11 +219,16 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t matmulDesc, c
                                               const void* buf, std::size_t sizeInBytes) {
   Description& d = the<Description>(matmulDesc, "a product's description");
   switch (attr) {
-    case CUBLASLT_MATMUL_DESC_TRANSA: return assign(d.op_a, buf, sizeInBytes);
-    case CUBLASLT_MATMUL_DESC_TRANSB: return assign(d.op_b, buf, sizeInBytes);
-    case CUBLASLT_MATMUL_DESC_EPILOGUE: return assign(d.epilogue, buf, sizeInBytes);
-    case CUBLASLT_MATMUL_DESC_BIAS_POINTER: return assign(d.bias, buf, sizeInBytes);
-    default: misuse("an attribute of products that the double does not know");
+    case CUBLASLT_MATMUL_DESC_TRANSA:
+      return assign(d.op_a, buf, sizeInBytes);
+    case CUBLASLT_MATMUL_DESC_TRANSB:
+      return assign(d.op_b, buf, sizeInBytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE:
+      return assign(d.epilogue, buf, sizeInBytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
+      return assign(d.bias, buf, sizeInBytes);
+    default:
+      misuse("an attribute of products that the double does not know");
   }
 }
 
@@ -238,13 +244,20 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
                                                     std::size_t sizeInBytes) {
   Preference& p = the<Preference>(pref, "a preference");
   switch (attr) {
-    case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES: return assign(p.workspace, buf, sizeInBytes);
-    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK: return assign(p.schemes, buf, sizeInBytes);
-    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES: return assign(p.alignment[0], buf, sizeInBytes);
-    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES: return assign(p.alignment[1], buf, sizeInBytes);
-    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES: return assign(p.alignment[2], buf, sizeInBytes);
-    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES: return assign(p.alignment[3], buf, sizeInBytes);
-    default: misuse("a preference that the double does not know");
+    case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
+      return assign(p.workspace, buf, sizeInBytes);
+    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK:
+      return assign(p.schemes, buf, sizeInBytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
+      return assign(p.alignment[0], buf, sizeInBytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
+      return assign(p.alignment[1], buf, sizeInBytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES:
+      return assign(p.alignment[2], buf, sizeInBytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES:
+      return assign(p.alignment[3], buf, sizeInBytes);
+    default:
+      misuse("a preference that the double does not know");
   }
 }
 
@@ -256,8 +269,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t lightHandle, cubl
                                               int* returnAlgoCount) {
   require_live(lightHandle, "a handle");
   const Description& d = the<Description>(operationDesc, "a product's description");
-  const Layout &a = the<Layout>(Adesc, "a layout"), &b = the<Layout>(Bdesc, "a layout"), &c = the<Layout>(Cdesc, "a layout"),
-               &out = the<Layout>(Ddesc, "a layout");
+  const Layout &a = the<Layout>(Adesc, "a layout"), &b = the<Layout>(Bdesc, "a layout"),
+               &c = the<Layout>(Cdesc, "a layout"), &out = the<Layout>(Ddesc, "a layout");
   const Preference& p = the<Preference>(preference, "a preference");
   sizes(d, a, b, c, out);
   if (biased(d.epilogue) && d.bias == nullptr) misuse("the heuristic reads a bias's alignment from its pointer");
@@ -289,8 +302,8 @@ cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* 
                                                     std::size_t sizeInBytes, std::size_t* sizeWritten) {
   const Algorithm algorithm = algorithm_of(algo);
   if (buf == nullptr || sizeInBytes != 4) misuse("a cuBLASLt attribute has another size than it was given");
-  const void* value = attr == CUBLASLT_ALGO_CONFIG_ID          ? static_cast<const void*>(&algorithm.id)
-                      : attr == CUBLASLT_ALGO_CONFIG_TILE_ID   ? static_cast<const void*>(&algorithm.tile)
+  const void* value = attr == CUBLASLT_ALGO_CONFIG_ID           ? static_cast<const void*>(&algorithm.id)
+                      : attr == CUBLASLT_ALGO_CONFIG_TILE_ID    ? static_cast<const void*>(&algorithm.tile)
                       : attr == CUBLASLT_ALGO_CONFIG_SPLITK_NUM ? static_cast<const void*>(&algorithm.splits)
                                                                 : static_cast<const void*>(&algorithm.scheme);
   std::memcpy(buf, value, 4);
@@ -298,16 +311,16 @@ cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* 
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmul(cublasLtHandle_t lightHandle, cublasLtMatmulDesc_t computeDesc, const void* alpha, const void* A,
-                              cublasLtMatrixLayout_t Adesc, const void* B, cublasLtMatrixLayout_t Bdesc, const void* beta,
-                              const void* C, cublasLtMatrixLayout_t Cdesc, void* D, cublasLtMatrixLayout_t Ddesc,
-                              const cublasLtMatmulAlgo_t* algo, void* workspace, std::size_t workspaceSizeInBytes,
-                              cudaStream_t stream) {
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t lightHandle, cublasLtMatmulDesc_t computeDesc, const void* alpha,
+                              const void* A, cublasLtMatrixLayout_t Adesc, const void* B, cublasLtMatrixLayout_t Bdesc,
+                              const void* beta, const void* C, cublasLtMatrixLayout_t Cdesc, void* D,
+                              cublasLtMatrixLayout_t Ddesc, const cublasLtMatmulAlgo_t* algo, void* workspace,
+                              std::size_t workspaceSizeInBytes, cudaStream_t stream) {
   require_live(lightHandle, "a handle");
   if (lightHandle->device != fake_cuda::device_of(stream)) misuse("a stream of another device than the handle's");
   const Description d = the<Description>(computeDesc, "a product's description");
-  const Layout a = the<Layout>(Adesc, "a layout"), b = the<Layout>(Bdesc, "a layout"), c = the<Layout>(Cdesc, "a layout"),
-               out = the<Layout>(Ddesc, "a layout");
+  const Layout a = the<Layout>(Adesc, "a layout"), b = the<Layout>(Bdesc, "a layout"),
+               c = the<Layout>(Cdesc, "a layout"), out = the<Layout>(Ddesc, "a layout");
   const Sizes s = sizes(d, a, b, c, out);
   if (algo == nullptr) misuse("no algorithm: cuBLASLt would choose one in each call");
   const Algorithm algorithm = algorithm_of(algo);
@@ -317,7 +330,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t lightHandle, cublasLtMatmulDesc_t
   for (std::size_t i = 0; i < 4; ++i) {
     if (alignment_of(pointers[i]) < algorithm.alignment[i]) misuse("a matrix is not aligned as the heuristic was told");
   }
-  if (biased(d.epilogue) && alignment_of(d.bias) < algorithm.bias_alignment) misuse("a bias is not aligned as the heuristic was told");
+  if (biased(d.epilogue) && alignment_of(d.bias) < algorithm.bias_alignment)
+    misuse("a bias is not aligned as the heuristic was told");
   const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   const int device = lightHandle->device;
   fake_cuda::enqueue(stream, [=] {

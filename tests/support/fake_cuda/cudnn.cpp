@@ -25,9 +25,12 @@ std::size_t bytes_of(cudnnBackendAttributeType_t type) {
     case CUDNN_TYPE_HANDLE:
     case CUDNN_TYPE_INT64:
     case CUDNN_TYPE_VOID_PTR:
-    case CUDNN_TYPE_BACKEND_DESCRIPTOR: return 8;
-    case CUDNN_TYPE_BOOLEAN: return 1;
-    default: return 4;
+    case CUDNN_TYPE_BACKEND_DESCRIPTOR:
+      return 8;
+    case CUDNN_TYPE_BOOLEAN:
+      return 1;
+    default:
+      return 4;
   }
 }
 
@@ -123,7 +126,8 @@ void check_graph(const Object& graph) {
       if (!fresh && (place->second.extents != t->extents || place->second.strides != t->strides))
         misuse("one name for two tensors");
     }
-    if (s.x.intermediate && s.type != kBackwardData && !computed.contains(s.x.name)) misuse("an intermediate tensor that nothing computes");
+    if (s.x.intermediate && s.type != kBackwardData && !computed.contains(s.x.name))
+      misuse("an intermediate tensor that nothing computes");
     computed.insert(s.type == kBackwardData ? s.x.name : s.type == kBackwardFilter ? s.w.name : s.y.name);
   }
 }
@@ -136,25 +140,33 @@ cudnnStatus_t finalize(Object& object) {
   switch (object.type) {
     case kTensor: {
       const Tensor t = tensor_of(object);
-      if (object.value<cudnnDataType_t>(CUDNN_ATTR_TENSOR_DATA_TYPE) != CUDNN_DATA_FLOAT) misuse("the double knows fp32 only");
+      if (object.value<cudnnDataType_t>(CUDNN_ATTR_TENSOR_DATA_TYPE) != CUDNN_DATA_FLOAT)
+        misuse("the double knows fp32 only");
       for (std::size_t i = 0; i < 4; ++i) {
         if (t.extents[i] <= 0 || t.strides[i] <= 0) misuse("a tensor with an extent or stride of zero");
       }
       break;
     }
     case kConvolution:
-      if (object.value<std::int64_t>(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS) != 2) misuse("the double convolves in two dimensions");
+      if (object.value<std::int64_t>(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS) != 2)
+        misuse("the double convolves in two dimensions");
       break;
+    case kPointwise: break;
     case kForward:
     case kBackwardData:
     case kBackwardFilter:
-    case kPointwiseOperation: step_of(object); break;
-    case kGraph: check_graph(object); break;
+    case kPointwiseOperation:
+      step_of(object);
+      break;
+    case kGraph:
+      check_graph(object);
+      break;
     case kHeuristic: {
       const std::shared_ptr<Object> graph = object.nested(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
       object.graph = graph;
       std::vector<Engine> engines;
-      if (!propose(*graph, object.value<cudnnBackendHeurMode_t>(CUDNN_ATTR_ENGINEHEUR_MODE), engines)) return CUDNN_STATUS_NOT_SUPPORTED;
+      if (!propose(*graph, object.value<cudnnBackendHeurMode_t>(CUDNN_ATTR_ENGINEHEUR_MODE), engines))
+        return CUDNN_STATUS_NOT_SUPPORTED;
       break;
     }
     case kPlan: {
@@ -172,7 +184,8 @@ cudnnStatus_t finalize(Object& object) {
         misuse("a variant pack with more names than pointers, or fewer");
       break;
     }
-    default: misuse("a descriptor that is not finalised by hand");
+    default:
+      misuse("a descriptor that is not finalised by hand");
   }
   object.finalized = true;
   return CUDNN_STATUS_SUCCESS;
@@ -270,7 +283,8 @@ cudnnStatus_t cudnnGetStream(cudnnHandle_t handle, cudaStream_t* streamId) {
   return CUDNN_STATUS_SUCCESS;
 }
 
-cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t descriptorType, cudnnBackendDescriptor_t* descriptor) {
+cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t descriptorType,
+                                           cudnnBackendDescriptor_t* descriptor) {
   const Lock lock(global().mutex);
   auto object = std::make_shared<Object>();
   object->type = descriptorType;
@@ -296,10 +310,12 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descriptor, cudn
   const Lock lock(global().mutex);
   const std::shared_ptr<Object> object = object_of(descriptor);
   if (object->finalized) misuse("an attribute of a cuDNN descriptor is set after it was finalised");
-  const auto rule = std::ranges::find_if(kRules, [&](const Rule& r) { return r.owner == object->type && r.name == attributeName; });
+  const auto rule =
+      std::ranges::find_if(kRules, [&](const Rule& r) { return r.owner == object->type && r.name == attributeName; });
   if (rule == std::end(kRules)) misuse("a cuDNN descriptor has no attribute " + std::to_string(attributeName));
   require_type(attributeType, rule->type);
-  if (elementCount < rule->least || elementCount > rule->most) misuse("a cuDNN attribute with a wrong number of elements");
+  if (elementCount < rule->least || elementCount > rule->most)
+    misuse("a cuDNN attribute with a wrong number of elements");
   if (arrayOfElements == nullptr) misuse("a cuDNN attribute without elements");
   Attribute attribute;
   attribute.count = elementCount;
@@ -307,7 +323,8 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descriptor, cudn
   attribute.bytes.assign(bytes, bytes + static_cast<std::size_t>(elementCount) * bytes_of(attributeType));
   for (std::int64_t i = 0; attributeType == kNested && i < elementCount; ++i) {
     const std::shared_ptr<Object> nested = object_of(static_cast<const cudnnBackendDescriptor_t*>(arrayOfElements)[i]);
-    const bool right = attributeName == CUDNN_ATTR_OPERATIONGRAPH_OPS ? is_operation(nested->type) : nested->type == rule->kind;
+    const bool right =
+        attributeName == CUDNN_ATTR_OPERATIONGRAPH_OPS ? is_operation(nested->type) : nested->type == rule->kind;
     if (!right) misuse("a cuDNN descriptor of the wrong kind as an attribute");
     if (!nested->finalized) misuse("an unfinalised cuDNN descriptor as an attribute");
     attribute.nested.push_back(nested);
@@ -316,7 +333,8 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descriptor, cudn
   return CUDNN_STATUS_SUCCESS;
 }
 
-cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descriptor, cudnnBackendAttributeName_t attributeName,
+cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descriptor,
+                                       cudnnBackendAttributeName_t attributeName,
                                        cudnnBackendAttributeType_t attributeType, std::int64_t requestedElementCount,
                                        std::int64_t* elementCount, void* arrayOfElements) {
   const Lock lock(global().mutex);
@@ -330,7 +348,8 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descriptor
       propose(*graph, object->value<cudnnBackendHeurMode_t>(CUDNN_ATTR_ENGINEHEUR_MODE), engines);
       const auto available = static_cast<std::int64_t>(engines.size());
       for (std::int64_t i = 0; i < std::min(requestedElementCount, available); ++i)
-        fill(static_cast<cudnnBackendDescriptor_t*>(arrayOfElements)[i], kConfig, graph, engines[static_cast<std::size_t>(i)]);
+        fill(static_cast<cudnnBackendDescriptor_t*>(arrayOfElements)[i], kConfig, graph,
+             engines[static_cast<std::size_t>(i)]);
       *elementCount = requestedElementCount == 0 ? available : std::min(requestedElementCount, available);
       return CUDNN_STATUS_SUCCESS;
     }
@@ -355,9 +374,11 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descriptor
     case CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE:
       require_type(attributeType, CUDNN_TYPE_INT64);
       if (object->type != kPlan) misuse("the workspace of what is no plan is asked for");
-      give(std::vector{static_cast<std::int64_t>(object->engine.workspace)}, requestedElementCount, elementCount, arrayOfElements);
+      give(std::vector{static_cast<std::int64_t>(object->engine.workspace)}, requestedElementCount, elementCount,
+           arrayOfElements);
       return CUDNN_STATUS_SUCCESS;
-    default: misuse("an attribute that the cuDNN double does not answer for");
+    default:
+      misuse("an attribute that the cuDNN double does not answer for");
   }
 }
 
@@ -366,7 +387,8 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
   const Lock lock(global().mutex);
   require_handle(handle);
   const std::shared_ptr<Object> plan = object_of(executionPlan), pack = object_of(variantPack);
-  if (plan->type != kPlan || pack->type != kPack) misuse("what is executed is no plan, or its pointers are no variant pack");
+  if (plan->type != kPlan || pack->type != kPack)
+    misuse("what is executed is no plan, or its pointers are no variant pack");
   if (!plan->finalized || !pack->finalized) misuse("an unfinalised plan or variant pack is executed");
   if (plan->value<cudnnHandle_t>(CUDNN_ATTR_EXECUTION_PLAN_HANDLE) != handle) misuse("a plan of another handle");
   plan->nested(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);

@@ -162,17 +162,22 @@ Step step_of(const Object& operation) {
       s.w = part(operation, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW);
       s.y = part(operation, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY);
       read_convolution(s, operation, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
-                       CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA);
+                       CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+                       CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA);
       return s;
-    default: break;
+    default:
+      break;
   }
-  if (operation.type != CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR) misuse("an operation that the cuDNN double does not know");
-  s.pointwise = operation.nested(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR)->value<cudnnPointwiseMode_t>(CUDNN_ATTR_POINTWISE_MODE);
+  if (operation.type != CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR)
+    misuse("an operation that the cuDNN double does not know");
+  s.pointwise = operation.nested(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR)
+                    ->value<cudnnPointwiseMode_t>(CUDNN_ATTR_POINTWISE_MODE);
   s.x = part(operation, CUDNN_ATTR_OPERATION_POINTWISE_XDESC);
   s.y = part(operation, CUDNN_ATTR_OPERATION_POINTWISE_YDESC);
   s.has_second = s.pointwise == CUDNN_POINTWISE_ADD;
   if (!s.has_second && s.pointwise != CUDNN_POINTWISE_RELU_FWD) misuse("the cuDNN double adds and applies ReLU only");
-  if (s.has_second != operation.has(CUDNN_ATTR_OPERATION_POINTWISE_BDESC)) misuse("a pointwise operation with a wrong number of inputs");
+  if (s.has_second != operation.has(CUDNN_ATTR_OPERATION_POINTWISE_BDESC))
+    misuse("a pointwise operation with a wrong number of inputs");
   if (s.x.extents != s.y.extents) misuse("a pointwise operation between different extents");
   if (s.has_second) s.w = part(operation, CUDNN_ATTR_OPERATION_POINTWISE_BDESC);
   for (std::size_t i = 0; s.has_second && i < 4; ++i) {

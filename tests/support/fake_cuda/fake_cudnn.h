@@ -10,9 +10,10 @@ namespace fake_cudnn {
 
 /// Which engines there are. Those that tests must not see chosen are always there, first in the lists.
 struct Options {
-  bool fusion = true;     ///< one that adds a bias and applies ReLU in fp32
-  bool preferred = true;  ///< one for single operations that the heuristic's mode A knows and that nothing speaks against
-  bool fallback = true;   ///< one that only the fallback mode knows
+  bool fusion = true;  ///< one that adds a bias and applies ReLU in fp32
+  bool preferred =
+      true;  ///< one for single operations that the heuristic's mode A knows and that nothing speaks against
+  bool fallback = true;  ///< one that only the fallback mode knows
 };
 void set_options(const Options& options);
 /// Handles and descriptors that were not destroyed.

@@ -23,7 +23,7 @@ namespace {
 struct Clique {
   std::vector<ncclComm_t> ranks;  // null: has not come, or has gone
   int joined = 0, finalized = 0;
-  std::map<std::int64_t, std::shared_ptr<Exchange>> collectives;                      // by their number
+  std::map<std::int64_t, std::shared_ptr<Exchange>> collectives;                  // by their number
   std::map<std::pair<int, int>, std::deque<std::shared_ptr<Exchange>>> messages;  // (from, to), those that lack a side
 };
 
@@ -75,16 +75,21 @@ void require_live(ncclComm_t communicator) {
 std::size_t size_of(ncclDataType_t type) {
   switch (type) {
     case ncclInt8:
-    case ncclUint8: return 1;
+    case ncclUint8:
+      return 1;
     case ncclFloat16:
-    case ncclBfloat16: return 2;
+    case ncclBfloat16:
+      return 2;
     case ncclInt32:
     case ncclUint32:
-    case ncclFloat32: return 4;
+    case ncclFloat32:
+      return 4;
     case ncclInt64:
     case ncclUint64:
-    case ncclFloat64: return 8;
-    default: break;
+    case ncclFloat64:
+      return 8;
+    default:
+      break;
   }
   misuse("no such type of data");
 }
@@ -110,7 +115,8 @@ bool drained(ncclComm_t communicator) {
 }
 
 /// Posts a group's calls: all of a communicator's on a stream at once.
-ncclResult_t launch(std::unique_lock<std::mutex>& lock, std::vector<Group::Call> calls, const std::vector<ncclComm_t>& made) {
+ncclResult_t launch(std::unique_lock<std::mutex>& lock, std::vector<Group::Call> calls,
+                    const std::vector<ncclComm_t>& made) {
   std::vector<ncclComm_t> involved = made;
   while (!calls.empty()) {
     const ncclComm_t communicator = calls.front().communicator;
@@ -151,8 +157,8 @@ ncclResult_t add(std::unique_lock<std::mutex>& lock, ncclComm_t communicator, cu
 }
 
 /// Fills a part, and compares what the ranks say of the whole.
-Posted fill(const std::shared_ptr<Exchange>& exchange, std::size_t index, const Exchange& wanted, ncclComm_t communicator,
-            const void* send, void* receive, cudaStream_t stream) {
+Posted fill(const std::shared_ptr<Exchange>& exchange, std::size_t index, const Exchange& wanted,
+            ncclComm_t communicator, const void* send, void* receive, cudaStream_t stream) {
   if (exchange->kind != wanted.kind) misuse("the ranks' operations come in different orders");
   if (exchange->count != wanted.count || exchange->element != wanted.element || exchange->root != wanted.root)
     misuse("the ranks ask for different counts, types or roots: " + std::to_string(exchange->count) + " and " +
@@ -196,8 +202,8 @@ ncclResult_t collective(Kind kind, const void* send, void* receive, std::size_t 
   return add(lock, communicator, stream, posted);
 }
 
-ncclResult_t message(std::size_t side, const void* send, void* receive, std::size_t count, ncclDataType_t type, int peer,
-                     ncclComm_t communicator, cudaStream_t stream) {
+ncclResult_t message(std::size_t side, const void* send, void* receive, std::size_t count, ncclDataType_t type,
+                     int peer, ncclComm_t communicator, cudaStream_t stream) {
   std::unique_lock lock(global().mutex);
   require_usable(communicator);
   if (communicator->error != ncclSuccess) return communicator->error;
@@ -247,7 +253,9 @@ void move(Exchange& exchange, Mover& mover) {
         if (root.send != to.receive) mover.copy(root.send, to.receive, bytes);
       }
       return;
-    case Kind::point_to_point: mover.copy(parts[0].send, parts[1].receive, bytes); return;
+    case Kind::point_to_point:
+      mover.copy(parts[0].send, parts[1].receive, bytes);
+      return;
   }
 }
 
@@ -397,11 +405,16 @@ ncclResult_t ncclCommUserRank(const ncclComm_t comm, int* rank) {
 
 const char* ncclGetErrorString(ncclResult_t result) {
   switch (result) {
-    case ncclSuccess: return "no error";
-    case ncclRemoteError: return "remote process exited or there was a network error";
-    case ncclSystemError: return "unhandled system error";
-    case ncclInProgress: return "NCCL operation in progress";
-    default: return "an error of the NCCL double";
+    case ncclSuccess:
+      return "no error";
+    case ncclRemoteError:
+      return "remote process exited or there was a network error";
+    case ncclSystemError:
+      return "unhandled system error";
+    case ncclInProgress:
+      return "NCCL operation in progress";
+    default:
+      return "an error of the NCCL double";
   }
 }
 
@@ -409,14 +422,14 @@ const char* ncclGetLastError(ncclComm_t /*comm*/) {
   return "";
 }
 
-ncclResult_t ncclAllReduce(const void* sendbuff, void* recvbuff, std::size_t count, ncclDataType_t datatype, ncclRedOp_t op,
-                           ncclComm_t comm, cudaStream_t stream) {
+ncclResult_t ncclAllReduce(const void* sendbuff, void* recvbuff, std::size_t count, ncclDataType_t datatype,
+                           ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
   if (datatype != ncclFloat32 || op != ncclSum) misuse("the double adds floats only");
   return collective(Kind::all_reduce, sendbuff, recvbuff, count, datatype, 0, comm, stream);
 }
 
-ncclResult_t ncclAllGather(const void* sendbuff, void* recvbuff, std::size_t sendcount, ncclDataType_t datatype, ncclComm_t comm,
-                           cudaStream_t stream) {
+ncclResult_t ncclAllGather(const void* sendbuff, void* recvbuff, std::size_t sendcount, ncclDataType_t datatype,
+                           ncclComm_t comm, cudaStream_t stream) {
   return collective(Kind::all_gather, sendbuff, recvbuff, sendcount, datatype, 0, comm, stream);
 }
 

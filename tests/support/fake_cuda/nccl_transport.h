@@ -24,7 +24,7 @@ struct Part {
   void* receive = nullptr;
   cudaStream_t stream = nullptr;
   int device = 0;
-  bool posted = false;            ///< under the double's mutex
+  bool posted = false;               ///< under the double's mutex
   std::atomic<bool> arrived{false};  ///< the stream has come to it
   std::atomic<bool> given_up{false};
 };

@@ -53,7 +53,8 @@ void post(cudaStream_t /*stream*/, const std::vector<Posted>& parts) {
   for (const Posted& p : parts) {
     bool all = true;
     for (const Part& part : p.exchange->parts) {
-      if (part.device != p.exchange->parts[0].device && part.posted) misuse("this build of the double knows one device only");
+      if (part.device != p.exchange->parts[0].device && part.posted)
+        misuse("this build of the double knows one device only");
       all = all && part.posted;
     }
     if (all) run(*p.exchange);
