@@ -54,3 +54,17 @@ TEST_CASE("more than there is fails with a message") {
   const std::size_t too_much = std::size_t{1} << 60;
   CHECK_THROWS_WITH_AS(Buffer::host(too_much), "out of memory: 1152921504606846976 bytes were asked for", Error);
 }
+
+TEST_CASE("adopted memory is given back once, by whom it came from") {
+  static int released = 0;
+  int memory = 7;
+  {
+    Buffer buffer = Buffer::adopt(&memory, sizeof memory, [](void*) { ++released; });
+    CHECK(buffer.data() == &memory);
+    CHECK(buffer.size() == sizeof memory);
+    const Buffer moved = std::move(buffer);
+    CHECK(moved.data() == &memory);
+    CHECK(released == 0);
+  }
+  CHECK(released == 1);
+}

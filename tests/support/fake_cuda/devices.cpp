@@ -36,7 +36,8 @@ constexpr ErrorText kErrors[] = {
     {cudaErrorStreamCaptureUnjoined, "cudaErrorStreamCaptureUnjoined", "capturing stream has unjoined work"},
     {cudaErrorStreamCaptureIsolation, "cudaErrorStreamCaptureIsolation",
      "dependency created on uncaptured work in another stream"},
-    {cudaErrorCapturedEvent, "cudaErrorCapturedEvent", "operation not permitted on an event last recorded in a capturing stream"},
+    {cudaErrorCapturedEvent, "cudaErrorCapturedEvent",
+     "operation not permitted on an event last recorded in a capturing stream"},
     {cudaErrorStreamCaptureWrongThread, "cudaErrorStreamCaptureWrongThread",
      "attempt to terminate a thread-local capture sequence from another thread"},
 };
@@ -133,18 +134,15 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* prop, int device) {
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attr, int device) {
   const Lock lock = lock_state();
   if (!is_device(device)) return done_with(cudaErrorInvalidDevice);
-  switch (attr) {
-    case cudaDevAttrMultiProcessorCount:
-      *value = 4;
-      return cudaSuccess;
-    case cudaDevAttrComputeCapabilityMajor:
-      *value = 9;
-      return cudaSuccess;
-    case cudaDevAttrComputeCapabilityMinor:
-      *value = 0;
-      return cudaSuccess;
-  }
-  return done_with(cudaErrorInvalidValue);
+  if (attr == cudaDevAttrMultiProcessorCount)
+    *value = 4;
+  else if (attr == cudaDevAttrComputeCapabilityMajor)
+    *value = 9;
+  else if (attr == cudaDevAttrComputeCapabilityMinor)
+    *value = 0;
+  else
+    return done_with(cudaErrorInvalidValue);
+  return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetPCIBusId(char* pciBusId, int len, int device) {

@@ -45,7 +45,8 @@ void require_reachable_words(const void* arguments, std::size_t bytes, int devic
     std::uint64_t word = 0;
     std::memcpy(&word, static_cast<const char*>(arguments) + at, sizeof word);
     if (word < kLowest || word >= kHighest) continue;
-    require_reachable(reinterpret_cast<const void*>(static_cast<std::uintptr_t>(word)), 1, device, "a kernel's argument");
+    require_reachable(reinterpret_cast<const void*>(static_cast<std::uintptr_t>(word)), 1, device,
+                      "a kernel's argument");
   }
 }
 
@@ -97,7 +98,8 @@ void check_direction(Place to, Place from, cudaMemcpyKind kind) {
   const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
   const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
   if (to_device != (to == Place::device)) misuse("a copy to memory that is not where its kind says, or too short");
-  if (from_device != (from == Place::device)) misuse("a copy from memory that is not where its kind says, or too short");
+  if (from_device != (from == Place::device))
+    misuse("a copy from memory that is not where its kind says, or too short");
 }
 
 /// Enqueues a copy, and returns what says that it is done.
@@ -116,7 +118,8 @@ std::shared_ptr<Record> add_copy(CUstream_st& stream, void* dst, Place to, const
     return record;
   }
   add(stream, [record, dst, to, src, from, count] {
-    if (place_of(dst, count) != to || place_of(src, count) != from) misuse("a copy of memory that was freed before it ran");
+    if (place_of(dst, count) != to || place_of(src, count) != from)
+      misuse("a copy of memory that was freed before it ran");
     std::memmove(dst, src, count);
     record->done = true;
   });

@@ -92,8 +92,9 @@ void run_until(Lock& lock, const std::function<bool()>& over) {
 void drain(Lock& lock, int device) {
   run_until(lock, [device] {
     const std::vector<CUstream_st*> all = all_streams();
-    return std::all_of(all.begin(), all.end(),
-                       [device](const CUstream_st* stream) { return stream->device != device || stream->queue.empty(); });
+    return std::all_of(all.begin(), all.end(), [device](const CUstream_st* stream) {
+      return stream->device != device || stream->queue.empty();
+    });
   });
 }
 
@@ -139,7 +140,8 @@ using namespace fake_cuda;
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* pStream, unsigned int flags) {
   const Lock lock = lock_state();
-  if (flags != cudaStreamNonBlocking) misuse("only non-blocking streams: others wait for the default stream by themselves");
+  if (flags != cudaStreamNonBlocking)
+    misuse("only non-blocking streams: others wait for the default stream by themselves");
   if (state().devices == 0) return done_with(cudaErrorNoDevice);
   auto stream = std::make_unique<CUstream_st>();
   stream->device = current_device();
@@ -225,6 +227,17 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   return cudaSuccess;
 }
 
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned int flags) {
+  const Lock lock = lock_state();
+  if (flags != cudaEventRecordExternal) misuse("flags of cudaEventRecordWithFlags: cudaEventRecord() has none");
+  CUstream_st& source = stream_of(stream);
+  if (!source.capture) misuse("cudaEventRecordExternal on a stream that is not captured: CUDA refuses it");
+  if (source.device != event_of(event).device) return done_with(cudaErrorInvalidResourceHandle);
+  add(source, [] {});
+  source.capture->nodes.back().records = event;
+  return cudaSuccess;
+}
+
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned int flags) {
   const Lock lock = lock_state();
   CUstream_st& waiter = stream_of(stream);
@@ -247,7 +260,9 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     waiter.capture->invalid = true;
     return done_with(cudaErrorStreamCaptureIsolation);
   }
-  if (awaited.record) add(waiter, [] {}, [record = awaited.record] { return record->done; });
+  if (awaited.record)
+    add(
+        waiter, [] {}, [record = awaited.record] { return record->done; });
   return cudaSuccess;
 }
 

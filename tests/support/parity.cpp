@@ -1,0 +1,181 @@
+#include "support/parity.h"
+
+#include "support/gradient_check.h"
+#include "support/parity_tensors.h"
+
+namespace dptrain::testing {
+
+using reference::Values;
+
+namespace {
+
+std::vector<std::int64_t> batches_of(std::int64_t batch) {
+  return batch == 1 ? std::vector<std::int64_t>{1} : std::vector<std::int64_t>{batch, 1};
+}
+
+reference::ImageShape image_of(const Shape& shape, std::int64_t batch) {
+  return {batch, shape[0], shape[1], shape[2]};
+}
+
+Values activated(const std::optional<ActivationSpec>& activation, const Values& y) {
+  return activation ? reference::activation(*activation, y) : y;
+}
+
+/// What the reference says of one batch of an affine operation.
+struct AffineExpectation {
+  Values y;
+  reference::AffineGradients gradients;
+};
+
+/// `expect(x, weight, bias, dy)` says what shall come out.
+template <class Expect>
+void check_affine(Backend& backend, AffineOperation& operation, const TensorDesc& input, std::int64_t weights,
+                  std::int64_t biases, std::int64_t full_batch, const std::string& what, const Expect& expect) {
+  Draws draws(5);
+  const std::vector<float> weight = draws.vector(weights), bias = draws.vector(biases);
+  std::vector<float> packed(static_cast<std::size_t>(operation.weight_floats()));
+  operation.pack(weight.data(), packed.data());
+  const std::vector<std::int64_t> batches = batches_of(full_batch);
+  for (const std::int64_t batch : batches) operation.prepare(batch);
+  DeviceTensor w = vector_of(backend, operation.weight_floats(), packed), b = vector_of(backend, biases, bias);
+  const float* bias_data = biases == 0 ? nullptr : b.data();
+  for (std::size_t slot = batches.size(); slot-- > 0;) {
+    const std::int64_t batch = batches[slot];
+    const std::vector<float> x = draws.vector(batch * input.shape.elements());
+    const std::vector<float> dy = draws.vector(batch * operation.output().shape.elements());
+    const AffineExpectation expected = expect(batch, wide(x), wide(weight), wide(bias), wide(dy));
+    DeviceTensor dx(backend, input, batch), y(backend, operation.output(), batch),
+        dw = vector_of(backend, operation.weight_floats()), db = vector_of(backend, biases);
+    const DeviceTensor in(backend, input, batch, x), difference(backend, operation.output(), batch, dy);
+    backend.run([&] {
+      operation.forward(static_cast<Slot>(slot), in.data(), w.data(), bias_data, y.data());
+      operation.backward_weights(static_cast<Slot>(slot), in.data(), difference.data(), dw.data(),
+                                 biases == 0 ? nullptr : db.data());
+      operation.backward_data(static_cast<Slot>(slot), difference.data(), w.data(), 0, dx.data());
+    });
+    const std::string at = fmt::format("{}, batch {}", what, batch);
+    compare(y.plain(), expected.y, at + ": y");
+    compare(dx.plain(), expected.gradients.x, at + ": dx");
+    std::vector<float> canonical(static_cast<std::size_t>(weights));
+    operation.unpack(dw.stored(), canonical.data());
+    compare(canonical, expected.gradients.weight, at + ": dw");
+    if (biases > 0) compare(db.plain(), expected.gradients.bias, at + ": db");
+  }
+}
+
+/// forward and backward of an operation on its own; `in_place` backward writes dx over dy.
+template <class Forward, class Backward>
+void check_unary(Backend& backend, UnaryOperation& operation, const TensorDesc& input, std::int64_t full_batch,
+                 bool in_place, const std::string& what, const Forward& forward, const Backward& backward) {
+  Draws draws(6);
+  const std::vector<std::int64_t> batches = batches_of(full_batch);
+  for (const std::int64_t batch : batches) operation.prepare(batch);
+  for (std::size_t slot = batches.size(); slot-- > 0;) {
+    const std::int64_t batch = batches[slot];
+    // No two equal, which maxima want; no zero, which kinks do not like.
+    std::vector<float> x = draws.apart(batch * input.shape.elements(), 0x1p-6f);
+    for (float& value : x) value = std::fmod(value, 8.0f) + 0x1p-9f;
+    const std::vector<float> dy = draws.vector(batch * operation.output().shape.elements());
+    const DeviceTensor in(backend, input, batch, x), difference(backend, operation.output(), batch, dy);
+    DeviceTensor y(backend, operation.output(), batch), dx(backend, input, batch);
+    backend.run([&] {
+      operation.forward(static_cast<Slot>(slot), in.data(), y.data());
+      if (in_place) backend.kernels->copy(difference.data(), batch * input.size(), dx.data());
+      operation.backward(static_cast<Slot>(slot), in.data(), y.data(), in_place ? dx.data() : difference.data(),
+                         dx.data());
+    });
+    const std::string at = fmt::format("{}, batch {}", what, batch);
+    compare(y.plain(), forward(batch, wide(x)), at + ": y");
+    compare(dx.plain(), backward(batch, wide(x), wide(dy)), at + ": dx");
+  }
+}
+
+}  // namespace
+
+void check_linear(Backend& backend, const Shape& input, const LinearSpec& spec,
+                  std::optional<ActivationSpec> activation, std::int64_t batch) {
+  const std::int64_t in = input.elements(), out = spec.out_features;
+  for (const TensorDesc& tensor : tensors_of(backend, input)) {
+    const TensorDesc flat = tensor.flattened();
+    const auto operation = backend.kernels->linear({.input = flat,
+                                                    .out_features = out,
+                                                    .bias = spec.bias,
+                                                    .activation = activation,
+                                                    .full_batch = batch,
+                                                    .input_gradient = true});
+    check_affine(backend, *operation, tensor, in * out, spec.bias ? out : 0, batch,
+                 fmt::format("linear {} of {}", out, name_of(tensor)),
+                 [&](std::int64_t samples, const Values& x, const Values& w, const Values& b, const Values& dy) {
+                   const reference::LinearShape shape{samples, in, out};
+                   return AffineExpectation{activated(activation, reference::linear(shape, x, w, b)),
+                                            reference::linear_backward(shape, x, w, dy)};
+                 });
+  }
+}
+
+void check_convolution(Backend& backend, const Shape& input, const Conv2dSpec& spec,
+                       std::optional<ActivationSpec> activation, std::int64_t batch) {
+  const std::int64_t weights = spec.out_channels * input[0] / spec.groups * spec.kernel_height * spec.kernel_width;
+  for (const TensorDesc& tensor : tensors_of(backend, input)) {
+    const auto operation = backend.kernels->convolution(
+        {.input = tensor, .spec = spec, .activation = activation, .full_batch = batch, .input_gradient = true});
+    check_affine(backend, *operation, tensor, weights, spec.bias ? spec.out_channels : 0, batch,
+                 fmt::format("convolution {} of {} by {}x{}", spec.out_channels, name_of(tensor), spec.kernel_height,
+                             spec.kernel_width),
+                 [&](std::int64_t samples, const Values& x, const Values& w, const Values& b, const Values& dy) {
+                   const reference::ImageShape shape = image_of(input, samples);
+                   return AffineExpectation{activated(activation, reference::convolution(shape, spec, x, w, b)),
+                                            reference::convolution_backward(shape, spec, x, w, dy)};
+                 });
+  }
+}
+
+void check_pool(Backend& backend, const Shape& input, const Pool2dSpec& spec, std::int64_t batch) {
+  for (const TensorDesc& tensor : tensors_of(backend, input)) {
+    const auto operation = backend.kernels->pool(tensor, spec, batch);
+    check_unary(
+        backend, *operation, tensor, batch, false, "pool of " + name_of(tensor),
+        [&](std::int64_t n, const Values& x) { return reference::pool(image_of(input, n), spec, x); },
+        [&](std::int64_t n, const Values& x, const Values& dy) {
+          return reference::pool_backward(image_of(input, n), spec, x, dy);
+        });
+  }
+}
+
+void check_activation(Backend& backend, const Shape& input, const ActivationSpec& spec, std::int64_t batch) {
+  for (const TensorDesc& tensor : tensors_of(backend, input)) {
+    for (const bool in_place : {false, true}) {
+      const auto operation = backend.kernels->activation(tensor, spec);
+      check_unary(
+          backend, *operation, tensor, batch, in_place,
+          fmt::format("activation {} of {}", static_cast<int>(spec.kind), name_of(tensor)),
+          [&](std::int64_t, const Values& x) { return reference::activation(spec, x); },
+          [&](std::int64_t, const Values& x, const Values& dy) { return reference::activation_backward(spec, x, dy); });
+    }
+  }
+}
+
+void check_softmax(Backend& backend, const Shape& input, std::int64_t batch) {
+  const std::int64_t inner = input.elements() / input[0];
+  const auto operation = backend.kernels->softmax(TensorDesc(input));
+  check_unary(
+      backend, *operation, TensorDesc(input), batch, false, "softmax of " + input.text(),
+      [&](std::int64_t, const Values& x) { return reference::softmax(input[0], inner, x); },
+      [&](std::int64_t, const Values& x, const Values& dy) {
+        return reference::softmax_backward(input[0], inner, x, dy);
+      });
+}
+
+void check_reorder(Backend& backend, const Shape& input, std::int64_t batch) {
+  for (const TensorDesc& tensor : tensors_of(backend, input)) {
+    if (tensor.plain()) continue;
+    const auto operation = backend.kernels->reorder_to_plain(tensor);
+    CHECK(operation->output().plain());
+    check_unary(
+        backend, *operation, tensor, batch, false, "reorder of " + name_of(tensor),
+        [](std::int64_t, const Values& x) { return x; },
+        [](std::int64_t, const Values&, const Values& dy) { return dy; });
+  }
+}
+
+}  // namespace dptrain::testing

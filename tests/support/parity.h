@@ -1,0 +1,40 @@
+// One table of kernels against the float64 references: every operation, forward and backward, in every layout that the table's
+// images may have, at a full batch and at one sample. Agreement is within 1e-4 of a tensor's largest value; masks agree to the bit.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "kernels/kernels.h"
+
+namespace dptrain::testing {
+
+struct Backend {
+  std::unique_ptr<Kernels> kernels;
+  std::function<std::vector<Layout>(const Shape&)> layouts;  ///< of inputs
+  /// From the device's memory to the host's, behind all that was enqueued.
+  std::function<void(const void* device, std::size_t bytes, void* host)> read;
+  /// Runs operations: calls its argument at once, or more than once, or captures it and launches that.
+  std::function<void(const std::function<void()>&)> run;
+};
+
+void check_linear(Backend& backend, const Shape& input, const LinearSpec& spec,
+                  std::optional<ActivationSpec> activation, std::int64_t batch);
+void check_convolution(Backend& backend, const Shape& input, const Conv2dSpec& spec,
+                       std::optional<ActivationSpec> activation, std::int64_t batch);
+void check_pool(Backend& backend, const Shape& input, const Pool2dSpec& spec, std::int64_t batch);
+void check_activation(Backend& backend, const Shape& input, const ActivationSpec& spec, std::int64_t batch);
+void check_softmax(Backend& backend, const Shape& input, std::int64_t batch);
+void check_reorder(Backend& backend, const Shape& input, std::int64_t batch);
+void check_dropout(Backend& backend, const Shape& input, double probability, std::int64_t batch);
+void check_losses(Backend& backend, std::int64_t classes, std::int64_t batch);
+
+/// All of the above on chosen shapes.
+void check_chosen_shapes(Backend& backend);
+/// And on random ones, from rapidcheck; false where one failed.
+bool check_random_shapes(Backend& backend);
+
+}  // namespace dptrain::testing

@@ -1,0 +1,101 @@
+// The operations that know of samples: dropout by their ids, losses by their labels.
+#include <numeric>
+
+#include "core/philox.h"
+#include "support/gradient_check.h"
+#include "support/parity_tensors.h"
+
+namespace dptrain::testing {
+
+void check_dropout(Backend& backend, const Shape& input, double probability, std::int64_t batch) {
+  constexpr std::int64_t kStep = (std::int64_t{1} << 33) + 7;
+  const std::int64_t elements = input.elements();
+  const auto on_device = [&](const auto& values) {
+    const std::size_t bytes = values.size() * sizeof(values[0]);
+    Buffer memory = backend.kernels->allocate(bytes);
+    backend.kernels->upload(values.data(), bytes, memory.data());
+    return memory;
+  };
+  std::vector<std::int64_t> ids(static_cast<std::size_t>(batch));
+  std::iota(ids.begin(), ids.end(), std::int64_t{1} << 34);
+  const Buffer ids_there = on_device(ids), step = on_device(std::vector<std::int64_t>{kStep});
+  const RandomStream stream(9, RandomPurpose::dropout, 3, static_cast<std::uint64_t>(kStep));
+  const auto threshold = static_cast<std::uint32_t>(probability * 0x1p32);
+  std::vector<float> expected;
+  for (const std::int64_t id : ids) {
+    for (std::int64_t e = 0; e < elements; ++e)
+      expected.push_back(stream.bits(static_cast<std::uint64_t>(id), static_cast<std::uint64_t>(e)) >= threshold);
+  }
+  Draws draws(8);
+  const std::vector<float> x = draws.away_from_zero(batch * elements, 0.5f);
+  for (const TensorDesc& tensor : tensors_of(backend, input)) {
+    std::vector<std::int32_t> order = tensor.logical_elements();
+    std::replace(order.begin(), order.end(), -1, static_cast<std::int32_t>(elements));
+    const Buffer order_there = on_device(order),
+                 scratch = backend.kernels->allocate(static_cast<std::size_t>(elements) + 1),
+                 mask = on_device(std::vector<std::uint8_t>(static_cast<std::size_t>(batch * tensor.size()) + 1, 99));
+    const DeviceTensor in(backend, tensor, batch, x);
+    DeviceTensor y(backend, tensor, batch);
+    const float scale = static_cast<float>(1 / (1 - probability));
+    auto* mask_data = static_cast<std::uint8_t*>(mask.data());
+    backend.run([&] {
+      backend.kernels->dropout_mask(
+          {.seed = 9,
+           .layer = 3,
+           .step = static_cast<const std::int64_t*>(step.data()),
+           .probability = probability,
+           .elements = elements,
+           .places = tensor.size(),
+           .element_of_place = tensor.plain() ? nullptr : static_cast<const std::int32_t*>(order_there.data()),
+           .scratch = static_cast<std::uint8_t*>(scratch.data())},
+          static_cast<const std::int64_t*>(ids_there.data()), batch, mask_data);
+      backend.kernels->dropout_apply(mask_data, batch * tensor.size(), scale, in.data(), y.data());
+    });
+    std::vector<std::uint8_t> drawn(static_cast<std::size_t>(batch * tensor.size()) + 1);
+    backend.read(mask.data(), drawn.size(), drawn.data());
+    CHECK(drawn.back() == 99);
+    drawn.pop_back();
+    const std::vector<float> as_floats(drawn.begin(), drawn.end());
+    CHECK(from_layout(tensor, as_floats.data(), batch) == expected);
+    CHECK(padding_is_zero(tensor, as_floats.data(), batch));
+    const std::vector<std::uint8_t> logical(expected.begin(), expected.end());
+    compare(y.plain(), reference::dropout(logical, double{scale}, wide(x)), "dropout of " + name_of(tensor));
+  }
+}
+
+void check_losses(Backend& backend, std::int64_t classes, std::int64_t batch) {
+  Draws draws(10);
+  std::vector<float> outputs = draws.vector(batch * classes);
+  for (float& value : outputs) value *= 20;
+  std::vector<std::int32_t> labels;
+  for (std::int64_t s = 0; s < batch; ++s)
+    labels.push_back(static_cast<std::int32_t>(draws.below(static_cast<std::uint32_t>(classes))));
+  const TensorDesc tensor(Shape{classes});
+  const DeviceTensor in(backend, tensor, batch, outputs);
+  const std::size_t label_bytes = labels.size() * sizeof labels[0];
+  const Buffer labels_there = backend.kernels->allocate(label_bytes), sum = backend.kernels->allocate(sizeof(LossSum));
+  backend.kernels->upload(labels.data(), label_bytes, labels_there.data());
+  const auto* label_data = static_cast<const std::int32_t*>(labels_there.data());
+  using LossFunction =
+      void (Kernels::*)(const float*, const std::int32_t*, std::int64_t, std::int64_t, float*, LossSum*);
+  const auto check = [&](LossFunction loss, const reference::Loss& expected, const std::string& what) {
+    for (const bool with_gradient : {true, false}) {
+      DeviceTensor gradient(backend, tensor, batch);
+      backend.run([&] {
+        ((*backend.kernels).*loss)(in.data(), label_data, batch, classes, with_gradient ? gradient.data() : nullptr,
+                                   static_cast<LossSum*>(sum.data()));
+      });
+      LossSum total;
+      backend.read(sum.data(), sizeof total, &total);
+      CHECK(total.loss == doctest::Approx(expected.loss).epsilon(1e-5));
+      CHECK(total.correct == expected.correct);
+      if (with_gradient) compare(gradient.plain(), expected.gradient, what);
+    }
+  };
+  const std::string at = fmt::format(" of {} classes, batch {}", classes, batch);
+  check(&Kernels::cross_entropy, reference::cross_entropy(classes, wide(outputs), labels), "cross entropy" + at);
+  check(&Kernels::mean_squared_error, reference::mean_squared_error(classes, wide(outputs), labels),
+        "squared error" + at);
+}
+
+}  // namespace dptrain::testing

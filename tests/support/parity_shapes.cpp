@@ -1,0 +1,131 @@
+// The shapes on which tables of kernels are compared with the references.
+#include <rapidcheck.h>
+
+#include "support/parity.h"
+
+namespace dptrain::testing {
+
+namespace {
+
+const std::vector<ActivationSpec> kActivations{{ActivationKind::relu, 0.01},       {ActivationKind::leaky_relu, 0.01},
+                                               {ActivationKind::leaky_relu, -0.5}, {ActivationKind::gelu, 0.01},
+                                               {ActivationKind::sigmoid, 0.01},    {ActivationKind::tanh, 0.01}};
+
+Conv2dSpec conv(std::int64_t out, std::int64_t kernel, std::int64_t stride = 1, std::int64_t padding = 0,
+                std::int64_t groups = 1, bool bias = true) {
+  return {.out_channels = out,
+          .kernel_height = kernel,
+          .kernel_width = kernel,
+          .stride_height = stride,
+          .stride_width = stride,
+          .padding_height = padding,
+          .padding_width = padding,
+          .groups = groups,
+          .bias = bias};
+}
+
+}  // namespace
+
+void check_chosen_shapes(Backend& backend) {
+  const auto relu = kActivations.front();
+  check_linear(backend, Shape{784}, {.out_features = 32}, relu, 16);
+  check_linear(backend, Shape{7}, {.out_features = 1}, {}, 1);
+  check_linear(backend, Shape{13}, {.out_features = 10, .bias = false}, {}, 70);
+  check_linear(backend, Shape{5, 3, 4}, {.out_features = 11}, {}, 3);
+  for (const ActivationSpec& activation : kActivations)
+    check_linear(backend, Shape{20, 2, 2}, {.out_features = 9, .bias = activation.kind != ActivationKind::tanh},
+                 activation, 5);
+
+  check_convolution(backend, Shape{1, 12, 12}, conv(8, 3), relu, 4);
+  check_convolution(backend, Shape{3, 9, 11}, conv(5, 3, 1, 1), {}, 3);
+  check_convolution(backend, Shape{16, 8, 8}, conv(20, 5, 2, 2), {}, 2);
+  check_convolution(backend, Shape{7, 6, 5}, conv(16, 1), {}, 2);
+  check_convolution(backend, Shape{8, 7, 7}, conv(8, 3, 1, 1, 8), {}, 2);
+  check_convolution(backend, Shape{12, 7, 7}, conv(8, 3, 2, 0, 4, false), {}, 3);
+  check_convolution(backend, Shape{4, 6, 9},
+                    {.out_channels = 6,
+                     .kernel_height = 2,
+                     .kernel_width = 5,
+                     .stride_height = 2,
+                     .stride_width = 1,
+                     .padding_height = 1,
+                     .padding_width = 3},
+                    {}, 2);
+  check_convolution(backend, Shape{3, 5, 5}, conv(4, 5), {}, 1);
+  for (const ActivationSpec& activation : kActivations)
+    check_convolution(backend, Shape{5, 6, 6}, conv(7, 3, 1, 1), activation, 2);
+
+  for (const PoolKind kind : {PoolKind::max, PoolKind::average}) {
+    for (const std::int64_t channels : {1, 3, 16, 20}) {
+      const auto pool = [&](std::int64_t kernel, std::int64_t stride, std::int64_t padding) {
+        check_pool(backend, Shape{channels, 7, 10},
+                   {.kind = kind,
+                    .kernel_height = kernel,
+                    .kernel_width = kernel,
+                    .stride_height = stride,
+                    .stride_width = stride,
+                    .padding_height = padding,
+                    .padding_width = padding},
+                   3);
+      };
+      pool(2, 2, 0);
+      pool(3, 2, 1);  // overlapping, padded
+      pool(3, 1, 0);
+      pool(2, 3, 0);  // with gaps
+      pool(5, 1, 2);
+    }
+    check_pool(backend, Shape{2, 1, 1}, {.kind = kind}, 1);
+  }
+
+  for (const ActivationSpec& activation : kActivations) {
+    check_activation(backend, Shape{37}, activation, 3);
+    check_activation(backend, Shape{5, 3, 4}, activation, 2);
+  }
+  for (const Shape& shape : {Shape{1}, Shape{10}, Shape{130}, Shape{5, 3, 4}, Shape{1, 2, 2}})
+    check_softmax(backend, shape, 3);
+  for (const Shape& shape : {Shape{1, 3, 4}, Shape{5, 3, 4}, Shape{32, 7, 7}}) check_reorder(backend, shape, 3);
+  for (const double probability : {0.0, 0.3, 0.5, 0.999}) {
+    check_dropout(backend, Shape{77}, probability, 5);
+    check_dropout(backend, Shape{5, 3, 3}, probability, 4);
+  }
+  check_losses(backend, 10, 1);
+  check_losses(backend, 10, 64);
+  check_losses(backend, 3, 257);
+  check_losses(backend, 1000, 5);
+  check_losses(backend, 2, 40'000);  // more than a GPU sums in one piece
+}
+
+bool check_random_shapes(Backend& backend) {
+  return rc::check([&] {
+    const auto below = [](std::int64_t least, std::int64_t most) {
+      return *rc::gen::inRange<std::int64_t>(least, most + 1);
+    };
+    const std::int64_t batch = below(1, 5);
+    const std::int64_t groups = *rc::gen::elementOf(std::vector<std::int64_t>{1, 1, 1, 2, 3});
+    const Shape image{groups * below(1, 12), below(3, 9), below(3, 9)};
+    Conv2dSpec spec{.out_channels = groups * below(1, 12), .kernel_height = below(1, 3), .kernel_width = below(1, 3)};
+    spec.stride_height = below(1, 3), spec.stride_width = below(1, 3);
+    spec.padding_height = below(0, spec.kernel_height - 1), spec.padding_width = below(0, spec.kernel_width - 1);
+    spec.groups = groups, spec.bias = *rc::gen::arbitrary<bool>();
+    const std::optional<ActivationSpec> activation =
+        *rc::gen::arbitrary<bool>() ? std::optional(*rc::gen::elementOf(kActivations)) : std::nullopt;
+    check_convolution(backend, image, spec, activation, batch);
+
+    Pool2dSpec pool{.kind = *rc::gen::arbitrary<bool>() ? PoolKind::max : PoolKind::average,
+                    .kernel_height = below(1, 3),
+                    .kernel_width = below(1, 3)};
+    pool.stride_height = below(1, 4), pool.stride_width = below(1, 4);
+    pool.padding_height = below(0, pool.kernel_height / 2), pool.padding_width = below(0, pool.kernel_width / 2);
+    check_pool(backend, image, pool, batch);
+
+    const Shape features{below(1, 70)};
+    check_linear(backend, *rc::gen::arbitrary<bool>() ? features : image,
+                 {.out_features = below(1, 40), .bias = *rc::gen::arbitrary<bool>()}, activation, batch);
+    check_activation(backend, image, *rc::gen::elementOf(kActivations), batch);
+    check_softmax(backend, features, batch);
+    check_dropout(backend, image, 0.4, batch);
+    check_losses(backend, features[0], below(1, 100));
+  });
+}
+
+}  // namespace dptrain::testing
