@@ -51,7 +51,7 @@ endforeach()
 if(missing)
   message(FATAL_ERROR "For GPUs these are missing:${missing}\nLooked in the CUDA toolkit, in the system's folders and in the "
                       "packages of python3 (pip install nvidia-cudnn-cu${CUDAToolkit_VERSION_MAJOR} "
-                      "nvidia-nccl-cu${CUDAToolkit_VERSION_MAJOR} puts them there). Or ${without}")
+                      "nvidia-nccl-cu${CUDAToolkit_VERSION_MAJOR} puts them there); ${without}")
 endif()
 
 # The binary finds these libraries where they were found, installed too.

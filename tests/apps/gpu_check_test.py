@@ -17,7 +17,7 @@ while [ $# -gt 0 ]; do [ "$1" = -B ] && folder=$2; shift; done
 mkdir -p "$folder"; touch "$folder/build.ninja" "$folder/CTestTestfile.cmake"
 echo "-- CUDA 13.0.88: /somewhere"; echo "-- cuDNN 9.19.0: /x"; echo "-- NCCL 2.28.9: /y"; echo "-- WITHOUT oneDNN: much"''',
     "ctest": '''case "$*" in
-  *show-only*) echo '{"tests": [{"name": "units", "command": ["units"]}, {"name": "kernels_parity", "command": ["parity"]},
+  *show-only*) echo '{"tests": [{"name": "units", "command": ["units"]}, {"name": "kernels_cuda", "command": ["parity"]},
                 {"name": "comm_nccl", "command": ["nccl"]}]}'; exit 0 ;;
 esac
 echo "${CTEST_SAYS-fine}"
@@ -82,7 +82,7 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual(self.report["machine"]["gpus"], ["NVIDIA Fake, 999.1, 1024 MiB, 9.0"])
         self.assertEqual(stages["mnist"]["figures"]["test_accuracy"], 0.992)
         self.assertEqual(stages["same_weights"]["figures"], {"replicas": [1, 2, 4], "weights_hash": "aaaa"})
-        self.assertEqual(stages["sanitizer"]["figures"]["checked"], ["units", "kernels_parity"])
+        self.assertEqual(stages["sanitizer"]["figures"]["checked"], ["units", "kernels_cuda"])
         calls = (self.folder / "calls").read_text()
         self.assertIn("devices={type: cuda, count: 4, share: true}", calls)
         self.assertIn("train.precision=tf32", calls)
@@ -114,16 +114,16 @@ class GpuCheck(unittest.TestCase):
         self.assertIn("configs/mnist.yaml", (self.folder / "calls").read_text())
 
     def test_a_failed_stage_stops_no_other(self):
-        stages = self.check(status=1, CTEST_FAILS="kernels_parity")
+        stages = self.check(status=1, CTEST_FAILS="kernels_cuda")
         self.assertEqual(stages["parity"]["status"], "failed")
-        self.assertIn("1 of 1 tests failed: kernels_parity", stages["parity"]["why"])
+        self.assertIn("1 of 1 tests failed: kernels_cuda", stages["parity"]["why"])
         self.assertIn("The following tests FAILED", stages["parity"]["log_tail"])
         self.assertEqual(stages["mnist"]["status"], "passed")
         self.assertEqual(stages["benchmarks"]["status"], "passed")
 
     def test_what_fails(self):
         for stage, environment, why in (
-                ("unit_tests", {"CTEST_SAYS": "skipped: no GPU that CUDA can use"}, "found no GPU"),
+                ("unit_tests", {"CTEST_SAYS": "skipped: no GPU that CUDA can use"}, "tests were skipped: no GPU that CUDA can use"),
                 ("mnist", {"RUN_STATUS": "4"}, "below what the job expects"),
                 ("mnist", {"RUN_STATUS": "2"}, "ended with status 2"),
                 ("same_weights", {"DIFFER_AT": "2"}, "weights differ"),

@@ -21,6 +21,11 @@ struct Backend {
   std::function<void(const std::function<void()>&)> run;
 };
 
+/// Every kind; one with a slope below zero.
+inline const std::vector<ActivationSpec> kActivations{
+    {ActivationKind::relu, 0.01}, {ActivationKind::leaky_relu, 0.01}, {ActivationKind::leaky_relu, -0.5},
+    {ActivationKind::gelu, 0.01}, {ActivationKind::sigmoid, 0.01},    {ActivationKind::tanh, 0.01}};
+
 void check_linear(Backend& backend, const Shape& input, const LinearSpec& spec,
                   std::optional<ActivationSpec> activation, std::int64_t batch);
 void check_convolution(Backend& backend, const Shape& input, const Conv2dSpec& spec,
