@@ -151,7 +151,8 @@ cudnnStatus_t finalize(Object& object) {
       if (object.value<std::int64_t>(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS) != 2)
         misuse("the double convolves in two dimensions");
       break;
-    case kPointwise: break;
+    case kPointwise:
+      break;
     case kForward:
     case kBackwardData:
     case kBackwardFilter:
@@ -350,7 +351,8 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descriptor
       for (std::int64_t i = 0; i < std::min(requestedElementCount, available); ++i)
         fill(static_cast<cudnnBackendDescriptor_t*>(arrayOfElements)[i], kConfig, graph,
              engines[static_cast<std::size_t>(i)]);
-      *elementCount = requestedElementCount == 0 ? available : std::min(requestedElementCount, available);
+      // The library announces more results than it then fills.
+      *elementCount = requestedElementCount == 0 ? available + 1 : std::min(requestedElementCount, available);
       return CUDNN_STATUS_SUCCESS;
     }
     case CUDNN_ATTR_ENGINECFG_ENGINE:
