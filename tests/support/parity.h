@@ -31,6 +31,8 @@ void check_softmax(Backend& backend, const Shape& input, std::int64_t batch);
 void check_reorder(Backend& backend, const Shape& input, std::int64_t batch);
 void check_dropout(Backend& backend, const Shape& input, double probability, std::int64_t batch);
 void check_losses(Backend& backend, std::int64_t classes, std::int64_t batch);
+/// A NaN among the outputs makes the loss NaN, wherever it stands.
+void check_nan_shows(Backend& backend);
 
 /// All of the above on chosen shapes.
 void check_chosen_shapes(Backend& backend);

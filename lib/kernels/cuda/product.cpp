@@ -1,0 +1,148 @@
+#include "kernels/cuda/product.h"
+
+#include <array>
+
+#include "core/error.h"
+#include "kernels/cuda/library_status.h"
+
+namespace dptrain::cuda {
+
+namespace {
+
+/// What NVIDIA recommends for Hopper; older GPUs want less.
+constexpr std::uint64_t kMostWorkspace = std::uint64_t{32} << 20;
+/// Flat buffers cut their ranges at multiples of 64 bytes; more than 16 no kernel asks of a matrix's first element.
+constexpr std::uint32_t kAlignment = 16;
+
+template <class Value>
+void set(cublasLtMatmulDesc_t description, cublasLtMatmulDescAttributes_t attribute, const Value& value) {
+  check(cublasLtMatmulDescSetAttribute(description, attribute, &value, sizeof(value)), "describing a matrix product");
+}
+template <class Value>
+void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t attribute, const Value& value) {
+  check(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)),
+        "saying what a matrix product may use");
+}
+template <class Value>
+Value configured(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfigAttributes_t attribute) {
+  Value value{};
+  std::size_t written = 0;
+  check(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, attribute, &value, sizeof(value), &written),
+        "asking what computes a matrix product");
+  return value;
+}
+
+cublasLtEpilogue_t library_epilogue(Product::Epilogue epilogue) {
+  switch (epilogue) {
+    case Product::Epilogue::none:
+      return CUBLASLT_EPILOGUE_DEFAULT;
+    case Product::Epilogue::bias:
+      return CUBLASLT_EPILOGUE_BIAS;
+    case Product::Epilogue::relu:
+      return CUBLASLT_EPILOGUE_RELU;
+    case Product::Epilogue::bias_relu:
+      return CUBLASLT_EPILOGUE_RELU_BIAS;
+  }
+  return CUBLASLT_EPILOGUE_DEFAULT;
+}
+
+}  // namespace
+
+std::optional<Product> Product::prepare(Context& context, const ProductShape& shape, Epilogue epilogue) {
+  context.require_workspace(kMostWorkspace);
+  Product product(context, shape, epilogue);
+  if (!product.choose()) return {};
+  return product;
+}
+
+Product::Product(Context& context, const ProductShape& shape, Epilogue epilogue)
+    : context_(&context), with_bias_(epilogue == Epilogue::bias || epilogue == Epilogue::bias_relu) {
+  cublasLtMatmulDesc_t description = nullptr;
+  check(cublasLtMatmulDescCreate(&description, context.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
+                                 CUDA_R_32F),
+        "creating a matrix product");
+  description_.reset(description);
+  const std::int32_t op_a = shape.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
+  const std::int32_t op_b = shape.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+  set(description, CUBLASLT_MATMUL_DESC_TRANSA, op_a);
+  set(description, CUBLASLT_MATMUL_DESC_TRANSB, op_b);
+  const std::uint32_t after = library_epilogue(epilogue);
+  set(description, CUBLASLT_MATMUL_DESC_EPILOGUE, after);
+  // The heuristic reads from this pointer's value how well the bias will be aligned, and nothing behind it.
+  if (with_bias_) point_to_bias(static_cast<const char*>(context.workspace.data()) + kAlignment);
+  a_ = shape.transpose_a ? matrix(shape.depth, shape.rows) : matrix(shape.rows, shape.depth);
+  b_ = shape.transpose_b ? matrix(shape.columns, shape.depth) : matrix(shape.depth, shape.columns);
+  d_ = matrix(shape.rows, shape.columns);
+}
+
+Product::Matrix Product::matrix(std::int64_t rows, std::int64_t columns) {
+  cublasLtMatrixLayout_t layout = nullptr;
+  check(cublasLtMatrixLayoutCreate(&layout, CUDA_R_32F, static_cast<std::uint64_t>(rows),
+                                   static_cast<std::uint64_t>(columns), rows),
+        "describing a matrix");
+  return Matrix(layout);
+}
+
+Product::Preference Product::preference(bool reproducible) {
+  cublasLtMatmulPreference_t made = nullptr;
+  check(cublasLtMatmulPreferenceCreate(&made), "saying what a matrix product may use");
+  Preference owned(made);
+  set(made, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kMostWorkspace);
+  for (const auto attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                               CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+    set(made, attribute, kAlignment);
+  // cuBLAS promises the same bits in every run on the same kind of GPU; for cublasLtMatmul with a workspace of one's own that
+  // holds beside other streams too ("Results reproducibility" in its documentation). Where sums are cut into parts (split-K)
+  // the parts are added in one sequence, or stored in the workspace and added in a step of their own: the latter
+  // (COMPUTE_TYPE) has an order by construction. INPLACE adds to the output as counters allow, in an order that no document
+  // states, and OUTPUT_TYPE is the same as COMPUTE_TYPE for fp32; both are left out where bits matter.
+  const std::uint32_t schemes = reproducible ? std::uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE}
+                                             : std::uint32_t{CUBLASLT_REDUCTION_SCHEME_MASK};
+  set(made, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, schemes);
+  return owned;
+}
+
+bool Product::choose() {
+  constexpr int kCandidates = 16;
+  std::array<cublasLtMatmulHeuristicResult_t, kCandidates> results{};
+  int found = 0;
+  const Preference wanted = preference(context_->reproducible);
+  const cublasStatus_t status =
+      cublasLtMatmulAlgoGetHeuristic(context_->blas, description_.get(), a_.get(), b_.get(), d_.get(), d_.get(),
+                                     wanted.get(), kCandidates, results.data(), &found);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED) return false;
+  check(status, "choosing what computes a matrix product");
+  for (int i = 0; i < found; ++i) {
+    const cublasLtMatmulHeuristicResult_t& result = results[static_cast<std::size_t>(i)];
+    if (result.state != CUBLAS_STATUS_SUCCESS || result.workspaceSize > kMostWorkspace) continue;
+    algorithm_ = result.algo;
+    workspace_ = result.workspaceSize;
+    implementation_ =
+        fmt::format("cublaslt:{}:tile{}:split{}", configured<std::int32_t>(algorithm_, CUBLASLT_ALGO_CONFIG_ID),
+                    configured<std::uint32_t>(algorithm_, CUBLASLT_ALGO_CONFIG_TILE_ID),
+                    configured<std::int32_t>(algorithm_, CUBLASLT_ALGO_CONFIG_SPLITK_NUM));
+    return true;
+  }
+  return false;
+}
+
+void Product::point_to_bias(const void* bias) {
+  if (bias == bias_) return;
+  set(description_.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+  bias_ = bias;
+}
+
+void Product::run(const float* a, const float* b, const float* bias, float* d) {
+  if (!with_bias_) bias = nullptr;
+  for (const float* pointer : {a, b, bias, static_cast<const float*>(d)}) {
+    DPTRAIN_CHECK(reinterpret_cast<std::uintptr_t>(pointer) % kAlignment == 0,
+                  "a matrix at {} is not at a multiple of {} bytes", fmt::ptr(pointer), kAlignment);
+  }
+  if (with_bias_) point_to_bias(bias);
+  const float one = 1.0f, zero = 0.0f;  // read before the call returns: the pointer mode is "host"
+  check(cublasLtMatmul(context_->blas, description_.get(), &one, a, a_.get(), b, b_.get(), &zero, d, d_.get(), d,
+                       d_.get(), &algorithm_, context_->workspace.data(), workspace_, context_->stream),
+        "a matrix product");
+}
+
+}  // namespace dptrain::cuda
