@@ -36,13 +36,34 @@ void print_layers(const JobSpec& job, const ParameterTable& table, std::ostream&
   fmt::print(out, "  {:>3}  {:<14} {:>14} {:>14}\n\n", "", "total", "", grouped(table.elements()));
 }
 
+std::string where_text(const JobSpec& job, const Placement& placement) {
+  if (placement.type == DeviceType::cuda) {
+    return fmt::format("on GPUs, in {}", job.train.precision == Precision::tf32 ? "tf32" : "fp32");
+  }
+  const std::int64_t threads = job.devices.threads_per_replica;
+  return fmt::format("on the CPU, {} thread{} each", threads, threads == 1 ? "" : "s");
+}
+
+/// One line a GPU: its name, its memory, and the replicas that are on it.
+void print_gpus(const Placement& placement, std::ostream& out) {
+  const std::vector<AcceleratorInfo>& gpus = placement.gpus;
+  for (std::size_t i = 0; i < gpus.size() && (i == 0 || gpus[i].device != gpus[0].device); ++i) {
+    const auto here = std::count_if(gpus.begin(), gpus.end(),
+                                    [&](const AcceleratorInfo& gpu) { return gpu.device == gpus[i].device; });
+    fmt::print(out, "  GPU {:<10}{}, {:.1f} GB, compute capability {}.{}{}\n", gpus[i].device, gpus[i].name,
+               static_cast<double>(gpus[i].memory_bytes) / 1e9, gpus[i].compute_major, gpus[i].compute_minor,
+               here == 1 ? "" : fmt::format(", shared by {} replicas", here));
+  }
+}
+
 }  // namespace
 
 int check_job(const JobOptions& options, std::ostream& out) {
   const JobSpec job = read_job(options.file, options.overrides);
   const DatasetInfo data = inspect_dataset(job.dataset);
   check_data_fit(job, data.shape, data.classes);
-  const int replicas = replica_count(job, data.train_samples);
+  const Placement placement = place(job, data.train_samples);
+  const int replicas = placement.replicas;
   const RunSchedule schedule(job, data.train_samples, replicas);
 
   // A replica's model, with the memory it takes, but no thread and no data.
@@ -79,8 +100,8 @@ int check_job(const JobOptions& options, std::ostream& out) {
         [](const auto& instruction) { return instruction.kind == ReplicaProgram::Instruction::Kind::run; });
     shares += fmt::format("{}{}", shares.empty() ? "" : " + ", runs);
   }
-  fmt::print(out, "replicas        {} on the CPU, {} thread{} each; micro-batches a step: {}\n", replicas,
-             job.devices.threads_per_replica, job.devices.threads_per_replica == 1 ? "" : "s", shares);
+  fmt::print(out, "replicas        {} {}; micro-batches a step: {}\n", replicas, where_text(job, placement), shares);
+  print_gpus(placement, out);
 
   const std::int64_t flat = table.floats() * static_cast<std::int64_t>(sizeof(float));
   if (replicas > 1) {

@@ -44,7 +44,7 @@ int run_training(const TrainCommand& command) {
   const JobSpec job = read_job(command.job.file, command.job.overrides);
   const DatasetInfo info = inspect_dataset(job.dataset);
   check_data_fit(job, info.shape, info.classes);
-  replica_count(job, info.train_samples);
+  place(job, info.train_samples);  // refuses what this machine does not have
 
   listen_to_signals();  // before there is a folder to take back, and after all that need not be
   RunFolder folder({.out = command.out, .fresh = command.fresh}, job.name);

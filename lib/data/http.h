@@ -1,4 +1,5 @@
-// Purpose: fetches one URL into a file over HTTP(S) with libcurl, going on where an earlier try stopped.
+// Purpose: fetches one URL into a file over HTTP(S) with libcurl, going on where an earlier try stopped. A build without
+//   libcurl refuses (http_none.cpp).
 // Thread safety: any number of calls at once, to different files.
 #pragma once
 
@@ -26,7 +27,7 @@ struct HttpResult {
 };
 
 /// Never throws for what the network does; what arrived stays in the file for the next try.
-/// Errors: the file cannot be written (data); Stopped.
+/// Errors: the file cannot be written, this build has no libcurl (data); Stopped.
 HttpResult http_get(const HttpRequest& request);
 
 }  // namespace dptrain

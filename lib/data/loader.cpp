@@ -6,19 +6,17 @@
 
 namespace dptrain {
 
-Loader::Loader(const Dataset& dataset, Source source, std::int64_t largest_batch, std::int64_t slots, bool worker)
+Loader::Loader(const Dataset& dataset, Source source, std::int64_t largest_batch, std::int64_t slots, bool worker,
+               const Allocate& allocate)
     : dataset_(dataset),
       source_(std::move(source)),
       slots_(static_cast<std::size_t>(worker ? std::max<std::int64_t>(slots, 2) : 1)) {
-  constexpr std::size_t kAlignFloats = 16;
   const auto batch = static_cast<std::size_t>(largest_batch);
   const std::size_t floats = batch * static_cast<std::size_t>(dataset.shape().elements());
   for (Slot& slot : slots_) {
     slot.ids.resize(batch);
     slot.labels.resize(batch);
-    slot.memory = std::make_unique<float[]>(floats + kAlignFloats);
-    const auto address = reinterpret_cast<std::uintptr_t>(slot.memory.get());
-    slot.samples = slot.memory.get() + (64 - address % 64) % 64 / sizeof(float);
+    slot.samples = allocate(floats * sizeof(float));
   }
   if (worker) worker_ = std::thread([this] { work(); });
 }
@@ -34,8 +32,8 @@ bool Loader::fill(Slot& slot) {
   const std::size_t count = source_(slot.ids);
   if (count == 0) return false;
   const std::span<const std::int64_t> ids(slot.ids.data(), count);
-  dataset_.gather(ids, slot.samples, slot.labels.data());
-  slot.batch = {ids, slot.samples, slot.labels.data()};
+  dataset_.gather(ids, slot.samples.floats(), slot.labels.data());
+  slot.batch = {ids, slot.samples.floats(), slot.labels.data()};
   return true;
 }
 

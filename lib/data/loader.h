@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "device/buffer.h"
 
 namespace dptrain {
 
@@ -27,8 +28,12 @@ class Loader {
   /// Writes the ids of the replica's next batch to the front of the span and returns how many; 0 after the last.
   using Source = std::function<std::size_t(std::span<std::int64_t>)>;
 
+  /// Where samples lie: at least so many bytes, at a multiple of 64, kept for as long as the loader lives.
+  using Allocate = std::function<Buffer(std::size_t)>;
+
   /// `slots` batches of at most `largest_batch` samples. Without a worker the replica fills a slot itself when it asks.
-  Loader(const Dataset& dataset, Source source, std::int64_t largest_batch, std::int64_t slots, bool worker);
+  Loader(const Dataset& dataset, Source source, std::int64_t largest_batch, std::int64_t slots, bool worker,
+         const Allocate& allocate = &Buffer::host);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
@@ -41,8 +46,7 @@ class Loader {
   struct Slot {
     std::vector<std::int64_t> ids;
     std::vector<std::int32_t> labels;
-    std::unique_ptr<float[]> memory;
-    float* samples = nullptr;
+    Buffer samples;
     Batch batch;
   };
   bool fill(Slot& slot);  // false after the last

@@ -1,4 +1,5 @@
-// Purpose: SHA-256 (libcrypto's) as a streaming hash, for dataset files, whose published hashes are SHA-256.
+// Purpose: SHA-256 as a streaming hash, for dataset files, whose published hashes are SHA-256. libcrypto's
+//   (sha256_openssl.cpp), or where a build has none our own (sha256_own.cpp).
 // Thread safety: one user at a time.
 #pragma once
 

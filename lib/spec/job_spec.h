@@ -110,7 +110,8 @@ struct ModelSpec {
 
 // ---- training ------------------------------------------------------------------------------------------------------
 
-enum class Precision { fp32 };
+/// tf32: products and convolutions on a GPU round their inputs to 10 bits of mantissa; GPUs alone. Storage is fp32.
+enum class Precision { fp32, tf32 };
 
 struct SgdSpec {
   double lr = 0;
@@ -177,6 +178,7 @@ struct TrainSpec {
   std::int64_t global_batch_size = 0;
   std::optional<std::int64_t> micro_batch_size;  ///< empty: `auto`, see micro_batch_size() in train/
   Precision precision = Precision::fp32;
+  SourceMark precision_at;
   OptimizerSpec optimizer;
   ScheduleSpec schedule;
   std::optional<double> clip_norm;  ///< `clip_grad_norm`: global L2 norm
@@ -191,6 +193,7 @@ struct DevicesSpec {
   std::optional<DeviceType> type;        ///< empty: `auto`
   std::optional<std::int64_t> count;     ///< replicas; empty: every core / GPU, at most one per micro-batch
   std::int64_t threads_per_replica = 1;  ///< CPU
+  bool share = false;                    ///< GPUs: several replicas may run on one, placed in turn
   SourceMark at;
   bool operator==(const DevicesSpec&) const = default;
 };

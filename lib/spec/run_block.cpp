@@ -17,10 +17,14 @@ DevicesSpec read_devices(const Value& block) {
   map.optional("type", devices.type, or_keyword<DeviceType>("auto", choice(names::device_type)));
   map.optional("count", devices.count, or_keyword<std::int64_t>("auto", integer(1, kMaxReplicas)));
   map.optional("threads_per_replica", devices.threads_per_replica, integer(1, kMaxKernel));
+  map.optional("share", devices.share, boolean);
   map.finish();
   devices.at = map.at("count").outlive();
   if (devices.type == DeviceType::cuda && devices.threads_per_replica != 1) {
     map.error("threads_per_replica", "a CUDA replica has one thread", "remove it; it is for CPU replicas");
+  }
+  if (devices.type == DeviceType::cpu && devices.share) {
+    map.error("share", "is for GPUs", "remove it; replicas on the CPU take a core each, and share those there are");
   }
   return devices;
 }

@@ -209,6 +209,7 @@ TrainSpec read_train(const Value& block) {
               "micro-batches are parts of the global batch");
   }
   map.optional("precision", train.precision, choice(names::precision));
+  train.precision_at = map.at("precision").outlive();
   bool lr_is_given = false;
   if (const std::optional<Value> optimizer = map.take("optimizer")) {
     const std::size_t before = block.diagnostics.problems();

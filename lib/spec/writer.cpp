@@ -140,9 +140,9 @@ std::string to_yaml(const JobSpec& job) {
   out += dataset_text(job.dataset);
   out += model_text(job.model);
   out += train_text(job.train);
-  out += fmt::format("devices: {{type: {}, count: {}, threads_per_replica: {}}}\n",
+  out += fmt::format("devices: {{type: {}, count: {}, threads_per_replica: {}, share: {}}}\n",
                      job.devices.type ? names::device_type.name_of(*job.devices.type) : "auto",
-                     value_or(job.devices.count, "auto"), job.devices.threads_per_replica);
+                     value_or(job.devices.count, "auto"), job.devices.threads_per_replica, job.devices.share);
   out += fmt::format("mode: {}\nreproducible: {}\n", names::mode.name_of(job.mode), job.reproducible);
   out += fmt::format("evaluate: {{every: {}}}\n", interval_or(job.evaluate.every, "end"));
   out += fmt::format("data: {{prefetch: {}, workers: {}}}\n", job.data.prefetch, value_or(job.data.workers, "auto"));

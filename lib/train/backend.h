@@ -8,21 +8,28 @@
 
 #include "comm/local/local_group.h"
 #include "spec/job_spec.h"
+#include "train/fit.h"
 #include "train/gradient_reducer.h"
 
 namespace dptrain {
+
+struct ReducerConfig {
+  LocalGroup& group;
+  const RunSchedule& schedule;
+  std::int64_t floats = 0;  ///< of the flat parameters
+  int state_buffers = 0;    ///< of optimizer state, as large, zeroed
+  std::optional<double> clip_norm;
+};
 
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::unique_ptr<Replica> make_replica(const Replica::Config& config) = 0;
-  /// `floats` parameters and `state_buffers` as large buffers of optimizer state, zeroed.
-  virtual std::unique_ptr<GradientReducer> make_reducer(LocalGroup& group, std::int64_t floats, int state_buffers,
-                                                        std::optional<double> clip_norm) = 0;
+  virtual std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) = 0;
 };
 
-/// For `replicas` on the devices that the job asks for. Errors: Error(usage) where this build or machine has none of them.
-std::unique_ptr<Backend> make_backend(const JobSpec& job, int replicas);
+/// For replicas where `placement` says. Errors: Error(usage) where no backend of this build serves it.
+std::unique_ptr<Backend> make_backend(const JobSpec& job, const Placement& placement);
 
 std::unique_ptr<Backend> make_cpu_backend();
 

@@ -3,7 +3,7 @@
 
 namespace dptrain {
 
-std::unique_ptr<Backend> make_backend(const JobSpec&, int) {
+std::unique_ptr<Backend> make_backend(const JobSpec&, const Placement&) {
   return make_cpu_backend();
 }
 

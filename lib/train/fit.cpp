@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "core/error.h"
 #include "spec/reader.h"
@@ -21,35 +22,86 @@ int usable_cores() {
   return std::max(1, CPU_COUNT(&set));
 }
 
+constexpr const char* kOnCores = "for CPU cores: --set devices.type=cpu --devices N";
+
+[[noreturn]] void refuse(const SourceMark& at, const std::string& message, const std::string& hint) {
+  throw Error(ExitStatus::usage, fmt::format("{}  hint: {}", complaint(at, message), hint));
+}
+
+/// What `devices.type` says, or `auto` finds.
+DeviceType device_type(const JobSpec& job, const Accelerators& machine) {
+  const DeviceType type = job.devices.type.value_or(machine.usable.empty() ? DeviceType::cpu : DeviceType::cuda);
+  if (type == DeviceType::cuda && machine.usable.empty()) {
+    refuse(job.devices.at, fmt::format("the job asks for GPUs, and none can be used: {}", machine.missing),
+           fmt::format("{}; {}", machine.remedy, kOnCores));
+  }
+  if (type == DeviceType::cpu && job.train.precision == Precision::tf32) {
+    const std::string message = "train.precision: tf32 is for GPUs, and the replicas are on the CPU";
+    if (job.devices.type) refuse(job.train.precision_at, message, "use fp32, or devices: {type: cuda}");
+    refuse(job.train.precision_at, fmt::format("{}, because no GPU can be used: {}", message, machine.missing),
+           fmt::format("use fp32; for a GPU: {}", machine.remedy));
+  }
+  return type;
+}
+
+/// More replicas than GPUs, where they do not share them.
+[[noreturn]] void refuse_crowd(const JobSpec& job, std::int64_t replicas, const Accelerators& machine) {
+  const std::size_t usable = machine.usable.size();
+  std::string message =
+      fmt::format("the job asks for {} {}, and {} {} can be used", replicas,
+                  job.devices.type ? "GPUs" : "devices of type auto, which are GPUs where there are any", usable,
+                  usable == 1 ? "GPU" : "GPUs");
+  if (!machine.missing.empty()) message += fmt::format(" ({})", machine.missing);
+  if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES")) {
+    message += fmt::format("; CUDA_VISIBLE_DEVICES is '{}'", visible);
+  }
+  refuse(
+      job.devices.at, message,
+      fmt::format("use {} or fewer; or --set devices.share=true, for several replicas on a GPU; {}", usable, kOnCores));
+}
+
 }  // namespace
 
-int replica_count(const JobSpec& job, std::int64_t train_samples) {
-  if (job.devices.type == DeviceType::cuda) {
-    throw Error(ExitStatus::usage, complaint(job.devices.at,
-                                             "a GPU is asked for, but this build of dptrain has no GPU support; "
-                                             "use devices: {type: cpu} or --devices N"));
-  }
+Placement place(const JobSpec& job, std::int64_t train_samples, const Accelerators& machine) {
+  Placement placement;
+  placement.type = device_type(job, machine);
+  const bool on_gpus = placement.type == DeviceType::cuda;
   const std::int64_t step_samples = std::min(job.train.global_batch_size, train_samples);
-  if (!job.devices.count) {
+  const auto micro_batches = [&](std::int64_t replicas) {
+    return static_cast<std::int64_t>(cut(step_samples, micro_batch_size(job, replicas)).size());
+  };
+  if (job.devices.count) {
+    const std::int64_t replicas = *job.devices.count;
+    if (on_gpus && !job.devices.share && replicas > static_cast<std::int64_t>(machine.usable.size())) {
+      refuse_crowd(job, replicas, machine);
+    }
+    if (replicas > micro_batches(replicas)) {
+      refuse(job.devices.at,
+             fmt::format("{} replicas for {} micro-batches a step ({} samples in micro-batches of {}): some would have "
+                         "nothing to do",
+                         replicas, micro_batches(replicas), step_samples, micro_batch_size(job, replicas)),
+             fmt::format("use at most {} devices, a larger train.global_batch_size or a smaller train.micro_batch_size",
+                         micro_batches(replicas)));
+    }
+    placement.replicas = static_cast<int>(replicas);
+  } else {
     const auto threads = static_cast<int>(job.devices.threads_per_replica);
-    const int wanted = std::max(1, usable_cores() / threads);
-    return static_cast<int>(std::min<std::int64_t>(
-        wanted, static_cast<std::int64_t>(cut(step_samples, micro_batch_size(job, wanted)).size())));
+    const int wanted = on_gpus ? static_cast<int>(machine.usable.size()) : std::max(1, usable_cores() / threads);
+    placement.replicas = static_cast<int>(std::min<std::int64_t>(wanted, micro_batches(wanted)));
   }
-  const auto replicas = static_cast<int>(*job.devices.count);
-  const std::int64_t size = micro_batch_size(job, replicas);
-  const auto micro_batches = static_cast<std::int64_t>(cut(step_samples, size).size());
-  if (replicas > micro_batches) {
-    throw Error(
-        ExitStatus::usage,
-        complaint(
-            job.devices.at,
-            fmt::format("{} replicas for {} micro-batches a step ({} samples in micro-batches of {}): some would have "
-                        "nothing to do; use at most {} devices, a larger train.global_batch_size or a smaller "
-                        "train.micro_batch_size",
-                        replicas, micro_batches, step_samples, size, micro_batches)));
+  for (int rank = 0; on_gpus && rank < placement.replicas; ++rank) {
+    placement.gpus.push_back(machine.usable[static_cast<std::size_t>(rank) % machine.usable.size()]);
   }
-  return replicas;
+  return placement;
+}
+
+Placement place(const JobSpec& job, std::int64_t train_samples) {
+  // The driver is not asked where the job wants none of it: that takes time.
+  return place(job, train_samples, job.devices.type == DeviceType::cpu ? Accelerators{} : accelerators());
+}
+
+int replica_count(const JobSpec& job, std::int64_t train_samples) {
+  return place(job, train_samples).replicas;
 }
 
 bool wants_loader_worker(const JobSpec& job, int replicas, std::int64_t batch_floats) {

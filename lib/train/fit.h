@@ -3,14 +3,29 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "core/shape.h"
+#include "device/accelerators.h"
 #include "spec/job_spec.h"
 
 namespace dptrain {
 
-/// How many replicas the job gets: its `devices.count`, or one for every core, but no more than there are micro-batches.
-/// Errors: usage, where a GPU is asked for and not there, or where there are more replicas than micro-batches.
+/// Where the replicas of a run are.
+struct Placement {
+  DeviceType type = DeviceType::cpu;
+  int replicas = 1;
+  std::vector<AcceleratorInfo> gpus;  ///< by replica, the same one several times where they share it; empty on the CPU
+};
+
+/// The job's `devices` on this machine. `type: auto` takes GPUs where there is one to use, else CPU cores. `count: auto` is
+/// one replica for every GPU or core, but no more than there are micro-batches. Replicas that share GPUs are placed in turn.
+/// Errors: usage, where there are fewer GPUs than the job asks for, where it asks for tf32 on the CPU, or where there are
+/// more replicas than micro-batches; each says what is missing and how to go on.
+Placement place(const JobSpec& job, std::int64_t train_samples, const Accelerators& machine);
+Placement place(const JobSpec& job, std::int64_t train_samples);
+
+/// How many replicas the job gets: those of place(). Errors: as there.
 int replica_count(const JobSpec& job, std::int64_t train_samples);
 
 /// Whether replicas load ahead on threads of their own: what `data.workers` says, or for `auto` where every replica has a

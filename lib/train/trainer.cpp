@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <system_error>
 #include <thread>
 
@@ -26,28 +27,31 @@ namespace {
 
 /// What the replicas of one run share. Members are written by one thread between two barriers, or before the threads start.
 struct Run {
-  Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, const TrainOptions& options_, int replicas)
+  Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, const TrainOptions& options_,
+      Placement placement_)
       : job(job_),
         data(data_),
         reporter(reporter_),
         options(options_),
-        group(replicas),
-        schedule(job_, data_.train->size(), replicas),
+        placement(std::move(placement_)),
+        group(placement.replicas),
+        schedule(job_, data_.train->size(), placement.replicas),
         optimizer(make_optimizer(job_.train.optimizer)),
         learning_rate(make_schedule(job_.train.schedule, base_lr(job_.train.optimizer), schedule.steps(),
                                     schedule.steps_per_epoch())),
         losses(schedule.full().micro_batches.size()),
         test_sums(static_cast<std::size_t>((data_.test->size() + evaluation_chunk(schedule, data_.test->size()) - 1) /
                                            evaluation_chunk(schedule, data_.test->size()))),
-        evaluated(static_cast<std::size_t>(replicas)),
+        evaluated(static_cast<std::size_t>(placement.replicas)),
         evaluate_every(job_.evaluate.every ? schedule.steps_of(*job_.evaluate.every) : schedule.steps()),
-        times(static_cast<std::size_t>(replicas)),
-        backend(make_backend(job_, replicas)) {}
+        times(static_cast<std::size_t>(placement.replicas)),
+        backend(make_backend(job_, placement)) {}
 
   const JobSpec& job;
   const DatasetPair& data;
   Reporter& reporter;
   const TrainOptions& options;
+  Placement placement;
   LocalGroup group;
   RunSchedule schedule;
   std::unique_ptr<Optimizer> optimizer;
@@ -66,6 +70,18 @@ struct Run {
   Summary summary;
 };
 
+std::string device_type(const Run& run) {
+  return run.placement.type == DeviceType::cuda ? "cuda" : "cpu";
+}
+
+/// GPUs that replicas share count once.
+int device_count(const Run& run) {
+  if (run.placement.type == DeviceType::cpu) return run.group.size();
+  std::set<int> devices;
+  for (const AcceleratorInfo& gpu : run.placement.gpus) devices.insert(gpu.device);
+  return static_cast<int>(devices.size());
+}
+
 RunPlan describe(const Run& run, const ParameterTable& table) {
   const JobSpec& job = run.job;
   RunPlan plan;
@@ -78,8 +94,9 @@ RunPlan describe(const Run& run, const ParameterTable& table) {
   plan.test_samples = run.data.test->size();
   plan.classes = run.data.train->classes();
   plan.sample_shape = run.data.train->shape();
-  plan.device_type = "cpu";
-  plan.devices = plan.replicas = run.group.size();
+  plan.device_type = device_type(run);
+  plan.devices = device_count(run);
+  plan.replicas = run.group.size();
   plan.threads_per_replica = job.devices.threads_per_replica;
   plan.parameters = table.elements();
   plan.mode = "sync";
@@ -142,8 +159,11 @@ void replicate(Run& run, int rank) {
   const ParameterTable& table = replica->parameters();
   if (rank == 0) {
     run.parameters = table.elements();
-    run.reducer =
-        run.backend->make_reducer(run.group, table.floats(), run.optimizer->state_buffers(), run.job.train.clip_norm);
+    run.reducer = run.backend->make_reducer({.group = run.group,
+                                             .schedule = run.schedule,
+                                             .floats = table.floats(),
+                                             .state_buffers = run.optimizer->state_buffers(),
+                                             .clip_norm = run.job.train.clip_norm});
     const Buffer weights = Buffer::host_floats(table.floats());
     table.initialise(run.job.seed, weights.floats());
     run.reducer->load(weights.floats());
@@ -205,10 +225,11 @@ void summarise(Run& run) {
   s.parameters = run.parameters;
   s.name = job.name;
   s.dataset = run.data.name;
-  s.device_type = "cpu";
+  s.device_type = device_type(run);
   s.mode = "sync";
   s.seed = job.seed;
-  s.devices = s.replicas = run.group.size();
+  s.devices = device_count(run);
+  s.replicas = run.group.size();
   s.micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
   s.reproducible = job.reproducible;
   s.wall_seconds = seconds_since_start();
@@ -259,8 +280,8 @@ void leave_failed(Run& run) {
 
 Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, const TrainOptions& options) {
   check_data_fit(job, data.train->shape(), data.train->classes());
-  const int replicas = replica_count(job, data.train->size());
-  Run run(job, data, reporter, options, replicas);
+  Run run(job, data, reporter, options, place(job, data.train->size()));
+  const int replicas = run.group.size();
   run.end = run.schedule.steps();
 
   std::vector<std::thread> threads;

@@ -64,7 +64,6 @@ TEST_CASE("2: usage and job spec, each with a message that helps, and nothing tr
        {"3 replicas for 2 micro-batches", "at most 2 devices"}},
       {{"job.yaml", "--devices", "0"}, {"--devices"}},
       {{"job.yaml", "--devices", "two"}, {"--devices", "two"}},
-      {{"job.yaml", "--gpus", "1"}, {"GPU"}},
       {{"job.yaml", "--mode", "asink"}, {"--mode", "sync"}},
       {{"job.yaml", "--seed", "-1"}, {"--seed"}},
       {{"job.yaml", "--set", "train.stepz=3"}, {"stepz", "steps"}},
@@ -88,6 +87,41 @@ TEST_CASE("2: usage and job spec, each with a message that helps, and nothing tr
     for (const std::string& part : wrong.said) CHECK_MESSAGE(has(refused.err, part), part);
   }
   CHECK_FALSE(fs::exists(here.folder / "runs"));
+}
+
+TEST_CASE("2: GPUs asked for where none is visible: what is missing and how to go on, for training and for check") {
+  const Workplace here;
+  const std::map<std::string, std::string> hidden = {{"CUDA_VISIBLE_DEVICES", ""}};  // where there are GPUs
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"job.yaml", "--gpus", "1"},
+                                                    {"check", "job.yaml", "--gpus", "1"},
+                                                    {"job.yaml", "--gpus", "1", "--set", "train.precision=tf32"},
+                                                    {"job.yaml", "--set", "devices={type: cuda}"}}) {
+    const Finished refused = here.dptrain(arguments, hidden);
+    INFO(json(arguments).dump());
+    INFO(refused.err);
+    CHECK(refused.status == 2);
+    CHECK(refused.out.empty());
+    CHECK(has(refused.err, "the job asks for GPUs, and none can be used: "));
+    CHECK(has(refused.err, "  hint: "));
+    CHECK(has(refused.err, "; for CPU cores: --set devices.type=cpu --devices N"));
+  }
+  const Finished tf32 = here.dptrain({"job.yaml", "--set", "train.precision=tf32"}, hidden);
+  CHECK(tf32.status == 2);
+  CHECK(has(tf32.err, "--set train.precision=tf32: error: train.precision: tf32 is for GPUs"));
+  CHECK_FALSE(fs::exists(here.folder / "runs"));
+}
+
+TEST_CASE("type auto runs on CPU cores where no GPU is visible, and check says so") {
+  const Workplace here;
+  const std::map<std::string, std::string> hidden = {{"CUDA_VISIBLE_DEVICES", ""}};
+  const Finished checked = here.dptrain({"check", "job.yaml", "--set", "devices.type=auto"}, hidden);
+  INFO(checked.err);
+  CHECK(checked.status == 0);
+  CHECK(has(checked.out, "2 on the CPU, 1 thread each"));
+  const Finished done =
+      here.dptrain({"job.yaml", "--json", "--set", "devices={type: auto, count: 2, share: true}"}, hidden);
+  CHECK(done.status == 0);
+  CHECK(json::parse(done.out)["device_type"] == "cpu");
 }
 
 TEST_CASE("the header and check tell how a step is cut where the training set is smaller than the global batch") {

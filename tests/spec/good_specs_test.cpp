@@ -71,7 +71,7 @@ TEST_CASE("every key arrives where it belongs") {
   CHECK(spec.train.schedule == schedule);
   CHECK(spec.train.clip_norm == 1.5);
   CHECK_FALSE(spec.train.shuffle);
-  CHECK(spec.devices == DevicesSpec{DeviceType::cpu, 3, 2, {}});
+  CHECK(spec.devices == DevicesSpec{DeviceType::cpu, 3, 2, false, {}});
   CHECK_FALSE(spec.reproducible);
   CHECK(spec.evaluate.every == Interval{0.5, Interval::Unit::epochs});
   CHECK(spec.data == DataSpec{8, 0});
@@ -89,7 +89,7 @@ TEST_CASE("Keras' and Caffe's names say the same as PyTorch's") {
 
 TEST_CASE("gpus is short for a block of devices") {
   const JobSpec spec = job("gpus.yaml");
-  CHECK(spec.devices == DevicesSpec{DeviceType::cuda, 4, 1, {}});
+  CHECK(spec.devices == DevicesSpec{DeviceType::cuda, 4, 1, false, {}});
 }
 
 TEST_CASE("schedules and optimizers fill in what depends on each other") {

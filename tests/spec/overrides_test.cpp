@@ -62,6 +62,9 @@ TEST_CASE("--devices and --gpus set the number of replicas") {
   const JobSpec fewer = with({{"--devices", "devices.count", "2"}}, kSmallSpec + "gpus: 4\n");
   CHECK(fewer.devices.type == DeviceType::cuda);
   CHECK(fewer.devices.count == 2);
+  const JobSpec shared = with({{"--gpus", "gpus", "4"}, set("devices.share", "true"), set("train.precision", "tf32")});
+  CHECK(shared.devices == DevicesSpec{DeviceType::cuda, 4, 1, true, {}});
+  CHECK(shared.train.precision == Precision::tf32);
 }
 
 TEST_CASE("what is wrong with an override is said of the argument") {

@@ -171,8 +171,10 @@ JobSpec random_job() {
   train.schedule = random_schedule(std::visit([](const auto& optimizer) { return optimizer.lr; }, train.optimizer));
   train.clip_norm = maybe(real(0.001, 100));
   train.shuffle = coin();
+  train.precision = coin() ? Precision::fp32 : Precision::tf32;
   if (coin()) job.devices.type = coin() ? DeviceType::cpu : DeviceType::cuda;
   job.devices.count = maybe<std::int64_t>(1);
+  if (job.devices.type != DeviceType::cpu) job.devices.share = coin();
   if (job.devices.type != DeviceType::cuda) job.devices.threads_per_replica = between(1, 16);
   job.reproducible = coin();
   job.evaluate.every = random_interval();

@@ -1,5 +1,6 @@
-// One table of kernels against the float64 references: every operation, forward and backward, in every layout that the table's
-// images may have, at a full batch and at one sample. Agreement is within 1e-4 of a tensor's largest value; masks agree to the bit.
+// One table of kernels against the float64 references: every operation, forward and backward, in every layout that the
+// table's images may have, at a full batch and at one sample. Agreement is within 1e-4 of a tensor's largest value; masks
+// agree to the bit.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +21,11 @@ struct Backend {
   /// Runs operations: calls its argument at once, or more than once, or captures it and launches that.
   std::function<void(const std::function<void()>&)> run;
 };
+
+/// Every kind; one with a slope below zero.
+inline const std::vector<ActivationSpec> kActivations{
+    {ActivationKind::relu, 0.01}, {ActivationKind::leaky_relu, 0.01}, {ActivationKind::leaky_relu, -0.5},
+    {ActivationKind::gelu, 0.01}, {ActivationKind::sigmoid, 0.01},    {ActivationKind::tanh, 0.01}};
 
 void check_linear(Backend& backend, const Shape& input, const LinearSpec& spec,
                   std::optional<ActivationSpec> activation, std::int64_t batch);

@@ -90,8 +90,8 @@ void Communicator::settle(const char* what) {
     if (now != ncclInProgress) refuse(now, what, nullptr);
     const auto waited = Clock::now() - start;
     if (waited > patience_) {
-      fail(ExitStatus::retry, "{}: rank {} of {} waited {} s for the others", what, rank_, size_,
-           std::chrono::duration_cast<std::chrono::seconds>(waited).count());
+      fail(ExitStatus::retry, "{}: rank {} of {} waited {:.1f} s for the others", what, rank_, size_,
+           std::chrono::duration<double>(waited).count());
     }
     if (waited < std::chrono::milliseconds(1))
       std::this_thread::yield();

@@ -47,6 +47,13 @@ void Event::record(cudaStream_t stream) {
   check(cudaEventRecord(get(), stream), "a CUDA event could not be recorded");
 }
 
+void Event::record_outside(cudaStream_t stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(stream, &status), "a CUDA stream could not be asked for its state");
+  if (status == cudaStreamCaptureStatusNone) return record(stream);
+  check(cudaEventRecordWithFlags(get(), stream, cudaEventRecordExternal), "a CUDA event could not be recorded");
+}
+
 void Event::make_wait(cudaStream_t stream) const {
   check(cudaStreamWaitEvent(stream, get(), 0), "a CUDA stream could not be made to wait");
 }

@@ -57,6 +57,8 @@ class Event {
   Event();
   cudaEvent_t get() const { return handle_.get(); }
   void record(cudaStream_t stream);
+  /// The same where `stream` may be captured: every launch of the graph then records the event for streams outside of it.
+  void record_outside(cudaStream_t stream);
   /// What is enqueued on `stream` from here on runs after the latest record(); the host does not wait.
   void make_wait(cudaStream_t stream) const;
   bool reached() const;

@@ -127,8 +127,9 @@ void with_rule(RuleKind kind, const Use& use) {
 
 }  // namespace
 
-StepConstants step_constants(const UpdateRule& rule, float samples) {
+StepConstants step_constants(std::int64_t number, const UpdateRule& rule, float samples) {
   StepConstants step;
+  step.step = number;
   step.samples = samples;
   if (const auto* sgd = std::get_if<SgdRule>(&rule)) step.sgd = *sgd;
   if (const auto* momentum = std::get_if<MomentumRule>(&rule)) step.momentum = *momentum;

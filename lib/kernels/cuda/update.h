@@ -16,14 +16,15 @@ namespace dptrain::cuda {
 
 enum class RuleKind { sgd, momentum, adam };
 
-/// What a step's update depends on; in the device's memory when kernels read it.
+/// What changes from step to step; in the device's memory when kernels read it.
 struct StepConstants {
-  float samples = 1;  ///< the divisor
+  std::int64_t step = 0;  ///< its number, for draws
+  float samples = 1;      ///< the divisor
   SgdRule sgd;        ///< of the three the one in use is set
   MomentumRule momentum;
   AdamRule adam;
 };
-StepConstants step_constants(const UpdateRule& rule, float samples);
+StepConstants step_constants(std::int64_t step, const UpdateRule& rule, float samples);
 RuleKind kind_of(const UpdateRule& rule);
 
 /// Which gradient sums are added in which order, in postfix notation as in CombineProgram.

@@ -11,9 +11,8 @@ class CpuBackend final : public Backend {
   std::unique_ptr<Replica> make_replica(const Replica::Config& config) override {
     return std::make_unique<CpuReplica>(config);
   }
-  std::unique_ptr<GradientReducer> make_reducer(LocalGroup& group, std::int64_t floats, int state_buffers,
-                                                std::optional<double> clip_norm) override {
-    return std::make_unique<CpuReducer>(group, floats, state_buffers, clip_norm);
+  std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
+    return std::make_unique<CpuReducer>(config.group, config.floats, config.state_buffers, config.clip_norm);
   }
 };
 

@@ -103,7 +103,7 @@ TEST_CASE("sum, mean and update have the CPU's bits") {
     for (const auto& tree : kTrees) {
       for (const std::int64_t count : {1, 257, 40'003}) {
         Bench bench(stream, tree, count);
-        const Buffer step = on_device(stream, std::vector{cuda::step_constants(rule, 96)});
+        const Buffer step = on_device(stream, std::vector{cuda::step_constants(0, rule, 96)});
         cuda::combine_and_update(cuda::kind_of(rule), static_cast<const cuda::StepConstants*>(step.data()), bench.order,
                                  count, bench.p.floats(), bench.s0.floats(), bench.s1.floats(), stream.get());
         apply_update(rule, bench.parameters, bench.mean(96), bench.state0, bench.state1);
@@ -120,7 +120,7 @@ TEST_CASE("clipping by the global norm has the CPU's bits") {
     for (const std::int64_t count : {1, 1024, 1025, 300'007}) {
       const UpdateRule& rule = kRules[1];
       Bench bench(stream, kTrees[2], count);
-      const Buffer step = on_device(stream, std::vector{cuda::step_constants(rule, 7)});
+      const Buffer step = on_device(stream, std::vector{cuda::step_constants(0, rule, 7)});
       const auto* constants = static_cast<const cuda::StepConstants*>(step.data());
       const std::int64_t chunks = (count + cuda::kNormChunk - 1) / cuda::kNormChunk;
       const Buffer mean = cuda::device_buffer(static_cast<std::size_t>(count) * sizeof(float)),
@@ -166,7 +166,7 @@ TEST_CASE("a replayed step reads that step's constants") {
   for (const float lr : {0.5f, 0.25f, 0.01f}) {
     const MomentumRule rule{.lr = lr, .buffer_decay = lr == 0.5f ? 0.0f : 0.9f};
     const float samples = lr * 100;
-    *static_cast<cuda::StepConstants*>(pinned.data()) = cuda::step_constants(rule, samples);
+    *static_cast<cuda::StepConstants*>(pinned.data()) = cuda::step_constants(0, rule, samples);
     cuda::check(cudaMemcpyAsync(step.data(), pinned.data(), pinned.size(), cudaMemcpyHostToDevice, stream.get()),
                 "cudaMemcpyAsync");
     graph.launch(stream.get());

@@ -22,8 +22,8 @@ std::set<std::size_t> ancestors(const Nodes& nodes, const std::set<std::size_t>&
   return all;
 }
 
-/// Each node once, after those that it waits for, in random order.
-void run_graph(const Nodes& nodes) {
+/// Each node once, after those that it waits for, in random order. `records` are those of this launch, by node.
+void run_graph(const Nodes& nodes, const std::map<std::size_t, std::shared_ptr<Record>>& records) {
   std::vector<bool> done(nodes.size(), false);
   for (std::size_t left = nodes.size(); left > 0; --left) {
     std::vector<std::size_t> ready;
@@ -33,6 +33,7 @@ void run_graph(const Nodes& nodes) {
     }
     const std::size_t chosen = ready[state().random() % ready.size()];
     nodes[chosen].work();
+    if (const auto found = records.find(chosen); found != records.end()) found->second->done = true;
     done[chosen] = true;
     ++state().counters.executed;
   }
@@ -130,7 +131,14 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t graphExec, cudaStream_t stream) {
   if (!state().executables.contains(graphExec)) misuse("an executable graph that was destroyed or never made");
   CUstream_st& target = stream_of(stream);
   if (target.capture) misuse("a graph launched into a stream that is being captured");
-  add(target, [nodes = graphExec->nodes] { run_graph(*nodes); });
+  std::map<std::size_t, std::shared_ptr<Record>> records;
+  for (std::size_t n = 0; n < graphExec->nodes->size(); ++n) {
+    CUevent_st* event = (*graphExec->nodes)[n].records;
+    if (event == nullptr) continue;
+    event_of(event).capture.reset();
+    event->record = records[n] = std::make_shared<Record>();
+  }
+  add(target, [nodes = graphExec->nodes, records = std::move(records)] { run_graph(*nodes, records); });
   return cudaSuccess;
 }
 

@@ -31,6 +31,7 @@ struct Operation {
 struct Node {
   std::function<void()> work;
   std::vector<std::size_t> after;
+  CUevent_st* records = nullptr;  ///< an event that every launch records, for those outside
 };
 using Nodes = std::vector<Node>;
 

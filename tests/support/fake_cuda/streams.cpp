@@ -227,6 +227,17 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   return cudaSuccess;
 }
 
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned int flags) {
+  const Lock lock = lock_state();
+  if (flags != cudaEventRecordExternal) misuse("flags of cudaEventRecordWithFlags: cudaEventRecord() has none");
+  CUstream_st& source = stream_of(stream);
+  if (!source.capture) misuse("cudaEventRecordExternal on a stream that is not captured: CUDA refuses it");
+  if (source.device != event_of(event).device) return done_with(cudaErrorInvalidResourceHandle);
+  add(source, [] {});
+  source.capture->nodes.back().records = event;
+  return cudaSuccess;
+}
+
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned int flags) {
   const Lock lock = lock_state();
   CUstream_st& waiter = stream_of(stream);

@@ -1,0 +1,12 @@
+// The backends of a build with CUDA.
+#include "train/backend.h"
+#include "train/cuda/cuda_backend.h"
+
+namespace dptrain {
+
+std::unique_ptr<Backend> make_backend(const JobSpec& job, const Placement& placement) {
+  if (placement.type == DeviceType::cpu) return make_cpu_backend();
+  return make_cuda_backend(job, placement);
+}
+
+}  // namespace dptrain

@@ -1,0 +1,50 @@
+#include "train/cuda/cuda_backend.h"
+
+#include <algorithm>
+#include <set>
+
+#include "core/error.h"
+#include "train/cuda/cuda_reducer.h"
+#include "train/cuda/cuda_replica.h"
+#include "train/cuda/nccl_reducer.h"
+
+namespace dptrain {
+
+namespace {
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(std::vector<int> devices, bool one_device, bool reproducible)
+      : devices_(std::move(devices)), one_device_(one_device), reproducible_(reproducible) {}
+
+  std::unique_ptr<Replica> make_replica(const Replica::Config& config) override {
+    return std::make_unique<CudaReplica>(config, devices_[static_cast<std::size_t>(config.rank)]);
+  }
+  std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
+    if (one_device_) return std::make_unique<CudaReducer>(config, devices_.front());
+    return std::make_unique<NcclReducer>(config,
+                                         NcclReducer::Options{.devices = devices_, .reproducible = reproducible_});
+  }
+
+ private:
+  std::vector<int> devices_;  // by replica
+  bool one_device_, reproducible_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cuda_backend(const JobSpec& job, const Placement& placement) {
+  std::vector<int> devices;
+  for (const AcceleratorInfo& gpu : placement.gpus) devices.push_back(gpu.device);
+  const std::set<int> different(devices.begin(), devices.end());
+  if (different.size() > 1 && different.size() < devices.size()) {
+    fail(ExitStatus::usage,
+         "{} replicas on {} GPUs: replicas share a GPU only where all of them run on one; ask for {} replicas, or name "
+         "one "
+         "GPU in CUDA_VISIBLE_DEVICES",
+         devices.size(), different.size(), different.size());
+  }
+  return std::make_unique<CudaBackend>(std::move(devices), different.size() == 1, job.reproducible);
+}
+
+}  // namespace dptrain

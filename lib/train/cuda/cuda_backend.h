@@ -1,0 +1,12 @@
+// Purpose: replicas on GPUs: all on one, where they share parameters in its memory, or one on each, where NCCL connects them.
+// Thread safety: see train/backend.h.
+#pragma once
+
+#include "train/backend.h"
+
+namespace dptrain {
+
+/// Errors: Error(usage) where replicas would share several GPUs.
+std::unique_ptr<Backend> make_cuda_backend(const JobSpec& job, const Placement& placement);
+
+}  // namespace dptrain

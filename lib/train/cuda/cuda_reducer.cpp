@@ -1,0 +1,129 @@
+#include "train/cuda/cuda_reducer.h"
+
+#include <algorithm>
+
+#include "core/clock.h"
+#include "core/error.h"
+
+namespace dptrain {
+
+static_assert(GradientReducer::kChunk == cuda::kNormChunk);
+
+namespace {
+
+Buffer device_floats(std::int64_t count) {
+  return cuda::device_buffer(static_cast<std::size_t>(count) * sizeof(float));
+}
+
+float* at(const Buffer& buffer, std::int64_t offset) {
+  return buffer.size() == 0 ? nullptr : buffer.floats() + offset;
+}
+
+}  // namespace
+
+CudaReducer::CudaReducer(const ReducerConfig& config, int device)
+    : group_(config.group), device_(device), floats_(config.floats), clip_norm_(config.clip_norm) {
+  cuda::use_device(device);
+  members_.resize(static_cast<std::size_t>(group_.size()));
+  gradients_.resize(members_.size());
+  parameters_ = device_floats(floats_);
+  for (int k = 0; k < config.state_buffers; ++k) state_[k] = device_floats(floats_);
+  if (!clip_norm_) return;
+  const std::int64_t chunks = (floats_ + kChunk - 1) / kChunk;
+  mean_ = device_floats(floats_);
+  chunk_squares_ = cuda::device_buffer(static_cast<std::size_t>(chunks) * sizeof(double));
+  for (int r = 0; r < group_.size(); ++r) {
+    factors_.push_back(device_floats(1));
+  }
+}
+
+void CudaReducer::load(const float* parameters) {
+  cuda::use_device(device_);
+  cuda::check(cudaMemcpy(parameters_.data(), parameters, parameters_.size(), cudaMemcpyHostToDevice),
+              "the parameters could not be copied to the GPU");
+}
+
+void CudaReducer::save(float* parameters) const {
+  cuda::use_device(device_);
+  cuda::check(cudaDeviceSynchronize(), "the GPU's last step failed");
+  cuda::check(cudaMemcpy(parameters, parameters_.data(), parameters_.size(), cudaMemcpyDeviceToHost),
+              "the parameters could not be copied from the GPU");
+}
+
+void CudaReducer::join(int rank, Replica& replica) {
+  Member& member = members_[static_cast<std::size_t>(rank)];
+  member.replica = &dynamic_cast<CudaReplica&>(replica);
+  gradients_[static_cast<std::size_t>(rank)] = replica.gradients();
+  if (group_.size() > 1) return;
+  member.replica->finish_steps_with([this, &member](const StepPlan& plan, const cuda::StepConstants* constants) {
+    enqueue(member, plan, constants, 0, floats_, [] {});
+  });
+}
+
+void CudaReducer::begin(int rank, const UpdateRule& rule) {
+  Member& member = members_[static_cast<std::size_t>(rank)];
+  member.rule = rule;
+  member.replica->set_rule(rule);
+}
+
+double CudaReducer::gather(int) {
+  const double start = steady_seconds();
+  group_.barrier();
+  return steady_seconds() - start;
+}
+
+GradientReducer::Times CudaReducer::update(int rank, const StepPlan& plan) {
+  Times times;
+  const double start = steady_seconds();
+  if (group_.size() > 1) {
+    Member& member = members_[static_cast<std::size_t>(rank)];
+    for (const Member& other : members_) other.replica->computed().make_wait(member.replica->stream());
+    const Floats mine = slice(rank);
+    enqueue(member, plan, member.replica->constants(), mine.first, mine.count, [&] {
+      member.reduced.record(member.replica->stream());
+      wait_for_all(rank, &Member::reduced);
+    });
+    member.updated.record(member.replica->stream());
+    wait_for_all(rank, &Member::updated);
+  }
+  times.end = steady_seconds();
+  times.reduce = times.end - start;
+  return times;
+}
+
+/// Meets the others on the host, so that all events are recorded, and lets this replica's stream wait for them.
+void CudaReducer::wait_for_all(int rank, cuda::Event Member::*event) {
+  group_.barrier();
+  const Member& member = members_[static_cast<std::size_t>(rank)];
+  for (const Member& other : members_) (other.*event).make_wait(member.replica->stream());
+}
+
+template <class Meet>
+void CudaReducer::enqueue(Member& member, const StepPlan& plan, const cuda::StepConstants* constants,
+                          std::int64_t first, std::int64_t count, Meet&& meet) {
+  const cuda::SumOrder order = sum_order(plan.combine, gradients_, first);
+  const cuda::RuleKind kind = cuda::kind_of(member.rule);
+  const cudaStream_t stream = member.replica->stream();
+  float* parameters = parameters_.floats() + first;
+  float* const states[] = {at(state_[0], first), at(state_[1], first)};
+  if (!clip_norm_) {
+    cuda::combine_and_update(kind, constants, order, count, parameters, states[0], states[1], stream);
+    return;
+  }
+  float* mean = mean_.floats() + first;
+  auto* squares = static_cast<double*>(chunk_squares_.data());
+  float* factor = factors_[static_cast<std::size_t>(&member - members_.data())].floats();
+  cuda::mean_of_sums(order, constants, count, mean, stream);
+  cuda::chunk_squares(mean, count, squares + first / kChunk, stream);
+  meet();
+  cuda::norm_to_clip_factor(squares, (floats_ + kChunk - 1) / kChunk, *clip_norm_, factor, stream);
+  cuda::apply_update(kind, constants, factor, count, parameters, mean, states[0], states[1], stream);
+}
+
+CudaReducer::Floats CudaReducer::slice(int rank) const {
+  const Range chunks = share(static_cast<int>((floats_ + kChunk - 1) / kChunk), group_.size(), rank);
+  const std::int64_t first = std::min(floats_, chunks.first * kChunk), end = std::min(floats_, chunks.last * kChunk);
+  return {first, end - first};
+}
+
+}  // namespace dptrain

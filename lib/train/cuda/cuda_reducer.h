@@ -1,0 +1,61 @@
+// Purpose: the reducer of replicas on one GPU: one copy of parameters and optimizer state in its memory, of which each replica
+//   reduces and updates its own slice on its own stream. A replica alone records its update with its step. See
+//   train/gradient_reducer.h.
+// Invariants: what one replica's kernels read of another's was finished by an event that they wait for; the host only makes
+//   sure that the events are in line before anybody asks for them.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+
+#include "comm/local/local_group.h"
+#include "device/cuda/runtime.h"
+#include "train/backend.h"
+#include "train/cuda/cuda_replica.h"
+#include "train/cuda/sum_order.h"
+
+namespace dptrain {
+
+class CudaReducer final : public GradientReducer {
+ public:
+  CudaReducer(const ReducerConfig& config, int device);
+
+  const float* parameters(int) const override { return parameters_.floats(); }
+  void load(const float* parameters) override;
+  void save(float* parameters) const override;
+  void join(int rank, Replica& replica) override;
+  void begin(int rank, const UpdateRule& rule) override;
+  double gather(int rank) override;
+  Times update(int rank, const StepPlan& plan) override;
+
+ private:
+  struct Member {
+    CudaReplica* replica = nullptr;
+    UpdateRule rule;
+    cuda::Event reduced, updated;  // its slice's squares are known; its slice of the parameters is the next step's
+  };
+
+  struct Floats {
+    std::int64_t first = 0, count = 0;
+  };
+  Floats slice(int rank) const;
+  /// Puts the reduction and update of floats [first, first + count) behind what `member`'s stream has in line; `meet` is
+  /// called where every replica's squares are needed.
+  template <class Meet>
+  void enqueue(Member& member, const StepPlan& plan, const cuda::StepConstants* constants, std::int64_t first,
+               std::int64_t count, Meet&& meet);
+  void wait_for_all(int rank, cuda::Event Member::*event);
+
+  LocalGroup& group_;
+  int device_;
+  std::int64_t floats_;
+  std::optional<double> clip_norm_;
+  Buffer parameters_, state_[2];
+  Buffer mean_, chunk_squares_;  // only where gradients are clipped
+  std::vector<Buffer> factors_;  // by rank, likewise
+  std::vector<Member> members_;
+  std::vector<std::vector<float*>> gradients_;  // by rank
+};
+
+}  // namespace dptrain

@@ -1,0 +1,267 @@
+#include "train/cuda/cuda_replica.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/clock.h"
+#include "core/error.h"
+#include "kernels/cuda/cuda_kernels.h"
+
+namespace dptrain {
+
+namespace {
+
+using Kind = ReplicaProgram::Instruction::Kind;
+
+template <class T>
+T* as(const Buffer& buffer) {
+  return static_cast<T*>(buffer.data());
+}
+
+void copy_async(void* to, const void* from, std::size_t bytes, cudaMemcpyKind direction, cudaStream_t stream) {
+  if (bytes == 0) return;
+  cuda::check(cudaMemcpyAsync(to, from, bytes, direction, stream),
+              "a copy between host and GPU could not be put in line");
+}
+
+/// The most samples of one step that replica `rank` runs, and the most micro-batches.
+struct Largest {
+  std::int64_t samples = 0, micro_batches = 0;
+  int buffers = 0;
+};
+Largest largest_step(const RunSchedule& schedule, int rank) {
+  Largest largest;
+  for (const StepPlan* plan : {&schedule.full(), &schedule.last()}) {
+    const ReplicaProgram& program = plan->programs[static_cast<std::size_t>(rank)];
+    std::int64_t samples = 0, micro_batches = 0;
+    for (const auto& instruction : program.instructions) {
+      if (instruction.kind != Kind::run) continue;
+      samples += plan->micro_batches[static_cast<std::size_t>(instruction.micro_batch)].count;
+      ++micro_batches;
+    }
+    largest.samples = std::max(largest.samples, samples);
+    largest.micro_batches = std::max(largest.micro_batches, micro_batches);
+    largest.buffers = std::max(largest.buffers, program.buffers);
+  }
+  return largest;
+}
+
+const Replica::Config& on_device(const Replica::Config& config, int device) {
+  cuda::use_device(device);
+  return config;
+}
+
+}  // namespace
+
+CudaReplica::CudaReplica(const Config& config, int device)
+    : config_(on_device(config, device)),  // streams and events are made on the thread's current device
+      device_(device),
+      kernels_(make_cuda_kernels({.device = device,
+                                  .stream = compute_.get(),
+                                  .tf32 = config.job.train.precision == Precision::tf32,
+                                  .reproducible = config.job.reproducible})),
+      chunk_(evaluation_chunk(config.schedule, config.data.test->size())) {
+  const std::vector<std::int64_t> batches = batch_sizes(config);
+  model_ = std::make_unique<Model>(config.job.model, *kernels_, batches.front());
+  model_->prepare(batches);
+
+  const Largest largest = largest_step(config.schedule, config.rank);
+  for (int b = 0; b < largest.buffers; ++b) {
+    gradients_.push_back(cuda::device_buffer(static_cast<std::size_t>(parameters().floats()) * sizeof(float)));
+    gradient_views_.push_back(gradients_.back().floats());
+  }
+  for (Slot& slot : slots_) allocate(slot);
+  loader_ = std::make_unique<Loader>(*config.data.train, micro_batch_source(config_), config.schedule.largest_batch(),
+                                     config.job.data.prefetch, config.loader_worker, &cuda::pinned_buffer);
+
+  const auto chunk = static_cast<std::size_t>(chunk_);
+  const std::size_t sample_bytes = static_cast<std::size_t>(config.data.test->shape().elements()) * sizeof(float);
+  for (TestBuffers& test : test_) {
+    test.samples = cuda::device_buffer(chunk * sample_bytes);
+    test.host_samples = cuda::pinned_buffer(chunk * sample_bytes);
+    test.labels = cuda::device_buffer(chunk * sizeof(std::int32_t));
+    test.host_labels = cuda::pinned_buffer(chunk * sizeof(std::int32_t));
+  }
+  const std::int64_t chunks = (config.data.test->size() + chunk_ - 1) / chunk_;
+  test_sums_ = cuda::device_buffer(static_cast<std::size_t>(chunks) * sizeof(LossSum));
+  host_test_sums_ = cuda::pinned_buffer(static_cast<std::size_t>(chunks) * sizeof(LossSum));
+}
+
+CudaReplica::~CudaReplica() {
+  // What is in line still reads our memory. An error was reported where it happened, or nobody is left to be told.
+  cudaStreamSynchronize(copy_.get());
+  cudaStreamSynchronize(compute_.get());
+}
+
+void CudaReplica::allocate(Slot& slot) {
+  const Largest largest = largest_step(config_.schedule, config_.rank);
+  const auto samples = static_cast<std::size_t>(largest.samples);
+  const auto micro_batches = static_cast<std::size_t>(largest.micro_batches);
+  const auto elements = static_cast<std::size_t>(config_.data.train->shape().elements());
+  slot.samples = cuda::device_buffer(samples * elements * sizeof(float));
+  slot.labels = cuda::device_buffer(samples * sizeof(std::int32_t));
+  slot.ids = cuda::device_buffer(samples * sizeof(std::int64_t));
+  slot.losses = cuda::device_buffer(micro_batches * sizeof(LossSum));
+  slot.constants_ = cuda::device_buffer(sizeof(cuda::StepConstants));
+  slot.host_labels = cuda::pinned_buffer(samples * sizeof(std::int32_t));
+  slot.host_ids = cuda::pinned_buffer(samples * sizeof(std::int64_t));
+  slot.host_losses = cuda::pinned_buffer(micro_batches * sizeof(LossSum));
+  slot.host_constants = cuda::pinned_buffer(sizeof(cuda::StepConstants));
+}
+
+Replica::Times CudaReplica::run(std::int64_t step) {
+  Times times;
+  const double start = steady_seconds();
+  latest_ = step;
+  // Nothing uses the slot any more: collect() has waited for the step that had it before.
+  Slot& free = slot(step);
+  times.data = load(step, free);
+  compute(step, free);
+  times.compute = steady_seconds() - start - times.data + waited_;
+  waited_ = 0;
+  return times;
+}
+
+double CudaReplica::load(std::int64_t step, Slot& slot) {
+  const StepPlan& plan = config_.schedule.plan(step);
+  const std::int64_t elements = config_.data.train->shape().elements();
+  double waited = 0;
+  std::int64_t offset = 0;
+  for (const auto& instruction : program(step).instructions) {
+    if (instruction.kind != Kind::run) continue;
+    const double start = steady_seconds();
+    release_batch();
+    const Batch& batch = loader_->next();
+    waited += steady_seconds() - start;
+    const std::int64_t count = plan.micro_batches[static_cast<std::size_t>(instruction.micro_batch)].count;
+    DPTRAIN_CHECK(count == static_cast<std::int64_t>(batch.ids.size()), "a batch of {} samples where {} were due",
+                  batch.ids.size(), count);
+    copy_async(slot.samples.floats() + offset * elements, batch.samples,
+               static_cast<std::size_t>(count * elements) * sizeof(float), cudaMemcpyHostToDevice, copy_.get());
+    batch_copied_.record(copy_.get());
+    batch_lent_ = true;
+    std::copy(batch.ids.begin(), batch.ids.end(), as<std::int64_t>(slot.host_ids) + offset);
+    std::copy_n(batch.labels, count, as<std::int32_t>(slot.host_labels) + offset);
+    offset += count;
+  }
+  const auto samples = static_cast<std::size_t>(offset);
+  *as<cuda::StepConstants>(slot.host_constants) = cuda::step_constants(step, rule_, static_cast<float>(plan.samples));
+  copy_async(slot.ids.data(), slot.host_ids.data(), samples * sizeof(std::int64_t), cudaMemcpyHostToDevice,
+             copy_.get());
+  copy_async(slot.labels.data(), slot.host_labels.data(), samples * sizeof(std::int32_t), cudaMemcpyHostToDevice,
+             copy_.get());
+  copy_async(slot.constants_.data(), slot.host_constants.data(), sizeof(cuda::StepConstants), cudaMemcpyHostToDevice,
+             copy_.get());
+  slot.copied.record(copy_.get());
+  return waited;
+}
+
+/// The loader gets its slot back as soon as the device has read it. By the time the next batch is wanted that is long past.
+void CudaReplica::release_batch() {
+  if (!batch_lent_) return;
+  batch_copied_.synchronize();
+  loader_->release();
+  batch_lent_ = false;
+}
+
+void CudaReplica::compute(std::int64_t step, Slot& slot) {
+  const bool last = &config_.schedule.plan(step) == &config_.schedule.last();
+  Recording& recording = slot.recordings[last ? 1 : 0];
+  slot.copied.make_wait(compute_.get());
+  if (!recording.ran) {
+    enqueue(step, slot);
+    recording.ran = true;
+  } else {
+    if (!recording.graph) recording.graph = cuda::Graph::capture(compute_.get(), [&] { enqueue(step, slot); });
+    recording.graph.launch(compute_.get());
+  }
+  copy_async(slot.host_losses.data(), slot.losses.data(), slot.losses.size(), cudaMemcpyDeviceToHost, compute_.get());
+  slot.computed.record(compute_.get());
+}
+
+/// The step's kernels. What is recorded here is replayed for other steps: nothing may depend on `step` but its plan.
+void CudaReplica::enqueue(std::int64_t step, Slot& slot) {
+  const StepPlan& plan = config_.schedule.plan(step);
+  const std::int64_t elements = config_.data.train->shape().elements(), floats = parameters().floats();
+  std::int64_t offset = 0, losses = 0;
+  auto mark = marks_.begin();
+  const auto finished = [&](std::int64_t done) {
+    for (; mark != marks_.end() && mark->floats <= done; ++mark) mark->event->record_outside(compute_.get());
+  };
+  const auto& instructions = program(step).instructions;
+  for (const auto& instruction : instructions) {
+    float* target = gradient_views_[static_cast<std::size_t>(instruction.buffer)];
+    if (instruction.kind == Kind::add) {
+      cuda::add(target, gradient_views_[static_cast<std::size_t>(instruction.buffer) + 1], floats, compute_.get());
+      continue;
+    }
+    const std::int64_t count = plan.micro_batches[static_cast<std::size_t>(instruction.micro_batch)].count;
+    model_->train(config_.job.seed, {step, &slot.constants()->step},
+                  {.batch = count,
+                   .ids = as<std::int64_t>(slot.ids) + offset,
+                   .x = slot.samples.floats() + offset * elements,
+                   .labels = as<std::int32_t>(slot.labels) + offset},
+                  {.gradients = target,
+                   .loss = as<LossSum>(slot.losses) + losses++,
+                   // Behind the last micro-batch nothing is added to this sum: its parts are final one after the other.
+                   .finished = &instruction == &instructions.back() && !marks_.empty()
+                                   ? std::function<void(std::int64_t)>(finished)
+                                   : nullptr});
+    offset += count;
+  }
+  finished(floats);
+  if (finish_) finish_(plan, slot.constants());
+}
+
+void CudaReplica::collect(std::int64_t step, std::vector<LossSum>& losses) {
+  const double start = steady_seconds();
+  wait_(slot(step).computed);
+  waited_ += steady_seconds() - start;
+  const LossSum* sums = as<LossSum>(slot(step).host_losses);
+  for (const auto& instruction : program(step).instructions) {
+    if (instruction.kind == Kind::run) losses[static_cast<std::size_t>(instruction.micro_batch)] = *sums++;
+  }
+}
+
+bool CudaReplica::evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) {
+  const Dataset& test = *config_.data.test;
+  std::vector<std::int64_t> ids(static_cast<std::size_t>(chunk_));
+  const auto mine = [&](auto&& visit) {
+    for (std::size_t c = static_cast<std::size_t>(config_.rank); c < sums.size();
+         c += static_cast<std::size_t>(config_.replicas)) {
+      if (!visit(c)) return false;
+    }
+    return true;
+  };
+  std::size_t turn = 0;
+  const bool complete = mine([&](std::size_t c) {
+    if (give_up()) return false;
+    TestBuffers& buffers = test_[turn++ % test_.size()];
+    buffers.computed.synchronize();  // the pass before the last, which had them
+    const std::int64_t first = static_cast<std::int64_t>(c) * chunk_;
+    const auto count = static_cast<std::size_t>(std::min(chunk_, test.size() - first));
+    std::iota(ids.begin(), ids.end(), first);
+    test.gather({ids.data(), count}, buffers.host_samples.floats(), as<std::int32_t>(buffers.host_labels));
+    const std::size_t bytes = count * static_cast<std::size_t>(test.shape().elements()) * sizeof(float);
+    copy_async(buffers.samples.data(), buffers.host_samples.data(), bytes, cudaMemcpyHostToDevice, compute_.get());
+    copy_async(buffers.labels.data(), buffers.host_labels.data(), count * sizeof(std::int32_t), cudaMemcpyHostToDevice,
+               compute_.get());
+    model_->evaluate({step, nullptr},
+                     {.batch = static_cast<std::int64_t>(count),
+                      .ids = nullptr,
+                      .x = buffers.samples.floats(),
+                      .labels = as<std::int32_t>(buffers.labels)},
+                     as<LossSum>(test_sums_) + c);
+    buffers.computed.record(compute_.get());
+    return true;
+  });
+  copy_async(host_test_sums_.data(), test_sums_.data(), test_sums_.size(), cudaMemcpyDeviceToHost, compute_.get());
+  compute_.synchronize();
+  if (!complete) return false;
+  return mine([&](std::size_t c) {
+    sums[c] = as<LossSum>(host_test_sums_)[c];
+    return true;
+  });
+}
+
+}  // namespace dptrain

@@ -1,0 +1,114 @@
+// Purpose: a replica on a GPU: one host thread that keeps the device's queues filled. See train/replica.h.
+//   A step's way: the loader's pinned batch goes to the device on the copy stream, with the step's number and the constants of
+//   its update; the compute stream waits for them, runs the step as one recorded graph, and brings the losses back. Two
+//   steps are under way at a time, each with its own slot of device memory, so that the copies of one overlap the kernels
+//   of the other and the host waits only for the step before the latest.
+// Thread safety: as train/replica.h says; stream(), computed() and gradients() may be read by other replicas' threads
+//   between two barriers.
+// Invariants: addresses never change, so that a recorded step can be replayed; what changes from step to step is read from
+//   device memory.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+
+#include "device/cuda/runtime.h"
+#include "kernels/cuda/update.h"
+#include "nn/model.h"
+#include "train/replica.h"
+
+namespace dptrain {
+
+class CudaReplica final : public Replica {
+ public:
+  CudaReplica(const Config& config, int device);
+  ~CudaReplica() override;
+
+  const ParameterTable& parameters() const override { return model_->parameters(); }
+  void bind(const float* weights) override { model_->bind(weights); }
+  const std::vector<float*>& gradients() const override { return gradient_views_; }
+  Times run(std::int64_t step) override;
+  int lag() const override { return kSlots - 1; }
+  void collect(std::int64_t step, std::vector<LossSum>& losses) override;
+  bool evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) override;
+
+  // For the reducers, which put their kernels behind the replica's.
+
+  int device() const { return device_; }
+  cudaStream_t stream() const { return compute_.get(); }
+  /// What the coming step applies.
+  void set_rule(const UpdateRule& rule) { rule_ = rule; }
+  /// Its constants in device memory, of the step that ran last.
+  const cuda::StepConstants* constants() const { return slot(latest_).constants(); }
+  /// Reached when the gradients of the step that ran last are in their buffers.
+  const cuda::Event& computed() const { return slot(latest_).computed; }
+  /// `event` is reached when the first `floats` of this step's gradients are final, in each step from now on. In the order of
+  /// `floats`.
+  void mark_gradients(std::int64_t floats, cuda::Event& event) { marks_.push_back({floats, &event}); }
+  /// How the host waits for the end of a step, instead of simply waiting: a reducer whose peers may be gone looks after them.
+  void wait_with(std::function<void(const cuda::Event&)> wait) { wait_ = std::move(wait); }
+  /// Calls `finish` where a step's gradients are in line, and records what it puts on stream() as part of the step.
+  void finish_steps_with(std::function<void(const StepPlan&, const cuda::StepConstants*)> finish) {
+    finish_ = std::move(finish);
+  }
+
+ private:
+  static constexpr int kSlots = 2;
+
+  /// A step of one kind, recorded. The first time it runs as it is, so that everything that CUDA loads lazily is there.
+  struct Recording {
+    bool ran = false;
+    cuda::Graph graph;
+  };
+  struct Slot {
+    Buffer samples, labels, ids, losses, constants_;  // on the device, of all micro-batches of a step
+    Buffer host_labels, host_ids, host_losses, host_constants;
+    cuda::Event copied, computed;
+    std::array<Recording, 2> recordings;  // of the full step, of an epoch's last
+    cuda::StepConstants* constants() const { return static_cast<cuda::StepConstants*>(constants_.data()); }
+  };
+  struct Mark {
+    std::int64_t floats;
+    cuda::Event* event;
+  };
+  struct TestBuffers {
+    Buffer samples, labels, host_samples, host_labels;
+    cuda::Event computed;
+  };
+
+  Slot& slot(std::int64_t step) { return slots_[static_cast<std::size_t>(step % kSlots)]; }
+  const Slot& slot(std::int64_t step) const { return slots_[static_cast<std::size_t>(step % kSlots)]; }
+  const ReplicaProgram& program(std::int64_t step) const {
+    return config_.schedule.plan(step).programs[static_cast<std::size_t>(config_.rank)];
+  }
+  void allocate(Slot& slot);
+  double load(std::int64_t step, Slot& slot);  // seconds spent waiting for data
+  void release_batch();
+  void compute(std::int64_t step, Slot& slot);
+  void enqueue(std::int64_t step, Slot& slot);
+
+  Config config_;
+  int device_;
+  cuda::Stream copy_, compute_;
+  std::unique_ptr<Kernels> kernels_;
+  std::unique_ptr<Model> model_;
+  std::vector<Buffer> gradients_;
+  std::vector<float*> gradient_views_;
+  std::array<Slot, kSlots> slots_;
+  std::unique_ptr<Loader> loader_;
+  cuda::Event batch_copied_;  // the batch that the loader has lent may be given back
+  bool batch_lent_ = false;
+  UpdateRule rule_;
+  std::function<void(const StepPlan&, const cuda::StepConstants*)> finish_;
+  std::function<void(const cuda::Event&)> wait_ = [](const cuda::Event& event) { event.synchronize(); };
+  std::vector<Mark> marks_;
+  std::int64_t latest_ = 0;
+  double waited_ = 0;  // seconds in collect() since the latest run()
+
+  std::int64_t chunk_;  // of evaluation
+  std::array<TestBuffers, 2> test_;
+  Buffer test_sums_, host_test_sums_;
+};
+
+}  // namespace dptrain

@@ -1,0 +1,272 @@
+#include "train/cuda/nccl_reducer.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "core/clock.h"
+#include "core/error.h"
+
+namespace dptrain {
+
+namespace {
+
+Buffer device_floats(std::int64_t count) {
+  return cuda::device_buffer(static_cast<std::size_t>(count) * sizeof(float));
+}
+
+float* at(const Buffer& buffer, std::int64_t offset) {
+  return buffer.size() == 0 ? nullptr : buffer.floats() + offset;
+}
+
+std::size_t roots(const RunSchedule& schedule, std::size_t rank) {
+  return std::max(schedule.full().programs[rank].roots.size(), schedule.last().programs[rank].roots.size());
+}
+
+}  // namespace
+
+NcclReducer::NcclReducer(const ReducerConfig& config, Options options)
+    : group_(config.group),
+      schedule_(config.schedule),
+      floats_(config.floats),
+      chunks_((config.floats + kChunk - 1) / kChunk),
+      state_buffers_(config.state_buffers),
+      clip_norm_(config.clip_norm),
+      options_(std::move(options)),
+      nccl_(options_.devices) {
+  DPTRAIN_CHECK(options_.bucket_floats % kChunk == 0 && options_.bucket_floats > 0, "a bucket of {} floats",
+                options_.bucket_floats);
+  const int size = group_.size();
+  for (std::int64_t first = 0; first < floats_; first += options_.bucket_floats) {
+    Bucket bucket{first, std::min(options_.bucket_floats, floats_ - first), {}};
+    for (int r = 0; r < size; ++r) {
+      const Range chunks = share(static_cast<int>((bucket.count + kChunk - 1) / kChunk), size, r);
+      const std::int64_t begin = std::min(bucket.count, chunks.first * kChunk);
+      bucket.slices.push_back({begin, std::min(bucket.count, chunks.last * kChunk) - begin});
+    }
+    buckets_.push_back(std::move(bucket));
+  }
+  for (int r = 0; r < size; ++r) {
+    cuda::use_device(options_.devices[static_cast<std::size_t>(r)]);
+    members_.push_back(make_member(r));
+  }
+  cuda::use_device(options_.devices.front());
+}
+
+std::unique_ptr<NcclReducer::Member> NcclReducer::make_member(int rank) const {
+  auto member = std::make_unique<Member>();
+  member->ready.resize(buckets_.size());
+  member->reduced.resize(buckets_.size());
+  member->parameters = device_floats(floats_);
+  for (int k = 0; k < state_buffers_; ++k) member->state[k] = device_floats(floats_);
+  std::int64_t mine = 0;
+  for (const Bucket& bucket : buckets_) {
+    member->received_at.push_back(mine);
+    mine += bucket.slices[static_cast<std::size_t>(rank)].count;
+  }
+  member->received.resize(static_cast<std::size_t>(group_.size()));
+  for (std::size_t peer = 0; options_.reproducible && peer < member->received.size(); ++peer) {
+    if (static_cast<int>(peer) == rank) continue;
+    for (std::size_t k = 0; k < roots(schedule_, peer); ++k) member->received[peer].push_back(device_floats(mine));
+  }
+  if (clip_norm_) {
+    member->mean = device_floats(floats_);
+    member->chunk_squares = cuda::device_buffer(static_cast<std::size_t>(chunks_) * sizeof(double));
+    member->factor = device_floats(1);
+  }
+  return member;
+}
+
+NcclReducer::~NcclReducer() {
+  if (group_.error()) nccl_.abort();  // a peer may never come: nothing waits for it
+}
+
+void NcclReducer::load(const float* parameters) {
+  for (int r = 0; r < group_.size(); ++r) {
+    cuda::use_device(options_.devices[static_cast<std::size_t>(r)]);
+    cuda::check(
+        cudaMemcpy(member(r).parameters.data(), parameters, member(r).parameters.size(), cudaMemcpyHostToDevice),
+        "the parameters could not be copied to a GPU");
+  }
+  cuda::use_device(options_.devices.front());
+}
+
+void NcclReducer::save(float* parameters) const {
+  cuda::use_device(options_.devices.front());
+  cuda::check(cudaDeviceSynchronize(), "the GPU's last step failed");
+  cuda::check(cudaMemcpy(parameters, member(0).parameters.data(), member(0).parameters.size(), cudaMemcpyDeviceToHost),
+              "the parameters could not be copied from the GPU");
+}
+
+void NcclReducer::join(int rank, Replica& replica) {
+  Member& m = member(rank);
+  m.replica = &dynamic_cast<CudaReplica&>(replica);
+  for (std::size_t b = 0; b < buckets_.size(); ++b)
+    m.replica->mark_gradients(buckets_[b].first + buckets_[b].count, m.ready[b]);
+  m.replica->wait_with([this, rank](const cuda::Event& event) { wait(rank, event); });
+}
+
+void NcclReducer::begin(int rank, const UpdateRule& rule) {
+  member(rank).rule = rule;
+  member(rank).replica->set_rule(rule);
+}
+
+/// The replicas need not meet on the host: NCCL waits for all of them on the GPUs. They do so nevertheless, because rank 0 reports
+/// the losses of all and decides whether to stop.
+double NcclReducer::gather(int) {
+  const double start = steady_seconds();
+  group_.barrier();
+  return steady_seconds() - start;
+}
+
+GradientReducer::Times NcclReducer::update(int rank, const StepPlan& plan) {
+  Times times;
+  const double start = steady_seconds();
+  Member& m = member(rank);
+  if (options_.reproducible)
+    reduce_in_order(rank, plan);
+  else
+    reduce_by_nccl(rank, plan);
+  m.updated.record(m.stream.get());
+  m.updated.make_wait(m.replica->stream());
+  group_.barrier();  // rank 0's decision is everybody's
+  times.end = steady_seconds();
+  times.reduce = times.end - start;
+  return times;
+}
+
+/// The sum of a range, and as much of its update as is possible before the norm of all gradients is known.
+void NcclReducer::reduce_range(Member& m, const cuda::SumOrder& order, const nccl::Slice& range) {
+  const cudaStream_t stream = m.stream.get();
+  if (!clip_norm_) {
+    cuda::combine_and_update(cuda::kind_of(m.rule), m.replica->constants(), order, range.count,
+                             m.parameters.floats() + range.first, at(m.state[0], range.first),
+                             at(m.state[1], range.first), stream);
+    return;
+  }
+  auto* squares = static_cast<double*>(m.chunk_squares.data());
+  cuda::mean_of_sums(order, m.replica->constants(), range.count, m.mean.floats() + range.first, stream);
+  cuda::chunk_squares(m.mean.floats() + range.first, range.count, squares + range.first / kChunk, stream);
+}
+
+void NcclReducer::clip_range(Member& m, const nccl::Slice& range) {
+  cuda::apply_update(cuda::kind_of(m.rule), m.replica->constants(), m.factor.floats(), range.count,
+                     m.parameters.floats() + range.first, m.mean.floats() + range.first, at(m.state[0], range.first),
+                     at(m.state[1], range.first), m.stream.get());
+}
+
+void NcclReducer::find_clip_factor(Member& m) {
+  cuda::norm_to_clip_factor(static_cast<const double*>(m.chunk_squares.data()), chunks_, *clip_norm_, m.factor.floats(),
+                            m.stream.get());
+}
+
+nccl::Slice NcclReducer::slice(const Bucket& bucket, int rank) const {
+  const nccl::Slice& part = bucket.slices[static_cast<std::size_t>(rank)];
+  return {bucket.first + part.first, part.count};
+}
+
+void NcclReducer::exchange(int rank, const StepPlan& plan, std::size_t b) {
+  Member& m = member(rank);
+  const Bucket& bucket = buckets_[b];
+  std::vector<nccl::Send> sends;
+  std::vector<nccl::Receive> receives;
+  const nccl::Slice mine = slice(bucket, rank);
+  for (int peer = 0; peer < group_.size(); ++peer) {
+    if (peer == rank) continue;
+    const nccl::Slice theirs = slice(bucket, peer);
+    for (std::size_t k = 0; k < plan.programs[static_cast<std::size_t>(rank)].roots.size(); ++k)
+      sends.push_back({peer, m.replica->gradients()[k] + theirs.first, theirs.count});
+    for (std::size_t k = 0; k < plan.programs[static_cast<std::size_t>(peer)].roots.size(); ++k) {
+      float* target = m.received[static_cast<std::size_t>(peer)][k].floats() + m.received_at[b];
+      receives.push_back({peer, target, mine.count});
+    }
+  }
+  communicator(rank).exchange(sends, receives, m.stream.get());
+}
+
+/// The leaves of this replica's slice of bucket b: its own sums where they are, the others' where they were received.
+cuda::SumOrder NcclReducer::order(int rank, const StepPlan& plan, std::size_t b) {
+  Member& m = member(rank);
+  const nccl::Slice mine = slice(buckets_[b], rank);
+  std::vector<std::vector<float*>> places(static_cast<std::size_t>(group_.size()));
+  for (std::size_t peer = 0; peer < places.size(); ++peer) {
+    for (const Buffer& buffer : m.received[peer]) places[peer].push_back(buffer.floats() + m.received_at[b]);
+  }
+  for (float* own : m.replica->gradients()) places[static_cast<std::size_t>(rank)].push_back(own + mine.first);
+  return sum_order(plan.combine, places, 0);
+}
+
+void NcclReducer::reduce_in_order(int rank, const StepPlan& plan) {
+  Member& m = member(rank);
+  const cudaStream_t stream = m.stream.get();
+  for (std::size_t b = 0; b < buckets_.size(); ++b) {
+    m.ready[b].make_wait(stream);
+    exchange(rank, plan, b);
+    reduce_range(m, order(rank, plan, b), slice(buckets_[b], rank));
+    if (clip_norm_) {
+      std::vector<nccl::Slice> shares;  // of the chunks' squares, which are doubles
+      for (int r = 0; r < group_.size(); ++r) {
+        const nccl::Slice part = slice(buckets_[b], r);
+        shares.push_back({2 * ((part.first + kChunk - 1) / kChunk), 2 * ((part.count + kChunk - 1) / kChunk)});
+      }
+      communicator(rank).all_gather(static_cast<float*>(m.chunk_squares.data()), shares, stream);
+    } else {
+      communicator(rank).all_gather(m.parameters.floats() + buckets_[b].first, buckets_[b].slices, stream);
+    }
+    m.reduced[b].record(stream);
+  }
+  if (!clip_norm_) return;
+  find_clip_factor(m);
+  for (const Bucket& bucket : buckets_) {
+    clip_range(m, slice(bucket, rank));
+    communicator(rank).all_gather(m.parameters.floats() + bucket.first, bucket.slices, stream);
+  }
+}
+
+void NcclReducer::reduce_by_nccl(int rank, const StepPlan& plan) {
+  Member& m = member(rank);
+  const cudaStream_t stream = m.stream.get();
+  const std::vector<float*>& gradients = m.replica->gradients();
+  const std::size_t own = plan.programs[static_cast<std::size_t>(rank)].roots.size();
+  for (std::size_t b = 0; b < buckets_.size(); ++b) {
+    const Bucket& bucket = buckets_[b];
+    m.ready[b].make_wait(stream);
+    float* target = gradients.front() + bucket.first;
+    // A replica that idles in a short last step brings zeros, not what its buffer held before.
+    if (own == 0) {
+      cuda::check(cudaMemsetAsync(target, 0, static_cast<std::size_t>(bucket.count) * sizeof(float), stream),
+                  "a gradient buffer could not be cleared");
+    }
+    for (std::size_t k = 1; k < own; ++k) cuda::add(target, gradients[k] + bucket.first, bucket.count, stream);
+    communicator(rank).all_reduce(target, bucket.count, stream);
+    cuda::SumOrder one;
+    one.leaves[0] = target;
+    one.length = 1;
+    reduce_range(m, one, {bucket.first, bucket.count});
+    m.reduced[b].record(stream);
+  }
+  if (!clip_norm_) return;
+  find_clip_factor(m);
+  clip_range(m, {0, floats_});
+}
+
+void NcclReducer::wait(int rank, const cuda::Event& event) {
+  const auto begin = std::chrono::steady_clock::now();
+  Member& m = member(rank);
+  for (int tries = 0; !event.reached(); ++tries) {
+    constexpr int kEager = 2000;  // a step's end is usually near; a peer that is lost is never in a hurry
+    if (tries < kEager) continue;
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+    const std::string error = communicator(rank).async_error();
+    const bool late = std::chrono::steady_clock::now() - begin > options_.step_deadline;
+    if (error.empty() && !late) continue;
+    std::size_t b = 0;
+    while (b + 1 < buckets_.size() && m.reduced[b].reached()) ++b;
+    nccl_.abort();
+    const std::int64_t seconds = std::chrono::duration_cast<std::chrono::seconds>(options_.step_deadline).count();
+    fail(ExitStatus::retry, "replica {} (GPU {}): bucket {} of {} of a reduction {}; a peer may be lost", rank,
+         options_.devices[static_cast<std::size_t>(rank)], b + 1, buckets_.size(),
+         error.empty() ? fmt::format("did not end within {} s", seconds) : fmt::format("failed: {}", error));
+  }
+}
+
+}  // namespace dptrain

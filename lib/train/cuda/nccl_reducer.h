@@ -1,0 +1,88 @@
+// Purpose: the reducer of replicas on a GPU each. Gradients lie in the order in which backward finishes them and are reduced in
+//   buckets, contiguous ranges of the flat buffer, on a communication stream: a bucket starts when its last layer is done,
+//   while backward goes on. See train/gradient_reducer.h.
+//   In the fixed order (reproducible): every replica sends to every other the other's slice of each bucket, adds up its own
+//   slice in the order of the tree, updates it, and all gather the new parameters. As many bytes as a ring's all-reduce, and
+//   each replica needs optimizer state for its slices alone. Otherwise NCCL's own all-reduce, and every replica updates all.
+// Invariants: a lost peer does not hang the others: the host looks after NCCL's errors while it waits for a step, and gives up
+//   after a deadline with the replica and the bucket.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "comm/local/local_group.h"
+#include "comm/nccl/nccl_group.h"
+#include "device/cuda/runtime.h"
+#include "train/backend.h"
+#include "train/cuda/cuda_replica.h"
+#include "train/cuda/sum_order.h"
+
+namespace dptrain {
+
+class NcclReducer final : public GradientReducer {
+ public:
+  struct Options {
+    std::vector<int> devices;  ///< by replica, all different
+    bool reproducible = true;
+    std::int64_t bucket_floats = std::int64_t{1} << 20;  ///< whole chunks; 4 MiB are enough for the links' bandwidth
+    std::chrono::nanoseconds step_deadline = std::chrono::minutes(10);
+  };
+  NcclReducer(const ReducerConfig& config, Options options);
+  ~NcclReducer() override;
+
+  const float* parameters(int rank) const override { return member(rank).parameters.floats(); }
+  void load(const float* parameters) override;
+  void save(float* parameters) const override;
+  void join(int rank, Replica& replica) override;
+  void begin(int rank, const UpdateRule& rule) override;
+  double gather(int rank) override;
+  Times update(int rank, const StepPlan& plan) override;
+
+ private:
+  struct Bucket {
+    std::int64_t first = 0, count = 0;
+    std::vector<nccl::Slice> slices;  // by rank, in floats from the start of the bucket
+  };
+  /// What replica `rank` needs on its own device; made with that device current.
+  struct Member {
+    CudaReplica* replica = nullptr;
+    UpdateRule rule;
+    cuda::Stream stream;                      // for communication and updates
+    std::vector<cuda::Event> ready, reduced;  // by bucket: its gradients are final here; its communication is over
+    cuda::Event updated;
+    Buffer parameters, state[2];
+    std::vector<std::vector<Buffer>> received;  // [peer][root]: this replica's slices of that sum, bucket after bucket
+    std::vector<std::int64_t> received_at;      // by bucket: where its slice begins in there
+    Buffer mean, chunk_squares, factor;         // only where gradients are clipped
+  };
+
+  Member& member(int rank) { return *members_[static_cast<std::size_t>(rank)]; }
+  const Member& member(int rank) const { return *members_[static_cast<std::size_t>(rank)]; }
+  nccl::Communicator& communicator(int rank) { return nccl_.rank(rank); }
+  std::unique_ptr<Member> make_member(int rank) const;
+  /// This replica's slice of a bucket, in floats of the flat buffer.
+  nccl::Slice slice(const Bucket& bucket, int rank) const;
+  void exchange(int rank, const StepPlan& plan, std::size_t b);
+  cuda::SumOrder order(int rank, const StepPlan& plan, std::size_t b);
+  void reduce_in_order(int rank, const StepPlan& plan);
+  void reduce_by_nccl(int rank, const StepPlan& plan);
+  void reduce_range(Member& member, const cuda::SumOrder& order, const nccl::Slice& range);
+  void find_clip_factor(Member& member);
+  void clip_range(Member& member, const nccl::Slice& range);
+  void wait(int rank, const cuda::Event& event);
+
+  LocalGroup& group_;
+  const RunSchedule& schedule_;
+  std::int64_t floats_, chunks_;
+  int state_buffers_;
+  std::optional<double> clip_norm_;
+  Options options_;
+  std::vector<Bucket> buckets_;
+  std::vector<std::unique_ptr<Member>> members_;
+  nccl::NcclGroup nccl_;
+};
+
+}  // namespace dptrain

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""The PyTorch programs a user would write for one GPU, at their best: data, sampling and training all on the device.
+
+  torch_gpu_peer.py --cases mlp_b256:mlp:256,... --out FILE [--seconds 90] [--random]
+
+One process measures every case in fp32 and in TF32, as plain code, as a captured CUDA graph of the whole step, and compiled by
+torch.compile with CUDA graphs, and appends a JSON object a line to FILE: samples per second (median of three). What has
+not begun after --seconds is left out. MNIST is read from $DPTRAIN_DATA/mnist; --random: noise of the same shape.
+"""
+import argparse, gzip, json, os, statistics, time
+from pathlib import Path
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--cases", required=True)
+parser.add_argument("--out", required=True)
+parser.add_argument("--seconds", type=float, default=90)
+parser.add_argument("--random", action="store_true")
+parser.add_argument("--device", default="cuda", help="cpu: to try the program where there is no GPU; plain code alone")
+args = parser.parse_args()
+ends = time.monotonic() + args.seconds
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torch_models
+
+device = torch.device(args.device)
+on_gpu = device.type == "cuda"
+torch.backends.cudnn.benchmark = True
+VARIANTS = ("plain", "graph", "compiled") if on_gpu else ("plain",)
+
+
+def put(record):
+    with open(args.out, "a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def idx(name, offset):
+    path = Path(os.environ["DPTRAIN_DATA"]) / "mnist" / name
+    raw = gzip.open(f"{path}.gz").read() if not path.exists() else path.read_bytes()
+    return np.frombuffer(raw, dtype=np.uint8)[offset:].copy()
+
+
+def data():
+    if args.random:
+        return torch.randn(60000, 784, device=device), torch.randint(0, 10, (60000,), device=device)
+    x = (torch.from_numpy(idx("train-images-idx3-ubyte", 16)).to(device).float() / 255 - 0.1307) / 0.3081
+    return x.view(-1, 784), torch.from_numpy(idx("train-labels-idx1-ubyte", 8)).to(device).long()
+
+
+def synchronize():
+    if on_gpu:
+        torch.cuda.synchronize()
+
+
+def step_of(name, batch, variant):
+    """One training step as a function, warmed up."""
+    torch.manual_seed(1)
+    torch.compiler.reset()
+    model, lr = torch_models.make(name)
+    images = X if name in torch_models.FLAT else X.view(-1, 1, 28, 28)
+    model = model.to(device)
+    if name not in torch_models.FLAT and on_gpu:
+        model = model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), lr, momentum=0.9, **({"fused": True} if on_gpu else {}))
+
+    def loss_of(x, y):
+        return F.cross_entropy(model(x), y)
+
+    forward = torch.compile(loss_of, mode="reduce-overhead") if variant == "compiled" else loss_of
+
+    def step():
+        chosen = torch.randint(len(images), (batch,), device=device)
+        optimizer.zero_grad(set_to_none=True)
+        forward(images[chosen], Y[chosen]).backward()
+        optimizer.step()
+
+    if variant != "graph":
+        for _ in range(12):
+            step()
+        synchronize()
+        return step
+    side = torch.cuda.Stream()  # as PyTorch's notes on CUDA graphs have it: warm up beside, then capture
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(12):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    graph.replay()
+    synchronize()
+    return graph.replay
+
+
+def measure(step, batch):
+    def seconds(count):
+        synchronize()
+        began = time.perf_counter()
+        for _ in range(count):
+            step()
+        synchronize()
+        return time.perf_counter() - began
+
+    count = max(20, int(0.4 / (seconds(20) / 20)))
+    return batch / statistics.median(seconds(count) / count for _ in range(3))
+
+
+X, Y = data()
+put({"torch": torch.__version__, "device": torch.cuda.get_device_name() if on_gpu else "cpu"})
+for variant in VARIANTS:  # the cheap ones of every case first: compiling takes longest
+    for case in args.cases.split(","):
+        name, model, batch = case.split(":")
+        for tf32 in (False, True) if on_gpu else (False,):
+            if time.monotonic() > ends:
+                raise SystemExit(0)
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+            record = {"case": name, "variant": variant, "precision": "tf32" if tf32 else "fp32"}
+            try:
+                put({**record, "samples_per_second": round(measure(step_of(model, int(batch), variant), int(batch)), 1)})
+            except Exception as error:  # one that cannot be captured or compiled does not cost the others
+                put({**record, "error": f"{type(error).__name__}: {error}"[:300]})

@@ -1,0 +1,165 @@
+// Whole runs on GPUs, on the fake of CUDA: the promise of equal weights at any number of replicas that share a GPU or have one
+// each, agreement with the CPU, and that no wait is missing, which the fake's random scheduler would show.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+
+#include "core/error.h"
+#include "spec/reader.h"
+#include "support/fake_cuda/fake_cuda.h"
+#include "support/memory_dataset.h"
+#include "train/trainer.h"
+
+namespace dptrain {
+
+namespace {
+
+const Shape kShape{1, 6, 6};
+
+/// Layers and training of the jobs; 43 samples in steps of 16, the last of 11: sizes that divide by nothing.
+struct Case {
+  const char* name;
+  const char* layers;
+  const char* train;
+};
+const Case kCases[] = {
+    {"mlp with dropout and momentum", "[flatten, {linear: 9}, relu, {dropout: 0.2}, {linear: 3}]",
+     "micro_batch_size: 4, optimizer: {name: sgd, lr: 0.1, momentum: 0.9}"},
+    {"cnn with clipping and adam",
+     "[{conv2d: {out_channels: 5, kernel_size: 3, padding: 1}}, relu, {max_pool2d: 2}, {dropout: 0.1}, "
+     "{conv2d: {out_channels: 4, kernel_size: 2}}, tanh, flatten, {linear: 3}]",
+     "micro_batch_size: 3, clip_grad_norm: 0.5, optimizer: {name: adam, lr: 0.01}"},
+    {"softmax regression, one sample a micro-batch", "[flatten, {linear: {out_features: 3, bias: false}}]",
+     "micro_batch_size: 1, optimizer: {name: sgd, lr: 0.1}"},
+    {"average pool, gelu, mean squared error", "[{avg_pool2d: 2}, flatten, {linear: 7}, gelu, {linear: 3}]",
+     "micro_batch_size: 6, optimizer: {name: adamw, lr: 0.01, weight_decay: 0.1}"},
+};
+
+JobSpec job_of(const Case& c, const std::string& devices, const std::string& more = "") {
+  return read_job_text(
+      fmt::format("name: small\ndataset: {{name: digits}}\nmodel:\n  input: [1, 6, 6]\n  layers: {}\n  loss: {}\n"
+                  "train: {{epochs: 3, global_batch_size: 16, {}}}\ndevices: {}\n{}\n",
+                  c.layers, std::string(c.name).ends_with("error") ? "mse" : "cross_entropy", c.train, devices, more),
+      "small.yaml");
+}
+
+Summary run(const JobSpec& job) {
+  Reporter silent;
+  const DatasetPair data = test::memory_pair(43, 70, kShape, 3);
+  return train(job, data, silent);
+}
+
+/// A machine with so many GPUs while this lives, and nothing left of it afterwards.
+struct Gpus {
+  explicit Gpus(int count) { fake_cuda::set_devices(count); }
+  ~Gpus() { CHECK(fake_cuda::live_objects() == 0); }
+};
+
+}  // namespace
+
+TEST_CASE("one GPU trains as the CPU does, to rounding") {
+  const Gpus gpus(1);
+  for (const Case& c : kCases) {
+    CAPTURE(c.name);
+    const Summary cpu = run(job_of(c, "{type: cpu, count: 1}")), gpu = run(job_of(c, "{type: cuda, count: 1}"));
+    CHECK(gpu.device_type == "cuda");
+    CHECK(gpu.steps == cpu.steps);
+    CHECK(gpu.samples == cpu.samples);
+    CHECK(gpu.final_loss == doctest::Approx(cpu.final_loss).epsilon(1e-3));
+    CHECK(gpu.test_loss == doctest::Approx(cpu.test_loss).epsilon(1e-3));
+    CHECK(gpu.weights_hash.size() == 32);
+  }
+}
+
+TEST_CASE("replicas that share a GPU give one hash, in whatever order its queues run") {
+  const Gpus gpus(1);
+  for (const Case& c : kCases) {
+    CAPTURE(c.name);
+    const std::string wanted = run(job_of(c, "{type: cuda, count: 1}")).weights_hash;
+    for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+      for (const int replicas : {1, 2, 3}) {
+        CAPTURE(seed);
+        CAPTURE(replicas);
+        fake_cuda::set_seed(seed);
+        const Summary s = run(job_of(c, fmt::format("{{type: cuda, count: {}, share: true}}", replicas)));
+        CHECK(s.weights_hash == wanted);
+        CHECK(s.replicas == replicas);
+        CHECK(s.devices == 1);
+      }
+    }
+  }
+}
+
+TEST_CASE("replicas on GPUs of their own give the hash of one GPU") {
+  std::string wanted[std::size(kCases)];
+  {
+    const Gpus gpus(1);
+    for (std::size_t k = 0; k < std::size(kCases); ++k)
+      wanted[k] = run(job_of(kCases[k], "{type: cuda, count: 1}")).weights_hash;
+  }
+  for (const int replicas : {2, 3}) {
+    const Gpus gpus(replicas);
+    for (std::size_t k = 0; k < std::size(kCases); ++k) {
+      for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+        CAPTURE(kCases[k].name);
+        CAPTURE(seed);
+        CAPTURE(replicas);
+        fake_cuda::set_seed(seed);
+        const Summary s = run(job_of(kCases[k], fmt::format("{{type: cuda, count: {}}}", replicas)));
+        CHECK(s.weights_hash == wanted[k]);
+        CHECK(s.devices == replicas);
+      }
+    }
+  }
+}
+
+TEST_CASE("NCCL's own order, where nobody asks for the same bits, is right to rounding") {
+  for (const Case& c : kCases) {
+    CAPTURE(c.name);
+    Summary one, three;
+    {
+      const Gpus gpus(1);
+      one = run(job_of(c, "{type: cuda, count: 1}"));
+    }
+    const Gpus gpus(3);
+    three = run(job_of(c, "{type: cuda, count: 3}", "reproducible: false"));
+    CHECK(three.final_loss == doctest::Approx(one.final_loss).epsilon(1e-3));
+    CHECK(three.test_loss == doctest::Approx(one.test_loss).epsilon(1e-3));
+  }
+}
+
+TEST_CASE("a step allocates nothing, and one GPU's step is one graph") {
+  const Gpus gpus(1);
+  fake_cuda::Counters before, after;
+  const auto counted = [&](int epochs) {
+    JobSpec job = job_of(kCases[1], "{type: cuda, count: 1}");
+    job.train.epochs = epochs;
+    const fake_cuda::Counters start = fake_cuda::counters();
+    run(job);
+    const fake_cuda::Counters end = fake_cuda::counters();
+    return fake_cuda::Counters{end.allocations - start.allocations, end.enqueued - start.enqueued,
+                               end.executed - start.executed, end.waits - start.waits};
+  };
+  before = counted(4);
+  after = counted(8);
+  CHECK(after.allocations == before.allocations);
+  // Three steps an epoch: copies of samples, ids, labels and constants, events, the graph, the losses' way back.
+  const std::int64_t a_step = (after.enqueued - before.enqueued) / (4 * 3);
+  CHECK(a_step <= 24);
+}
+
+TEST_CASE("what GPUs cannot do is refused before anything runs") {
+  const Gpus gpus(2);
+  try {
+    run(job_of(kCases[0], "{type: cuda, count: 4, share: true}"));
+    FAIL("no error");
+  } catch (const Error& error) {
+    CHECK(error.status() == ExitStatus::usage);
+    CHECK(std::string(error.what()).find("2 GPUs") != std::string::npos);
+  }
+}
+
+}  // namespace dptrain
