@@ -72,8 +72,9 @@ class Event {
 class Graph {
  public:
   Graph() = default;
-  /// What `enqueue` puts on `stream`, and on other streams that wait for events of it and are waited for in the end. None of it
-  /// runs. Other threads may use CUDA meanwhile as they like; `enqueue` must not allocate or wait.
+  /// What `enqueue` puts on `stream`, and on other streams that wait for events of it and are waited for in the end. None of
+  /// it runs. Other threads may use CUDA meanwhile as they like; `enqueue` must not allocate or wait, so the same work should
+  /// have run once before: libraries load and allocate at a first call.
   template <class Enqueue>
   static Graph capture(cudaStream_t stream, Enqueue&& enqueue) {
     begin(stream);
@@ -102,7 +103,7 @@ Buffer pinned_buffer(std::size_t bytes);
 
 struct DeviceInfo {
   std::string name;
-  std::size_t memory = 0;  ///< bytes
+  std::size_t memory = 0;    ///< bytes
   int major = 0, minor = 0;  ///< compute capability
 };
 struct Devices {
