@@ -1,6 +1,6 @@
 // One table of kernels against the float64 references: every operation, forward and backward, in every layout that the
-// table's images may have, at a full batch and at one sample. Agreement is within 1e-4 of a tensor's largest value; masks
-// agree to the bit.
+// table's images may have, at a full batch and at one sample. Agreement is within 1e-4 of a tensor's largest value;
+// masks agree to the bit.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // Purpose: what the parts of the fake CUDA runtime share: streams as queues, captures, memory, and the scheduler.
-// Thread safety: everything here is used under State::mutex, which is recursive because operations that run under it may ask
-//   about memory. Invariants: a handle is valid while it is in its set.
+// Thread safety: everything here is used under State::mutex, which is recursive because operations that run under it
+//   may ask about memory. Invariants: a handle is valid while it is in its set.
 #pragma once
 
 #include <condition_variable>
