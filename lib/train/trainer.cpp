@@ -195,16 +195,21 @@ void replicate(Run& run, int rank) {
     const GradientReducer::Times reduced = run.reducer->update(rank, plan);
     times.wait = waited + reduced.wait;
     times.reduce = computed.reduce + reduced.reduce;
-    collected += due ? 1 : 0;
     ++step;
+    if (due) {
+      ++collected;
+      if (rank == 0) run.progress->report_if_due(collected, run.end, reduced.end);
+    }
     const bool evaluates = step % run.evaluate_every == 0 || step == run.end;
     for (; evaluates && collected < step; ++collected) {  // what the device was still at work on
       replica->collect(collected, run.losses);
       run.group.barrier();
-      if (rank == 0) stepped(run, collected);
+      if (rank == 0) {
+        stepped(run, collected);
+        run.progress->report_if_due(collected + 1, run.end, steady_seconds());
+      }
       run.group.barrier();
     }
-    if (rank == 0) run.progress->report_if_due(step, run.end, reduced.end);
     if (evaluates) evaluate(run, *replica, rank, step);
   }
 

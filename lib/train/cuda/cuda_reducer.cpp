@@ -41,6 +41,8 @@ void CudaReducer::load(const float* parameters) {
   cuda::use_device(device_);
   cuda::check(cudaMemcpy(parameters_.data(), parameters, parameters_.size(), cudaMemcpyHostToDevice),
               "the parameters could not be copied to the GPU");
+  // A copy from pageable memory returns when it has been read, and replicas' streams do not wait for the default one.
+  cuda::check(cudaDeviceSynchronize(), "the parameters could not be copied to the GPU");
 }
 
 void CudaReducer::save(float* parameters) const {

@@ -150,8 +150,6 @@ double CudaReplica::load(std::int64_t step, Slot& slot) {
              copy_.get());
   copy_async(slot.labels.data(), slot.host_labels.data(), samples * sizeof(std::int32_t), cudaMemcpyHostToDevice,
              copy_.get());
-  copy_async(slot.constants_.data(), slot.host_constants.data(), sizeof(cuda::StepConstants), cudaMemcpyHostToDevice,
-             copy_.get());
   slot.copied.record(copy_.get());
   return waited;
 }
@@ -168,6 +166,9 @@ void CudaReplica::compute(std::int64_t step, Slot& slot) {
   const bool last = &config_.schedule.plan(step) == &config_.schedule.last();
   Recording& recording = slot.recordings[last ? 1 : 0];
   slot.copied.make_wait(compute_.get());
+  // Not on the copy stream: a reducer's kernels behind the step that had the slot before may still read its constants.
+  copy_async(slot.constants_.data(), slot.host_constants.data(), sizeof(cuda::StepConstants), cudaMemcpyHostToDevice,
+             compute_.get());
   if (!recording.ran) {
     enqueue(step, slot);
     recording.ran = true;

@@ -136,6 +136,8 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attr, int device) 
   if (!is_device(device)) return done_with(cudaErrorInvalidDevice);
   if (attr == cudaDevAttrMultiProcessorCount)
     *value = 4;
+  else if (attr == cudaDevAttrComputeMode)
+    *value = cudaComputeModeDefault;
   else if (attr == cudaDevAttrComputeCapabilityMajor)
     *value = 9;
   else if (attr == cudaDevAttrComputeCapabilityMinor)
