@@ -41,6 +41,10 @@ class GradientReducer {
   virtual double gather(int rank) = 0;
   /// After this call replica `rank` reads the next step's parameters. Errors: GroupAborted.
   virtual Times update(int rank, const StepPlan& plan) = 0;
+
+  /// A replica has failed: what is in line on the devices and waits for its part never gets it, and must not be waited for.
+  /// Any thread, at any time.
+  virtual void abandon() noexcept {}
 };
 
 }  // namespace dptrain

@@ -143,6 +143,45 @@ void stepped(Run& run, std::int64_t step) {
   run.progress->stepped(step, run.learning_rate.lr(step), run.schedule.plan(step), run.losses, run.times);
 }
 
+/// All steps, and the evaluations between them.
+void run_steps(Run& run, int rank, Replica& replica) {
+  StepTimes& times = run.times[static_cast<std::size_t>(rank)];
+  std::int64_t step = 0, collected = 0;  // steps begun, and those whose losses are known
+  while (step < run.end) {
+    const StepPlan& plan = run.schedule.plan(step);
+    run.reducer->begin(rank, run.optimizer->rule(step, run.learning_rate.lr(step)));
+    const Replica::Times computed = replica.run(step);
+    const bool due = step - collected >= replica.lag();
+    if (due) replica.collect(collected, run.losses);
+    times.data = computed.data;
+    times.compute = computed.compute;
+    const double waited = run.reducer->gather(rank);
+    if (rank == 0) {
+      if (due) stepped(run, collected);
+      if (stop_asked(run.options.stop)) run.end = step + 1;
+    }
+    const GradientReducer::Times reduced = run.reducer->update(rank, plan);
+    times.wait = waited + reduced.wait;
+    times.reduce = computed.reduce + reduced.reduce;
+    ++step;
+    if (due) {
+      ++collected;
+      if (rank == 0) run.progress->report_if_due(collected, run.end, reduced.end);
+    }
+    const bool evaluates = step % run.evaluate_every == 0 || step == run.end;
+    for (; evaluates && collected < step; ++collected) {  // what the device was still at work on
+      replica.collect(collected, run.losses);
+      run.group.barrier();
+      if (rank == 0) {
+        stepped(run, collected);
+        run.progress->report_if_due(collected + 1, run.end, steady_seconds());
+      }
+      run.group.barrier();
+    }
+    if (evaluates) evaluate(run, replica, rank, step);
+  }
+}
+
 /// The life of one replica, on its own thread.
 void replicate(Run& run, int rank) {
   omp_set_num_threads(static_cast<int>(run.job.devices.threads_per_replica));
@@ -177,47 +216,20 @@ void replicate(Run& run, int rank) {
   run.group.barrier();
   if (rank == 0) run.progress->start(steady_seconds());  // here every replica is ready
 
-  StepTimes& times = run.times[static_cast<std::size_t>(rank)];
-  std::int64_t step = 0, collected = 0;  // steps begun, and those whose losses are known
-  while (step < run.end) {
-    const StepPlan& plan = run.schedule.plan(step);
-    run.reducer->begin(rank, run.optimizer->rule(step, run.learning_rate.lr(step)));
-    const Replica::Times computed = replica->run(step);
-    const bool due = step - collected >= replica->lag();
-    if (due) replica->collect(collected, run.losses);
-    times.data = computed.data;
-    times.compute = computed.compute;
-    const double waited = run.reducer->gather(rank);
-    if (rank == 0) {
-      if (due) stepped(run, collected);
-      if (stop_asked(run.options.stop)) run.end = step + 1;
-    }
-    const GradientReducer::Times reduced = run.reducer->update(rank, plan);
-    times.wait = waited + reduced.wait;
-    times.reduce = computed.reduce + reduced.reduce;
-    ++step;
-    if (due) {
-      ++collected;
-      if (rank == 0) run.progress->report_if_due(collected, run.end, reduced.end);
-    }
-    const bool evaluates = step % run.evaluate_every == 0 || step == run.end;
-    for (; evaluates && collected < step; ++collected) {  // what the device was still at work on
-      replica->collect(collected, run.losses);
-      run.group.barrier();
-      if (rank == 0) {
-        stepped(run, collected);
-        run.progress->report_if_due(collected + 1, run.end, steady_seconds());
-      }
-      run.group.barrier();
-    }
-    if (evaluates) evaluate(run, *replica, rank, step);
+  try {
+    run_steps(run, rank, *replica);
+  } catch (...) {
+    // Said before the replica goes: it waits for its device, which may wait for the others.
+    if (!run.group.error()) run.group.abort(std::current_exception());
+    run.reducer->abandon();
+    throw;
   }
 
   if (rank != 0) return;
   const Buffer weights = Buffer::host_floats(table.floats());
   run.reducer->save(weights.floats());
   run.summary.weights_hash = table.hash(weights.floats());
-  if (run.options.save) run.options.save({table, weights.floats(), step});
+  if (run.options.save) run.options.save({table, weights.floats(), run.end});
 }
 
 /// All of the summary but its status.

@@ -173,9 +173,10 @@ void NcclReducer::exchange(int rank, const StepPlan& plan, std::size_t b) {
   for (int peer = 0; peer < group_.size(); ++peer) {
     if (peer == rank) continue;
     const nccl::Slice theirs = slice(bucket, peer);
-    for (std::size_t k = 0; k < plan.programs[static_cast<std::size_t>(rank)].roots.size(); ++k)
+    // Slices may be empty: a small model has fewer chunks than there are replicas.
+    for (std::size_t k = 0; theirs.count > 0 && k < plan.programs[static_cast<std::size_t>(rank)].roots.size(); ++k)
       sends.push_back({peer, m.replica->gradients()[k] + theirs.first, theirs.count});
-    for (std::size_t k = 0; k < plan.programs[static_cast<std::size_t>(peer)].roots.size(); ++k) {
+    for (std::size_t k = 0; mine.count > 0 && k < plan.programs[static_cast<std::size_t>(peer)].roots.size(); ++k) {
       float* target = m.received[static_cast<std::size_t>(peer)][k].floats() + m.received_at[b];
       receives.push_back({peer, target, mine.count});
     }
@@ -256,6 +257,7 @@ void NcclReducer::wait(int rank, const cuda::Event& event) {
     constexpr int kEager = 2000;  // a step's end is usually near; a peer that is lost is never in a hurry
     if (tries < kEager) continue;
     std::this_thread::sleep_for(std::chrono::microseconds(50));
+    if (group_.error()) throw GroupAborted{};
     const std::string error = communicator(rank).async_error();
     const bool late = std::chrono::steady_clock::now() - begin > options_.step_deadline;
     if (error.empty() && !late) continue;

@@ -40,6 +40,7 @@ class NcclReducer final : public GradientReducer {
   void begin(int rank, const UpdateRule& rule) override;
   double gather(int rank) override;
   Times update(int rank, const StepPlan& plan) override;
+  void abandon() noexcept override { nccl_.abort(); }
 
  private:
   struct Bucket {

@@ -116,6 +116,22 @@ TEST_CASE("replicas on GPUs of their own give the hash of one GPU") {
   }
 }
 
+TEST_CASE("several buckets and slices: more than a million parameters") {
+  for (const char* clip : {"", "clip_grad_norm: 0.5, "}) {
+    const std::string train = fmt::format("micro_batch_size: 4, {}optimizer: {{name: sgd, lr: 0.05, momentum: 0.9}}", clip);
+    const Case large{"large", "[flatten, {linear: 1200}, relu, {linear: 900}, relu, {linear: 3}]", train.c_str()};
+    const auto run_on = [&](int gpus_there, const std::string& devices) {
+      const Gpus gpus(gpus_there);
+      JobSpec job = job_of(large, devices);
+      job.train.epochs = 1;
+      return run(job).weights_hash;
+    };
+    const std::string wanted = run_on(1, "{type: cuda, count: 1}");
+    CHECK(run_on(1, "{type: cuda, count: 2, share: true}") == wanted);
+    CHECK(run_on(3, "{type: cuda, count: 3}") == wanted);
+  }
+}
+
 TEST_CASE("NCCL's own order, where nobody asks for the same bits, is right to rounding") {
   for (const Case& c : kCases) {
     CAPTURE(c.name);
