@@ -76,6 +76,7 @@ struct State {
   std::recursive_mutex mutex;
   std::condition_variable_any changed;
   std::mt19937_64 random{1};
+  std::uint64_t slow = 0;  ///< which streams lag at present, see run_one()
   Counters counters;
 
   int devices = 1;
