@@ -86,6 +86,8 @@ void NcclReducer::load(const float* parameters) {
     cuda::check(
         cudaMemcpy(member(r).parameters.data(), parameters, member(r).parameters.size(), cudaMemcpyHostToDevice),
         "the parameters could not be copied to a GPU");
+    // A copy from pageable memory returns when it has been read, and replicas' streams do not wait for the default one.
+    cuda::check(cudaDeviceSynchronize(), "the parameters could not be copied to a GPU");
   }
   cuda::use_device(options_.devices.front());
 }
