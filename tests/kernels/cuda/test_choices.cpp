@@ -182,6 +182,7 @@ TEST_CASE("a step can be captured and repeated") {
   convolution->forward(0, cx.data(), cw.data(), b.data(), cy.data());
   const Floats direct = y.read(gpu.stream), direct_images = cy.read(gpu.stream);
   cuda::check(cudaMemset(y.data(), 0, 32), "clearing");
+  cuda::check(cudaDeviceSynchronize(), "the stream does not wait for the default one");
   graph.launch(gpu.stream.get());
   CHECK(y.read(gpu.stream) == direct);
   CHECK(cy.read(gpu.stream) == direct_images);
