@@ -96,17 +96,24 @@ CudaReplica::~CudaReplica() {
 void CudaReplica::allocate(Slot& slot) {
   const Largest largest = largest_step(config_.schedule, config_.rank);
   const auto samples = static_cast<std::size_t>(largest.samples);
-  const auto micro_batches = static_cast<std::size_t>(largest.micro_batches);
   const auto elements = static_cast<std::size_t>(config_.data.train->shape().elements());
+  const std::size_t header = sizeof(cuda::StepConstants) + samples * (sizeof(std::int64_t) + sizeof(std::int32_t));
+  const std::size_t losses = static_cast<std::size_t>(largest.micro_batches) * sizeof(LossSum);
+  step_samples_ = largest.samples;
   slot.samples = cuda::device_buffer(samples * elements * sizeof(float));
-  slot.labels = cuda::device_buffer(samples * sizeof(std::int32_t));
-  slot.ids = cuda::device_buffer(samples * sizeof(std::int64_t));
-  slot.losses = cuda::device_buffer(micro_batches * sizeof(LossSum));
-  slot.constants_ = cuda::device_buffer(sizeof(cuda::StepConstants));
-  slot.host_labels = cuda::pinned_buffer(samples * sizeof(std::int32_t));
-  slot.host_ids = cuda::pinned_buffer(samples * sizeof(std::int64_t));
-  slot.host_losses = cuda::pinned_buffer(micro_batches * sizeof(LossSum));
-  slot.host_constants = cuda::pinned_buffer(sizeof(cuda::StepConstants));
+  slot.header = cuda::device_buffer(header);
+  slot.host_header = cuda::pinned_buffer(header);
+  slot.losses = cuda::device_buffer(losses);
+  slot.host_losses = cuda::pinned_buffer(losses);
+}
+
+std::int64_t* CudaReplica::ids(const Buffer& header) const {
+  static_assert(sizeof(cuda::StepConstants) % alignof(std::int64_t) == 0);
+  return reinterpret_cast<std::int64_t*>(as<cuda::StepConstants>(header) + 1);
+}
+
+std::int32_t* CudaReplica::labels(const Buffer& header) const {
+  return reinterpret_cast<std::int32_t*>(ids(header) + step_samples_);
 }
 
 Replica::Times CudaReplica::run(std::int64_t step) {
@@ -140,17 +147,11 @@ double CudaReplica::load(std::int64_t step, Slot& slot) {
                static_cast<std::size_t>(count * elements) * sizeof(float), cudaMemcpyHostToDevice, copy_.get());
     batch_copied_.record(copy_.get());
     batch_lent_ = true;
-    std::copy(batch.ids.begin(), batch.ids.end(), as<std::int64_t>(slot.host_ids) + offset);
-    std::copy_n(batch.labels, count, as<std::int32_t>(slot.host_labels) + offset);
+    std::copy(batch.ids.begin(), batch.ids.end(), ids(slot.host_header) + offset);
+    std::copy_n(batch.labels, count, labels(slot.host_header) + offset);
     offset += count;
   }
-  const auto samples = static_cast<std::size_t>(offset);
-  *as<cuda::StepConstants>(slot.host_constants) = cuda::step_constants(step, rule_, static_cast<float>(plan.samples));
-  copy_async(slot.ids.data(), slot.host_ids.data(), samples * sizeof(std::int64_t), cudaMemcpyHostToDevice,
-             copy_.get());
-  copy_async(slot.labels.data(), slot.host_labels.data(), samples * sizeof(std::int32_t), cudaMemcpyHostToDevice,
-             copy_.get());
-  slot.copied.record(copy_.get());
+  *as<cuda::StepConstants>(slot.host_header) = cuda::step_constants(step, rule_, static_cast<float>(plan.samples));
   return waited;
 }
 
@@ -165,10 +166,9 @@ void CudaReplica::release_batch() {
 void CudaReplica::compute(std::int64_t step, Slot& slot) {
   const bool last = &config_.schedule.plan(step) == &config_.schedule.last();
   Recording& recording = slot.recordings[last ? 1 : 0];
-  slot.copied.make_wait(compute_.get());
   // Not on the copy stream: a reducer's kernels behind the step that had the slot before may still read its constants.
-  copy_async(slot.constants_.data(), slot.host_constants.data(), sizeof(cuda::StepConstants), cudaMemcpyHostToDevice,
-             compute_.get());
+  copy_async(slot.header.data(), slot.host_header.data(), slot.header.size(), cudaMemcpyHostToDevice, compute_.get());
+  batch_copied_.make_wait(compute_.get());
   if (!recording.ran) {
     enqueue(step, slot);
     recording.ran = true;
@@ -176,7 +176,6 @@ void CudaReplica::compute(std::int64_t step, Slot& slot) {
     if (!recording.graph) recording.graph = cuda::Graph::capture(compute_.get(), [&] { enqueue(step, slot); });
     recording.graph.launch(compute_.get());
   }
-  copy_async(slot.host_losses.data(), slot.losses.data(), slot.losses.size(), cudaMemcpyDeviceToHost, compute_.get());
   slot.computed.record(compute_.get());
 }
 
@@ -199,9 +198,9 @@ void CudaReplica::enqueue(std::int64_t step, Slot& slot) {
     const std::int64_t count = plan.micro_batches[static_cast<std::size_t>(instruction.micro_batch)].count;
     model_->train(config_.job.seed, {step, &slot.constants()->step},
                   {.batch = count,
-                   .ids = as<std::int64_t>(slot.ids) + offset,
+                   .ids = ids(slot.header) + offset,
                    .x = slot.samples.floats() + offset * elements,
-                   .labels = as<std::int32_t>(slot.labels) + offset},
+                   .labels = labels(slot.header) + offset},
                   {.gradients = target,
                    .loss = as<LossSum>(slot.losses) + losses++,
                    // Behind the last micro-batch nothing is added to this sum: its parts are final one after the other.
@@ -211,6 +210,7 @@ void CudaReplica::enqueue(std::int64_t step, Slot& slot) {
     offset += count;
   }
   finished(floats);
+  copy_async(slot.host_losses.data(), slot.losses.data(), slot.losses.size(), cudaMemcpyDeviceToHost, compute_.get());
   if (finish_) finish_(plan, slot.constants());
 }
 

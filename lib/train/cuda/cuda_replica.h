@@ -62,11 +62,11 @@ class CudaReplica final : public Replica {
     cuda::Graph graph;
   };
   struct Slot {
-    Buffer samples, labels, ids, losses, constants_;  // on the device, of all micro-batches of a step
-    Buffer host_labels, host_ids, host_losses, host_constants;
-    cuda::Event copied, computed;
+    Buffer samples, losses, host_losses;  // of all micro-batches of a step
+    Buffer header, host_header;           // constants, ids and labels in one, because each copy costs the host time
+    cuda::Event computed;
     std::array<Recording, 2> recordings;  // of the full step, of an epoch's last
-    cuda::StepConstants* constants() const { return static_cast<cuda::StepConstants*>(constants_.data()); }
+    cuda::StepConstants* constants() const { return static_cast<cuda::StepConstants*>(header.data()); }
   };
   struct Mark {
     std::int64_t floats;
@@ -85,6 +85,8 @@ class CudaReplica final : public Replica {
   void allocate(Slot& slot);
   double load(std::int64_t step, Slot& slot);  // seconds spent waiting for data
   void release_batch();
+  std::int64_t* ids(const Buffer& header) const;
+  std::int32_t* labels(const Buffer& header) const;
   void compute(std::int64_t step, Slot& slot);
   void enqueue(std::int64_t step, Slot& slot);
 
@@ -97,7 +99,8 @@ class CudaReplica final : public Replica {
   std::vector<float*> gradient_views_;
   std::array<Slot, kSlots> slots_;
   std::unique_ptr<Loader> loader_;
-  cuda::Event batch_copied_;  // the batch that the loader has lent may be given back
+  std::int64_t step_samples_ = 0;  // of this replica, at most
+  cuda::Event batch_copied_;       // the latest batch is on the device, and the loader may have its slot back
   bool batch_lent_ = false;
   UpdateRule rule_;
   std::function<void(const StepPlan&, const cuda::StepConstants*)> finish_;
