@@ -39,6 +39,7 @@ struct Run {
         optimizer(make_optimizer(job_.train.optimizer)),
         learning_rate(make_schedule(job_.train.schedule, base_lr(job_.train.optimizer), schedule.steps(),
                                     schedule.steps_per_epoch())),
+        replicas(static_cast<std::size_t>(placement.replicas)),
         losses(schedule.full().micro_batches.size()),
         test_sums(static_cast<std::size_t>((data_.test->size() + evaluation_chunk(schedule, data_.test->size()) - 1) /
                                            evaluation_chunk(schedule, data_.test->size()))),
@@ -57,11 +58,13 @@ struct Run {
   std::unique_ptr<Optimizer> optimizer;
   Schedule learning_rate;
   std::unique_ptr<GradientReducer> reducer;  // made by rank 0, which knows the parameters first
-  std::unique_ptr<Progress> progress;        // rank 0's
-  std::vector<LossSum> losses;               // by micro-batch of the step
-  std::vector<LossSum> test_sums;            // by chunk of the test set
-  std::vector<char> evaluated;               // by replica: whether it did all its chunks of the test set
-  bool cut_short = false;                    // the last evaluation was not complete
+  // They outlive their threads: a device may still work with one's gradients when its own thread has failed.
+  std::vector<std::unique_ptr<Replica>> replicas;
+  std::unique_ptr<Progress> progress;  // rank 0's
+  std::vector<LossSum> losses;         // by micro-batch of the step
+  std::vector<LossSum> test_sums;      // by chunk of the test set
+  std::vector<char> evaluated;         // by replica: whether it did all its chunks of the test set
+  bool cut_short = false;              // the last evaluation was not complete
   std::int64_t evaluate_every;
   std::vector<StepTimes> times;  // by replica, of the step that just ended
   std::int64_t end = 0;          // steps after which the run ends; moved forward by a stop request
@@ -187,14 +190,14 @@ void replicate(Run& run, int rank) {
   omp_set_num_threads(static_cast<int>(run.job.devices.threads_per_replica));
   flush_denormals();
   const std::int64_t batch_floats = run.schedule.largest_batch() * run.data.train->shape().elements();
-  const std::unique_ptr<Replica> replica =
-      run.backend->make_replica({.job = run.job,
-                                 .schedule = run.schedule,
-                                 .data = run.data,
-                                 .rank = rank,
-                                 .replicas = run.group.size(),
-                                 .first_step = 0,
-                                 .loader_worker = wants_loader_worker(run.job, run.group.size(), batch_floats)});
+  std::unique_ptr<Replica>& replica = run.replicas[static_cast<std::size_t>(rank)];
+  replica = run.backend->make_replica({.job = run.job,
+                                       .schedule = run.schedule,
+                                       .data = run.data,
+                                       .rank = rank,
+                                       .replicas = run.group.size(),
+                                       .first_step = 0,
+                                       .loader_worker = wants_loader_worker(run.job, run.group.size(), batch_floats)});
   const ParameterTable& table = replica->parameters();
   if (rank == 0) {
     run.parameters = table.elements();
@@ -219,7 +222,7 @@ void replicate(Run& run, int rank) {
   try {
     run_steps(run, rank, *replica);
   } catch (...) {
-    // Said before the replica goes: it waits for its device, which may wait for the others.
+    // Said at once: others may wait for this one, on the host or on their devices.
     if (!run.group.error()) run.group.abort(std::current_exception());
     run.reducer->abandon();
     throw;

@@ -32,6 +32,7 @@ class CudaBackend final : public Backend {
     return std::make_unique<CudaReplica>(config, devices_[static_cast<std::size_t>(config.rank)]);
   }
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
+    for (const StepPlan* plan : {&config.schedule.full(), &config.schedule.last()}) check_sums(plan->combine);
     if (one_device_) return std::make_unique<CudaReducer>(config, devices_.front());
     return std::make_unique<NcclReducer>(config,
                                          NcclReducer::Options{.devices = devices_, .reproducible = job_.reproducible});

@@ -24,21 +24,31 @@ void copy_async(void* to, const void* from, std::size_t bytes, cudaMemcpyKind di
               "a copy between host and GPU could not be put in line");
 }
 
-/// The most samples of one step that replica `rank` runs, and the most micro-batches.
+/// Floats that a micro-batch takes in a step's buffer: libraries want tensors at multiples of 16 bytes, and whole cache lines
+/// copy faster.
+std::int64_t places(std::int64_t samples, std::int64_t elements) {
+  constexpr std::int64_t kLine = 32;
+  return (samples * elements + kLine - 1) / kLine * kLine;
+}
+
+/// The most of one step that replica `rank` runs.
 struct Largest {
-  std::int64_t samples = 0, micro_batches = 0;
+  std::int64_t samples = 0, micro_batches = 0, floats = 0;  ///< floats: of its samples as they are laid out
   int buffers = 0;
 };
-Largest largest_step(const RunSchedule& schedule, int rank) {
+Largest largest_step(const RunSchedule& schedule, int rank, std::int64_t elements) {
   Largest largest;
   for (const StepPlan* plan : {&schedule.full(), &schedule.last()}) {
     const ReplicaProgram& program = plan->programs[static_cast<std::size_t>(rank)];
-    std::int64_t samples = 0, micro_batches = 0;
+    std::int64_t samples = 0, micro_batches = 0, floats = 0;
     for (const auto& instruction : program.instructions) {
       if (instruction.kind != Kind::run) continue;
-      samples += plan->micro_batches[static_cast<std::size_t>(instruction.micro_batch)].count;
+      const std::int64_t count = plan->micro_batches[static_cast<std::size_t>(instruction.micro_batch)].count;
+      samples += count;
+      floats += places(count, elements);
       ++micro_batches;
     }
+    largest.floats = std::max(largest.floats, floats);
     largest.samples = std::max(largest.samples, samples);
     largest.micro_batches = std::max(largest.micro_batches, micro_batches);
     largest.buffers = std::max(largest.buffers, program.buffers);
@@ -65,7 +75,7 @@ CudaReplica::CudaReplica(const Config& config, int device)
   model_ = std::make_unique<Model>(config.job.model, *kernels_, batches.front());
   model_->prepare(batches);
 
-  const Largest largest = largest_step(config.schedule, config.rank);
+  const Largest largest = largest_step(config.schedule, config.rank, config.data.train->shape().elements());
   for (int b = 0; b < largest.buffers; ++b) {
     gradients_.push_back(cuda::device_buffer(static_cast<std::size_t>(parameters().floats()) * sizeof(float)));
     gradient_views_.push_back(gradients_.back().floats());
@@ -88,19 +98,19 @@ CudaReplica::CudaReplica(const Config& config, int device)
 }
 
 CudaReplica::~CudaReplica() {
+  cudaSetDevice(device_);  // perhaps another thread's than the one that made it
   // What is in line still reads our memory. An error was reported where it happened, or nobody is left to be told.
   cudaStreamSynchronize(copy_.get());
   cudaStreamSynchronize(compute_.get());
 }
 
 void CudaReplica::allocate(Slot& slot) {
-  const Largest largest = largest_step(config_.schedule, config_.rank);
+  const Largest largest = largest_step(config_.schedule, config_.rank, config_.data.train->shape().elements());
   const auto samples = static_cast<std::size_t>(largest.samples);
-  const auto elements = static_cast<std::size_t>(config_.data.train->shape().elements());
   const std::size_t header = sizeof(cuda::StepConstants) + samples * (sizeof(std::int64_t) + sizeof(std::int32_t));
   const std::size_t losses = static_cast<std::size_t>(largest.micro_batches) * sizeof(LossSum);
   step_samples_ = largest.samples;
-  slot.samples = cuda::device_buffer(samples * elements * sizeof(float));
+  slot.samples = cuda::device_buffer(static_cast<std::size_t>(largest.floats) * sizeof(float));
   slot.header = cuda::device_buffer(header);
   slot.host_header = cuda::pinned_buffer(header);
   slot.losses = cuda::device_buffer(losses);
@@ -133,7 +143,7 @@ double CudaReplica::load(std::int64_t step, Slot& slot) {
   const StepPlan& plan = config_.schedule.plan(step);
   const std::int64_t elements = config_.data.train->shape().elements();
   double waited = 0;
-  std::int64_t offset = 0;
+  std::int64_t offset = 0, place = 0;  // of the micro-batch: in samples, in floats
   for (const auto& instruction : program(step).instructions) {
     if (instruction.kind != Kind::run) continue;
     const double start = steady_seconds();
@@ -143,13 +153,14 @@ double CudaReplica::load(std::int64_t step, Slot& slot) {
     const std::int64_t count = plan.micro_batches[static_cast<std::size_t>(instruction.micro_batch)].count;
     DPTRAIN_CHECK(count == static_cast<std::int64_t>(batch.ids.size()), "a batch of {} samples where {} were due",
                   batch.ids.size(), count);
-    copy_async(slot.samples.floats() + offset * elements, batch.samples,
-               static_cast<std::size_t>(count * elements) * sizeof(float), cudaMemcpyHostToDevice, copy_.get());
+    copy_async(slot.samples.floats() + place, batch.samples, static_cast<std::size_t>(count * elements) * sizeof(float),
+               cudaMemcpyHostToDevice, copy_.get());
     batch_copied_.record(copy_.get());
     batch_lent_ = true;
     std::copy(batch.ids.begin(), batch.ids.end(), ids(slot.host_header) + offset);
     std::copy_n(batch.labels, count, labels(slot.host_header) + offset);
     offset += count;
+    place += places(count, elements);
   }
   *as<cuda::StepConstants>(slot.host_header) = cuda::step_constants(step, rule_, static_cast<float>(plan.samples));
   return waited;
@@ -183,31 +194,45 @@ void CudaReplica::compute(std::int64_t step, Slot& slot) {
 void CudaReplica::enqueue(std::int64_t step, Slot& slot) {
   const StepPlan& plan = config_.schedule.plan(step);
   const std::int64_t elements = config_.data.train->shape().elements(), floats = parameters().floats();
-  std::int64_t offset = 0, losses = 0;
-  auto mark = marks_.begin();
-  const auto finished = [&](std::int64_t done) {
-    for (; mark != marks_.end() && mark->floats <= done; ++mark) mark->event->record_outside(compute_.get());
-  };
+  std::int64_t offset = 0, place = 0, losses = 0;
   const auto& instructions = program(step).instructions;
-  for (const auto& instruction : instructions) {
-    float* target = gradient_views_[static_cast<std::size_t>(instruction.buffer)];
+  const auto add = [&](const ReplicaProgram::Instruction& addition, std::int64_t first, std::int64_t count) {
+    const auto target = static_cast<std::size_t>(addition.buffer);
+    cuda::add(gradient_views_[target] + first, gradient_views_[target + 1] + first, count, compute_.get());
+  };
+  // What is added behind the last micro-batch is added mark by mark, while its backward pass goes on.
+  const auto last_run = std::find_if(instructions.rbegin(), instructions.rend(), [](const auto& instruction) {
+                          return instruction.kind == Kind::run;
+                        }).base();
+  auto mark = marks_.begin();
+  std::int64_t added = 0;
+  const auto finished = [&](std::int64_t done) {
+    for (; mark != marks_.end() && mark->floats <= done; ++mark) {
+      for (auto addition = last_run; addition != instructions.end(); ++addition)
+        add(*addition, added, mark->floats - added);
+      added = mark->floats;
+      mark->event->record_outside(compute_.get());
+    }
+  };
+  for (auto next = instructions.begin(); next != instructions.end(); ++next) {
+    const auto& instruction = *next;
     if (instruction.kind == Kind::add) {
-      cuda::add(target, gradient_views_[static_cast<std::size_t>(instruction.buffer) + 1], floats, compute_.get());
+      if (marks_.empty() || next < last_run) add(instruction, 0, floats);
       continue;
     }
+    float* target = gradient_views_[static_cast<std::size_t>(instruction.buffer)];
     const std::int64_t count = plan.micro_batches[static_cast<std::size_t>(instruction.micro_batch)].count;
-    model_->train(config_.job.seed, {step, &slot.constants()->step},
-                  {.batch = count,
-                   .ids = ids(slot.header) + offset,
-                   .x = slot.samples.floats() + offset * elements,
-                   .labels = labels(slot.header) + offset},
-                  {.gradients = target,
-                   .loss = as<LossSum>(slot.losses) + losses++,
-                   // Behind the last micro-batch nothing is added to this sum: its parts are final one after the other.
-                   .finished = &instruction == &instructions.back() && !marks_.empty()
-                                   ? std::function<void(std::int64_t)>(finished)
-                                   : nullptr});
+    model_->train(
+        config_.job.seed, {step, &slot.constants()->step},
+        {.batch = count,
+         .ids = ids(slot.header) + offset,
+         .x = slot.samples.floats() + place,
+         .labels = labels(slot.header) + offset},
+        {.gradients = target,
+         .loss = as<LossSum>(slot.losses) + losses++,
+         .finished = next + 1 == last_run && !marks_.empty() ? std::function<void(std::int64_t)>(finished) : nullptr});
     offset += count;
+    place += places(count, elements);
   }
   finished(floats);
   copy_async(slot.host_losses.data(), slot.losses.data(), slot.losses.size(), cudaMemcpyDeviceToHost, compute_.get());
@@ -238,7 +263,7 @@ bool CudaReplica::evaluate(std::int64_t step, std::vector<LossSum>& sums, const 
   const bool complete = mine([&](std::size_t c) {
     if (give_up()) return false;
     TestBuffers& buffers = test_[turn++ % test_.size()];
-    buffers.computed.synchronize();  // the pass before the last, which had them
+    wait_(buffers.computed);  // the pass before the last, which had them
     const std::int64_t first = static_cast<std::int64_t>(c) * chunk_;
     const auto count = static_cast<std::size_t>(std::min(chunk_, test.size() - first));
     std::iota(ids.begin(), ids.end(), first);
@@ -257,7 +282,8 @@ bool CudaReplica::evaluate(std::int64_t step, std::vector<LossSum>& sums, const 
     return true;
   });
   copy_async(host_test_sums_.data(), test_sums_.data(), test_sums_.size(), cudaMemcpyDeviceToHost, compute_.get());
-  compute_.synchronize();
+  tested_.record(compute_.get());
+  wait_(tested_);
   if (!complete) return false;
   return mine([&](std::size_t c) {
     sums[c] = as<LossSum>(host_test_sums_)[c];

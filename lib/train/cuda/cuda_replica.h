@@ -112,6 +112,7 @@ class CudaReplica final : public Replica {
   std::int64_t chunk_;  // of evaluation
   std::array<TestBuffers, 2> test_;
   Buffer test_sums_, host_test_sums_;
+  cuda::Event tested_;
 };
 
 }  // namespace dptrain

@@ -55,7 +55,7 @@ NcclReducer::NcclReducer(const ReducerConfig& config, Options options)
 std::unique_ptr<NcclReducer::Member> NcclReducer::make_member(int rank) const {
   auto member = std::make_unique<Member>();
   member->ready.resize(buckets_.size());
-  member->reduced.resize(buckets_.size());
+  for (auto& reduced : member->reduced) reduced.resize(buckets_.size());
   member->parameters = device_floats(floats_);
   for (int k = 0; k < state_buffers_; ++k) member->state[k] = device_floats(floats_);
   std::int64_t mine = 0;
@@ -124,6 +124,7 @@ GradientReducer::Times NcclReducer::update(int rank, const StepPlan& plan) {
   Times times;
   const double start = steady_seconds();
   Member& m = member(rank);
+  ++m.step;
   if (options_.reproducible)
     reduce_in_order(rank, plan);
   else
@@ -215,7 +216,7 @@ void NcclReducer::reduce_in_order(int rank, const StepPlan& plan) {
     } else {
       communicator(rank).all_gather(m.parameters.floats() + buckets_[b].first, buckets_[b].slices, stream);
     }
-    m.reduced[b].record(stream);
+    m.reduced[static_cast<std::size_t>(m.step % 2)][b].record(stream);
   }
   if (!clip_norm_) return;
   find_clip_factor(m);
@@ -245,7 +246,7 @@ void NcclReducer::reduce_by_nccl(int rank, const StepPlan& plan) {
     one.leaves[0] = target;
     one.length = 1;
     reduce_range(m, one, {bucket.first, bucket.count});
-    m.reduced[b].record(stream);
+    m.reduced[static_cast<std::size_t>(m.step % 2)][b].record(stream);
   }
   if (!clip_norm_) return;
   find_clip_factor(m);
@@ -263,14 +264,28 @@ void NcclReducer::wait(int rank, const cuda::Event& event) {
     const std::string error = communicator(rank).async_error();
     const bool late = std::chrono::steady_clock::now() - begin > options_.step_deadline;
     if (error.empty() && !late) continue;
-    std::size_t b = 0;
-    while (b + 1 < buckets_.size() && m.reduced[b].reached()) ++b;
-    nccl_.abort();
     const std::int64_t seconds = std::chrono::duration_cast<std::chrono::seconds>(options_.step_deadline).count();
-    fail(ExitStatus::retry, "replica {} (GPU {}): bucket {} of {} of a reduction {}; a peer may be lost", rank,
-         options_.devices[static_cast<std::size_t>(rank)], b + 1, buckets_.size(),
-         error.empty() ? fmt::format("did not end within {} s", seconds) : fmt::format("failed: {}", error));
+    const std::string message =
+        fmt::format("replica {} (GPU {}) waits for {}, which {}; a peer may be lost", rank,
+                    options_.devices[static_cast<std::size_t>(rank)], late_bucket(m),
+                    error.empty() ? fmt::format("did not end within {} s", seconds) : fmt::format("failed: {}", error));
+    // The group learns it before the others are woken, who would only say that they were.
+    group_.abort(std::make_exception_ptr(Error(ExitStatus::retry, message)));
+    nccl_.abort();
+    throw GroupAborted{};
   }
+}
+
+/// The first reduction that is not over, of the latest two steps.
+std::string NcclReducer::late_bucket(const Member& m) const {
+  for (std::int64_t step = std::max<std::int64_t>(0, m.step - 1); step <= m.step; ++step) {
+    const auto& reduced = m.reduced[static_cast<std::size_t>(step % 2)];
+    for (std::size_t b = 0; b < reduced.size(); ++b) {
+      if (!reduced[b].reached())
+        return fmt::format("bucket {} of {} of the reduction of its step {}", b + 1, reduced.size(), step);
+    }
+  }
+  return "its own kernels";
 }
 
 }  // namespace dptrain

@@ -8,6 +8,7 @@
 //   after a deadline with the replica and the bucket.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -51,8 +52,10 @@ class NcclReducer final : public GradientReducer {
   struct Member {
     CudaReplica* replica = nullptr;
     UpdateRule rule;
-    cuda::Stream stream;                      // for communication and updates
-    std::vector<cuda::Event> ready, reduced;  // by bucket: its gradients are final here; its communication is over
+    cuda::Stream stream;                              // for communication and updates
+    std::vector<cuda::Event> ready;                   // by bucket: its gradients are final here
+    std::array<std::vector<cuda::Event>, 2> reduced;  // by bucket, of even and of odd steps: its communication is over
+    std::int64_t step = -1;                           // of the latest update()
     cuda::Event updated;
     Buffer parameters, state[2];
     std::vector<std::vector<Buffer>> received;  // [peer][root]: this replica's slices of that sum, bucket after bucket
@@ -74,6 +77,7 @@ class NcclReducer final : public GradientReducer {
   void find_clip_factor(Member& member);
   void clip_range(Member& member, const nccl::Slice& range);
   void wait(int rank, const cuda::Event& event);
+  std::string late_bucket(const Member& member) const;
 
   LocalGroup& group_;
   const RunSchedule& schedule_;

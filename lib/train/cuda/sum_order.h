@@ -9,8 +9,10 @@
 
 namespace dptrain {
 
-/// Leaf (replica r, buffer b) lies at gradients[r][b] + offset, in the memory of the GPU that adds.
 /// Errors: Error(usage) where the step has more sums than kernels take.
+void check_sums(const CombineProgram& program);
+
+/// Leaf (replica r, buffer b) lies at gradients[r][b] + offset, in the memory of the GPU that adds.
 cuda::SumOrder sum_order(const CombineProgram& program, std::span<const std::vector<float*>> gradients,
                          std::int64_t offset);
 

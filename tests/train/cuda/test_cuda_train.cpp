@@ -38,6 +38,18 @@ const Case kCases[] = {
      "micro_batch_size: 6, optimizer: {name: adamw, lr: 0.01, weight_decay: 0.1}"},
 };
 
+/// A sample of 25 floats: micro-batches of three begin where no library wants a tensor, unless they are put elsewhere.
+JobSpec odd_job(const std::string& devices) {
+  return read_job_text(
+      fmt::format(
+          "name: odd\ndataset: {{name: digits}}\nmodel:\n  input: [1, 5, 5]\n  layers: [{{conv2d: {{out_channels: 3, "
+          "kernel_size: 3}}}}, relu, flatten, {{linear: 5}}, relu, {{linear: 3}}]\n  loss: cross_entropy\n"
+          "train: {{epochs: 2, global_batch_size: 16, micro_batch_size: 3, optimizer: {{name: sgd, lr: 0.1}}}}\n"
+          "devices: {}\n",
+          devices),
+      "odd.yaml");
+}
+
 JobSpec job_of(const Case& c, const std::string& devices, const std::string& more = "") {
   return read_job_text(
       fmt::format("name: small\ndataset: {{name: digits}}\nmodel:\n  input: [1, 6, 6]\n  layers: {}\n  loss: {}\n"
@@ -116,9 +128,35 @@ TEST_CASE("replicas on GPUs of their own give the hash of one GPU") {
   }
 }
 
+TEST_CASE("samples of odd sizes") {
+  const auto run_odd = [](const std::string& devices) {
+    Reporter silent;
+    const DatasetPair data = test::memory_pair(43, 70, Shape{1, 5, 5}, 3);
+    return train(odd_job(devices), data, silent);
+  };
+  std::string wanted;
+  {
+    const Gpus gpus(1);
+    const Summary cpu = run_odd("{type: cpu, count: 1}"), gpu = run_odd("{type: cuda, count: 1}");
+    CHECK(gpu.test_loss == doctest::Approx(cpu.test_loss).epsilon(1e-3));
+    wanted = gpu.weights_hash;
+    CHECK(run_odd("{type: cuda, count: 2, share: true}").weights_hash == wanted);
+  }
+  const Gpus gpus(2);
+  CHECK(run_odd("{type: cuda, count: 2}").weights_hash == wanted);
+}
+
+TEST_CASE("a loss that is not finite ends a run on shared GPUs cleanly") {
+  const Gpus gpus(1);
+  JobSpec job = job_of(kCases[0], "{type: cuda, count: 3, share: true}");
+  std::get<SgdSpec>(job.train.optimizer).lr = 1e30;
+  CHECK_THROWS_AS(run(job), Error);
+}
+
 TEST_CASE("several buckets and slices: more than a million parameters") {
   for (const char* clip : {"", "clip_grad_norm: 0.5, "}) {
-    const std::string train = fmt::format("micro_batch_size: 4, {}optimizer: {{name: sgd, lr: 0.05, momentum: 0.9}}", clip);
+    const std::string train =
+        fmt::format("micro_batch_size: 4, {}optimizer: {{name: sgd, lr: 0.05, momentum: 0.9}}", clip);
     const Case large{"large", "[flatten, {linear: 1200}, relu, {linear: 900}, relu, {linear: 3}]", train.c_str()};
     const auto run_on = [&](int gpus_there, const std::string& devices) {
       const Gpus gpus(gpus_there);
