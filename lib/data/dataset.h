@@ -12,6 +12,14 @@
 
 namespace dptrain {
 
+/// Samples that lie in memory as bytes: normalised = byte * scale + shift, of the value's channel.
+struct ByteSamples {
+  std::span<const std::uint8_t> pixels;  ///< (samples, shape)
+  std::span<const std::uint8_t> labels;  ///< (samples)
+  std::span<const float> scale, shift;   ///< (channels)
+  std::int64_t plane = 0;                ///< values of a channel
+};
+
 /// One split (train or test) of a dataset.
 class Dataset {
  public:
@@ -25,6 +33,9 @@ class Dataset {
   /// Writes the normalised samples `ids` to `out`, (ids.size(), shape) row-major, and their labels to `labels`.
   /// No allocation. Errors: none once the dataset is built (files are checked when they are read).
   virtual void gather(std::span<const std::int64_t> ids, float* out, std::int32_t* labels) const = 0;
+
+  /// What gather() reads, for devices that do that themselves; null where it is computed otherwise.
+  virtual const ByteSamples* as_bytes() const { return nullptr; }
 
   /// Bytes held in memory.
   virtual std::int64_t bytes() const = 0;

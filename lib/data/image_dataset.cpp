@@ -27,6 +27,11 @@ ImageDataset::ImageDataset(ByteBlock pixels, ByteBlock labels, std::int64_t size
     scale_.push_back(static_cast<float>(1.0 / (255.0 * std)));
     shift_.push_back(static_cast<float>(-mean / std));
   }
+  as_bytes_ = {.pixels = pixels_.span().first(static_cast<std::size_t>(size_ * shape_.elements())),
+               .labels = labels_.span().first(static_cast<std::size_t>(size_)),
+               .scale = scale_,
+               .shift = shift_,
+               .plane = plane_};
 }
 
 std::span<const std::uint8_t> ImageDataset::pixels(std::int64_t id) const {

@@ -25,6 +25,7 @@ class ImageDataset final : public Dataset {
   const Shape& shape() const override { return shape_; }
   std::int64_t classes() const override { return classes_; }
   void gather(std::span<const std::int64_t> ids, float* out, std::int32_t* labels) const override;
+  const ByteSamples* as_bytes() const override { return &as_bytes_; }
   std::int64_t bytes() const override { return static_cast<std::int64_t>(pixels_.size() + labels_.size()); }
 
   /// The bytes of one sample, shape() row-major.
@@ -37,6 +38,7 @@ class ImageDataset final : public Dataset {
   std::int64_t classes_;
   std::int64_t channels_, plane_;     // values a channel
   std::vector<float> scale_, shift_;  // normalised = byte * scale + shift
+  ByteSamples as_bytes_;              // of the members above
 };
 
 /// Mean and standard deviation over all bytes, from exact integer sums, so the same on every machine; one channel.

@@ -209,10 +209,14 @@ NcclGroup::~NcclGroup() {
 
 void NcclGroup::close() {
   constexpr const char* kWhat = "closing the GPUs' communication";
-  // Finalising is collective, so all begin before the first is waited for.
-  for (const auto& rank : ranks_) {
-    const std::lock_guard lock(rank->mutex_);
-    if (rank->handle_ != nullptr) noted(ncclCommFinalize(rank->handle_), kWhat);
+  // Finalising is collective, so all begin, in one group, before the first is waited for.
+  {
+    Grouped group;
+    for (const auto& rank : ranks_) {
+      const std::lock_guard lock(rank->mutex_);
+      if (rank->handle_ != nullptr) noted(ncclCommFinalize(rank->handle_), kWhat);
+    }
+    noted(group.end(), kWhat);
   }
   for (const auto& rank : ranks_) {
     {

@@ -1,6 +1,8 @@
 #include "train/cuda/cuda_backend.h"
 
 #include <algorithm>
+#include <map>
+#include <mutex>
 #include <set>
 
 #include "core/error.h"
@@ -29,7 +31,8 @@ class CudaBackend final : public Backend {
     return plan_model(job_.model, *kernels, batches);
   }
   std::unique_ptr<Replica> make_replica(const Replica::Config& config) override {
-    return std::make_unique<CudaReplica>(config, devices_[static_cast<std::size_t>(config.rank)]);
+    const int device = devices_[static_cast<std::size_t>(config.rank)];
+    return std::make_unique<CudaReplica>(config, device, resident(device, config.data));
   }
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
     for (const StepPlan* plan : {&config.schedule.full(), &config.schedule.last()}) check_sums(plan->combine);
@@ -39,6 +42,20 @@ class CudaBackend final : public Backend {
   }
 
  private:
+  /// The first replica on a device copies the datasets there, as far as they leave room for everything else.
+  CudaReplica::Resident resident(int device, const DatasetPair& data) {
+    const std::lock_guard lock(mutex_);
+    const auto [found, is_new] = resident_.try_emplace(device);
+    if (is_new) {
+      cuda::use_device(device);
+      const std::size_t room = cuda::free_memory(device) / 4;
+      found->second = {ResidentImages::upload(*data.train, room), ResidentImages::upload(*data.test, room)};
+    }
+    return found->second;
+  }
+
+  std::mutex mutex_;
+  std::map<int, CudaReplica::Resident> resident_;
   const JobSpec& job_;
   std::vector<int> devices_;  // by replica
   bool one_device_;

@@ -63,13 +63,14 @@ const Replica::Config& on_device(const Replica::Config& config, int device) {
 
 }  // namespace
 
-CudaReplica::CudaReplica(const Config& config, int device)
+CudaReplica::CudaReplica(const Config& config, int device, Resident resident)
     : config_(on_device(config, device)),  // streams and events are made on the thread's current device
       device_(device),
       kernels_(make_cuda_kernels({.device = device,
                                   .stream = compute_.get(),
                                   .tf32 = config.job.train.precision == Precision::tf32,
                                   .reproducible = config.job.reproducible})),
+      resident_(std::move(resident)),
       chunk_(evaluation_chunk(config.schedule, config.data.test->size())) {
   const std::vector<std::int64_t> batches = batch_sizes(config);
   model_ = std::make_unique<Model>(config.job.model, *kernels_, batches.front());
@@ -81,8 +82,12 @@ CudaReplica::CudaReplica(const Config& config, int device)
     gradient_views_.push_back(gradients_.back().floats());
   }
   for (Slot& slot : slots_) allocate(slot);
-  loader_ = std::make_unique<Loader>(*config.data.train, micro_batch_source(config_), config.schedule.largest_batch(),
-                                     config.job.data.prefetch, config.loader_worker, &cuda::pinned_buffer);
+  if (resident_.train) {
+    source_ = micro_batch_source(config_);
+  } else {
+    loader_ = std::make_unique<Loader>(*config.data.train, micro_batch_source(config_), config.schedule.largest_batch(),
+                                       config.job.data.prefetch, config.loader_worker, &cuda::pinned_buffer);
+  }
 
   const auto chunk = static_cast<std::size_t>(chunk_);
   const std::size_t sample_bytes = static_cast<std::size_t>(config.data.test->shape().elements()) * sizeof(float);
@@ -140,6 +145,25 @@ Replica::Times CudaReplica::run(std::int64_t step) {
 }
 
 double CudaReplica::load(std::int64_t step, Slot& slot) {
+  const auto samples = static_cast<float>(config_.schedule.plan(step).samples);
+  *as<cuda::StepConstants>(slot.host_header) = cuda::step_constants(step, rule_, samples);
+  if (loader_) return load_batches(step, slot);
+  name_samples(step, slot);
+  return 0;
+}
+
+void CudaReplica::name_samples(std::int64_t step, Slot& slot) {
+  std::int64_t* next = ids(slot.host_header);
+  std::int64_t left = step_samples_;
+  for (const auto& instruction : program(step).instructions) {
+    if (instruction.kind != Kind::run) continue;
+    const auto count = static_cast<std::int64_t>(source_({next, static_cast<std::size_t>(left)}));
+    next += count;
+    left -= count;
+  }
+}
+
+double CudaReplica::load_batches(std::int64_t step, Slot& slot) {
   const StepPlan& plan = config_.schedule.plan(step);
   const std::int64_t elements = config_.data.train->shape().elements();
   double waited = 0;
@@ -162,7 +186,6 @@ double CudaReplica::load(std::int64_t step, Slot& slot) {
     offset += count;
     place += places(count, elements);
   }
-  *as<cuda::StepConstants>(slot.host_header) = cuda::step_constants(step, rule_, static_cast<float>(plan.samples));
   return waited;
 }
 
@@ -179,7 +202,7 @@ void CudaReplica::compute(std::int64_t step, Slot& slot) {
   Recording& recording = slot.recordings[last ? 1 : 0];
   // Not on the copy stream: a reducer's kernels behind the step that had the slot before may still read its constants.
   copy_async(slot.header.data(), slot.host_header.data(), slot.header.size(), cudaMemcpyHostToDevice, compute_.get());
-  batch_copied_.make_wait(compute_.get());
+  if (loader_) batch_copied_.make_wait(compute_.get());
   if (!recording.ran) {
     enqueue(step, slot);
     recording.ran = true;
@@ -222,6 +245,10 @@ void CudaReplica::enqueue(std::int64_t step, Slot& slot) {
     }
     float* target = gradient_views_[static_cast<std::size_t>(instruction.buffer)];
     const std::int64_t count = plan.micro_batches[static_cast<std::size_t>(instruction.micro_batch)].count;
+    if (resident_.train) {
+      cuda::gather_images(resident_.train->images(), ids(slot.header) + offset, 0, count, slot.samples.floats() + place,
+                          labels(slot.header) + offset, compute_.get());
+    }
     model_->train(
         config_.job.seed, {step, &slot.constants()->step},
         {.batch = count,
@@ -267,11 +294,16 @@ bool CudaReplica::evaluate(std::int64_t step, std::vector<LossSum>& sums, const 
     const std::int64_t first = static_cast<std::int64_t>(c) * chunk_;
     const auto count = static_cast<std::size_t>(std::min(chunk_, test.size() - first));
     std::iota(ids.begin(), ids.end(), first);
-    test.gather({ids.data(), count}, buffers.host_samples.floats(), as<std::int32_t>(buffers.host_labels));
-    const std::size_t bytes = count * static_cast<std::size_t>(test.shape().elements()) * sizeof(float);
-    copy_async(buffers.samples.data(), buffers.host_samples.data(), bytes, cudaMemcpyHostToDevice, compute_.get());
-    copy_async(buffers.labels.data(), buffers.host_labels.data(), count * sizeof(std::int32_t), cudaMemcpyHostToDevice,
-               compute_.get());
+    if (resident_.test) {
+      cuda::gather_images(resident_.test->images(), nullptr, first, static_cast<std::int64_t>(count),
+                          buffers.samples.floats(), as<std::int32_t>(buffers.labels), compute_.get());
+    } else {
+      test.gather({ids.data(), count}, buffers.host_samples.floats(), as<std::int32_t>(buffers.host_labels));
+      const std::size_t bytes = count * static_cast<std::size_t>(test.shape().elements()) * sizeof(float);
+      copy_async(buffers.samples.data(), buffers.host_samples.data(), bytes, cudaMemcpyHostToDevice, compute_.get());
+      copy_async(buffers.labels.data(), buffers.host_labels.data(), count * sizeof(std::int32_t),
+                 cudaMemcpyHostToDevice, compute_.get());
+    }
     model_->evaluate({step, nullptr},
                      {.batch = static_cast<std::int64_t>(count),
                       .ids = nullptr,

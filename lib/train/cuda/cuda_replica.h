@@ -1,7 +1,7 @@
 // Purpose: a replica on a GPU: one host thread that keeps the device's queues filled. See train/replica.h.
-//   A step's way: the loader's pinned batch goes to the device on the copy stream, with the step's number and the constants of
-//   its update; the compute stream waits for them, runs the step as one recorded graph, and brings the losses back. Two
-//   steps are under way at a time, each with its own slot of device memory, so that the copies of one overlap the kernels
+//   A step's way: where the dataset lies on the GPU, only its samples' ids go there; otherwise the loader's pinned batches do, on
+//   the copy stream. The compute stream takes the step's number, the constants of its update and the ids, runs the step as one
+//   recorded graph, and brings the losses back. Two steps are under way at a time, each with its own slot of device memory, so that the copies of one overlap the kernels
 //   of the other and the host waits only for the step before the latest.
 // Thread safety: as train/replica.h says; stream(), computed() and gradients() may be read by other replicas' threads
 //   between two barriers.
@@ -16,13 +16,18 @@
 #include "device/cuda/runtime.h"
 #include "kernels/cuda/update.h"
 #include "nn/model.h"
+#include "train/cuda/resident_images.h"
 #include "train/replica.h"
 
 namespace dptrain {
 
 class CudaReplica final : public Replica {
  public:
-  CudaReplica(const Config& config, int device);
+  /// The datasets in the device's memory, where they are there.
+  struct Resident {
+    std::shared_ptr<const ResidentImages> train, test;
+  };
+  CudaReplica(const Config& config, int device, Resident resident);
   ~CudaReplica() override;
 
   const ParameterTable& parameters() const override { return model_->parameters(); }
@@ -84,6 +89,8 @@ class CudaReplica final : public Replica {
   }
   void allocate(Slot& slot);
   double load(std::int64_t step, Slot& slot);  // seconds spent waiting for data
+  double load_batches(std::int64_t step, Slot& slot);
+  void name_samples(std::int64_t step, Slot& slot);
   void release_batch();
   std::int64_t* ids(const Buffer& header) const;
   std::int32_t* labels(const Buffer& header) const;
@@ -98,9 +105,11 @@ class CudaReplica final : public Replica {
   std::vector<Buffer> gradients_;
   std::vector<float*> gradient_views_;
   std::array<Slot, kSlots> slots_;
-  std::unique_ptr<Loader> loader_;
-  std::int64_t step_samples_ = 0;  // of this replica, at most
-  cuda::Event batch_copied_;       // the latest batch is on the device, and the loader may have its slot back
+  Resident resident_;
+  Loader::Source source_;           // where the training set is resident; otherwise the loader asks it
+  std::unique_ptr<Loader> loader_;  // otherwise
+  std::int64_t step_samples_ = 0;   // of this replica, at most
+  cuda::Event batch_copied_;        // the latest batch is on the device, and the loader may have its slot back
   bool batch_lent_ = false;
   UpdateRule rule_;
   std::function<void(const StepPlan&, const cuda::StepConstants*)> finish_;

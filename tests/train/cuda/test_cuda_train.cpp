@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "data/open.h"
 #include "spec/reader.h"
 #include "support/fake_cuda/fake_cuda.h"
 #include "support/memory_dataset.h"
@@ -144,6 +145,47 @@ TEST_CASE("samples of odd sizes") {
   }
   const Gpus gpus(2);
   CHECK(run_odd("{type: cuda, count: 2}").weights_hash == wanted);
+}
+
+TEST_CASE("a dataset of bytes lies on the GPU, and gives the bits of one that is streamed there") {
+  /// The same samples, but as floats alone.
+  struct Streamed : Dataset {
+    explicit Streamed(std::unique_ptr<const Dataset> from) : dataset(std::move(from)) {}
+    std::int64_t size() const override { return dataset->size(); }
+    const Shape& shape() const override { return dataset->shape(); }
+    std::int64_t classes() const override { return dataset->classes(); }
+    void gather(std::span<const std::int64_t> ids, float* out, std::int32_t* labels) const override {
+      dataset->gather(ids, out, labels);
+    }
+    std::int64_t bytes() const override { return dataset->bytes(); }
+    std::unique_ptr<const Dataset> dataset;
+  };
+  const auto run_digits = [](const std::string& devices, bool streamed) {
+    const JobSpec job = read_job_text(
+        fmt::format("name: digits\ndataset: {{name: digits, train_samples: 90, test_samples: 70}}\nmodel:\n  input: [1, 28, "
+                    "28]\n  layers: [flatten, {{linear: 16}}, relu, {{dropout: 0.3}}, {{linear: 10}}]\ntrain: {{epochs: 2, "
+                    "global_batch_size: 32, micro_batch_size: 5, optimizer: {{name: sgd, lr: 0.1}}}}\ndevices: {}\n",
+                    devices),
+        "digits.yaml");
+    DatasetPair data = open_dataset(job.dataset, {});
+    if (streamed) {
+      data.train = std::make_unique<Streamed>(std::move(data.train));
+      data.test = std::make_unique<Streamed>(std::move(data.test));
+    }
+    Reporter silent;
+    return train(job, data, silent);
+  };
+  const Gpus gpus(1);
+  const Summary cpu = run_digits("{type: cpu, count: 1}", false);
+  const Summary streamed = run_digits("{type: cuda, count: 1}", true);
+  CHECK(streamed.test_loss == doctest::Approx(cpu.test_loss).epsilon(1e-3));
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    fake_cuda::set_seed(seed);
+    const Summary resident = run_digits("{type: cuda, count: 1}", false);
+    CHECK(resident.weights_hash == streamed.weights_hash);
+    CHECK(resident.test_loss == streamed.test_loss);
+    CHECK(run_digits("{type: cuda, count: 3, share: true}", false).weights_hash == streamed.weights_hash);
+  }
 }
 
 TEST_CASE("a loss that is not finite ends a run on shared GPUs cleanly") {
