@@ -31,8 +31,9 @@ class Operation {
   virtual std::vector<std::string> implementations() const = 0;
 };
 
-/// y = activation(W x + b): a linear layer or a convolution. W lies in the layout that the forward kernel wants at the full
-/// batch size; pack and unpack translate from and to the canonical one (PyTorch's: (out, in), or OIHW).
+/// y = activation(W x + b): a linear layer or a convolution. W and its gradient lie in one layout, chosen at the full batch
+/// size and imposed on the others: forward's choice, or the gradient's where nothing fast makes a gradient in forward's.
+/// pack and unpack translate from and to the canonical one (PyTorch's: (out, in), or OIHW).
 class AffineOperation : public Operation {
  public:
   virtual const TensorDesc& output() const = 0;
@@ -40,6 +41,7 @@ class AffineOperation : public Operation {
   virtual void pack(const float* canonical, float* stored) const = 0;
   virtual void unpack(const float* stored, float* canonical) const = 0;
 
+  /// `bias` is ignored where there is none.
   virtual void forward(Slot slot, const float* x, const float* weight, const float* bias, float* y) = 0;
   /// Gradient sums; `bias_gradient` is ignored where there is no bias. x is that of the latest forward().
   virtual void backward_weights(Slot slot, const float* x, const float* dy, float* weight_gradient,

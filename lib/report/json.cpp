@@ -94,6 +94,7 @@ std::string summary_json(const Summary& summary) {
                    {"epochs", summary.epochs},
                    {"samples", summary.samples},
                    {"wall_seconds", summary.wall_seconds},
+                   {"startup_seconds", summary.startup_seconds},
                    {"train_seconds", summary.train_seconds},
                    {"samples_per_second", summary.samples_per_second},
                    {"final_loss", summary.final_loss},

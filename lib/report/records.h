@@ -79,12 +79,13 @@ struct Summary {
   std::uint64_t seed = 0;
   std::int64_t devices = 0, replicas = 0, micro_batches = 0, parameters = 0;
   bool reproducible = true;
-  std::int64_t steps = 0;         ///< done
-  double epochs = 0;              ///< done
-  std::int64_t samples = 0;       ///< trained on, each time counted
-  double wall_seconds = 0;        ///< from process start to the summary
-  double train_seconds = 0;       ///< in training steps alone
-  double samples_per_second = 0;  ///< samples / train_seconds
+  std::int64_t steps = 0;              ///< done
+  double epochs = 0;                   ///< done
+  std::int64_t samples = 0;            ///< trained on, each time counted
+  double wall_seconds = 0;             ///< from process start to the summary
+  double startup_seconds = not_known;  ///< from process start to the beginning of the first step
+  double train_seconds = 0;            ///< in training steps alone
+  double samples_per_second = 0;       ///< samples / train_seconds
   double final_loss = not_known, test_loss = not_known, test_accuracy = not_known;
   TimeShares shares;  ///< of train_seconds
   std::int64_t peak_rss_bytes = 0;

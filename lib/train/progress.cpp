@@ -26,8 +26,9 @@ Progress::Progress(const JobSpec& job, const RunSchedule& schedule, Reporter& re
                    : std::max<std::int64_t>(1, std::min(schedule.steps_per_epoch(), schedule.steps()) / kLinesAnEpoch);
 }
 
-void Progress::start(double now) {
+void Progress::start(double now, double since_process_start) {
   interval_.start = now_ = now;
+  startup_seconds_ = since_process_start;
 }
 
 void Progress::check_finite(double loss, const char* what, std::int64_t step, double lr) const {
@@ -101,6 +102,7 @@ Summary Progress::summary() const {
   s.steps = steps_;
   s.epochs = epochs(steps_);
   s.samples = schedule_.samples_before(steps_);
+  s.startup_seconds = startup_seconds_;
   // A run that fails does so within an interval.
   s.train_seconds = train_seconds_ + std::max(0.0, now_ - interval_.start);
   s.samples_per_second = s.train_seconds > 0 ? static_cast<double>(s.samples) / s.train_seconds : 0;

@@ -21,8 +21,9 @@ class Progress {
  public:
   Progress(const JobSpec& job, const RunSchedule& schedule, Reporter& reporter);
 
-  /// Training begins at steady_seconds() `now`: from here on time counts. Before the first step.
-  void start(double now);
+  /// Training begins at steady_seconds() `now`, `since_process_start` seconds after the process: from here on time counts.
+  /// Before the first step.
+  void start(double now, double since_process_start);
 
   /// Step `step` has its losses (by micro-batch). Errors: failed where the loss is not finite.
   void stepped(std::int64_t step, double lr, const StepPlan& plan, const std::vector<LossSum>& losses,
@@ -56,7 +57,7 @@ class Progress {
   double lr_ = 0;
   std::int64_t steps_ = 0;
   double now_ = 0, next_live_ = 0;  ///< when the last step ended; when the live line is fed again
-  double train_seconds_ = 0, final_loss_ = not_known;
+  double startup_seconds_ = not_known, train_seconds_ = 0, final_loss_ = not_known;
   StepTimes total_;
   double test_loss_ = not_known, test_accuracy_ = not_known;
 };

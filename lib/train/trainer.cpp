@@ -217,7 +217,7 @@ void replicate(Run& run, int rank) {
   replica->bind(run.reducer->parameters(rank));
   run.reducer->join(rank, *replica);
   run.group.barrier();
-  if (rank == 0) run.progress->start(steady_seconds());  // here every replica is ready
+  if (rank == 0) run.progress->start(steady_seconds(), seconds_since_start());  // here every replica is ready
 
   try {
     run_steps(run, rank, *replica);

@@ -23,9 +23,9 @@ log: {every: 2 steps}
 
 /// What every summary holds.
 inline const std::vector<std::string> summary_keys = {
-    "status",     "dataset",   "devices",       "replicas",     "micro_batches", "mode",
-    "steps",      "epochs",    "samples",       "wall_seconds", "train_seconds", "samples_per_second",
-    "final_loss", "test_loss", "test_accuracy", "weights_hash", "peak_rss_bytes"};
+    "status",     "dataset",   "devices",       "replicas",     "micro_batches",  "mode",
+    "steps",      "epochs",    "samples",       "wall_seconds", "train_seconds",  "samples_per_second",
+    "final_loss", "test_loss", "test_accuracy", "weights_hash", "peak_rss_bytes", "startup_seconds"};
 
 class Workplace {
  public:

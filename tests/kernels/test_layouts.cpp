@@ -1,4 +1,5 @@
-// Where elements lie, and that packing and unpacking weights loses nothing and leaves padding zero.
+// Where elements lie, that packing and unpacking weights loses nothing and leaves padding zero, and that a linear layer takes a
+// flattened image in any layout.
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
 
@@ -107,6 +108,64 @@ TEST_CASE("a linear layer takes a flattened image as it lies") {
       linear->unpack(dw.floats(), canonical.data());
       linear->pack(canonical.data(), again.data());
       CHECK(std::equal(again.begin(), again.end(), dw.floats()));  // the padding's rows have no gradient
+    }
+  }
+}
+
+// So many weights and at most 128 samples go through the inner product of oneDNN, others through its matrix product. All
+// terms are multiples of 2^-20 and their sums small: in floats they are exact in any order.
+TEST_CASE("a linear layer with many weights gives the sums of its definition, at few samples and many") {
+  const Shape shape{20, 8, 8};
+  const std::int64_t features = shape.elements(), out = 203, most = 129;
+  Draws draws(8);
+  std::vector<float> weight = draws.vector(features * out);
+  for (float& w : weight) w /= 16;  // or else tanh would give 1 everywhere
+  const std::vector<float> bias = draws.vector(out), x = draws.vector(most * features);
+  std::vector<double> sums(static_cast<std::size_t>(most * out));  // without bias
+  for (std::int64_t s = 0; s < most; ++s) {
+    for (std::int64_t o = 0; o < out; ++o) {
+      for (std::int64_t f = 0; f < features; ++f)
+        sums[static_cast<std::size_t>(s * out + o)] += double{x[static_cast<std::size_t>(s * features + f)]} *
+                                                       double{weight[static_cast<std::size_t>(o * features + f)]};
+    }
+  }
+  const std::optional<ActivationSpec> activations[] = {
+      {}, ActivationSpec{ActivationKind::relu}, ActivationSpec{ActivationKind::tanh}};
+  for (const Layout& layout : all_layouts(shape)) {
+    const TensorDesc image(shape, layout);
+    Buffer input = Buffer::host_floats(most * image.size());
+    to_layout(image, x, input.floats());
+    for (const bool with_bias : {false, true}) {
+      for (const std::optional<ActivationSpec>& activation : activations) {
+        const auto kernels = make_cpu_kernels();
+        const auto linear = kernels->linear({.input = image.flattened(),
+                                             .out_features = out,
+                                             .bias = with_bias,
+                                             .activation = activation,
+                                             .full_batch = 128});
+        Buffer stored = Buffer::host_floats(linear->weight_floats()), y = Buffer::host_floats(most * out);
+        linear->pack(weight.data(), stored.floats());
+        Slot slot = 0;
+        for (const std::int64_t batch : {128, 1, 7, 129}) {
+          linear->prepare(batch);
+          std::fill_n(y.floats(), most * out, std::numeric_limits<float>::quiet_NaN());
+          linear->forward(slot++, input.floats(), stored.floats(), with_bias ? bias.data() : nullptr, y.floats());
+          double worst = 0;
+          for (std::int64_t i = 0; i < batch * out; ++i) {
+            double expected =
+                sums[static_cast<std::size_t>(i)] + (with_bias ? double{bias[static_cast<std::size_t>(i % out)]} : 0);
+            if (activation)
+              expected = activation->kind == ActivationKind::relu ? std::max(expected, 0.0) : std::tanh(expected);
+            const double error = std::abs(double{y.floats()[i]} - expected);
+            if (!(error <= worst)) worst = error;  // NaN too
+          }
+          CAPTURE(image.layout.block);
+          CAPTURE(with_bias);
+          CAPTURE(batch);
+          CHECK(worst <= (activation && activation->kind == ActivationKind::tanh ? 1e-6 : 0.0));
+          CHECK(std::all_of(y.floats() + batch * out, y.floats() + most * out, [](float f) { return std::isnan(f); }));
+        }
+      }
     }
   }
 }

@@ -24,35 +24,25 @@ std::vector<std::string> keys(const std::string& text) {
 }  // namespace
 
 TEST_CASE("the summary has the contract's keys in a fixed order") {
-  CHECK(keys(summary_json(sample_summary())) == std::vector<std::string>{"status",
-                                                                         "name",
-                                                                         "dataset",
-                                                                         "device_type",
-                                                                         "devices",
-                                                                         "replicas",
-                                                                         "micro_batches",
-                                                                         "mode",
-                                                                         "reproducible",
-                                                                         "seed",
-                                                                         "parameters",
-                                                                         "steps",
-                                                                         "epochs",
-                                                                         "samples",
-                                                                         "wall_seconds",
-                                                                         "train_seconds",
-                                                                         "samples_per_second",
-                                                                         "final_loss",
-                                                                         "test_loss",
-                                                                         "test_accuracy",
-                                                                         "weights_hash",
-                                                                         "shares",
-                                                                         "peak_rss_bytes",
+  CHECK(keys(summary_json(sample_summary())) == std::vector<std::string>{"status",        "name",
+                                                                         "dataset",       "device_type",
+                                                                         "devices",       "replicas",
+                                                                         "micro_batches", "mode",
+                                                                         "reproducible",  "seed",
+                                                                         "parameters",    "steps",
+                                                                         "epochs",        "samples",
+                                                                         "wall_seconds",  "startup_seconds",
+                                                                         "train_seconds", "samples_per_second",
+                                                                         "final_loss",    "test_loss",
+                                                                         "test_accuracy", "weights_hash",
+                                                                         "shares",        "peak_rss_bytes",
                                                                          "version"});
   const Json json = Json::parse(summary_json(sample_summary()));
   CHECK(json["status"] == "done");
   CHECK(json["dataset"] == "mnist");
   CHECK(json["devices"] == 2);
   CHECK(json["samples"] == 300000);
+  CHECK(json["startup_seconds"] == 0.25);
   CHECK(json["test_accuracy"] == 0.9912);
   CHECK(json["weights_hash"] == "00112233445566778899aabbccddeeff");
   CHECK(json["shares"]["compute"] == 0.9);

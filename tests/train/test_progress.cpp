@@ -34,7 +34,7 @@ TEST_CASE("losses are means over samples, of the last interval; samples are coun
     const std::vector<LossSum> losses = {{.loss = static_cast<double>(step), .correct = 0},
                                          {.loss = 100, .correct = 0}};
     progress.stepped(step, 0.1, plan, losses, {StepTimes{.data = 1, .compute = 2, .reduce = 0.5, .wait = 0.5}});
-    if (step == 0) progress.start(100);
+    if (step == 0) progress.start(100, 0.5);
     progress.report_if_due(step + 1, 7, 101 + static_cast<double>(step));
   }
   progress.evaluated(7, 0.25, 0.75, 0.01);
@@ -44,6 +44,7 @@ TEST_CASE("losses are means over samples, of the last interval; samples are coun
   CHECK(s.epochs == doctest::Approx(7.0 / 3));
   CHECK(s.final_loss == doctest::Approx(106.0 / 4));  // the last interval is step 6 alone
   CHECK(s.train_seconds == doctest::Approx(7));       // from start() on, whatever was done before
+  CHECK(s.startup_seconds == 0.5);
   CHECK(s.samples_per_second == doctest::Approx(24.0 / 7));
   CHECK(s.test_loss == 0.25);
   CHECK(s.test_accuracy == 0.75);
@@ -65,7 +66,7 @@ TEST_CASE("on a terminal there is a line long before the first log interval is o
   {
     Reporter reporter({.output = terminal}, std::nullopt);
     Progress progress(job, schedule, reporter);
-    progress.start(100);
+    progress.start(100, 0.5);
     for (std::int64_t step = 0; step < 3; ++step) {
       progress.stepped(step, 0.1, schedule.plan(step), {{.loss = 2, .correct = 0}, {.loss = 4, .correct = 0}},
                        {StepTimes{}});

@@ -37,7 +37,8 @@ void Primitive::run(std::initializer_list<const void*> pointers) {
   DPTRAIN_CHECK(pointers.size() + 1 == memories_.size(), "{} pointers for {} arguments", pointers.size(),
                 memories_.size() - 1);
   const auto bind = [this](std::size_t i, void* pointer) {
-    if (bound_[i] == pointer) return;  // setting a handle costs more than the comparison; absent arguments stay null
+    if (bound_[i] == pointer) return;               // setting a handle costs more than the comparison
+    if (memories_[i].get(true) == nullptr) return;  // absent
     memories_[i].set_data_handle(pointer);
     bound_[i] = pointer;
   };

@@ -46,7 +46,7 @@ class Primitive {
 
   Primitive() = default;
   /// `arguments` fixes the order of the pointers of run(); one without a layout is absent (a layer without bias) and its
-  /// pointer is null.
+  /// pointer is ignored.
   template <class PrimitiveDesc>
   Primitive(Context& context, const PrimitiveDesc& desc, std::initializer_list<Argument> arguments)
       : Primitive(context, dnnl::primitive(desc.get()), desc.scratchpad_desc(), desc.impl_info_str(), arguments) {}
