@@ -12,58 +12,14 @@
 #include "spec/reader.h"
 #include "support/fake_cuda/fake_cuda.h"
 #include "support/memory_dataset.h"
+#include "train/cuda/small_jobs.h"
 #include "train/trainer.h"
 
 namespace dptrain {
 
 namespace {
 
-const Shape kShape{1, 6, 6};
-
-/// Layers and training of the jobs; 43 samples in steps of 16, the last of 11: sizes that divide by nothing.
-struct Case {
-  const char* name;
-  const char* layers;
-  const char* train;
-};
-const Case kCases[] = {
-    {"mlp with dropout and momentum", "[flatten, {linear: 9}, relu, {dropout: 0.2}, {linear: 3}]",
-     "micro_batch_size: 4, optimizer: {name: sgd, lr: 0.1, momentum: 0.9}"},
-    {"cnn with clipping and adam",
-     "[{conv2d: {out_channels: 5, kernel_size: 3, padding: 1}}, relu, {max_pool2d: 2}, {dropout: 0.1}, "
-     "{conv2d: {out_channels: 4, kernel_size: 2}}, tanh, flatten, {linear: 3}]",
-     "micro_batch_size: 3, clip_grad_norm: 0.5, optimizer: {name: adam, lr: 0.01}"},
-    {"softmax regression, one sample a micro-batch", "[flatten, {linear: {out_features: 3, bias: false}}]",
-     "micro_batch_size: 1, optimizer: {name: sgd, lr: 0.1}"},
-    {"average pool, gelu, mean squared error", "[{avg_pool2d: 2}, flatten, {linear: 7}, gelu, {linear: 3}]",
-     "micro_batch_size: 6, optimizer: {name: adamw, lr: 0.01, weight_decay: 0.1}"},
-};
-
-/// A sample of 25 floats: micro-batches of three begin where no library wants a tensor, unless they are put elsewhere.
-JobSpec odd_job(const std::string& devices) {
-  return read_job_text(
-      fmt::format(
-          "name: odd\ndataset: {{name: digits}}\nmodel:\n  input: [1, 5, 5]\n  layers: [{{conv2d: {{out_channels: 3, "
-          "kernel_size: 3}}}}, relu, flatten, {{linear: 5}}, relu, {{linear: 3}}]\n  loss: cross_entropy\n"
-          "train: {{epochs: 2, global_batch_size: 16, micro_batch_size: 3, optimizer: {{name: sgd, lr: 0.1}}}}\n"
-          "devices: {}\n",
-          devices),
-      "odd.yaml");
-}
-
-JobSpec job_of(const Case& c, const std::string& devices, const std::string& more = "") {
-  return read_job_text(
-      fmt::format("name: small\ndataset: {{name: digits}}\nmodel:\n  input: [1, 6, 6]\n  layers: {}\n  loss: {}\n"
-                  "train: {{epochs: 3, global_batch_size: 16, {}}}\ndevices: {}\n{}\n",
-                  c.layers, std::string(c.name).ends_with("error") ? "mse" : "cross_entropy", c.train, devices, more),
-      "small.yaml");
-}
-
-Summary run(const JobSpec& job) {
-  Reporter silent;
-  const DatasetPair data = test::memory_pair(43, 70, kShape, 3);
-  return train(job, data, silent);
-}
+using namespace test;
 
 /// A machine with so many GPUs while this lives, and nothing left of it afterwards.
 struct Gpus {
@@ -162,10 +118,11 @@ TEST_CASE("a dataset of bytes lies on the GPU, and gives the bits of one that is
   };
   const auto run_digits = [](const std::string& devices, bool streamed) {
     const JobSpec job = read_job_text(
-        fmt::format("name: digits\ndataset: {{name: digits, train_samples: 90, test_samples: 70}}\nmodel:\n  input: [1, 28, "
-                    "28]\n  layers: [flatten, {{linear: 16}}, relu, {{dropout: 0.3}}, {{linear: 10}}]\ntrain: {{epochs: 2, "
-                    "global_batch_size: 32, micro_batch_size: 5, optimizer: {{name: sgd, lr: 0.1}}}}\ndevices: {}\n",
-                    devices),
+        fmt::format(
+            "name: digits\ndataset: {{name: digits, train_samples: 90, test_samples: 70}}\nmodel:\n  input: [1, 28, "
+            "28]\n  layers: [flatten, {{linear: 16}}, relu, {{dropout: 0.3}}, {{linear: 10}}]\ntrain: {{epochs: 2, "
+            "global_batch_size: 32, micro_batch_size: 5, optimizer: {{name: sgd, lr: 0.1}}}}\ndevices: {}\n",
+            devices),
         "digits.yaml");
     DatasetPair data = open_dataset(job.dataset, {});
     if (streamed) {
