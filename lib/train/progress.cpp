@@ -26,6 +26,21 @@ Progress::Progress(const JobSpec& job, const RunSchedule& schedule, Reporter& re
                    : std::max<std::int64_t>(1, std::min(schedule.steps_per_epoch(), schedule.steps()) / kLinesAnEpoch);
 }
 
+void Progress::resume(const RunState& state) {
+  steps_ = state.step;
+  train_seconds_ = state.train_seconds;
+  final_loss_ = state.final_loss;
+  test_loss_ = state.test_loss;
+  test_accuracy_ = state.test_accuracy;
+}
+
+void Progress::describe(RunState& state) const {
+  state.train_seconds = train_seconds_ + std::max(0.0, now_ - interval_.start);
+  state.final_loss = final_loss_;
+  state.test_loss = test_loss_;
+  state.test_accuracy = test_accuracy_;
+}
+
 void Progress::start(double now) {
   interval_.start = now_ = now;
 }

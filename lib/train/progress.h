@@ -8,6 +8,7 @@
 
 #include "kernels/kernels.h"
 #include "report/reporter.h"
+#include "train/checkpoint.h"
 #include "train/schedule.h"
 
 namespace dptrain {
@@ -21,6 +22,9 @@ class Progress {
  public:
   Progress(const JobSpec& job, const RunSchedule& schedule, Reporter& reporter);
 
+  /// A run that goes on after `state`: its steps and seconds count. Before start().
+  void resume(const RunState& state);
+
   /// Training begins at steady_seconds() `now`: from here on time counts. Before the first step.
   void start(double now);
 
@@ -31,6 +35,9 @@ class Progress {
   void report_if_due(std::int64_t steps, std::int64_t end, double now);
   /// `seconds` it took. Errors: failed where the loss is not finite: the last update may be the one that diverged.
   void evaluated(std::int64_t steps, double loss, double accuracy, double seconds);
+
+  /// Training seconds up to the last step, final loss and the last evaluation, into the state of a checkpoint.
+  void describe(RunState& state) const;
 
   /// What is known here: steps, losses, times, accuracy.
   Summary summary() const;
