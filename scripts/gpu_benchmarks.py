@@ -87,7 +87,7 @@ def compare(check):
     figures = {"torch": next((record["torch"] for record in records if "torch" in record), None), "torch_note": word,
                "torch_errors": [record for record in records if "error" in record], "rows": rows}
     if errors:
-        raise Failed(f"{len(errors)} of {len(rows)} runs of dptrain failed, the first: {errors[0]}; {json.dumps(figures)}")
+        raise Failed(f"{len(errors)} of {len(rows)} runs of dptrain failed, the first: {errors[0]}", figures)
     return figures
 
 

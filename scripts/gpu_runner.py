@@ -10,7 +10,9 @@ class Skipped(Exception):
 
 
 class Failed(Exception):
-    pass
+    def __init__(self, why, figures=None):
+        super().__init__(why)
+        self.figures = figures or {}
 
 
 class Runner:
@@ -27,21 +29,23 @@ class Runner:
         self.stage_ends = self.ends
         self.log = self.out / "build.log"
         self.environment = dict(os.environ)
+        # One GPU: replicas that share it are what is proven here.
+        self.environment["CUDA_VISIBLE_DEVICES"] = (os.environ.get("CUDA_VISIBLE_DEVICES") or "0").split(",")[0]
         self.machine = {}
         self.stages = []
 
     def left(self):
         return min(self.ends, self.stage_ends) - time.monotonic()
 
-    def run(self, command, limit=None, environment=None, stdout=None):
-        """Exit status and standard output, or all output where `stdout` is None; both go to the log. Late ones are killed."""
+    def run(self, command, limit=None, environment=None, apart=False):
+        """Exit status and output; where `apart`, standard output alone. All goes to the log. Late ones are killed."""
         command = [str(word) for word in command]
         seconds = max(1.0, min(limit or self.left(), self.left()))
-        with open(self.log, "ab") as log, tempfile.TemporaryFile() as output:
+        with open(self.log, "ab") as log, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as messages:
             log.write(("$ " + " ".join(command) + "\n").encode())
             log.flush()
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, cwd=ROOT, start_new_session=True,
-                                       stderr=output if stdout is None else log, env={**self.environment, **(environment or {})})
+                                       stderr=messages if apart else subprocess.STDOUT, env={**self.environment, **(environment or {})})
             late = False
             try:
                 process.wait(timeout=seconds)
@@ -52,8 +56,9 @@ class Runner:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
             output.seek(0)
-            text = output.read()
-            log.write(text)
+            messages.seek(0)
+            text, self.said = output.read(), messages.read()
+            log.write(self.said + text)
             if late:
                 log.write(f"\n[not done after {seconds:.0f} s: killed]\n".encode())
         text = text.decode(errors="replace")
@@ -76,9 +81,10 @@ class Runner:
             command += ["--set", f"devices={{type: cuda, count: {replicas}, share: true}}", "--set", f"train.precision={precision}"]
         for setting in settings:
             command += ["--set", setting]
-        status, text = self.run(command, limit=limit, stdout="apart")
+        status, text = self.run(command, limit=limit, apart=True)
         if status not in expected:
-            raise Failed(f"dptrain {job} on {replicas} replica(s) ended with status {status}")
+            said = re.findall(r"^dptrain: (.*)", self.said.decode(errors="replace"), re.M)
+            raise Failed(f"dptrain {job} on {replicas} replica(s) ended with status {status}" + (f": {said[-1]}" if said else ""))
         try:
             return status, json.loads(text.strip().splitlines()[-1])
         except (ValueError, IndexError):

@@ -7,10 +7,10 @@
 
 #include "core/error.h"
 #include "data/open.h"
-#include "nn/model.h"
 #include "optim/optimizer.h"
 #include "report/lines.h"
 #include "spec/shapes.h"
+#include "train/backend.h"
 #include "train/doubts.h"
 #include "train/fit.h"
 #include "train/replica.h"
@@ -67,14 +67,12 @@ int check_job(const JobOptions& options, std::ostream& out) {
   const RunSchedule schedule(job, data.train_samples, replicas);
 
   // A replica's model, with the memory it takes, but no thread and no data.
-  const std::unique_ptr<Kernels> kernels = make_cpu_kernels();
   std::vector<std::int64_t> batches = schedule.batch_sizes();
-  const std::int64_t full_batch = batches.front(), largest = schedule.largest_batch();
+  const std::int64_t largest = schedule.largest_batch();
   const std::int64_t chunk = evaluation_chunk(schedule, data.test_samples);
   if (std::find(batches.begin(), batches.end(), chunk) == batches.end()) batches.push_back(chunk);
-  Model model(job.model, *kernels, full_batch);
-  model.prepare(batches);
-  const ParameterTable& table = model.parameters();
+  const ModelPlan model = make_backend(job, placement)->plan(batches);
+  const ParameterTable& table = model.parameters;
 
   fmt::print(out, "{}: valid\n", options.file);
   print_layers(job, table, out);
@@ -113,8 +111,8 @@ int check_job(const JobOptions& options, std::ostream& out) {
   fmt::print(out, "memory          {} weights and optimizer state, shared\n", megabytes((1 + state) * flat));
   fmt::print(
       out, "                {} a replica: {} gradients ({} buffer{}), {} activations, {} batches ahead\n",
-      megabytes(buffers * flat + model.activation_bytes() + job.data.prefetch * largest * data.shape.elements() * 4),
-      megabytes(buffers * flat), buffers, buffers == 1 ? "" : "s", megabytes(model.activation_bytes()),
+      megabytes(buffers * flat + model.activation_bytes + job.data.prefetch * largest * data.shape.elements() * 4),
+      megabytes(buffers * flat), buffers, buffers == 1 ? "" : "s", megabytes(model.activation_bytes),
       megabytes(job.data.prefetch * largest * data.shape.elements() * 4));
   for (const std::string& doubt : doubts(job, schedule)) fmt::print(out, "warning: {}\n", doubt);
   return static_cast<int>(ExitStatus::ok);

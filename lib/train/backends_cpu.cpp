@@ -3,8 +3,8 @@
 
 namespace dptrain {
 
-std::unique_ptr<Backend> make_backend(const JobSpec&, const Placement&) {
-  return make_cpu_backend();
+std::unique_ptr<Backend> make_backend(const JobSpec& job, const Placement&) {
+  return make_cpu_backend(job);
 }
 
 }  // namespace dptrain

@@ -5,7 +5,7 @@
 namespace dptrain {
 
 std::unique_ptr<Backend> make_backend(const JobSpec& job, const Placement& placement) {
-  if (placement.type == DeviceType::cpu) return make_cpu_backend();
+  if (placement.type == DeviceType::cpu) return make_cpu_backend(job);
   return make_cuda_backend(job, placement);
 }
 

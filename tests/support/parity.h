@@ -1,5 +1,6 @@
-// One table of kernels against the float64 references: every operation, forward and backward, in every layout that the table's
-// images may have, at a full batch and at one sample. Agreement is within 1e-4 of a tensor's largest value; masks agree to the bit.
+// One table of kernels against the float64 references: every operation, forward and backward, in every layout that the
+// table's images may have, at a full batch and at one sample. Agreement is within 1e-4 of a tensor's largest value;
+// masks agree to the bit.
 #pragma once
 
 #include <cstdint>
@@ -36,6 +37,8 @@ void check_softmax(Backend& backend, const Shape& input, std::int64_t batch);
 void check_reorder(Backend& backend, const Shape& input, std::int64_t batch);
 void check_dropout(Backend& backend, const Shape& input, double probability, std::int64_t batch);
 void check_losses(Backend& backend, std::int64_t classes, std::int64_t batch);
+/// A NaN among the outputs makes the loss NaN, wherever it stands.
+void check_nan_shows(Backend& backend);
 
 /// All of the above on chosen shapes.
 void check_chosen_shapes(Backend& backend);

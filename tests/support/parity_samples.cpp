@@ -98,4 +98,26 @@ void check_losses(Backend& backend, std::int64_t classes, std::int64_t batch) {
         "squared error" + at);
 }
 
+void check_nan_shows(Backend& backend) {
+  constexpr std::int64_t kClasses = 5;
+  const std::vector<std::int32_t> labels{0, 1, 2};
+  const Buffer labels_there = backend.kernels->allocate(sizeof(std::int32_t) * 3),
+               sum = backend.kernels->allocate(sizeof(LossSum));
+  backend.kernels->upload(labels.data(), sizeof(std::int32_t) * 3, labels_there.data());
+  for (std::size_t where = 0; where < 15; ++where) {
+    std::vector<float> outputs(15, 0.5f);
+    outputs[where] = std::numeric_limits<float>::quiet_NaN();
+    const DeviceTensor in(backend, TensorDesc(Shape{kClasses}), 3, outputs);
+    for (const auto loss : {&Kernels::cross_entropy, &Kernels::mean_squared_error}) {
+      backend.run([&] {
+        ((*backend.kernels).*loss)(in.data(), static_cast<const std::int32_t*>(labels_there.data()), 3, kClasses,
+                                   nullptr, static_cast<LossSum*>(sum.data()));
+      });
+      LossSum total;
+      backend.read(sum.data(), sizeof total, &total);
+      CHECK(std::isnan(total.loss));
+    }
+  }
+}
+
 }  // namespace dptrain::testing

@@ -87,6 +87,7 @@ void check_chosen_shapes(Backend& backend) {
   check_losses(backend, 3, 257);
   check_losses(backend, 1000, 5);
   check_losses(backend, 2, 40'000);  // more than a GPU sums in one piece
+  check_nan_shows(backend);
 }
 
 }  // namespace dptrain::testing

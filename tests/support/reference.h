@@ -1,5 +1,5 @@
-// Every operation in float64 by plain loops over plain tensors, forward and backward, from the definitions alone: what all
-// backends are compared with. Gradients are sums over the samples of the batch.
+// Every operation in float64 by plain loops over plain tensors, forward and backward, from the definitions alone: what
+// all backends are compared with. Gradients are sums over the samples of the batch.
 #pragma once
 
 #include <cstdint>

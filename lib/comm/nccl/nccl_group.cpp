@@ -1,6 +1,7 @@
 #include "comm/nccl/nccl_group.h"
 
 #include <thread>
+#include <utility>
 
 #include "core/error.h"
 #include "device/cuda/runtime.h"
@@ -192,7 +193,10 @@ void NcclGroup::create(const ncclUniqueId& id) {
     }
     noted(group.end(), kWhat);
   }
-  for (const auto& rank : ranks_) rank->settle(kWhat);
+  for (const auto& rank : ranks_) {
+    DPTRAIN_CHECK(rank->handle_ != nullptr, "NCCL made no communicator for rank {}", rank->rank_);
+    rank->settle(kWhat);
+  }
 }
 
 NcclGroup::~NcclGroup() {
@@ -211,7 +215,11 @@ void NcclGroup::close() {
     if (rank->handle_ != nullptr) noted(ncclCommFinalize(rank->handle_), kWhat);
   }
   for (const auto& rank : ranks_) {
-    if (!rank->aborted_) rank->settle(kWhat);
+    {
+      const std::lock_guard lock(rank->mutex_);
+      if (rank->aborted_) continue;
+    }
+    rank->settle(kWhat);
   }
   for (const auto& rank : ranks_) {
     const std::lock_guard lock(rank->mutex_);

@@ -1,7 +1,7 @@
-// Purpose: CUDA's runtime as the project uses it: status codes as errors, owned streams, events, graphs and memory, and which
-//   GPUs there are. The header is kept free of fmt, which does not pass through nvcc.
-// Thread safety: as CUDA's: an object may be used by one thread at a time, anything else by any thread. Streams, events and
-//   memory belong to the device that was current when they were made.
+// Purpose: CUDA's runtime as the project uses it: status codes as errors, owned streams, events, graphs and memory, and
+//   which GPUs there are. The header is kept free of fmt, which does not pass through nvcc.
+// Thread safety: as CUDA's: an object may be used by one thread at a time, anything else by any thread. Streams, events
+//   and memory belong to the device that was current when they were made.
 // Invariants: objects are move-only; a moved-from one is empty. Nothing here waits except what says so.
 #pragma once
 
@@ -57,7 +57,8 @@ class Event {
   Event();
   cudaEvent_t get() const { return handle_.get(); }
   void record(cudaStream_t stream);
-  /// The same where `stream` may be captured: every launch of the graph then records the event for streams outside of it.
+  /// The same where `stream` may be captured: every launch of the graph then records the event for streams outside of
+  /// it.
   void record_outside(cudaStream_t stream);
   /// What is enqueued on `stream` from here on runs after the latest record(); the host does not wait.
   void make_wait(cudaStream_t stream) const;
@@ -72,8 +73,9 @@ class Event {
 class Graph {
  public:
   Graph() = default;
-  /// What `enqueue` puts on `stream`, and on other streams that wait for events of it and are waited for in the end. None of it
-  /// runs. Other threads may use CUDA meanwhile as they like; `enqueue` must not allocate or wait.
+  /// What `enqueue` puts on `stream`, and on other streams that wait for events of it and are waited for in the end.
+  /// None of it runs. Other threads may use CUDA meanwhile as they like; `enqueue` must not allocate or wait, so the
+  /// same work should have run once before: libraries load and allocate at a first call.
   template <class Enqueue>
   static Graph capture(cudaStream_t stream, Enqueue&& enqueue) {
     begin(stream);
@@ -102,7 +104,7 @@ Buffer pinned_buffer(std::size_t bytes);
 
 struct DeviceInfo {
   std::string name;
-  std::size_t memory = 0;  ///< bytes
+  std::size_t memory = 0;    ///< bytes
   int major = 0, minor = 0;  ///< compute capability
 };
 struct Devices {

@@ -44,8 +44,8 @@ class Convolution final : public AffineOperation {
     Prepared p;
     p.batch = batch;
     if (!config_.activation || config_.activation->kind == ActivationKind::relu) {
-      p.forward = Plan::choose(context_, forward_graph(batch, /*fused=*/true),
-                               plain() ? Plan::Effort::any : Plan::Effort::preferred);
+      p.forward =
+          Plan::choose(context_, forward_graph(batch, /*fused=*/true), plain() ? Effort::any : Effort::preferred);
       p.fused = p.forward.has_value();
     }
     if (!p.forward) p.forward = required(forward_graph(batch, /*fused=*/false), "forward");
@@ -148,7 +148,7 @@ class Convolution final : public AffineOperation {
   }
 
   Plan required(OperationGraph graph, const char* direction) const {
-    std::optional<Plan> plan = Plan::choose(context_, std::move(graph), Plan::Effort::any);
+    std::optional<Plan> plan = Plan::choose(context_, std::move(graph), Effort::any);
     if (!plan) {
       const Conv2dSpec& s = config_.spec;
       fail(ExitStatus::failed,

@@ -1,6 +1,7 @@
-// Purpose: the GPU's table of operations: cuDNN and cuBLASLt for convolutions and products, kernels of our own for the rest.
-// Thread safety: see kernels.h. Invariants: operations enqueue on the stream and never wait, except prepare(), allocate() and
-//   upload(); nothing is allocated after prepare(), so a step can be captured in a CUDA graph.
+// Purpose: the GPU's table of operations: cuDNN and cuBLASLt for convolutions and products, kernels of our own for the
+//   rest.
+// Thread safety: see kernels.h. Invariants: operations enqueue on the stream and never wait, except prepare(),
+//   allocate() and upload(); nothing is allocated after prepare(), so a step can be captured in a CUDA graph.
 #pragma once
 
 #include <cuda_runtime_api.h>

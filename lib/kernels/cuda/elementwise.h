@@ -1,7 +1,8 @@
-// Purpose: the project's own kernels on whole tensors in a GPU's memory: activations, softmax, changes of layout, sums over rows.
-// Thread safety: the thread of the context. Invariants: work is enqueued on the context's stream and the host does not wait.
-//   Sums are over fixed chunks in index order. All pointers are to the device's memory. Errors: Error(failed) where a launch is
-//   refused.
+// Purpose: the project's own kernels on whole tensors in a GPU's memory: activations, softmax, changes of layout, sums
+//   over rows.
+// Thread safety: the thread of the context. Invariants: work is enqueued on the context's stream and the host does not
+//   wait. Sums are over fixed chunks in index order. All pointers are to the device's memory. Errors: Error(failed)
+//   where a launch is refused.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,8 @@ void softmax(const Context& context, std::int64_t outer, std::int64_t classes, s
 void softmax_backward(const Context& context, std::int64_t outer, std::int64_t classes, std::int64_t inner,
                       const float* y, const float* dy, float* dx);
 
-/// (batch, rows, columns) -> (batch, columns, rows): with rows = pixels and columns = channels channels_last becomes plain, and
-/// the other way round. Not in place.
+/// (batch, rows, columns) -> (batch, columns, rows): with rows = pixels and columns = channels channels_last becomes
+/// plain, and the other way round. Not in place.
 void transpose(const Context& context, std::int64_t batch, std::int64_t rows, std::int64_t columns, const float* from,
                float* to);
 

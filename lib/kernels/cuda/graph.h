@@ -64,6 +64,7 @@ class OperationGraph {
   void add(Tensor x, Tensor b, Tensor y);
   void relu(Tensor x, Tensor y);
 
+  /// For the GPU of a handle; null: for one that is named later, by its description.
   void finalize(cudnnHandle_t handle);
   cudnnBackendDescriptor_t get() const { return graph_.get(); }
 

@@ -1,7 +1,7 @@
-// Purpose: the one way in which the project's own kernels run: a body, called for every index, each by whichever thread comes to
-//   it. For .cu files alone; the tests have a header of this name that runs bodies on the host.
-// Thread safety: any host thread; work is ordered by the stream. Invariants: the host does not wait. A body must not depend on
-//   which indices run before or beside it, and its members are copied when it is enqueued.
+// Purpose: the one way in which the project's own kernels run: a body, called for every index, each by whichever thread
+//   comes to it. For .cu files alone; the tests have a header of this name that runs bodies on the host.
+// Thread safety: any host thread; work is ordered by the stream. Invariants: the host does not wait. A body must not
+//   depend on which indices run before or beside it, and its members are copied when it is enqueued.
 #pragma once
 
 #include <algorithm>

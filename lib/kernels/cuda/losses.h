@@ -9,8 +9,8 @@
 
 namespace dptrain::cuda {
 
-/// What a loss needs besides: of a fixed size, because a loss is not told beforehand how large batches will be. A larger batch is
-/// summed piece by piece.
+/// What a loss needs besides: of a fixed size, because a loss is not told beforehand how large batches will be. A
+/// larger batch is summed piece by piece.
 struct LossScratch {
   static constexpr std::int64_t kSamples = 16384, kChunk = 64;
   static constexpr std::int64_t kEntries = kSamples + kSamples / kChunk;

@@ -1,6 +1,6 @@
 // Purpose: makers of the GPU's operations, one file each, and what they share.
-// Thread safety: the thread of the Kernels they belong to. Invariants: operations enqueue on the context's stream and never
-//   wait, except in prepare(); their arguments do not change between steps, so a step can be captured in a graph.
+// Thread safety: the thread of the Kernels they belong to. Invariants: operations enqueue on the context's stream and
+//   never wait, except in prepare(); their arguments do not change between steps, so a step can be captured in a graph.
 #pragma once
 
 #include <cuda_runtime_api.h>

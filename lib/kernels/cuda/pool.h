@@ -1,6 +1,6 @@
 // Purpose: max and average pooling of images in a GPU's memory, plain or channels_last.
-// Thread safety, invariants and errors: as in elementwise.h. Backward gathers: each element of the input adds the gradients of
-//   its windows in the order of the windows.
+// Thread safety, invariants and errors: as in elementwise.h. Backward gathers: each element of the input adds the
+//   gradients of its windows in the order of the windows.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace dptrain::cuda {
 
-/// Images as (outer, height, width, inner): plain ones with outer = samples x channels and inner = 1, channels_last ones with outer =
-/// samples and inner = channels.
+/// Images as (outer, height, width, inner): plain ones with outer = samples x channels and inner = 1, channels_last
+/// ones with outer = samples and inner = channels.
 struct PoolShape {
   std::int64_t outer = 0, inner = 0;
   std::int64_t height = 0, width = 0;  ///< of the input
@@ -23,8 +23,8 @@ struct PoolShape {
   constexpr std::int64_t outputs() const { return outer * out_height * out_width * inner; }
 };
 
-/// `chosen` receives for each output the pixel (row x width + column) of its maximum, the first one where several are equal. A
-/// NaN is the maximum of its windows.
+/// `chosen` receives for each output the pixel (row x width + column) of its maximum, the first one where several are
+/// equal. A NaN is the maximum of its windows.
 void max_pool(const Context& context, const PoolShape& shape, const float* x, float* y, std::int32_t* chosen);
 void max_pool_backward(const Context& context, const PoolShape& shape, const float* dy, const std::int32_t* chosen,
                        float* dx);

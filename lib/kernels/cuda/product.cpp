@@ -23,13 +23,14 @@ void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttribut
   check(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)),
         "saying what a matrix product may use");
 }
+/// Zero where an algorithm does not say: what was asked of the heuristic holds without it.
 template <class Value>
 Value configured(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfigAttributes_t attribute) {
   Value value{};
   std::size_t written = 0;
-  check(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, attribute, &value, sizeof(value), &written),
-        "asking what computes a matrix product");
-  return value;
+  const cublasStatus_t status =
+      cublasLtMatmulAlgoConfigGetAttribute(&algorithm, attribute, &value, sizeof(value), &written);
+  return status == CUBLAS_STATUS_SUCCESS ? value : Value{};
 }
 
 cublasLtEpilogue_t library_epilogue(Product::Epilogue epilogue) {
@@ -83,7 +84,7 @@ Product::Matrix Product::matrix(std::int64_t rows, std::int64_t columns) {
   return Matrix(layout);
 }
 
-Product::Preference Product::preference(bool reproducible) {
+Product::Preference Product::preference(std::uint32_t reduction_schemes) {
   cublasLtMatmulPreference_t made = nullptr;
   check(cublasLtMatmulPreferenceCreate(&made), "saying what a matrix product may use");
   Preference owned(made);
@@ -91,22 +92,26 @@ Product::Preference Product::preference(bool reproducible) {
   for (const auto attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
                                CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
     set(made, attribute, kAlignment);
-  // cuBLAS promises the same bits in every run on the same kind of GPU; for cublasLtMatmul with a workspace of one's own that
-  // holds beside other streams too ("Results reproducibility" in its documentation). Where sums are cut into parts (split-K)
-  // the parts are added in one sequence, or stored in the workspace and added in a step of their own: the latter
-  // (COMPUTE_TYPE) has an order by construction. INPLACE adds to the output as counters allow, in an order that no document
-  // states, and OUTPUT_TYPE is the same as COMPUTE_TYPE for fp32; both are left out where bits matter.
-  const std::uint32_t schemes = reproducible ? std::uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE}
-                                             : std::uint32_t{CUBLASLT_REDUCTION_SCHEME_MASK};
-  set(made, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, schemes);
+  set(made, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reduction_schemes);
   return owned;
 }
 
+// cuBLAS promises the same bits in every run on the same kind of GPU; for cublasLtMatmul with a workspace of one's own that holds
+// beside other streams too ("Results reproducibility" in its documentation). Where sums are cut into parts (split-K) the parts
+// are added in one sequence, or stored in the workspace and added in a step of their own: the latter (COMPUTE_TYPE) has an
+// order by construction. INPLACE adds to the output as counters allow, in an order that no document states, and OUTPUT_TYPE
+// is the same as COMPUTE_TYPE for fp32; both are left out where bits matter. NONE is no bit of the mask: it is asked for by
+// itself too, in case a mask should exclude it.
 bool Product::choose() {
+  if (!context_->reproducible) return choose(CUBLASLT_REDUCTION_SCHEME_MASK);
+  return choose(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE) || choose(CUBLASLT_REDUCTION_SCHEME_NONE);
+}
+
+bool Product::choose(std::uint32_t reduction_schemes) {
   constexpr int kCandidates = 16;
   std::array<cublasLtMatmulHeuristicResult_t, kCandidates> results{};
   int found = 0;
-  const Preference wanted = preference(context_->reproducible);
+  const Preference wanted = preference(reduction_schemes);
   const cublasStatus_t status =
       cublasLtMatmulAlgoGetHeuristic(context_->blas, description_.get(), a_.get(), b_.get(), d_.get(), d_.get(),
                                      wanted.get(), kCandidates, results.data(), &found);
@@ -115,6 +120,8 @@ bool Product::choose() {
   for (int i = 0; i < found; ++i) {
     const cublasLtMatmulHeuristicResult_t& result = results[static_cast<std::size_t>(i)];
     if (result.state != CUBLAS_STATUS_SUCCESS || result.workspaceSize > kMostWorkspace) continue;
+    const auto scheme = configured<std::uint32_t>(result.algo, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME);
+    if ((scheme & ~reduction_schemes) != 0) continue;
     algorithm_ = result.algo;
     workspace_ = result.workspaceSize;
     implementation_ =

@@ -50,8 +50,9 @@ class Product {
 
   Product(Context& context, const ProductShape& shape, Epilogue epilogue);
   static Matrix matrix(std::int64_t rows, std::int64_t columns);
-  static Preference preference(bool reproducible);
+  static Preference preference(std::uint32_t reduction_schemes);
   bool choose();
+  bool choose(std::uint32_t reduction_schemes);
   void point_to_bias(const void* bias);
 
   Context* context_;

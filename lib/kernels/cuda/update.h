@@ -1,9 +1,10 @@
-// Purpose: the end of a step over flat buffers in a GPU's memory: gradient sums added in the order of the tree, divided by the number of
-//   samples, clipped, and applied by an update rule. The same scalar functors and the same order of operations as on the CPU, so the
-//   same bits (the build keeps contraction off on both).
-// Thread safety: any host thread; work is ordered by the stream. Invariants: an element's result depends on that element alone, and
-//   norms are over fixed chunks in index order. What changes from step to step is read from the device's memory, so that a step can be
-//   replayed from a graph. The host does not wait. Errors: Error(failed) with CUDA's reason where a launch is refused.
+// Purpose: the end of a step over flat buffers in a GPU's memory: gradient sums added in the order of the tree, divided
+//   by the number of samples, clipped, and applied by an update rule. The same scalar functors and the same order of
+//   operations as on the CPU, so the same bits (the build keeps contraction off on both).
+// Thread safety: any host thread; work is ordered by the stream. Invariants: an element's result depends on that
+//   element alone, and norms are over fixed chunks in index order. What changes from step to step is read from the
+//   device's memory, so that a step can be replayed from a graph. The host does not wait. Errors: Error(failed) with
+//   CUDA's reason where a launch is refused.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -51,8 +52,8 @@ void chunk_squares(const float* mean, std::int64_t count, double* squares, cudaS
 void norm_to_clip_factor(const double* squares, std::int64_t chunks, double max_norm, float* factor,
                          cudaStream_t stream);
 
-/// One update of `count` elements, each gradient times *clip_factor first where that is not null. State buffers that the rule
-/// does not use may be null.
+/// One update of `count` elements, each gradient times *clip_factor first where that is not null. State buffers that
+/// the rule does not use may be null.
 void apply_update(RuleKind kind, const StepConstants* step, const float* clip_factor, std::int64_t count,
                   float* parameters, const float* gradients, float* state0, float* state1, cudaStream_t stream);
 /// mean_of_sums() and apply_update() in one pass over memory, without clipping.

@@ -8,18 +8,26 @@ namespace {
 
 class CpuBackend final : public Backend {
  public:
+  explicit CpuBackend(const JobSpec& job) : job_(job) {}
+
+  ModelPlan plan(std::span<const std::int64_t> batches) override {
+    return plan_model(job_.model, *make_cpu_kernels(), batches);
+  }
   std::unique_ptr<Replica> make_replica(const Replica::Config& config) override {
     return std::make_unique<CpuReplica>(config);
   }
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
     return std::make_unique<CpuReducer>(config.group, config.floats, config.state_buffers, config.clip_norm);
   }
+
+ private:
+  const JobSpec& job_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cpu_backend() {
-  return std::make_unique<CpuBackend>();
+std::unique_ptr<Backend> make_cpu_backend(const JobSpec& job) {
+  return std::make_unique<CpuBackend>(job);
 }
 
 }  // namespace dptrain

@@ -4,6 +4,8 @@
 #include <set>
 
 #include "core/error.h"
+#include "device/cuda/runtime.h"
+#include "kernels/cuda/cuda_kernels.h"
 #include "train/cuda/cuda_reducer.h"
 #include "train/cuda/cuda_replica.h"
 #include "train/cuda/nccl_reducer.h"
@@ -14,21 +16,31 @@ namespace {
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(std::vector<int> devices, bool one_device, bool reproducible)
-      : devices_(std::move(devices)), one_device_(one_device), reproducible_(reproducible) {}
+  CudaBackend(const JobSpec& job, std::vector<int> devices, bool one_device)
+      : job_(job), devices_(std::move(devices)), one_device_(one_device) {}
 
+  ModelPlan plan(std::span<const std::int64_t> batches) override {
+    cuda::use_device(devices_.front());
+    const cuda::Stream stream;
+    const auto kernels = make_cuda_kernels({.device = devices_.front(),
+                                            .stream = stream.get(),
+                                            .tf32 = job_.train.precision == Precision::tf32,
+                                            .reproducible = job_.reproducible});
+    return plan_model(job_.model, *kernels, batches);
+  }
   std::unique_ptr<Replica> make_replica(const Replica::Config& config) override {
     return std::make_unique<CudaReplica>(config, devices_[static_cast<std::size_t>(config.rank)]);
   }
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
     if (one_device_) return std::make_unique<CudaReducer>(config, devices_.front());
     return std::make_unique<NcclReducer>(config,
-                                         NcclReducer::Options{.devices = devices_, .reproducible = reproducible_});
+                                         NcclReducer::Options{.devices = devices_, .reproducible = job_.reproducible});
   }
 
  private:
+  const JobSpec& job_;
   std::vector<int> devices_;  // by replica
-  bool one_device_, reproducible_;
+  bool one_device_;
 };
 
 }  // namespace
@@ -44,7 +56,7 @@ std::unique_ptr<Backend> make_cuda_backend(const JobSpec& job, const Placement& 
          "GPU in CUDA_VISIBLE_DEVICES",
          devices.size(), different.size(), different.size());
   }
-  return std::make_unique<CudaBackend>(std::move(devices), different.size() == 1, job.reproducible);
+  return std::make_unique<CudaBackend>(job, std::move(devices), different.size() == 1);
 }
 
 }  // namespace dptrain

@@ -166,7 +166,7 @@ TEST_CASE("a step can be captured and repeated") {
   linear->forward(0, x.data(), w.data(), b.data(), y.data());
   convolution->forward(0, cx.data(), cw.data(), b.data(), cy.data());
   const Floats direct = y.read(gpu.stream), direct_images = cy.read(gpu.stream);
-  cuda::check(cudaMemset(y.data(), 0, 32), "clearing");
+  cuda::check(cudaMemsetAsync(y.data(), 0, 32, gpu.stream.get()), "clearing");
   graph.launch(gpu.stream.get());
   CHECK(y.read(gpu.stream) == direct);
   CHECK(cy.read(gpu.stream) == direct_images);

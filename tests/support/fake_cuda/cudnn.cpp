@@ -34,163 +34,6 @@ std::size_t bytes_of(cudnnBackendAttributeType_t type) {
   }
 }
 
-/// An attribute that a kind of descriptor has. `kind` is what it nests; TENSOR where it nests nothing.
-struct Rule {
-  cudnnBackendDescriptorType_t owner;
-  cudnnBackendAttributeName_t name;
-  cudnnBackendAttributeType_t type;
-  std::int64_t least, most;
-  bool required;
-  cudnnBackendDescriptorType_t kind = CUDNN_BACKEND_TENSOR_DESCRIPTOR;
-};
-constexpr std::int64_t kMany = 64;
-
-constexpr auto kTensor = CUDNN_BACKEND_TENSOR_DESCRIPTOR;
-constexpr auto kConvolution = CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR;
-constexpr auto kForward = CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR;
-constexpr auto kBackwardData = CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR;
-constexpr auto kBackwardFilter = CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR;
-constexpr auto kPointwise = CUDNN_BACKEND_POINTWISE_DESCRIPTOR;
-constexpr auto kPointwiseOperation = CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR;
-constexpr auto kGraph = CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR;
-constexpr auto kHeuristic = CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR;
-constexpr auto kConfig = CUDNN_BACKEND_ENGINECFG_DESCRIPTOR;
-constexpr auto kEngine = CUDNN_BACKEND_ENGINE_DESCRIPTOR;
-constexpr auto kPlan = CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR;
-constexpr auto kPack = CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR;
-constexpr auto kNested = CUDNN_TYPE_BACKEND_DESCRIPTOR;
-
-/// As cuDNN's documentation of the descriptors lists them.
-constexpr Rule kRules[] = {
-    {kTensor, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, 1, true},
-    {kTensor, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, 1, true},
-    {kTensor, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, 1, true},
-    {kTensor, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, 4, true},
-    {kTensor, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, 4, true},
-    {kTensor, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, 1, false},
-    {kConvolution, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, 1, true},
-    {kConvolution, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, 1, true},
-    {kConvolution, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, 1, true},
-    {kConvolution, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 2, 2, true},
-    {kConvolution, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, 2, 2, true},
-    {kConvolution, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, 2, 2, true},
-    {kConvolution, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 2, 2, true},
-    {kForward, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_TYPE_FLOAT, 1, 1, true},
-    {kForward, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, CUDNN_TYPE_FLOAT, 1, 1, true},
-    {kForward, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, kNested, 1, 1, true, kConvolution},
-    {kForward, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, kNested, 1, 1, true},
-    {kForward, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, kNested, 1, 1, true},
-    {kForward, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, kNested, 1, 1, true},
-    {kBackwardData, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA, CUDNN_TYPE_FLOAT, 1, 1, true},
-    {kBackwardData, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA, CUDNN_TYPE_FLOAT, 1, 1, true},
-    {kBackwardData, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC, kNested, 1, 1, true, kConvolution},
-    {kBackwardData, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, kNested, 1, 1, true},
-    {kBackwardData, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, kNested, 1, 1, true},
-    {kBackwardData, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY, kNested, 1, 1, true},
-    {kBackwardFilter, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA, CUDNN_TYPE_FLOAT, 1, 1, true},
-    {kBackwardFilter, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA, CUDNN_TYPE_FLOAT, 1, 1, true},
-    {kBackwardFilter, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC, kNested, 1, 1, true, kConvolution},
-    {kBackwardFilter, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, kNested, 1, 1, true},
-    {kBackwardFilter, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, kNested, 1, 1, true},
-    {kBackwardFilter, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY, kNested, 1, 1, true},
-    {kPointwise, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, 1, true},
-    {kPointwise, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, 1, true},
-    {kPointwiseOperation, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, kNested, 1, 1, true, kPointwise},
-    {kPointwiseOperation, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, kNested, 1, 1, true},
-    {kPointwiseOperation, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, kNested, 1, 1, false},
-    {kPointwiseOperation, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, kNested, 1, 1, true},
-    {kGraph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, 1, true},
-    {kGraph, CUDNN_ATTR_OPERATIONGRAPH_OPS, kNested, 1, kMany, true, kForward},  // or another operation
-    {kHeuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, kNested, 1, 1, true, kGraph},
-    {kHeuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, 1, true},
-    {kPlan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, 1, true},
-    {kPlan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, kNested, 1, 1, true, kConfig},
-    {kPack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, 1, kMany, true},
-    {kPack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, 1, kMany, true},
-    {kPack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, 1, true},
-};
-
-bool is_operation(cudnnBackendDescriptorType_t type) {
-  return type == kForward || type == kBackwardData || type == kBackwardFilter || type == kPointwiseOperation;
-}
-
-/// Every name is one descriptor's, and what no memory holds is the result of an earlier operation.
-void check_graph(const Object& graph) {
-  require_handle(graph.value<cudnnHandle_t>(CUDNN_ATTR_OPERATIONGRAPH_HANDLE));
-  std::map<std::int64_t, Tensor> named;
-  std::set<std::int64_t> computed;
-  for (const Step& s : steps_of(graph)) {
-    for (const Tensor* t : {&s.x, &s.w, &s.y}) {
-      if (t == &s.w && s.type == kPointwiseOperation && !s.has_second) continue;
-      const auto [place, fresh] = named.emplace(t->name, *t);
-      if (!fresh && (place->second.extents != t->extents || place->second.strides != t->strides))
-        misuse("one name for two tensors");
-    }
-    if (s.x.intermediate && s.type != kBackwardData && !computed.contains(s.x.name))
-      misuse("an intermediate tensor that nothing computes");
-    computed.insert(s.type == kBackwardData ? s.x.name : s.type == kBackwardFilter ? s.w.name : s.y.name);
-  }
-}
-
-cudnnStatus_t finalize(Object& object) {
-  for (const Rule& rule : kRules) {
-    if (rule.owner == object.type && rule.required && !object.has(rule.name))
-      misuse("a cuDNN descriptor is finalised without attribute " + std::to_string(rule.name));
-  }
-  switch (object.type) {
-    case kTensor: {
-      const Tensor t = tensor_of(object);
-      if (object.value<cudnnDataType_t>(CUDNN_ATTR_TENSOR_DATA_TYPE) != CUDNN_DATA_FLOAT)
-        misuse("the double knows fp32 only");
-      for (std::size_t i = 0; i < 4; ++i) {
-        if (t.extents[i] <= 0 || t.strides[i] <= 0) misuse("a tensor with an extent or stride of zero");
-      }
-      break;
-    }
-    case kConvolution:
-      if (object.value<std::int64_t>(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS) != 2)
-        misuse("the double convolves in two dimensions");
-      break;
-    case kPointwise: break;
-    case kForward:
-    case kBackwardData:
-    case kBackwardFilter:
-    case kPointwiseOperation:
-      step_of(object);
-      break;
-    case kGraph:
-      check_graph(object);
-      break;
-    case kHeuristic: {
-      const std::shared_ptr<Object> graph = object.nested(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
-      object.graph = graph;
-      std::vector<Engine> engines;
-      if (!propose(*graph, object.value<cudnnBackendHeurMode_t>(CUDNN_ATTR_ENGINEHEUR_MODE), engines))
-        return CUDNN_STATUS_NOT_SUPPORTED;
-      break;
-    }
-    case kPlan: {
-      require_handle(object.value<cudnnHandle_t>(CUDNN_ATTR_EXECUTION_PLAN_HANDLE));
-      const std::shared_ptr<Object> config = object.nested(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
-      object.graph = config->graph;
-      object.engine = config->engine;
-      if (!object.engine.finalizes) return CUDNN_STATUS_NOT_SUPPORTED;
-      break;
-    }
-    case kPack: {
-      const auto names = object.values<std::int64_t>(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
-      if (std::set(names.begin(), names.end()).size() != names.size()) misuse("a variant pack with a name twice");
-      if (object.values<void*>(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS).size() != names.size())
-        misuse("a variant pack with more names than pointers, or fewer");
-      break;
-    }
-    default:
-      misuse("a descriptor that is not finalised by hand");
-  }
-  object.finalized = true;
-  return CUDNN_STATUS_SUCCESS;
-}
-
 template <class Value>
 void give(const std::vector<Value>& values, std::int64_t wanted, std::int64_t* count, void* to) {
   const auto number = std::min<std::int64_t>(wanted, static_cast<std::int64_t>(values.size()));
@@ -310,9 +153,8 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descriptor, cudn
   const Lock lock(global().mutex);
   const std::shared_ptr<Object> object = object_of(descriptor);
   if (object->finalized) misuse("an attribute of a cuDNN descriptor is set after it was finalised");
-  const auto rule =
-      std::ranges::find_if(kRules, [&](const Rule& r) { return r.owner == object->type && r.name == attributeName; });
-  if (rule == std::end(kRules)) misuse("a cuDNN descriptor has no attribute " + std::to_string(attributeName));
+  const Rule* rule = rule_of(object->type, attributeName);
+  if (rule == nullptr) misuse("a cuDNN descriptor has no attribute " + std::to_string(attributeName));
   require_type(attributeType, rule->type);
   if (elementCount < rule->least || elementCount > rule->most)
     misuse("a cuDNN attribute with a wrong number of elements");
@@ -350,7 +192,8 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descriptor
       for (std::int64_t i = 0; i < std::min(requestedElementCount, available); ++i)
         fill(static_cast<cudnnBackendDescriptor_t*>(arrayOfElements)[i], kConfig, graph,
              engines[static_cast<std::size_t>(i)]);
-      *elementCount = requestedElementCount == 0 ? available : std::min(requestedElementCount, available);
+      // The library announces more results than it then fills.
+      *elementCount = requestedElementCount == 0 ? available + 1 : std::min(requestedElementCount, available);
       return CUDNN_STATUS_SUCCESS;
     }
     case CUDNN_ATTR_ENGINECFG_ENGINE:

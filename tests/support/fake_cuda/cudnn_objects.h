@@ -72,6 +72,35 @@ std::shared_ptr<Object> object_of(cudnnBackendDescriptor_t handle);
 void require_handle(cudnnHandle_t handle);
 Options options();
 
+constexpr auto kTensor = CUDNN_BACKEND_TENSOR_DESCRIPTOR;
+constexpr auto kConvolution = CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR;
+constexpr auto kForward = CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR;
+constexpr auto kBackwardData = CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR;
+constexpr auto kBackwardFilter = CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR;
+constexpr auto kPointwise = CUDNN_BACKEND_POINTWISE_DESCRIPTOR;
+constexpr auto kPointwiseOperation = CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR;
+constexpr auto kGraph = CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR;
+constexpr auto kHeuristic = CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR;
+constexpr auto kConfig = CUDNN_BACKEND_ENGINECFG_DESCRIPTOR;
+constexpr auto kEngine = CUDNN_BACKEND_ENGINE_DESCRIPTOR;
+constexpr auto kPlan = CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR;
+constexpr auto kPack = CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR;
+constexpr auto kNested = CUDNN_TYPE_BACKEND_DESCRIPTOR;
+
+/// An attribute that a kind of descriptor has. `kind` is what it nests; TENSOR where it nests nothing.
+struct Rule {
+  cudnnBackendDescriptorType_t owner;
+  cudnnBackendAttributeName_t name;
+  cudnnBackendAttributeType_t type;
+  std::int64_t least, most;
+  bool required;
+  cudnnBackendDescriptorType_t kind = CUDNN_BACKEND_TENSOR_DESCRIPTOR;
+};
+/// Null where there is none.
+const Rule* rule_of(cudnnBackendDescriptorType_t owner, cudnnBackendAttributeName_t name);
+bool is_operation(cudnnBackendDescriptorType_t type);
+cudnnStatus_t finalize(Object& object);
+
 /// A tensor as its descriptor says.
 struct Tensor {
   std::int64_t name = 0, alignment = 1;

@@ -68,6 +68,7 @@ int current_device() {
 void set_seed(std::uint64_t seed) {
   const Lock lock = lock_state();
   state().random.seed(seed);
+  state().slow = state().random() % 4;
 }
 
 void set_devices(int count) {

@@ -1,13 +1,14 @@
-// Purpose: what tests and the other doubles (cuBLASLt, cuDNN, NCCL) ask of the fake CUDA runtime beyond CUDA's own functions.
-//   Streams are queues and nothing runs when it is enqueued. Whenever the host waits for something (a stream, an event, a
-//   device, a copy that waits, cudaFree), a random scheduler takes operations from the heads of all queues until that
-//   is done, and no further: a wait that is missing shows as wrong values under some seed. cudaEventQuery and
-//   cudaStreamQuery run a few operations and then answer.
-//   Stricter than most drivers: device and pinned memory starts as 0xFF bytes (NaN); a cudaMemcpy from pageable memory to
-//   the device returns when its source has been read, not when the copy has arrived, as CUDA's documentation warns.
-// Thread safety: any thread, one mutex. Operations run under it, so they must not call CUDA, but may call what is below.
-// Invariants: misuse throws Misuse where a real runtime would crash, hang or give wrong numbers; where CUDA documents an error
-//   that callers handle (out of memory, no device, an unjoined capture), the status is returned.
+// Purpose: what tests and the other doubles (cuBLASLt, cuDNN, NCCL) ask of the fake CUDA runtime beyond CUDA's own
+//   functions. Streams are queues and nothing runs when it is enqueued. Whenever the host waits for something (a
+//   stream, an event, a device, a copy that waits, cudaFree), a random scheduler takes operations from the heads of all
+//   queues until that is done, and no further: a wait that is missing shows as wrong values under some seed.
+//   cudaEventQuery and cudaStreamQuery run a few operations and then answer.
+//   Stricter than most drivers: device and pinned memory starts as 0xFF bytes (NaN); a cudaMemcpy from pageable memory
+//   to the device returns when its source has been read, not when the copy has arrived, as CUDA's documentation warns.
+// Thread safety: any thread, one mutex. Operations run under it, so they must not call CUDA, but may call what is
+//   below.
+// Invariants: misuse throws Misuse where a real runtime would crash, hang or give wrong numbers; where CUDA documents
+//   an error that callers handle (out of memory, no device, an unjoined capture), the status is returned.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -29,8 +30,8 @@ class Misuse : public std::logic_error {
 
 /// Seed of the scheduler from here on.
 void set_seed(std::uint64_t seed);
-/// How many devices there are from here on, 0 included (CUDA then reports cudaErrorNoDevice). Default 1. Call it where no
-/// stream, event or memory is alive.
+/// How many devices there are from here on, 0 included (CUDA then reports cudaErrorNoDevice). Default 1. Call it where
+/// no stream, event or memory is alive.
 void set_devices(int count);
 /// Memory of each device; more than this fails with cudaErrorMemoryAllocation. Default 1 GiB.
 void set_memory(std::size_t bytes);
@@ -48,13 +49,13 @@ int live_objects();
 
 // ---- for the other doubles -----------------------------------------------------------------------------------------
 
-/// Puts `work` at the end of a stream's queue, or into the graph that the stream is being captured into; it may run any number of
-/// times then. Null is the default stream of the current device. Misuse where the stream is not the current device's.
-/// An exception that `work` throws passes through the call that waited.
+/// Puts `work` at the end of a stream's queue, or into the graph that the stream is being captured into; it may run any
+/// number of times then. Null is the default stream of the current device. Misuse where the stream is not the current
+/// device's. An exception that `work` throws passes through the call that waited.
 void enqueue(cudaStream_t stream, std::function<void()> work);
-/// The same for work that can only run once `ready` says so, such as the half of a collective that needs all ranks. `ready`
-/// is asked again whenever anything ran or was enqueued. Two such parts of a collective, the first always ready (it hands
-/// over what the rank brings), the second waiting for all first ones, are enough. Not in a captured stream.
+/// The same for work that can only run once `ready` says so, such as the half of a collective that needs all ranks.
+/// `ready` is asked again whenever anything ran or was enqueued. Two such parts of a collective, the first always ready
+/// (it hands over what the rank brings), the second waiting for all first ones, are enough. Not in a captured stream.
 void enqueue_when(cudaStream_t stream, std::function<bool()> ready, std::function<void()> work);
 /// Wakes threads that wait for a `ready` which depends on more than operations and queues (an abort, say).
 void wake();
@@ -67,8 +68,8 @@ bool is_capturing(cudaStream_t stream);
 /// Whether [pointer, pointer + bytes) lies within one live allocation of device memory; of pinned host memory.
 bool is_device_memory(const void* pointer, std::size_t bytes);
 bool is_pinned_memory(const void* pointer, std::size_t bytes);
-/// Throws Misuse, naming `what`, unless the range is live memory that kernels on `device` can reach: its own, pinned memory,
-/// or that of a peer with access enabled. Null with 0 bytes passes.
+/// Throws Misuse, naming `what`, unless the range is live memory that kernels on `device` can reach: its own, pinned
+/// memory, or that of a peer with access enabled. Null with 0 bytes passes.
 void require_reachable(const void* pointer, std::size_t bytes, int device, const char* what);
 /// The words of a kernel's arguments that look like addresses must be reachable memory.
 void require_reachable_words(const void* arguments, std::size_t bytes, int device);

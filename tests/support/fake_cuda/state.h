@@ -1,6 +1,6 @@
 // Purpose: what the parts of the fake CUDA runtime share: streams as queues, captures, memory, and the scheduler.
-// Thread safety: everything here is used under State::mutex, which is recursive because operations that run under it may ask
-//   about memory. Invariants: a handle is valid while it is in its set.
+// Thread safety: everything here is used under State::mutex, which is recursive because operations that run under it
+//   may ask about memory. Invariants: a handle is valid while it is in its set.
 #pragma once
 
 #include <condition_variable>
@@ -76,6 +76,7 @@ struct State {
   std::recursive_mutex mutex;
   std::condition_variable_any changed;
   std::mt19937_64 random{1};
+  std::uint64_t slow = 0;  ///< which streams lag at present, see run_one()
   Counters counters;
 
   int devices = 1;

@@ -69,6 +69,13 @@ bool run_one() {
   std::vector<CUstream_st*> candidates = all_streams();
   std::erase_if(candidates, [](const CUstream_st* stream) { return !runnable(*stream); });
   if (candidates.empty()) return false;
+  // For a while some streams run only when no other can: even choices seldom let one fall far behind.
+  constexpr std::uint64_t kSlowStreams = 4, kWhile = 200;
+  if (s.random() % kWhile == 0) s.slow = s.random() % kSlowStreams;
+  const auto is_slow = [&s](const CUstream_st* stream) {
+    return static_cast<std::uint64_t>(stream->serial) % kSlowStreams == s.slow;
+  };
+  if (!std::all_of(candidates.begin(), candidates.end(), is_slow)) std::erase_if(candidates, is_slow);
   CUstream_st& chosen = *candidates[s.random() % candidates.size()];
   const Operation operation = std::move(chosen.queue.front());
   chosen.queue.pop_front();

@@ -1,5 +1,5 @@
-// The fake's way to run the bodies of the project's kernels: a loop on the host, at the end of a stream's queue. It stands in for
-// lib/kernels/cuda/launch.h by coming first in the include path.
+// The fake's way to run the bodies of the project's kernels: a loop on the host, at the end of a stream's queue. It
+// stands in for lib/kernels/cuda/launch.h by coming first in the include path.
 #pragma once
 
 #include <cuda_runtime_api.h>
