@@ -148,6 +148,21 @@ TEST_CASE("the workspace grows to what was chosen, and steps allocate nothing on
   CHECK(fake_cudnn::live_objects() == after_first);
 }
 
+TEST_CASE("a convolution takes other tensors than the last time, and a workspace that has grown since") {
+  Gpu gpu;
+  const auto operation = cuda::make_convolution(gpu.context, convolution_config());
+  operation->prepare(1);
+  const DeviceFloats x(random_floats(100, 1)), other(random_floats(100, 2)), w(random_floats(144, 3)), b(4);
+  const DeviceFloats first(36), second(36), third(36);
+  operation->forward(0, x.data(), w.data(), b.data(), first.data());
+  operation->forward(0, other.data(), w.data(), b.data(), second.data());
+  const Floats of_x = first.read(gpu.stream);
+  CHECK(second.read(gpu.stream) != of_x);
+  gpu.context.require_workspace(gpu.context.workspace.size() + (std::size_t{1} << 20));
+  operation->forward(0, x.data(), w.data(), b.data(), third.data());
+  CHECK(third.read(gpu.stream) == of_x);
+}
+
 TEST_CASE("a step can be captured and repeated") {
   Gpu gpu;
   LinearConfig config;
