@@ -21,7 +21,8 @@ namespace {
 StopRequest stop_request{0};
 
 void request_stop(int signal) {
-  stop_request.store(signal, std::memory_order_relaxed);
+  int none = 0;  // the first one says how the process ends
+  stop_request.compare_exchange_strong(none, signal, std::memory_order_relaxed);
 }
 
 /// The first signal asks for an orderly end; a second one of the same kind has its usual effect. What the caller has us
@@ -51,7 +52,8 @@ std::string read_text(const std::filesystem::path& file) {
 std::string first_difference(const std::string& there, const std::string& here) {
   std::istringstream a(there), b(here);
   for (std::string left, right;;) {
-    const bool more_left = static_cast<bool>(std::getline(a, left)), more_right = static_cast<bool>(std::getline(b, right));
+    const bool more_left = static_cast<bool>(std::getline(a, left)),
+               more_right = static_cast<bool>(std::getline(b, right));
     if (!more_left) left.clear();
     if (!more_right) right.clear();
     if (left != right || (!more_left && !more_right)) return fmt::format("'{}' there, '{}' here", left, right);
@@ -67,37 +69,45 @@ void refuse_another_job(const std::filesystem::path& folder, const JobSpec& job)
        folder.string(), first_difference(there, here));
 }
 
-/// The summary of the run in the folder where that is complete: it has made as many steps as the job asks for.
+/// The summary of the run in the folder where that is complete: it has made as many steps as the job asks for, and was held
+/// against what the job expects.
 std::optional<std::string> complete_summary(const std::filesystem::path& folder, const JobSpec& job,
-                                            std::int64_t train_samples) {
+                                            std::int64_t train_samples, Reporter& reporter) {
   std::string json = read_text(folder / "summary.json");
-  if (json.empty()) return std::nullopt;
+  if (json.empty() || read_job(folder / "job.yaml").expect != job.expect) return std::nullopt;
   while (json.ends_with('\n')) json.pop_back();
-  const Summary s = parse_summary(json, (folder / "summary.json").string());
-  const bool ended = s.status == RunStatus::done || s.status == RunStatus::expect_not_met;
-  const std::int64_t steps = RunSchedule(job, train_samples, replica_count(job, train_samples)).steps();
-  return ended && s.steps >= steps ? std::optional(json) : std::nullopt;
+  try {
+    const Summary s = parse_summary(json, (folder / "summary.json").string());
+    const bool ended = s.status == RunStatus::done || s.status == RunStatus::expect_not_met;
+    const std::int64_t steps = RunSchedule(job, train_samples, replica_count(job, train_samples)).steps();
+    return ended && s.steps >= steps ? std::optional(json) : std::nullopt;
+  } catch (const Error& error) {
+    reporter.warning(error.what());  // the last checkpoint knows it as well
+    return std::nullopt;
+  }
 }
 
 /// The checkpoint to go on from, with a warning where its bits rest on something else than ours will.
-std::optional<Checkpoint> checkpoint_to_resume(const std::filesystem::path& folder, const JobSpec& job,
-                                               const DatasetPair& data, Reporter& reporter) {
+std::shared_ptr<Checkpoint> checkpoint_to_resume(const std::filesystem::path& folder, const JobSpec& job,
+                                                 const DatasetPair& data, Reporter& reporter) {
   const auto warn = [&](const std::string& text) { reporter.warning(text); };
   std::optional<Checkpoint> checkpoint = newest_checkpoint(folder, warn);
   if (!checkpoint) {
     warn("no checkpoint to resume from: the run starts again");
-    return checkpoint;
+    return nullptr;
   }
   const Basis now = basis_of(job, data);
   for (const auto& [name, value] : checkpoint->snapshot.state.basis) {
     const auto same = std::find_if(now.begin(), now.end(), [&](const auto& fact) { return fact.first == name; });
     if (same != now.end() && same->second == value) continue;
-    warn(fmt::format("the weights may not get the bits of an uninterrupted run: the checkpoint rests on {} {}, this run on {}",
-                     name, value, same == now.end() ? "none" : same->second));
+    warn(fmt::format(
+        "the weights may not get the bits of an uninterrupted run: the checkpoint rests on {} {}, this run on {}", name,
+        value, same == now.end() ? "none" : same->second));
     break;
   }
-  reporter.message(fmt::format("resumed at step {} from {}", checkpoint->snapshot.state.step, checkpoint->folder.string()));
-  return checkpoint;
+  reporter.message(
+      fmt::format("resumed at step {} from {}", checkpoint->snapshot.state.step, checkpoint->folder.string()));
+  return std::make_shared<Checkpoint>(std::move(*checkpoint));
 }
 
 int status_of(const Summary& summary) {
@@ -116,7 +126,8 @@ int status_of(const Summary& summary) {
 }  // namespace
 
 int run_training(const TrainCommand& command) {
-  if (command.resume && command.fresh) fail(ExitStatus::usage, "--resume goes on with a run, --fresh replaces it: give one of them");
+  if (command.resume && command.fresh)
+    fail(ExitStatus::usage, "--resume goes on with a run, --fresh replaces it: give one of them");
   if (command.resume && command.out.empty())
     fail(ExitStatus::usage, "--resume needs --out DIR: the folder of the run to go on with");
   const JobSpec job = read_job(command.job.file, command.job.overrides);
@@ -133,7 +144,7 @@ int run_training(const TrainCommand& command) {
   if (continues) refuse_another_job(path, job);
   Reporter reporter({.quiet = command.quiet, .json = command.json}, std::move(folder));
   if (continues) {
-    if (const std::optional<std::string> json = complete_summary(path, job, info.train_samples)) {
+    if (const std::optional<std::string> json = complete_summary(path, job, info.train_samples, reporter)) {
       const Summary summary = parse_summary(*json, (path / "summary.json").string());
       reporter.message(fmt::format("{}: this run is complete", path.string()));
       reporter.repeated(summary, *json);

@@ -137,8 +137,8 @@ std::string train_text(const TrainSpec& train) {
 
 std::string weights_yaml(const JobSpec& job) {
   JobSpec decisive = job;
-  if (decisive.train.epochs) decisive.train.epochs = 1;
-  if (decisive.train.steps) decisive.train.steps = 1;
+  decisive.train.epochs.reset();  // how long it runs
+  decisive.train.steps = 1;
   return fmt::format("seed: {}\n", job.seed) + dataset_text(job.dataset) + model_text(job.model) +
          train_text(decisive.train) +
          fmt::format("mode: {}\nreproducible: {}\n", names::mode.name_of(job.mode), job.reproducible);

@@ -1,17 +1,19 @@
 #include "train/checkpoint.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <fstream>
+#include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "core/durable_file.h"
 #include "core/error.h"
 #include "core/hash.h"
 #include "interop/safetensors.h"
+#include "train/checked_folder.h"
 
 namespace dptrain {
 
@@ -21,7 +23,7 @@ using Json = nlohmann::ordered_json;
 namespace {
 
 constexpr const char *kModel = "model.safetensors", *kOptimizer = "optimizer.safetensors", *kState = "state.json",
-                     *kManifest = "manifest.json", *kFolders = "checkpoints", *kPrefix = "step-";
+                     *kFolders = "checkpoints", *kPrefix = "step-";
 
 [[noreturn]] void damaged(const fs::path& file, const std::string& what) {
   fail(ExitStatus::failed, "{}: {}", file.string(), what);
@@ -29,20 +31,6 @@ constexpr const char *kModel = "model.safetensors", *kOptimizer = "optimizer.saf
 
 Json number(double value) {
   return std::isfinite(value) ? Json(value) : Json(nullptr);
-}
-
-std::string read_file(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(in)), {});
-  if (!in.good() && !in.eof()) damaged(file, "cannot be read");
-  if (!fs::exists(file)) damaged(file, "is missing");
-  return text;
-}
-
-std::string hash_of(std::string_view bytes) {
-  Hash128 hash;
-  hash.update(bytes.data(), bytes.size());
-  return hash.hex();
 }
 
 std::string state_text(const RunState& state) {
@@ -57,6 +45,7 @@ std::string state_text(const RunState& state) {
                   {"final_loss", number(state.final_loss)},
                   {"test_loss", number(state.test_loss)},
                   {"test_accuracy", number(state.test_accuracy)},
+                  {"evaluated_step", state.evaluated_step},
                   {"best_step", state.best_step},
                   {"best_metric", number(state.best_metric)},
                   {"job", state.job}};
@@ -77,6 +66,7 @@ RunState parse_state(const std::string& text, const fs::path& file) {
     state.final_loss = real("final_loss");
     state.test_loss = real("test_loss");
     state.test_accuracy = real("test_accuracy");
+    state.evaluated_step = json.at("evaluated_step").get<std::int64_t>();
     state.best_step = json.at("best_step").get<std::int64_t>();
     state.best_metric = real("best_metric");
     state.job = json.at("job").get<std::string>();
@@ -86,22 +76,26 @@ RunState parse_state(const std::string& text, const fs::path& file) {
   }
 }
 
-void write_tensors(const fs::path& file, const std::vector<Snapshot::Tensor>& tensors) {
+void write_tensors(std::ostream& out, const std::vector<Snapshot::Tensor>& tensors) {
   std::vector<SafeTensorView> views;
   for (const Snapshot::Tensor& tensor : tensors)
     views.push_back({tensor.name, tensor.shape, std::span<const float>(tensor.values)});
-  write_safetensors(file, std::move(views), {{"format", "pt"}});
+  write_safetensors(out, std::move(views), {{"format", "pt"}});
 }
 
-std::vector<Snapshot::Tensor> read_tensors(const fs::path& file) {
-  SafetensorsFile read = read_safetensors(file);
+std::vector<Snapshot::Tensor> floats_of(SafetensorsFile read) {
   std::vector<Snapshot::Tensor> tensors;
   for (auto& [name, tensor] : read.tensors) {
     auto* values = std::get_if<std::vector<float>>(&tensor.values);
-    if (values == nullptr) damaged(file, fmt::format("{} is not of type F32", name));
+    if (values == nullptr) damaged(read.source, fmt::format("{} is not of type F32", name));
     tensors.push_back({name, tensor.shape, std::move(*values)});
   }
   return tensors;
+}
+
+std::vector<Snapshot::Tensor> read_tensors(const FolderReader& files, const fs::path& file) {
+  const std::string bytes = files.read(file.filename().string());
+  return floats_of(parse_safetensors(std::as_bytes(std::span(bytes)), file.string()));
 }
 
 /// Steps of the checkpoints that are there, newest first.
@@ -120,35 +114,25 @@ std::vector<std::int64_t> steps_in(const fs::path& run_folder) {
   return steps;
 }
 
-/// Every file against its length and hash in the manifest; nothing else is in the folder.
-void check_manifest(const fs::path& folder) {
-  const fs::path file = folder / kManifest;
-  try {
-    const std::string text = read_file(file);
-    const Json manifest = Json::parse(text);
-    if (text != manifest.dump(2) + "\n") damaged(file, "is not as it was written");  // white space changed, say
-    const Json& files = manifest.at("files");
-    if (manifest.at("hash") != hash_of(files.dump())) damaged(file, "does not have the hash that it names");
-    std::set<std::string> expected{kManifest};
-    for (const auto& [name, entry] : files.items()) {
-      expected.insert(name);
-      const std::string bytes = read_file(folder / name);
-      const auto length = entry.at("bytes").get<std::uint64_t>();
-      if (bytes.size() != length) damaged(folder / name, fmt::format("has {} bytes instead of {}", bytes.size(), length));
-      if (hash_of(bytes) != entry.at("xxh3_128").get<std::string>())
-        damaged(folder / name, "its bytes are not those that were written");
-    }
-    for (const auto& entry : fs::directory_iterator(folder)) {
-      if (!expected.contains(entry.path().filename().string())) damaged(entry.path(), "is not in the manifest");
-    }
-    for (const char* name : {kModel, kState}) {
-      if (!expected.contains(name)) damaged(file, fmt::format("does not name {}", name));
-    }
-  } catch (const Json::exception& error) {
-    damaged(file, fmt::format("is no manifest: {}", error.what()));
-  } catch (const fs::filesystem_error& error) {
-    damaged(folder, error.code().message());
+/// Out of the way by one rename: half of a folder must never look like a checkpoint. prune_checkpoints() removes it.
+void set_aside(const fs::path& folder) {
+  const fs::path aside = folder.parent_path() / fmt::format(".{}.old", folder.filename().string());
+  std::error_code ignored;
+  fs::remove_all(aside, ignored);
+  fs::rename(folder, aside, ignored);  // where that fails it stays, and publishing says why
+}
+
+/// Puts `temporary` in the place of `final`. One of that name that is there already stays unless the other takes its place.
+void replace(const fs::path& temporary, const fs::path& final) {
+  std::error_code error;
+  if (!fs::exists(fs::symlink_status(final, error))) return publish(temporary, final);
+  if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, final.c_str(), RENAME_EXCHANGE) == 0) {
+    sync_to_disk(final.parent_path());
+    fs::remove_all(temporary, error);
+    return;
   }
+  set_aside(final);  // not every file system can exchange two folders
+  publish(temporary, final);
 }
 
 std::string extents(const std::vector<std::int64_t>& shape) {
@@ -177,8 +161,9 @@ std::size_t fill(const std::vector<Snapshot::Tensor>& tensors, const std::string
 
 }  // namespace
 
-Snapshot take_snapshot(const ParameterTable& table, const float* parameters, const std::vector<std::string>& state_names,
-                       const std::vector<const float*>& states, RunState state) {
+Snapshot take_snapshot(const ParameterTable& table, const float* parameters,
+                       const std::vector<std::string>& state_names, const std::vector<const float*>& states,
+                       RunState state) {
   Snapshot snapshot;
   Hash128 hash;
   for (const Parameter* p : table.by_name()) {
@@ -186,8 +171,8 @@ Snapshot take_snapshot(const ParameterTable& table, const float* parameters, con
     const std::vector<float>& values = snapshot.model.back().values;
     hash.update(values.data(), values.size() * sizeof(float));
     for (std::size_t k = 0; k < states.size(); ++k) {
-      snapshot.optimizer.push_back({fmt::format("{}.{}", state_names[k], p->name), p->desc.shape.extents(),
-                                    table.canonical(*p, states[k])});
+      snapshot.optimizer.push_back(
+          {fmt::format("{}.{}", state_names[k], p->name), p->desc.shape.extents(), table.canonical(*p, states[k])});
     }
   }
   snapshot.state = std::move(state);
@@ -203,51 +188,43 @@ void write_checkpoint(const fs::path& run_folder, const Snapshot& snapshot) {
   const fs::path final = checkpoint_folder(run_folder, snapshot.state.step);
   const fs::path temporary = final.parent_path() / fmt::format(".{}.tmp", final.filename().string());
   try {
-    fs::create_directories(temporary.parent_path());
-    fs::remove_all(temporary);
-    fs::create_directory(temporary);
-    write_tensors(temporary / kModel, snapshot.model);
-    if (!snapshot.optimizer.empty()) write_tensors(temporary / kOptimizer, snapshot.optimizer);
-    write_file_atomically(temporary / kState, state_text(snapshot.state));
-    Json files = Json::object();
-    for (const char* name : {kModel, kOptimizer, kState}) {
-      if (!fs::exists(temporary / name)) continue;
-      sync_to_disk(temporary / name);
-      const std::string bytes = read_file(temporary / name);
-      files[name] = {{"bytes", bytes.size()}, {"xxh3_128", hash_of(bytes)}};
-    }
-    const Json manifest{{"files", files}, {"hash", hash_of(files.dump())}};
-    write_file_atomically(temporary / kManifest, manifest.dump(2) + "\n");
-    sync_to_disk(temporary);
-    fs::remove_all(final);
-    publish(temporary, final);
-  } catch (const fs::filesystem_error& error) {
-    fail(ExitStatus::failed, "{}: the checkpoint cannot be saved: {}", final.string(), error.code().message());
+    FolderWriter files(temporary);
+    files.write(kModel, [&](std::ostream& out) { write_tensors(out, snapshot.model); });
+    if (!snapshot.optimizer.empty())
+      files.write(kOptimizer, [&](std::ostream& out) { write_tensors(out, snapshot.optimizer); });
+    files.write(kState, [&](std::ostream& out) { out << state_text(snapshot.state); });
+    files.seal();
+    replace(temporary, final);
+  } catch (const Error&) {
+    std::error_code ignored;
+    fs::remove_all(temporary, ignored);  // on a full disk its space may be what the next one needs
+    throw;
   }
 }
 
-void prune_checkpoints(const fs::path& run_folder, std::int64_t keep, std::int64_t best_step) {
-  std::error_code error;  // what cannot be removed costs space, no more
-  const std::vector<std::int64_t> steps = steps_in(run_folder);
-  for (std::size_t k = static_cast<std::size_t>(keep); k < steps.size(); ++k) {
-    if (steps[k] == best_step) continue;
-    // Renamed first: half of a folder must not look like a checkpoint.
-    const fs::path folder = checkpoint_folder(run_folder, steps[k]);
-    const fs::path leaving = folder.parent_path() / fmt::format(".{}.old", folder.filename().string());
-    fs::rename(folder, leaving, error);
-    fs::remove_all(error ? folder : leaving, error);
+void prune_checkpoints(const fs::path& run_folder, std::int64_t keep, std::int64_t newest, std::int64_t best_step) {
+  std::int64_t kept = 0;
+  for (const std::int64_t step : steps_in(run_folder)) {
+    // Later ones are of an attempt that could not be gone on from.
+    if (step <= newest && (kept++ < keep || step == best_step)) continue;
+    set_aside(checkpoint_folder(run_folder, step));
   }
+  std::error_code error;  // what cannot be removed costs space, no more
   for (const auto& entry : fs::directory_iterator(run_folder / kFolders, error)) {
     if (entry.path().filename().string().starts_with('.')) fs::remove_all(entry.path(), error);
   }
 }
 
 Checkpoint read_checkpoint(const fs::path& folder) {
-  check_manifest(folder);
+  const FolderReader files(folder);
+  for (const std::string& name : files.names()) {
+    if (name != kModel && name != kOptimizer && name != kState)
+      damaged(folder / name, "is a file that checkpoints do not have");
+  }
   Checkpoint checkpoint{folder, {}};
-  checkpoint.snapshot.state = parse_state(read_file(folder / kState), folder / kState);
-  checkpoint.snapshot.model = read_tensors(folder / kModel);
-  if (fs::exists(folder / kOptimizer)) checkpoint.snapshot.optimizer = read_tensors(folder / kOptimizer);
+  checkpoint.snapshot.state = parse_state(files.read(kState), folder / kState);
+  checkpoint.snapshot.model = read_tensors(files, folder / kModel);
+  if (files.contains(kOptimizer)) checkpoint.snapshot.optimizer = read_tensors(files, folder / kOptimizer);
   return checkpoint;
 }
 
@@ -260,7 +237,7 @@ std::optional<Checkpoint> newest_checkpoint(const fs::path& run_folder,
       if (checkpoint.snapshot.state.step != step) damaged(folder / kState, "is of another step");
       return checkpoint;
     } catch (const Error& error) {
-      warn(fmt::format("a damaged checkpoint is passed over: {}", error.what()));
+      warn(fmt::format("a checkpoint that cannot be used is passed over: {}", error.what()));
     }
   }
   return std::nullopt;
@@ -282,7 +259,7 @@ void Checkpoint::restore(const ParameterTable& table, float* parameters, const s
 }
 
 void init_from(const fs::path& file, const ParameterTable& table, float* parameters) {
-  const std::vector<Snapshot::Tensor> tensors = read_tensors(file);
+  const std::vector<Snapshot::Tensor> tensors = floats_of(read_safetensors(file));
   const std::size_t used = fill(tensors, "", table, parameters, file, ExitStatus::usage);
   if (used != tensors.size())
     fail(ExitStatus::usage, "{}: holds {} tensors, and this model has {}", file.string(), tensors.size(), used);

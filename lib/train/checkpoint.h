@@ -28,8 +28,9 @@ struct RunState {
   std::string job;  ///< the part of the resolved spec that decides the weights
   Basis basis;
   double train_seconds = 0, final_loss = not_known, test_loss = not_known, test_accuracy = not_known;
-  std::int64_t best_step = -1;    ///< of the best checkpoint so far; -1: none
-  double best_metric = not_known;  ///< its test accuracy, or minus its test loss
+  std::int64_t evaluated_step = -1;  ///< of test_loss and test_accuracy; -1: none
+  std::int64_t best_step = -1;       ///< of the best checkpoint so far; -1: none
+  double best_metric = not_known;    ///< its test accuracy, or minus its test loss
   std::string weights_hash;
 };
 
@@ -45,16 +46,19 @@ struct Snapshot {
 };
 
 /// The parameters and the state buffers (flat, as the table says) as a snapshot.
-Snapshot take_snapshot(const ParameterTable& table, const float* parameters, const std::vector<std::string>& state_names,
-                       const std::vector<const float*>& states, RunState state);
+Snapshot take_snapshot(const ParameterTable& table, const float* parameters,
+                       const std::vector<std::string>& state_names, const std::vector<const float*>& states,
+                       RunState state);
 
 std::filesystem::path checkpoint_folder(const std::filesystem::path& run_folder, std::int64_t step);
 
 /// Publishes checkpoints/step-N atomically. Errors: failed, with file and reason; what was there stays.
 void write_checkpoint(const std::filesystem::path& run_folder, const Snapshot& snapshot);
 
-/// Removes all but the newest `keep` and that of `best_step`, and what unfinished saves left.
-void prune_checkpoints(const std::filesystem::path& run_folder, std::int64_t keep, std::int64_t best_step);
+/// Keeps those of the last `keep` steps up to `newest`, and of `best_step`; removes the others, later ones too (a run that
+/// could not use them has gone another way), and what unfinished saves left.
+void prune_checkpoints(const std::filesystem::path& run_folder, std::int64_t keep, std::int64_t newest,
+                       std::int64_t best_step);
 
 /// A checkpoint whose every byte was checked against its manifest.
 struct Checkpoint {

@@ -19,24 +19,24 @@ Checkpointer::~Checkpointer() {
   thread_.join();
 }
 
-void Checkpointer::save(Snapshot snapshot) {
+void Checkpointer::save(Make make) {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return !waiting_; });
-  waiting_ = std::move(snapshot);
+  waiting_ = std::move(make);
   changed_.notify_all();
 }
 
-void Checkpointer::finish(Snapshot snapshot) {
+void Checkpointer::finish(const Make& make) {
   {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return !waiting_ && !busy_; });
   }
-  write(snapshot);
+  write(make());
 }
 
 void Checkpointer::write(const Snapshot& snapshot) {
   write_checkpoint(run_folder_, snapshot);
-  prune_checkpoints(run_folder_, keep_, snapshot.state.best_step);
+  prune_checkpoints(run_folder_, keep_, snapshot.state.step, snapshot.state.best_step);
 }
 
 void Checkpointer::work() {
@@ -44,16 +44,17 @@ void Checkpointer::work() {
   for (;;) {
     changed_.wait(lock, [this] { return waiting_ || over_; });
     if (!waiting_) return;
-    const Snapshot snapshot = std::move(*waiting_);
+    Make make = std::move(*waiting_);
     waiting_.reset();
     busy_ = true;
     changed_.notify_all();
     lock.unlock();
     try {
-      write(snapshot);
-    } catch (const Error& error) {
+      write(make());
+    } catch (const std::exception& error) {  // memory may run out, too
       warn_(fmt::format("a checkpoint was not saved, training goes on: {}", error.what()));
     }
+    make = nullptr;  // and its copies
     lock.lock();
     busy_ = false;
     changed_.notify_all();

@@ -24,10 +24,12 @@ class Checkpointer {
   Checkpointer(const Checkpointer&) = delete;
   Checkpointer& operator=(const Checkpointer&) = delete;
 
-  /// Returns at once unless the one before is still being written.
-  void save(Snapshot snapshot);
+  /// Makes a snapshot on the writing thread: what it needs of the run's state is a copy.
+  using Make = std::function<Snapshot()>;
+  /// Returns at once unless one is still waiting to be written.
+  void save(Make make);
   /// Writes this one, the run's last, after all others, and waits. Errors: failed, with file and reason.
-  void finish(Snapshot snapshot);
+  void finish(const Make& make);
 
  private:
   void work();
@@ -38,7 +40,7 @@ class Checkpointer {
   const std::function<void(const std::string&)> warn_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::optional<Snapshot> waiting_;
+  std::optional<Make> waiting_;
   bool busy_ = false, over_ = false;
   std::thread thread_;
 };

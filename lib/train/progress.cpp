@@ -32,6 +32,7 @@ void Progress::resume(const RunState& state) {
   final_loss_ = state.final_loss;
   test_loss_ = state.test_loss;
   test_accuracy_ = state.test_accuracy;
+  evaluated_step_ = state.evaluated_step;
 }
 
 void Progress::describe(RunState& state) const {
@@ -39,6 +40,7 @@ void Progress::describe(RunState& state) const {
   state.final_loss = final_loss_;
   state.test_loss = test_loss_;
   state.test_accuracy = test_accuracy_;
+  state.evaluated_step = evaluated_step_;
 }
 
 void Progress::start(double now) {
@@ -98,6 +100,7 @@ void Progress::report_if_due(std::int64_t steps, std::int64_t end, double now) {
 void Progress::evaluated(std::int64_t steps, double loss, double accuracy, double seconds) {
   test_loss_ = loss;
   test_accuracy_ = accuracy;
+  evaluated_step_ = steps;
   check_finite(loss, "test loss", steps, lr_);
   reporter_.evaluated(
       {.step = steps, .epoch = epochs(steps), .test_loss = loss, .test_accuracy = accuracy, .seconds = seconds});

@@ -66,6 +66,7 @@ class Progress {
   double train_seconds_ = 0, final_loss_ = not_known;
   StepTimes total_;
   double test_loss_ = not_known, test_accuracy_ = not_known;
+  std::int64_t evaluated_step_ = -1;  ///< whose weights they are of
 };
 
 }  // namespace dptrain

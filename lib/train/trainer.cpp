@@ -68,7 +68,8 @@ struct Run {
   std::int64_t evaluate_every, checkpoint_every;
   std::int64_t first;  // steps done before this run began
   std::unique_ptr<Checkpointer> checkpointer;
-  std::int64_t best_step = -1;       // of the checkpoints
+  Basis basis;
+  std::int64_t best_step = -1;  // of the checkpoints
   double best_metric = not_known;
   std::vector<StepTimes> times;  // by replica, of the step that just ended
   std::int64_t end = 0;          // steps after which the run ends; moved forward by a stop request
@@ -145,33 +146,37 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
   run.group.barrier();  // the next evaluation writes test_sums again
 }
 
-/// Rank 0's, at the end of `step` and before it begins the next: the others may already compute gradients, but update nothing.
-Snapshot snapshot(Run& run, const ParameterTable& table, std::int64_t step) {
+/// What makes the snapshot, from copies. Rank 0's, at the end of `step` and before it begins the next: the others may already
+/// compute gradients, but update nothing.
+Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t step) {
   RunState state;
   state.step = step;
   state.seed = run.job.seed;
   state.job = weights_yaml(run.job);
-  state.basis = basis_of(run.job, run.data);
+  state.basis = run.basis;
   run.progress->describe(state);
   // The better of two is kept: by accuracy where there is one, by loss otherwise; NaN compares as worse.
   const double metric = std::isnan(state.test_accuracy) ? -state.test_loss : state.test_accuracy;
-  if (run.best_step < 0 || metric > run.best_metric || std::isnan(run.best_metric)) {
+  if (state.evaluated_step == step && (run.best_step < 0 || metric > run.best_metric || std::isnan(run.best_metric))) {
     run.best_step = step;
     run.best_metric = metric;
   }
   state.best_step = run.best_step;
   state.best_metric = run.best_metric;
-  Buffer buffers[3];
+  const auto copies = std::make_shared<std::vector<Buffer>>();
   for (int k = -1; k < run.optimizer->state_buffers(); ++k) {
-    Buffer& buffer = buffers[k + 1] = Buffer::host_floats(table.floats());
+    copies->push_back(Buffer::host_floats(table.floats()));
     if (k < 0)
-      run.reducer->save(buffer.floats());
+      run.reducer->save(copies->back().floats());
     else
-      run.reducer->save_state(k, buffer.floats());
+      run.reducer->save_state(k, copies->back().floats());
   }
-  std::vector<const float*> states;
-  for (int k = 0; k < run.optimizer->state_buffers(); ++k) states.push_back(buffers[k + 1].floats());
-  return take_snapshot(table, buffers[0].floats(), run.optimizer->state_names(), states, std::move(state));
+  return [&table, copies, names = run.optimizer->state_names(), state = std::move(state)]() mutable {
+    omp_set_num_threads(1);  // packing is no work for a team
+    std::vector<const float*> states;
+    for (std::size_t k = 1; k < copies->size(); ++k) states.push_back((*copies)[k].floats());
+    return take_snapshot(table, copies->front().floats(), names, states, std::move(state));
+  };
 }
 
 /// Parameters and optimizer state as the run begins: from a checkpoint, a file, or the seed.
@@ -189,6 +194,8 @@ void set_up_weights(Run& run, const ParameterTable& table) {
     for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.reducer->load_state(k, buffers[k].floats());
     run.best_step = options.resume_from->snapshot.state.best_step;
     run.best_metric = options.resume_from->snapshot.state.best_metric;
+    options.resume_from->snapshot.model.clear();  // memory that the run can use
+    options.resume_from->snapshot.optimizer.clear();
   } else if (!options.init_from.empty()) {
     init_from(options.init_from, table, weights.floats());
   } else {
@@ -206,6 +213,9 @@ void stepped(Run& run, std::int64_t step) {
 void run_steps(Run& run, int rank, Replica& replica) {
   StepTimes& times = run.times[static_cast<std::size_t>(rank)];
   std::int64_t step = run.first, collected = run.first;  // steps begun, and those whose losses are known
+  // A run that was stopped after its last step and before the evaluation.
+  if (run.first == run.end && run.options.checkpoints.resume_from->snapshot.state.evaluated_step != run.end)
+    evaluate(run, replica, rank, run.end);
   while (step < run.end) {
     const StepPlan& plan = run.schedule.plan(step);
     run.reducer->begin(rank, run.optimizer->rule(step, run.learning_rate.lr(step)));
@@ -274,10 +284,19 @@ void replicate(Run& run, int rank) {
     run.progress = std::make_unique<Progress>(run.job, run.schedule, run.reporter);
     if (run.options.checkpoints.resume_from) run.progress->resume(run.options.checkpoints.resume_from->snapshot.state);
     if (!run.options.checkpoints.run_folder.empty()) {
-      run.checkpointer = std::make_unique<Checkpointer>(run.options.checkpoints.run_folder, run.job.checkpoint.keep,
-                                                        [&run](const std::string& text) { run.reporter.warning(text); });
+      run.basis = basis_of(run.job, run.data);
+      run.checkpointer =
+          std::make_unique<Checkpointer>(run.options.checkpoints.run_folder, run.job.checkpoint.keep,
+                                         [&run](const std::string& text) { run.reporter.warning(text); });
     }
   }
+  // Snapshots are made by the replica's table.
+  struct Quiet {
+    std::unique_ptr<Checkpointer>* checkpointer;
+    ~Quiet() {
+      if (checkpointer != nullptr) checkpointer->reset();
+    }
+  } const quiet{rank == 0 ? &run.checkpointer : nullptr};
   run.group.barrier();
   replica->bind(run.reducer->parameters(rank));
   run.reducer->join(rank, *replica);
@@ -362,6 +381,13 @@ void leave_failed(Run& run) {
   }
 }
 
+/// Whether a run of more steps has other learning rates from the start.
+bool rests_on_length(const ScheduleSpec& schedule) {
+  return std::holds_alternative<CosineSchedule>(schedule.shape) ||
+         std::holds_alternative<LinearSchedule>(schedule.shape) ||
+         std::holds_alternative<OneCycleSchedule>(schedule.shape);
+}
+
 }  // namespace
 
 Basis basis_of(const JobSpec& job, const DatasetPair& data) {
@@ -372,6 +398,10 @@ Basis basis_of(const JobSpec& job, const DatasetPair& data) {
               {"devices", gpu ? placement.gpus.front().name : "cpu"},
               {"threads a replica", fmt::format("{}", job.devices.threads_per_replica)},
               {"samples a micro-batch", fmt::format("{}", micro_batch_size(job, placement.replicas))}};
+  if (rests_on_length(job.train.schedule)) {
+    const RunSchedule schedule(job, data.train->size(), placement.replicas);
+    basis.emplace_back("a learning-rate schedule of steps", fmt::format("{}", schedule.steps()));
+  }
   if (!gpu) {
     for (auto& fact : cpu_kernels_basis()) basis.push_back(std::move(fact));
   }

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <optional>
+#include <memory>
 
 #include "core/stop.h"
 #include "data/dataset.h"
@@ -26,9 +26,9 @@ struct WeightsView {
 
 /// Where a run leaves checkpoints, and what it starts from.
 struct CheckpointOptions {
-  std::filesystem::path run_folder{};           ///< empty: no checkpoints
-  std::optional<Checkpoint> resume_from{};      ///< continue after its step
-  std::filesystem::path init_from{};            ///< a safetensors file with the first weights; empty: from the seed
+  std::filesystem::path run_folder{};         ///< empty: no checkpoints
+  std::shared_ptr<Checkpoint> resume_from{};  ///< continue after its step; its tensors are given up once they are used
+  std::filesystem::path init_from{};          ///< a safetensors file with the first weights; empty: from the seed
 };
 
 struct TrainOptions {
