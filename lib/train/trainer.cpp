@@ -400,7 +400,7 @@ Basis basis_of(const JobSpec& job, const DatasetPair& data) {
               {"samples a micro-batch", fmt::format("{}", micro_batch_size(job, placement.replicas))}};
   if (rests_on_length(job.train.schedule)) {
     const RunSchedule schedule(job, data.train->size(), placement.replicas);
-    basis.emplace_back("a learning-rate schedule of steps", fmt::format("{}", schedule.steps()));
+    basis.emplace_back("steps of the learning-rate schedule", fmt::format("{}", schedule.steps()));
   }
   if (!gpu) {
     for (auto& fact : cpu_kernels_basis()) basis.push_back(std::move(fact));
