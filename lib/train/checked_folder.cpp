@@ -38,7 +38,7 @@ class HashingFile : public std::streambuf {
  public:
   explicit HashingFile(fs::path path)
       : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) {
-    if (descriptor_ < 0) damaged(path_, fmt::format("cannot be written: {}", std::strerror(errno)));
+    if (descriptor_ < 0) cannot_write();
     setp(gathered_, gathered_ + sizeof gathered_);
   }
   ~HashingFile() override { ::close(descriptor_); }
@@ -46,7 +46,7 @@ class HashingFile : public std::streambuf {
   /// Everything is on the disk.
   void finish() {
     flush();
-    if (::fsync(descriptor_) != 0) damaged(path_, fmt::format("cannot be written: {}", std::strerror(errno)));
+    if (::fsync(descriptor_) != 0) cannot_write();
   }
   std::uint64_t bytes() const { return bytes_; }
   std::string hash() const { return hash_.hex(); }
@@ -73,6 +73,10 @@ class HashingFile : public std::streambuf {
   }
 
  private:
+  [[noreturn]] void cannot_write() const {
+    const int reason = errno;
+    fail(ExitStatus::failed, "cannot write {}: {}", path_.string(), std::strerror(reason));
+  }
   void flush() {
     put({pbase(), static_cast<std::size_t>(pptr() - pbase())});
     setp(gathered_, gathered_ + sizeof gathered_);
@@ -125,7 +129,7 @@ FolderWriter::FolderWriter(fs::path folder) : folder_(std::move(folder)) {
   std::error_code error;
   fs::remove_all(folder_, error);
   if (!error) fs::create_directories(folder_, error);
-  if (error) damaged(folder_, fmt::format("cannot be created: {}", error.message()));
+  if (error) fail(ExitStatus::failed, "cannot create {}: {}", folder_.string(), error.message());
 }
 
 void FolderWriter::write(const std::string& name, const std::function<void(std::ostream&)>& fill) {
