@@ -141,6 +141,13 @@ void FolderWriter::write(const std::string& name, const std::function<void(std::
   files_[name] = {file.bytes(), file.hash()};
 }
 
+void FolderWriter::link(const fs::path& from, const std::string& name, const CheckedFile& file) {
+  std::error_code error;
+  fs::create_hard_link(from / name, folder_ / name, error);
+  if (error) fail(ExitStatus::failed, "cannot link {}: {}", (folder_ / name).string(), error.message());
+  files_[name] = file;
+}
+
 void FolderWriter::seal() {
   Json files = Json::object();
   for (const auto& [name, entry] : files_) files[name] = {{"bytes", entry.bytes}, {"xxh3_128", entry.hash}};
@@ -170,12 +177,6 @@ FolderReader::FolderReader(fs::path folder) : folder_(std::move(folder)) {
     if (name != kManifest && !files_.contains(name)) damaged(entry.path(), "is not in the manifest");
   }
   if (error) damaged(folder_, error.message());
-}
-
-std::vector<std::string> FolderReader::names() const {
-  std::vector<std::string> all;
-  for (const auto& [name, entry] : files_) all.push_back(name);
-  return all;
 }
 
 std::string FolderReader::read(const std::string& name) const {

@@ -9,7 +9,6 @@
 #include <map>
 #include <ostream>
 #include <string>
-#include <vector>
 
 namespace dptrain {
 
@@ -26,6 +25,8 @@ class FolderWriter {
   explicit FolderWriter(std::filesystem::path folder);
   /// One file; an error of the stream ends it by the exception.
   void write(const std::string& name, const std::function<void(std::ostream&)>& fill);
+  /// A file of another such folder once more, without copying it. Errors also where the file system has no hard links.
+  void link(const std::filesystem::path& from, const std::string& name, const CheckedFile& file);
   /// The manifest; afterwards everything is on the disk.
   void seal();
 
@@ -39,8 +40,8 @@ class FolderReader {
   /// Reads the manifest; the folder holds what it names and nothing else.
   explicit FolderReader(std::filesystem::path folder);
   bool contains(const std::string& name) const { return files_.contains(name); }
-  /// The names but the manifest's own.
-  std::vector<std::string> names() const;
+  /// By name, without the manifest itself.
+  const std::map<std::string, CheckedFile>& files() const { return files_; }
   /// The bytes of a file, checked.
   std::string read(const std::string& name) const;
 

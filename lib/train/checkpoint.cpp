@@ -135,6 +135,24 @@ void replace(const fs::path& temporary, const fs::path& final) {
   publish(temporary, final);
 }
 
+/// What `fill` puts into the folder, the state, and the manifest.
+void publish_checkpoint(const fs::path& run_folder, const RunState& state,
+                        const std::function<void(FolderWriter&)>& fill) {
+  const fs::path final = checkpoint_folder(run_folder, state.step);
+  const fs::path temporary = final.parent_path() / fmt::format(".{}.tmp", final.filename().string());
+  try {
+    FolderWriter files(temporary);
+    fill(files);
+    files.write(kState, [&](std::ostream& out) { out << state_text(state); });
+    files.seal();
+    replace(temporary, final);
+  } catch (const Error&) {
+    std::error_code ignored;
+    fs::remove_all(temporary, ignored);  // on a full disk its space may be what the next one needs
+    throw;
+  }
+}
+
 std::string extents(const std::vector<std::int64_t>& shape) {
   return fmt::format("({})", fmt::join(shape, ", "));
 }
@@ -185,21 +203,21 @@ fs::path checkpoint_folder(const fs::path& run_folder, std::int64_t step) {
 }
 
 void write_checkpoint(const fs::path& run_folder, const Snapshot& snapshot) {
-  const fs::path final = checkpoint_folder(run_folder, snapshot.state.step);
-  const fs::path temporary = final.parent_path() / fmt::format(".{}.tmp", final.filename().string());
-  try {
-    FolderWriter files(temporary);
+  publish_checkpoint(run_folder, snapshot.state, [&](FolderWriter& files) {
     files.write(kModel, [&](std::ostream& out) { write_tensors(out, snapshot.model); });
     if (!snapshot.optimizer.empty())
       files.write(kOptimizer, [&](std::ostream& out) { write_tensors(out, snapshot.optimizer); });
-    files.write(kState, [&](std::ostream& out) { out << state_text(snapshot.state); });
-    files.seal();
-    replace(temporary, final);
-  } catch (const Error&) {
-    std::error_code ignored;
-    fs::remove_all(temporary, ignored);  // on a full disk its space may be what the next one needs
-    throw;
-  }
+  });
+}
+
+void rewrite_state(const fs::path& run_folder, const RunState& state) {
+  const fs::path final = checkpoint_folder(run_folder, state.step);
+  const FolderReader there(final);
+  publish_checkpoint(run_folder, state, [&](FolderWriter& files) {
+    for (const auto& [name, file] : there.files()) {
+      if (name != kState) files.link(final, name, file);
+    }
+  });
 }
 
 void prune_checkpoints(const fs::path& run_folder, std::int64_t keep, std::int64_t newest, std::int64_t best_step) {
@@ -217,7 +235,7 @@ void prune_checkpoints(const fs::path& run_folder, std::int64_t keep, std::int64
 
 Checkpoint read_checkpoint(const fs::path& folder) {
   const FolderReader files(folder);
-  for (const std::string& name : files.names()) {
+  for (const auto& [name, file] : files.files()) {
     if (name != kModel && name != kOptimizer && name != kState)
       damaged(folder / name, "is a file that checkpoints do not have");
   }

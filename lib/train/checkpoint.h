@@ -55,6 +55,9 @@ std::filesystem::path checkpoint_folder(const std::filesystem::path& run_folder,
 /// Publishes checkpoints/step-N atomically. Errors: failed, with file and reason; what was there stays.
 void write_checkpoint(const std::filesystem::path& run_folder, const Snapshot& snapshot);
 
+/// The checkpoint of state.step, which is there, with another state and the tensors that it has. Errors: as above.
+void rewrite_state(const std::filesystem::path& run_folder, const RunState& state);
+
 /// Keeps those of the last `keep` steps up to `newest`, and of `best_step`; removes the others, later ones too (a run that
 /// could not use them has gone another way), and what unfinished saves left.
 void prune_checkpoints(const std::filesystem::path& run_folder, std::int64_t keep, std::int64_t newest,

@@ -26,16 +26,26 @@ void Checkpointer::save(Make make) {
   changed_.notify_all();
 }
 
-void Checkpointer::finish(const Make& make) {
+void Checkpointer::finish(const RunState& state, const Make& make) {
   {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return !waiting_ && !busy_; });
+  }
+  if (saved_ == state.step) {
+    try {
+      rewrite_state(run_folder_, state);
+      prune_checkpoints(run_folder_, keep_, state.step, state.best_step);
+      return;
+    } catch (const Error&) {
+      // Perhaps a file system without links; a real reason comes up again.
+    }
   }
   write(make());
 }
 
 void Checkpointer::write(const Snapshot& snapshot) {
   write_checkpoint(run_folder_, snapshot);
+  saved_ = snapshot.state.step;
   prune_checkpoints(run_folder_, keep_, snapshot.state.step, snapshot.state.best_step);
 }
 

@@ -28,8 +28,9 @@ class Checkpointer {
   using Make = std::function<Snapshot()>;
   /// Returns at once unless one is still waiting to be written.
   void save(Make make);
-  /// Writes this one, the run's last, after all others, and waits. Errors: failed, with file and reason.
-  void finish(const Make& make);
+  /// Leaves a checkpoint of the run's last state after all others, and waits. Where one of this step was saved already only
+  /// the state is written again, else `make` is asked, on this thread. Errors: failed, with file and reason.
+  void finish(const RunState& state, const Make& make);
 
  private:
   void work();
@@ -41,6 +42,7 @@ class Checkpointer {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<Make> waiting_;
+  std::int64_t saved_ = -1;  ///< step of the last one
   bool busy_ = false, over_ = false;
   std::thread thread_;
 };

@@ -146,9 +146,8 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
   run.group.barrier();  // the next evaluation writes test_sums again
 }
 
-/// What makes the snapshot, from copies. Rank 0's, at the end of `step` and before it begins the next: the others may already
-/// compute gradients, but update nothing.
-Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t step) {
+/// The state after `step`, but for the hash of the weights. Rank 0's.
+RunState state_at(Run& run, std::int64_t step) {
   RunState state;
   state.step = step;
   state.seed = run.job.seed;
@@ -163,6 +162,12 @@ Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t 
   }
   state.best_step = run.best_step;
   state.best_metric = run.best_metric;
+  return state;
+}
+
+/// What makes the snapshot, from copies. Rank 0's, at the end of `step` and before it begins the next: the others may already
+/// compute gradients, but update nothing.
+Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t step) {
   const auto copies = std::make_shared<std::vector<Buffer>>();
   for (int k = -1; k < run.optimizer->state_buffers(); ++k) {
     copies->push_back(Buffer::host_floats(table.floats()));
@@ -171,7 +176,7 @@ Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t 
     else
       run.reducer->save_state(k, copies->back().floats());
   }
-  return [&table, copies, names = run.optimizer->state_names(), state = std::move(state)]() mutable {
+  return [&table, copies, names = run.optimizer->state_names(), state = state_at(run, step)]() mutable {
     omp_set_num_threads(1);  // packing is no work for a team
     std::vector<const float*> states;
     for (std::size_t k = 1; k < copies->size(); ++k) states.push_back((*copies)[k].floats());
@@ -316,7 +321,11 @@ void replicate(Run& run, int rank) {
   const Buffer weights = Buffer::host_floats(table.floats());
   run.reducer->save(weights.floats());
   run.summary.weights_hash = table.hash(weights.floats());
-  if (run.checkpointer) run.checkpointer->finish(snapshot(run, table, run.end));
+  if (run.checkpointer) {
+    RunState state = state_at(run, run.end);
+    state.weights_hash = run.summary.weights_hash;
+    run.checkpointer->finish(state, [&] { return snapshot(run, table, run.end)(); });
+  }
   if (run.options.save) run.options.save({table, weights.floats(), run.end});
 }
 

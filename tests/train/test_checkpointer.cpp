@@ -29,6 +29,10 @@ Checkpointer::Make make(std::int64_t step, std::int64_t best = -1) {
   return [=] { return small_snapshot(step, best); };
 }
 
+void finish(Checkpointer& checkpointer, std::int64_t step, std::int64_t best = -1) {
+  checkpointer.finish(small_snapshot(step, best).state, make(step, best));
+}
+
 }  // namespace
 
 TEST_CASE(
@@ -44,7 +48,7 @@ TEST_CASE(
         return small_snapshot(step, 4);
       });
     }
-    checkpointer.finish(make(21, 4));
+    finish(checkpointer, 21, 4);
     CHECK(names_in(run / "checkpoints") == std::vector<std::string>{"step-20", "step-21", "step-4"});
   }
   for (std::size_t k = 0; k < 20; ++k) CHECK(order.at(k) == static_cast<std::int64_t>(k) + 1);
@@ -80,8 +84,34 @@ TEST_CASE("save() returns while the one before is written, and waits where one i
   });
   CHECK_FALSE(second);
   go_on.count_down();
-  checkpointer.finish(make(3));
+  finish(checkpointer, 3);
   CHECK(second);
+}
+
+TEST_CASE("the last one of a step that was saved already: the new state, and the tensors that are there") {
+  const TemporaryFolder run;
+  Warnings warnings;
+  Checkpointer checkpointer(run.path(), 3, warnings.take());
+  checkpointer.save(make(1));
+  checkpointer.save(make(2));
+  int asked = 0;
+  RunState state = small_snapshot(2).state;
+  state.best_step = 1;
+  checkpointer.finish(state, [&] {
+    ++asked;
+    return small_snapshot(2);
+  });
+  CHECK(asked == 0);
+  CHECK(names_in(run / "checkpoints") == std::vector<std::string>{"step-1", "step-2"});
+  const Checkpoint last = read_checkpoint(checkpoint_folder(run.path(), 2));
+  CHECK(last.snapshot.state.best_step == 1);
+  CHECK(last.snapshot.model.size() == 2);
+  CHECK(last.snapshot.optimizer.size() == 2);
+  CHECK(last.snapshot.model[0].values == small_snapshot(2).model[0].values);
+  // Where that one could not be saved, or was lost, it is made after all.
+  fs::remove_all(run / "checkpoints/step-2");
+  finish(checkpointer, 2);
+  CHECK(read_checkpoint(checkpoint_folder(run.path(), 2)).snapshot.state.best_step == -1);
 }
 
 TEST_CASE("one that cannot be saved is warned of, the ones after it are saved; the last one is an error") {
@@ -92,14 +122,14 @@ TEST_CASE("one that cannot be saved is warned of, the ones after it are saved; t
   checkpointer.save([]() -> Snapshot { fail(ExitStatus::failed, "the disk is full"); });
   checkpointer.save([]() -> Snapshot { throw std::bad_alloc(); });
   checkpointer.save(make(4));
-  checkpointer.finish(make(5));
+  finish(checkpointer, 5);
   CHECK(names_in(run / "checkpoints") == std::vector<std::string>{"step-1", "step-4", "step-5"});
   REQUIRE(warnings.all.size() == 2);
   CHECK(has(warnings.all[0], "training goes on: the disk is full"));
   CHECK(has(warnings.all[1], "training goes on: std::bad_alloc"));
   fs::remove_all(run / "checkpoints");
   write_text(run / "checkpoints", "a file");
-  CHECK_THROWS_AS(checkpointer.finish(make(6)), Error);
+  CHECK_THROWS_AS(finish(checkpointer, 6), Error);
 }
 
 }  // namespace dptrain::test
