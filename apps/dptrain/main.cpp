@@ -51,6 +51,8 @@ int command_line(int argc, char** argv) {
   add_job_options(app, training.job);
   app.add_option("--out", training.out, "the run folder (default: runs/<name>/<UTC time>/)");
   app.add_flag("--fresh", training.fresh, "replace the run that is in the run folder");
+  app.add_flag("--resume", training.resume, "go on with the run that is in the run folder; start one where there is none");
+  app.add_option("--init-from", training.init_from, "the first weights, a safetensors file, instead of the seed's");
   app.add_flag("--offline", training.offline, "download nothing");
   app.add_flag("--quiet", training.quiet, "no log");
   app.add_flag("--json", training.json, "no log; the summary as one JSON object on standard output");

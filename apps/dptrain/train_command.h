@@ -9,7 +9,8 @@ namespace dptrain {
 struct TrainCommand {
   JobOptions job;
   std::string out;  ///< the run folder; empty: runs/<name>/<UTC time>/
-  bool fresh = false, offline = false, quiet = false, json = false;
+  std::string init_from;  ///< a safetensors file with the first weights; empty: from the seed
+  bool resume = false, fresh = false, offline = false, quiet = false, json = false;
 };
 
 /// The exit status of the process. Errors: thrown as Error.

@@ -131,6 +131,9 @@ class Kernels {
 /// Whether an activation's gradient is computed from its input; otherwise from its output, and it can run in place.
 bool backward_needs_input(const ActivationSpec& spec);
 
+/// What the bits of the CPU's operations rest on, as name and value: "oneDNN" and its version, the instruction set it uses.
+std::vector<std::pair<std::string, std::string>> cpu_kernels_basis();
+
 /// The CPU's table: oneDNN on the calling thread, which must run everything else too.
 std::unique_ptr<Kernels> make_cpu_kernels();
 

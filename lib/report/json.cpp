@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/error.h"
 #include "report/process.h"
 
 namespace dptrain {
@@ -28,6 +29,44 @@ std::string text(RunStatus status) {
       return "failed";
   }
   return "unknown";
+}
+
+Summary parse_summary(const std::string& text_of_file, const std::string& file) {
+  try {
+    const Json json = Json::parse(text_of_file);
+    const auto real = [&](const char* key) { return json.at(key).is_null() ? not_known : json.at(key).get<double>(); };
+    Summary s;
+    for (const RunStatus status :
+         {RunStatus::done, RunStatus::expect_not_met, RunStatus::stopped, RunStatus::failed}) {
+      if (json.at("status") == text(status)) s.status = status;
+    }
+    json.at("name").get_to(s.name);
+    json.at("dataset").get_to(s.dataset);
+    json.at("device_type").get_to(s.device_type);
+    json.at("mode").get_to(s.mode);
+    json.at("weights_hash").get_to(s.weights_hash);
+    json.at("seed").get_to(s.seed);
+    json.at("devices").get_to(s.devices);
+    json.at("replicas").get_to(s.replicas);
+    json.at("micro_batches").get_to(s.micro_batches);
+    json.at("parameters").get_to(s.parameters);
+    json.at("reproducible").get_to(s.reproducible);
+    json.at("steps").get_to(s.steps);
+    json.at("samples").get_to(s.samples);
+    s.epochs = real("epochs");
+    s.wall_seconds = real("wall_seconds");
+    s.train_seconds = real("train_seconds");
+    s.samples_per_second = real("samples_per_second");
+    s.final_loss = real("final_loss");
+    s.test_loss = real("test_loss");
+    s.test_accuracy = real("test_accuracy");
+    const Json& shares = json.at("shares");
+    s.shares = {shares.at("data"), shares.at("compute"), shares.at("reduce"), shares.at("wait")};
+    json.at("peak_rss_bytes").get_to(s.peak_rss_bytes);
+    return s;
+  } catch (const Json::exception& error) {
+    fail(ExitStatus::failed, "{}: is no summary of a run: {}", file, error.what());
+  }
 }
 
 std::string start_json(const RunPlan& plan) {

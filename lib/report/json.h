@@ -18,4 +18,7 @@ std::string summary_json(const Summary& summary);
 
 std::string text(RunStatus status);
 
+/// What summary_json() wrote. Errors: failed, naming `file`.
+Summary parse_summary(const std::string& json, const std::string& file);
+
 }  // namespace dptrain

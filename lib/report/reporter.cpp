@@ -59,8 +59,18 @@ void Reporter::finished(const Summary& summary) {
   const std::lock_guard lock(mutex_);
   leave(summary);
   console_->finished(summary);
+  print_json(summary_json(summary));
+}
+
+void Reporter::repeated(const Summary& summary, const std::string& json) {
+  const std::lock_guard lock(mutex_);
+  console_->finished(summary);
+  print_json(json);
+}
+
+void Reporter::print_json(const std::string& json) {
   if (!json_) return;
-  json_->write(summary_json(summary) + "\n");
+  json_->write(json + "\n");
   if (json_->error() != 0 && json_->error() != EPIPE) {
     fail(ExitStatus::failed, "cannot write the summary to standard output: {}", std::strerror(json_->error()));
   }

@@ -38,6 +38,8 @@ class Reporter {
   void evaluated(const EvalReport& report);
   /// Errors: also failed where --json cannot be written; a reader that has gone is no error.
   void finished(const Summary& summary);
+  /// A run that was complete before: its summary once more, without a trace in the folder. Errors: as finished().
+  void repeated(const Summary& summary, const std::string& json);
   /// A run that has begun and ends by an error: leaves the end event and summary.json; the error speaks for itself.
   void failed(const Summary& summary);
   void message(const std::string& text);
@@ -45,6 +47,7 @@ class Reporter {
 
  private:
   void leave(const Summary& summary);
+  void print_json(const std::string& json);
 
   std::mutex mutex_;
   std::optional<RunFolder> folder_;

@@ -73,7 +73,8 @@ RunFolder::RunFolder(const RunFolderOptions& options, const std::string& name) {
   }
   try {
     claim();
-    refuse_what_is_there(options.fresh);
+    refuse_what_is_there(options.fresh || options.resume);
+    continues_ = options.resume && holds_a_run(path_);
   } catch (...) {
     if (folder_ >= 0) ::close(folder_);
     throw;
@@ -84,6 +85,7 @@ RunFolder::RunFolder(RunFolder&& other) noexcept
     : path_(std::move(other.path_)),
       created_(std::exchange(other.created_, false)),
       begun_(other.begun_),
+      continues_(other.continues_),
       folder_(std::exchange(other.folder_, -1)),
       metrics_(std::exchange(other.metrics_, -1)) {}
 
@@ -105,7 +107,7 @@ void RunFolder::claim() {
 void RunFolder::refuse_what_is_there(bool fresh) const {
   const bool run = holds_a_run(path_);
   if (run && !fresh) {
-    fail(ExitStatus::usage, "{}: this folder holds a run; choose another --out, or give --fresh to replace the run",
+    fail(ExitStatus::usage, "{}: this folder holds a run; choose another --out, or give --resume to go on with it, or --fresh to replace it",
          path_.string());
   }
   for (const char* name : run_files) {
@@ -123,7 +125,7 @@ void RunFolder::refuse_what_is_there(bool fresh) const {
   }
 }
 
-void RunFolder::begin(std::string_view job_yaml) {
+void RunFolder::remove_earlier_run() {
   std::error_code error;
   fs::remove_all(path_ / checkpoints, error);
   if (error) refused_by_system("remove", path_ / checkpoints, error.message());
@@ -131,11 +133,28 @@ void RunFolder::begin(std::string_view job_yaml) {
     const fs::path file = path_ / name;
     if (::unlink(file.c_str()) != 0 && errno != ENOENT) refused_by_system("remove", file, std::strerror(errno));
   }
+}
+
+void RunFolder::begin(std::string_view job_yaml) {
+  if (continues_) {
+    std::error_code error;
+    fs::remove(path_ / run_files.front(), error);  // the summary of a run that goes on is not true any more
+  } else {
+    remove_earlier_run();
+  }
   begun_ = true;
   write_file_atomically(path_ / "job.yaml", fmt::format("{}\n{}", written_by_a_run, job_yaml));
+  open_metrics();
+}
+
+void RunFolder::open_metrics() {
   const fs::path file = path_ / "metrics.jsonl";
-  metrics_ = ::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  metrics_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (metrics_ < 0) refused_by_system("write", file, std::strerror(errno));
+  // The last line of a run that was killed may be half a line.
+  char last = '\n';
+  const off_t size = ::lseek(metrics_, 0, SEEK_END);
+  if (size > 0 && ::pread(metrics_, &last, 1, size - 1) == 1 && last != '\n') write_all(metrics_, "\n", file);
 }
 
 void RunFolder::append_metrics(const std::string& json) {

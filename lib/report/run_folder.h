@@ -14,6 +14,7 @@ namespace dptrain {
 struct RunFolderOptions {
   std::filesystem::path out{};  ///< --out: the run folder itself; empty: runs/<name>/<UTC time>/
   bool fresh = false;           ///< --fresh: replace the run that is in `out`
+  bool resume = false;          ///< --resume: go on with the run that is in `out`, where there is one
   std::filesystem::path runs = "runs";
 };
 
@@ -30,8 +31,11 @@ class RunFolder {
   RunFolder& operator=(RunFolder&&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
+  /// Whether there is a run to go on with.
+  bool continues() const { return continues_; }
 
-  /// Removes what an earlier run left, its checkpoints too, writes job.yaml and opens metrics.jsonl. Errors: failed, with file and reason.
+  /// Removes what an earlier run left, its checkpoints too, unless this one goes on with it; writes job.yaml and opens
+  /// metrics.jsonl. Errors: failed, with file and reason.
   void begin(std::string_view job_yaml);
   /// Appends one line to metrics.jsonl; `json` has no newline. Errors: failed, with file and reason.
   void append_metrics(const std::string& json);
@@ -41,10 +45,12 @@ class RunFolder {
  private:
   void claim();
   void refuse_what_is_there(bool fresh) const;
+  void remove_earlier_run();
+  void open_metrics();
 
   std::filesystem::path path_;
   bool created_ = false;  ///< by this object, so that it may be taken back
-  bool begun_ = false;
+  bool begun_ = false, continues_ = false;
   int folder_ = -1;  ///< descriptor that holds the claim
   int metrics_ = -1;
 };

@@ -220,6 +220,12 @@ struct DataSpec {
   std::optional<std::int64_t> workers;
   bool operator==(const DataSpec&) const = default;
 };
+/// Empty: at the end only (`every: end`); a last checkpoint always happens. The best by test accuracy (or loss) is kept too.
+struct CheckpointSpec {
+  std::optional<Interval> every;
+  std::int64_t keep = 3;
+  bool operator==(const CheckpointSpec&) const = default;
+};
 struct LogSpec {
   std::optional<Interval> every;
   bool operator==(const LogSpec&) const = default;
@@ -241,6 +247,7 @@ struct JobSpec {
   Mode mode = Mode::sync;
   bool reproducible = true;
   EvaluateSpec evaluate;
+  CheckpointSpec checkpoint;
   DataSpec data;
   LogSpec log;
   ExpectSpec expect;

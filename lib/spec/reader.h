@@ -28,6 +28,10 @@ JobSpec read_job_text(const std::string& text, const std::filesystem::path& file
 /// The resolved spec, every default filled in, as YAML that read_job accepts and reads to an equal JobSpec.
 std::string to_yaml(const JobSpec& job);
 
+/// The part of it that decides the weights after a number of steps, in the same form: what a run that is continued must have in
+/// common with the one that was stopped. How long it goes on is not part of it (a schedule may rest on that).
+std::string weights_yaml(const JobSpec& job);
+
 /// Formats a complaint about something that stands at `at`, with the line of the file and a caret, for checks that need
 /// more than the spec (shapes, classes): "file:line:column: error: message\n  line\n  ^\n".
 std::string complaint(const SourceMark& at, const std::string& message);

@@ -37,6 +37,15 @@ EvaluateSpec read_evaluate(const Value& block) {
   return evaluate;
 }
 
+CheckpointSpec read_checkpoint_block(const Value& block) {
+  CheckpointSpec checkpoint;
+  MapReader map(block, {.main = "every"});
+  map.optional("every", checkpoint.every, or_keyword<Interval>("end", interval));
+  map.optional("keep", checkpoint.keep, integer(1, 1'000'000));
+  map.finish();
+  return checkpoint;
+}
+
 DataSpec read_data(const Value& block) {
   DataSpec data;
   MapReader map(block);
@@ -132,13 +141,13 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   map.optional("reproducible", job.reproducible, boolean);
   good = good && diagnostics.problems() == before_train;
   block("evaluate", false, job.evaluate, read_evaluate);
+  block("checkpoint", false, job.checkpoint, read_checkpoint_block);
   block("data", false, job.data, read_data);
   block("log", false, job.log, read_log);
   block("expect", false, job.expect, read_expect);
   if (map.take("gpus"))
     map.error("gpus", "'devices' is given too", "'gpus: N' is short for 'devices: {type: cuda, count: N}'");
-  map.later("checkpoint", "a run ends with its results in summary.json; remove the block");
-  map.later("resume", "every run starts from its seed; remove the key");
+  map.later("resume", "a run is continued by --resume; remove the key");
   map.later("async", "the modes are: sync");
   map.later("local_sgd", "the modes are: sync");
   map.later("sync", "mode sync has no settings");

@@ -135,6 +135,15 @@ std::string train_text(const TrainSpec& train) {
 
 }  // namespace
 
+std::string weights_yaml(const JobSpec& job) {
+  JobSpec decisive = job;
+  decisive.train.epochs.reset();  // how long it runs
+  decisive.train.steps = 1;
+  return fmt::format("seed: {}\n", job.seed) + dataset_text(job.dataset) + model_text(job.model) +
+         train_text(decisive.train) +
+         fmt::format("mode: {}\nreproducible: {}\n", names::mode.name_of(job.mode), job.reproducible);
+}
+
 std::string to_yaml(const JobSpec& job) {
   std::string out = fmt::format("name: {}\nseed: {}\n", quote(job.name), job.seed);
   out += dataset_text(job.dataset);
@@ -145,6 +154,8 @@ std::string to_yaml(const JobSpec& job) {
                      value_or(job.devices.count, "auto"), job.devices.threads_per_replica, job.devices.share);
   out += fmt::format("mode: {}\nreproducible: {}\n", names::mode.name_of(job.mode), job.reproducible);
   out += fmt::format("evaluate: {{every: {}}}\n", interval_or(job.evaluate.every, "end"));
+  out += fmt::format("checkpoint: {{every: {}, keep: {}}}\n", interval_or(job.checkpoint.every, "end"),
+                     job.checkpoint.keep);
   out += fmt::format("data: {{prefetch: {}, workers: {}}}\n", job.data.prefetch, value_or(job.data.workers, "auto"));
   out += fmt::format("log: {{every: {}}}\n", interval_or(job.log.every, "auto"));
   out += fmt::format("expect: {{test_accuracy: {}, test_loss: {}}}\n", value_or(job.expect.test_accuracy, "none"),

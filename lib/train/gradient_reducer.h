@@ -31,6 +31,9 @@ class GradientReducer {
   /// The flat parameters from and to the host's memory; they wait for the devices.
   virtual void load(const float* parameters) = 0;
   virtual void save(float* parameters) const = 0;
+  /// Buffer k of the optimizer's state, likewise.
+  virtual void load_state(int k, const float* state) = 0;
+  virtual void save_state(int k, float* state) const = 0;
   /// The replica's gradients from now on. Before the first step.
   virtual void join(int rank, Replica& replica) = 0;
 

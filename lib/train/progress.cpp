@@ -26,6 +26,23 @@ Progress::Progress(const JobSpec& job, const RunSchedule& schedule, Reporter& re
                    : std::max<std::int64_t>(1, std::min(schedule.steps_per_epoch(), schedule.steps()) / kLinesAnEpoch);
 }
 
+void Progress::resume(const RunState& state) {
+  steps_ = state.step;
+  train_seconds_ = state.train_seconds;
+  final_loss_ = state.final_loss;
+  test_loss_ = state.test_loss;
+  test_accuracy_ = state.test_accuracy;
+  evaluated_step_ = state.evaluated_step;
+}
+
+void Progress::describe(RunState& state) const {
+  state.train_seconds = train_seconds_ + std::max(0.0, now_ - interval_.start);
+  state.final_loss = final_loss_;
+  state.test_loss = test_loss_;
+  state.test_accuracy = test_accuracy_;
+  state.evaluated_step = evaluated_step_;
+}
+
 void Progress::start(double now, double since_process_start) {
   interval_.start = now_ = now;
   startup_seconds_ = since_process_start;
@@ -84,6 +101,7 @@ void Progress::report_if_due(std::int64_t steps, std::int64_t end, double now) {
 void Progress::evaluated(std::int64_t steps, double loss, double accuracy, double seconds) {
   test_loss_ = loss;
   test_accuracy_ = accuracy;
+  evaluated_step_ = steps;
   check_finite(loss, "test loss", steps, lr_);
   reporter_.evaluated(
       {.step = steps, .epoch = epochs(steps), .test_loss = loss, .test_accuracy = accuracy, .seconds = seconds});

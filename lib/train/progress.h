@@ -8,6 +8,7 @@
 
 #include "kernels/kernels.h"
 #include "report/reporter.h"
+#include "train/checkpoint.h"
 #include "train/schedule.h"
 
 namespace dptrain {
@@ -21,6 +22,9 @@ class Progress {
  public:
   Progress(const JobSpec& job, const RunSchedule& schedule, Reporter& reporter);
 
+  /// A run that goes on after `state`: its steps and seconds count. Before start().
+  void resume(const RunState& state);
+
   /// Training begins at steady_seconds() `now`, `since_process_start` seconds after the process: from here on time counts.
   /// Before the first step.
   void start(double now, double since_process_start);
@@ -32,6 +36,9 @@ class Progress {
   void report_if_due(std::int64_t steps, std::int64_t end, double now);
   /// `seconds` it took. Errors: failed where the loss is not finite: the last update may be the one that diverged.
   void evaluated(std::int64_t steps, double loss, double accuracy, double seconds);
+
+  /// Training seconds up to the last step, final loss and the last evaluation, into the state of a checkpoint.
+  void describe(RunState& state) const;
 
   /// What is known here: steps, losses, times, accuracy.
   Summary summary() const;
@@ -60,6 +67,7 @@ class Progress {
   double startup_seconds_ = not_known, train_seconds_ = 0, final_loss_ = not_known;
   StepTimes total_;
   double test_loss_ = not_known, test_accuracy_ = not_known;
+  std::int64_t evaluated_step_ = -1;  ///< whose weights they are of
 };
 
 }  // namespace dptrain

@@ -16,6 +16,7 @@
 #include "report/process.h"
 #include "spec/reader.h"
 #include "train/backend.h"
+#include "train/checkpointer.h"
 #include "train/doubts.h"
 #include "train/fit.h"
 #include "train/float_mode.h"
@@ -45,6 +46,8 @@ struct Run {
                                            evaluation_chunk(schedule, data_.test->size()))),
         evaluated(static_cast<std::size_t>(placement.replicas)),
         evaluate_every(job_.evaluate.every ? schedule.steps_of(*job_.evaluate.every) : schedule.steps()),
+        checkpoint_every(job_.checkpoint.every ? schedule.steps_of(*job_.checkpoint.every) : schedule.steps()),
+        first(options_.checkpoints.resume_from ? options_.checkpoints.resume_from->snapshot.state.step : 0),
         times(static_cast<std::size_t>(placement.replicas)),
         backend(make_backend(job_, placement)) {}
 
@@ -65,7 +68,12 @@ struct Run {
   std::vector<LossSum> test_sums;      // by chunk of the test set
   std::vector<char> evaluated;         // by replica: whether it did all its chunks of the test set
   bool cut_short = false;              // the last evaluation was not complete
-  std::int64_t evaluate_every;
+  std::int64_t evaluate_every, checkpoint_every;
+  std::int64_t first;  // steps done before this run began
+  std::unique_ptr<Checkpointer> checkpointer;
+  Basis basis;
+  std::int64_t best_step = -1;  // of the checkpoints
+  double best_metric = not_known;
   std::vector<StepTimes> times;  // by replica, of the step that just ended
   std::int64_t end = 0;          // steps after which the run ends; moved forward by a stop request
   std::int64_t parameters = 0;   // of the model; known to rank 0 first
@@ -141,6 +149,69 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
   run.group.barrier();  // the next evaluation writes test_sums again
 }
 
+/// The state after `step`, but for the hash of the weights. Rank 0's.
+RunState state_at(Run& run, std::int64_t step) {
+  RunState state;
+  state.step = step;
+  state.seed = run.job.seed;
+  state.job = weights_yaml(run.job);
+  state.basis = run.basis;
+  run.progress->describe(state);
+  // The better of two is kept: by accuracy where there is one, by loss otherwise; NaN compares as worse.
+  const double metric = std::isnan(state.test_accuracy) ? -state.test_loss : state.test_accuracy;
+  if (state.evaluated_step == step && (run.best_step < 0 || metric > run.best_metric || std::isnan(run.best_metric))) {
+    run.best_step = step;
+    run.best_metric = metric;
+  }
+  state.best_step = run.best_step;
+  state.best_metric = run.best_metric;
+  return state;
+}
+
+/// What makes the snapshot, from copies. Rank 0's, at the end of `step` and before it begins the next: the others may already
+/// compute gradients, but update nothing.
+Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t step) {
+  const auto copies = std::make_shared<std::vector<Buffer>>();
+  for (int k = -1; k < run.optimizer->state_buffers(); ++k) {
+    copies->push_back(Buffer::host_floats(table.floats()));
+    if (k < 0)
+      run.reducer->save(copies->back().floats());
+    else
+      run.reducer->save_state(k, copies->back().floats());
+  }
+  return [&table, copies, names = run.optimizer->state_names(), state = state_at(run, step)]() mutable {
+    omp_set_num_threads(1);  // packing is no work for a team
+    std::vector<const float*> states;
+    for (std::size_t k = 1; k < copies->size(); ++k) states.push_back((*copies)[k].floats());
+    return take_snapshot(table, copies->front().floats(), names, states, std::move(state));
+  };
+}
+
+/// Parameters and optimizer state as the run begins: from a checkpoint, a file, or the seed.
+void set_up_weights(Run& run, const ParameterTable& table) {
+  const CheckpointOptions& options = run.options.checkpoints;
+  const Buffer weights = Buffer::host_floats(table.floats());
+  if (options.resume_from) {
+    Buffer buffers[2];
+    std::vector<float*> states;
+    for (int k = 0; k < run.optimizer->state_buffers(); ++k) {
+      buffers[k] = Buffer::host_floats(table.floats());
+      states.push_back(buffers[k].floats());
+    }
+    options.resume_from->restore(table, weights.floats(), run.optimizer->state_names(), states);
+    for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.reducer->load_state(k, buffers[k].floats());
+    run.best_step = options.resume_from->snapshot.state.best_step;
+    run.best_metric = options.resume_from->snapshot.state.best_metric;
+    options.resume_from->snapshot.model.clear();  // memory that the run can use
+    options.resume_from->snapshot.optimizer.clear();
+  } else if (!options.init_from.empty()) {
+    init_from(options.init_from, table, weights.floats());
+  } else {
+    table.initialise(run.job.seed, weights.floats());
+  }
+  run.reducer->load(weights.floats());
+}
+
 /// The losses of `step` are known.
 void stepped(Run& run, std::int64_t step) {
   run.progress->stepped(step, run.learning_rate.lr(step), run.schedule.plan(step), run.losses, run.times);
@@ -149,7 +220,10 @@ void stepped(Run& run, std::int64_t step) {
 /// All steps, and the evaluations between them.
 void run_steps(Run& run, int rank, Replica& replica) {
   StepTimes& times = run.times[static_cast<std::size_t>(rank)];
-  std::int64_t step = 0, collected = 0;  // steps begun, and those whose losses are known
+  std::int64_t step = run.first, collected = run.first;  // steps begun, and those whose losses are known
+  // A run that was stopped after its last step and before the evaluation.
+  if (run.first == run.end && run.options.checkpoints.resume_from->snapshot.state.evaluated_step != run.end)
+    evaluate(run, replica, rank, run.end);
   while (step < run.end) {
     const StepPlan& plan = run.schedule.plan(step);
     run.reducer->begin(rank, run.optimizer->rule(step, run.learning_rate.lr(step)));
@@ -181,7 +255,13 @@ void run_steps(Run& run, int rank, Replica& replica) {
       }
       run.group.barrier();
     }
+    // On a request to stop what was reached comes to the disk before anything else.
+    const bool stopped = step == run.end && step < run.schedule.steps();
+    const bool saves = stopped || step % run.checkpoint_every == 0;
+    if (rank == 0 && run.checkpointer && stopped) run.checkpointer->save(snapshot(run, replica.parameters(), step));
     if (evaluates) evaluate(run, replica, rank, step);
+    if (rank == 0 && run.checkpointer && saves && !stopped && step < run.end)
+      run.checkpointer->save(snapshot(run, replica.parameters(), step));
   }
 }
 
@@ -196,7 +276,7 @@ void replicate(Run& run, int rank) {
                                        .data = run.data,
                                        .rank = rank,
                                        .replicas = run.group.size(),
-                                       .first_step = 0,
+                                       .first_step = run.first,
                                        .loader_worker = wants_loader_worker(run.job, run.group.size(), batch_floats)});
   const ParameterTable& table = replica->parameters();
   if (rank == 0) {
@@ -206,13 +286,25 @@ void replicate(Run& run, int rank) {
                                              .floats = table.floats(),
                                              .state_buffers = run.optimizer->state_buffers(),
                                              .clip_norm = run.job.train.clip_norm});
-    const Buffer weights = Buffer::host_floats(table.floats());
-    table.initialise(run.job.seed, weights.floats());
-    run.reducer->load(weights.floats());
+    set_up_weights(run, table);
     run.reporter.started(describe(run, table), to_yaml(run.job));
     for (const std::string& doubt : doubts(run.job, run.schedule)) run.reporter.warning(doubt);
     run.progress = std::make_unique<Progress>(run.job, run.schedule, run.reporter);
+    if (run.options.checkpoints.resume_from) run.progress->resume(run.options.checkpoints.resume_from->snapshot.state);
+    if (!run.options.checkpoints.run_folder.empty()) {
+      run.basis = basis_of(run.job, run.data);
+      run.checkpointer =
+          std::make_unique<Checkpointer>(run.options.checkpoints.run_folder, run.job.checkpoint.keep,
+                                         [&run](const std::string& text) { run.reporter.warning(text); });
+    }
   }
+  // Snapshots are made by the replica's table.
+  struct Quiet {
+    std::unique_ptr<Checkpointer>* checkpointer;
+    ~Quiet() {
+      if (checkpointer != nullptr) checkpointer->reset();
+    }
+  } const quiet{rank == 0 ? &run.checkpointer : nullptr};
   run.group.barrier();
   replica->bind(run.reducer->parameters(rank));
   run.reducer->join(rank, *replica);
@@ -232,6 +324,11 @@ void replicate(Run& run, int rank) {
   const Buffer weights = Buffer::host_floats(table.floats());
   run.reducer->save(weights.floats());
   run.summary.weights_hash = table.hash(weights.floats());
+  if (run.checkpointer) {
+    RunState state = state_at(run, run.end);
+    state.weights_hash = run.summary.weights_hash;
+    run.checkpointer->finish(state, [&] { return snapshot(run, table, run.end)(); });
+  }
   if (run.options.save) run.options.save({table, weights.floats(), run.end});
 }
 
@@ -296,13 +393,41 @@ void leave_failed(Run& run) {
   }
 }
 
+/// Whether a run of more steps has other learning rates from the start.
+bool rests_on_length(const ScheduleSpec& schedule) {
+  return std::holds_alternative<CosineSchedule>(schedule.shape) ||
+         std::holds_alternative<LinearSchedule>(schedule.shape) ||
+         std::holds_alternative<OneCycleSchedule>(schedule.shape);
+}
+
 }  // namespace
+
+Basis basis_of(const JobSpec& job, const DatasetPair& data) {
+  const Placement placement = place(job, data.train->size());
+  const bool gpu = placement.type == DeviceType::cuda;
+  Basis basis{{"dptrain", version()},
+              {"compiler", __VERSION__},
+              {"devices", gpu ? placement.gpus.front().name : "cpu"},
+              {"threads a replica", fmt::format("{}", job.devices.threads_per_replica)},
+              {"samples a micro-batch", fmt::format("{}", micro_batch_size(job, placement.replicas))}};
+  if (rests_on_length(job.train.schedule)) {
+    const RunSchedule schedule(job, data.train->size(), placement.replicas);
+    basis.emplace_back("steps of the learning-rate schedule", fmt::format("{}", schedule.steps()));
+  }
+  if (!gpu) {
+    for (auto& fact : cpu_kernels_basis()) basis.push_back(std::move(fact));
+  }
+  return basis;
+}
 
 Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, const TrainOptions& options) {
   check_data_fit(job, data.train->shape(), data.train->classes());
   Run run(job, data, reporter, options, place(job, data.train->size()));
   const int replicas = run.group.size();
   run.end = run.schedule.steps();
+  if (run.first > run.end) {
+    fail(ExitStatus::usage, "the checkpoint is of step {}, and this job ends at step {}", run.first, run.end);
+  }
 
   std::vector<std::thread> threads;
   const auto live = [&run](int rank) {

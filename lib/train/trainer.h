@@ -4,13 +4,16 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
+#include <memory>
 
 #include "core/stop.h"
 #include "data/dataset.h"
 #include "nn/parameters.h"
 #include "report/reporter.h"
 #include "spec/job_spec.h"
+#include "train/checkpoint.h"
 
 namespace dptrain {
 
@@ -21,14 +24,25 @@ struct WeightsView {
   std::int64_t step;
 };
 
+/// Where a run leaves checkpoints, and what it starts from.
+struct CheckpointOptions {
+  std::filesystem::path run_folder{};         ///< empty: no checkpoints
+  std::shared_ptr<Checkpoint> resume_from{};  ///< continue after its step; its tensors are given up once they are used
+  std::filesystem::path init_from{};          ///< a safetensors file with the first weights; empty: from the seed
+};
+
 struct TrainOptions {
   /// Ends training after the step that is running, and then an evaluation after `evaluation_grace` seconds more; one that
   /// was not complete leaves the test loss and accuracy unknown.
   const StopRequest* stop = nullptr;
-  double evaluation_grace = 2;
+  double evaluation_grace = 0.5;
+  CheckpointOptions checkpoints{};
   /// Called with the final weights, on a replica's thread, before the summary is reported.
-  std::function<void(const WeightsView&)> save;
+  std::function<void(const WeightsView&)> save{};
 };
+
+/// What the bits of a run of this job on this machine rest on besides the job.
+Basis basis_of(const JobSpec& job, const DatasetPair& data);
 
 /// Trains, evaluates, reports. Errors: whatever a replica throws; usage as in train/fit.h; failed where a loss is not finite.
 Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, const TrainOptions& options = {});

@@ -4,6 +4,8 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <functional>
+
 #include "apps/end_to_end.h"
 
 namespace dptrain::test {
@@ -55,6 +57,86 @@ TEST_CASE("signals: the step that runs is the last; weights and summary are ther
     CHECK(fs::exists(here.folder / "run/checkpoints" / ("step-" + std::to_string(steps)) / "model.safetensors"));
     CHECK(here.summary("run") == summary);
   }
+}
+
+TEST_CASE(
+    "a signal in a save or an evaluation: the status names it, and the run goes on to the bits of one without it") {
+  struct Moment {
+    std::vector<std::string> settings;
+    std::function<bool(const fs::path&)> reached;
+  };
+  const std::vector<Moment> moments = {
+      {{"--set", "checkpoint.every=1 steps", "--set", "model.layers.1.linear=500"},
+       [](const fs::path& run) {
+         std::error_code error;
+         for (const auto& entry : fs::directory_iterator(run / "checkpoints", error)) {
+           if (entry.path().extension() == ".tmp") return true;
+         }
+         return false;
+       }},
+      {{"--set", "evaluate.every=1 steps", "--set", "dataset.test_samples=20000"},
+       [](const fs::path& run) { return has(read_text(run / "metrics.jsonl"), "\"evaluate\""); }}};
+  for (const Moment& moment : moments) {
+    for (const auto& [signal, status] : {std::pair{SIGINT, 130}, {SIGTERM, 143}, {SIGHUP, 129}, {SIGUSR1, 138}}) {
+      const Workplace here;
+      const auto arguments = [&](std::int64_t steps, const std::string& out) {
+        std::vector<std::string> all = {
+            "job.yaml", "--json", "--resume", "--out", out, "--set", "train.steps=" + std::to_string(steps)};
+        all.insert(all.end(), moment.settings.begin(), moment.settings.end());
+        return all;
+      };
+      Process process(here.command(arguments(100000000, "run")), here.options());
+      REQUIRE(eventually([&] { return moment.reached(here.folder / "run"); }));
+      process.signal(signal);
+      const Finished stopped = process.wait();
+      INFO(stopped.err);
+      CHECK(stopped.status == status);
+      const json summary = json::parse(stopped.out);
+      CHECK(summary["status"] == "stopped");
+      const std::int64_t steps = summary["steps"];
+      const Finished resumed = here.dptrain(arguments(steps + 3, "run"));
+      CHECK(resumed.status == 0);
+      CHECK_FALSE(has(resumed.err, "warning"));
+      const Finished whole = here.dptrain(arguments(steps + 3, "whole"));
+      CHECK(json::parse(resumed.out)["weights_hash"] == json::parse(whole.out)["weights_hash"]);
+      CHECK(json::parse(resumed.out)["test_loss"] == json::parse(whole.out)["test_loss"]);
+    }
+  }
+}
+
+TEST_CASE("a second SIGINT ends the process at once; another signal after the first does not change the status") {
+  // A step takes seconds, in which only a signal's usual effect can end the process.
+  const std::vector<std::string> slow = {
+      "job.yaml",  "--json",
+      "--out",     "run",
+      "--devices", "1",
+      "--set",     "dataset.train_samples=8192",
+      "--set",     "train.global_batch_size=8192",
+      "--set",     "train.micro_batch_size=2048",
+      "--set",     "train.steps=1000",
+      "--set",     "model.layers=[flatten, {linear: 2048}, relu, {linear: 2048}, relu, {linear: 10}]"};
+  {
+    const Workplace here;
+    Process process(here.command(slow), here.options());
+    REQUIRE(eventually([&] { return has(read_text(here.folder / "run/metrics.jsonl"), "\"start\""); }));
+    process.signal(SIGINT);
+    REQUIRE(eventually([&] { return !process.handles(SIGINT); }));  // it has had the first
+    process.signal(SIGINT);
+    const Finished ended = process.wait();
+    CHECK(ended.status == 130);
+    CHECK(ended.out.empty());
+    CHECK_FALSE(fs::exists(here.folder / "run/summary.json"));
+  }
+  const Workplace here;
+  Process process(here.command({"job.yaml", "--json", "--out", "run", "--set", "train.steps=100000000", "--set",
+                                "train.micro_batch_size=32"}),
+                  here.options());
+  REQUIRE(eventually([&] { return has(read_text(here.folder / "run/metrics.jsonl"), "\"train\""); }));
+  process.signal(SIGUSR1);
+  process.signal(SIGTERM);
+  const Finished ended = process.wait();
+  CHECK((ended.status == 138 || ended.status == 143));  // the kernel chooses which of two is delivered first
+  CHECK(json::parse(ended.out)["status"] == "stopped");
 }
 
 TEST_CASE("a signal while digits are generated: nothing is trained, and no run folder is left") {

@@ -14,6 +14,7 @@
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -91,6 +92,15 @@ class Process {
   }
 
   void signal(int number) const { ::kill(id_, number); }
+
+  /// Whether the program has a handler of its own for that signal at this moment.
+  bool handles(int number) const {
+    std::istringstream lines(read_text(fs::path("/proc") / std::to_string(id_) / "status"));
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with("SigCgt:")) return (std::stoull(line.substr(7), nullptr, 16) >> (number - 1) & 1) != 0;
+    }
+    return false;
+  }
 
   Finished wait() {
     int status = 0;

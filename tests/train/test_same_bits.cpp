@@ -11,6 +11,7 @@
 #include "spec/reader.h"
 #include "spec/shapes.h"
 #include "support/memory_dataset.h"
+#include "train/resumed_runs.h"
 #include "train/trainer.h"
 
 namespace dptrain {
@@ -167,6 +168,37 @@ TEST_CASE("random small jobs: the same bits at any number of replicas; another s
     JobSpec reseeded = job;
     reseeded.seed += 1;
     RC_ASSERT(run(reseeded, data, 1, 1).weights_hash != one.weights_hash);
+  }));
+}
+
+TEST_CASE("random small jobs, stopped at random moments and gone on with at other numbers of replicas: the same bits") {
+  CHECK(rc::check("resumed", [] {
+    const Case c = random_case();
+    RC_LOG() << c.yaml << "train " << c.train << ", test " << c.test << '\n';
+    JobSpec job = read_job_text(c.yaml, "random.yaml");
+    job.data.workers = number(0, 1);
+    const test::PartsOfRun parts{job, c.input, c.train, c.test, 3, job.seed};
+    const std::int64_t samples = std::min(c.train, job.train.global_batch_size);
+    const std::int64_t most =
+        std::min<std::int64_t>(4, (samples + *job.train.micro_batch_size - 1) / *job.train.micro_batch_size);
+    DevicesSpec devices = job.devices;
+    devices.count = 1;
+    job.devices = devices;
+    const Summary whole = parts.whole();
+    RC_LOG() << "whole: " << text(whole) << '\n';
+    const test::TemporaryFolder folder;
+    std::int64_t stops = number(1, 3);
+    for (Summary part; part.weights_hash.empty() || part.status == RunStatus::stopped; --stops) {
+      devices.count = number(1, most);
+      const auto until = stops > 0 ? number(1, 2 * c.train) : test::to_the_end;
+      part = parts.part(folder.path(), until, devices);
+      RC_LOG() << *devices.count << " replicas to step " << part.steps << ": " << text(part) << '\n';
+      if (part.status == RunStatus::stopped) continue;
+      RC_ASSERT(part.weights_hash == whole.weights_hash);
+      RC_ASSERT(std::bit_cast<std::uint64_t>(part.test_loss) == std::bit_cast<std::uint64_t>(whole.test_loss));
+      RC_ASSERT(part.steps == whole.steps);
+      RC_ASSERT(part.samples == whole.samples);
+    }
   }));
 }
 

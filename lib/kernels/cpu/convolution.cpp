@@ -240,7 +240,8 @@ class Convolution final : public AffineOperation {
 
   void reorder(const memory::desc& from, const float* source, const memory::desc& to, float* target) const {
     memory a(from, context_.engine(), const_cast<float*>(source)), b(to, context_.engine(), target);
-    dnnl::reorder(a, b).execute(context_.stream(), a, b);
+    dnnl::stream stream(context_.engine());  // its own: packing may happen on another thread than the replica's
+    dnnl::reorder(a, b).execute(stream, a, b);
   }
 
   Context& context_;

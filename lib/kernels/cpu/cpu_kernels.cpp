@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <cstring>
 
 #include "kernels/cpu/operations.h"
@@ -56,6 +58,13 @@ class CpuKernels final : public Kernels {
 };
 
 }  // namespace
+
+std::vector<std::pair<std::string, std::string>> cpu_kernels_basis() {
+  const dnnl_version_t* v = dnnl_version();
+  // The numbers of dnnl_cpu_isa_t: what the CPU has and ONEDNN_MAX_CPU_ISA allows.
+  return {{"oneDNN", fmt::format("{}.{}.{}", v->major, v->minor, v->patch)},
+          {"instruction set", fmt::format("{:#x}", static_cast<unsigned>(dnnl_get_effective_cpu_isa()))}};
+}
 
 std::unique_ptr<Kernels> make_cpu_kernels() {
   return std::make_unique<CpuKernels>();

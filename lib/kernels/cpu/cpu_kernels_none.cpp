@@ -5,6 +5,10 @@
 
 namespace dptrain {
 
+std::vector<std::pair<std::string, std::string>> cpu_kernels_basis() {
+  return {};
+}
+
 std::unique_ptr<Kernels> make_cpu_kernels() {
   fail(ExitStatus::usage,
        "this build of dptrain has no CPU backend (oneDNN was not there when it was built); run on GPUs: --gpus N, or "

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "kernels/cpu/operations.h"
 
 namespace dptrain::cpu {
@@ -27,18 +29,14 @@ class Linear final : public AffineOperation {
   std::int64_t weight_floats() const override { return in_ * out_; }
 
   void pack(const float* canonical, float* stored) const override {
-    const std::int64_t features = config_.input.shape.elements();
-    for (std::int64_t place = 0; place < in_; ++place) {
-      const std::int64_t k = element_of_place_[static_cast<std::size_t>(place)];
-      for (std::int64_t n = 0; n < out_; ++n) stored[place * out_ + n] = k < 0 ? 0.0f : canonical[n * features + k];
-    }
+    for_each_tile([&](std::int64_t place, std::int64_t element, std::int64_t features, std::int64_t n) {
+      stored[place * out_ + n] = element < 0 ? 0.0f : canonical[n * features + element];
+    });
   }
   void unpack(const float* stored, float* canonical) const override {
-    const std::int64_t features = config_.input.shape.elements();
-    for (std::int64_t place = 0; place < in_; ++place) {
-      const std::int64_t k = element_of_place_[static_cast<std::size_t>(place)];
-      for (std::int64_t n = 0; k >= 0 && n < out_; ++n) canonical[n * features + k] = stored[place * out_ + n];
-    }
+    for_each_tile([&](std::int64_t place, std::int64_t element, std::int64_t features, std::int64_t n) {
+      if (element >= 0) canonical[n * features + element] = stored[place * out_ + n];
+    });
   }
 
   void prepare(std::int64_t batch) override {
@@ -88,6 +86,23 @@ class Linear final : public AffineOperation {
   }
 
  private:
+  /// Every weight once, in tiles whose rows stay in the cache on both sides: checkpoints are packed beside the training.
+  template <class Visit>
+  void for_each_tile(Visit visit) const {
+    constexpr std::int64_t kTile = 16;  // floats of a cache line
+    const std::int64_t features = config_.input.shape.elements();
+    for (std::int64_t n0 = 0; n0 < out_; n0 += kTile) {
+      const std::int64_t n1 = std::min(n0 + kTile, out_);
+      for (std::int64_t place0 = 0; place0 < in_; place0 += kTile) {
+        const std::int64_t place1 = std::min(place0 + kTile, in_);
+        for (std::int64_t place = place0; place < place1; ++place) {
+          const std::int64_t element = element_of_place_[static_cast<std::size_t>(place)];
+          for (std::int64_t n = n0; n < n1; ++n) visit(place, element, features, n);
+        }
+      }
+    }
+  }
+
   struct Prepared {
     std::int64_t batch = 0;
     Primitive forward, backward_weights, backward_data;

@@ -70,6 +70,14 @@ void CpuReducer::save(float* parameters) const {
   std::memcpy(parameters, parameters_.data(), parameters_.size());
 }
 
+void CpuReducer::load_state(int k, const float* state) {
+  std::memcpy(state_[k].data(), state, state_[k].size());
+}
+
+void CpuReducer::save_state(int k, float* state) const {
+  std::memcpy(state, state_[k].data(), state_[k].size());
+}
+
 double CpuReducer::gather(int) {
   const double start = steady_seconds();
   group_.barrier();

@@ -19,6 +19,8 @@ class CpuReducer final : public GradientReducer {
   const float* parameters(int) const override { return parameters_.floats(); }
   void load(const float* parameters) override;
   void save(float* parameters) const override;
+  void load_state(int k, const float* state) override;
+  void save_state(int k, float* state) const override;
   void join(int rank, Replica& replica) override { lend(rank, replica.gradients()); }
   /// Replica `rank` leaves its root k of ReplicaProgram in buffers[k]. Before the first step.
   void lend(int rank, const std::vector<float*>& buffers) {

@@ -37,19 +37,35 @@ CudaReducer::CudaReducer(const ReducerConfig& config, int device)
   }
 }
 
-void CudaReducer::load(const float* parameters) {
+void CudaReducer::to_device(const Buffer& target, const float* from) {
   cuda::use_device(device_);
-  cuda::check(cudaMemcpy(parameters_.data(), parameters, parameters_.size(), cudaMemcpyHostToDevice),
+  cuda::check(cudaMemcpy(target.data(), from, target.size(), cudaMemcpyHostToDevice),
               "the parameters could not be copied to the GPU");
   // A copy from pageable memory returns when it has been read, and replicas' streams do not wait for the default one.
   cuda::check(cudaDeviceSynchronize(), "the parameters could not be copied to the GPU");
 }
 
-void CudaReducer::save(float* parameters) const {
+void CudaReducer::from_device(const Buffer& source, float* to) const {
   cuda::use_device(device_);
   cuda::check(cudaDeviceSynchronize(), "the GPU's last step failed");
-  cuda::check(cudaMemcpy(parameters, parameters_.data(), parameters_.size(), cudaMemcpyDeviceToHost),
+  cuda::check(cudaMemcpy(to, source.data(), source.size(), cudaMemcpyDeviceToHost),
               "the parameters could not be copied from the GPU");
+}
+
+void CudaReducer::load(const float* parameters) {
+  to_device(parameters_, parameters);
+}
+
+void CudaReducer::save(float* parameters) const {
+  from_device(parameters_, parameters);
+}
+
+void CudaReducer::load_state(int k, const float* state) {
+  to_device(state_[k], state);
+}
+
+void CudaReducer::save_state(int k, float* state) const {
+  from_device(state_[k], state);
 }
 
 void CudaReducer::join(int rank, Replica& replica) {

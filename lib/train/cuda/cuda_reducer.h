@@ -24,6 +24,8 @@ class CudaReducer final : public GradientReducer {
   const float* parameters(int) const override { return parameters_.floats(); }
   void load(const float* parameters) override;
   void save(float* parameters) const override;
+  void load_state(int k, const float* state) override;
+  void save_state(int k, float* state) const override;
   void join(int rank, Replica& replica) override;
   void begin(int rank, const UpdateRule& rule) override;
   double gather(int rank) override;
@@ -35,6 +37,9 @@ class CudaReducer final : public GradientReducer {
     UpdateRule rule;
     cuda::Event reduced, updated;  // its slice's squares are known; its slice of the parameters is the next step's
   };
+
+  void to_device(const Buffer& target, const float* from);
+  void from_device(const Buffer& source, float* to) const;
 
   struct Floats {
     std::int64_t first = 0, count = 0;

@@ -80,23 +80,44 @@ NcclReducer::~NcclReducer() {
   if (group_.error()) nccl_.abort();  // a peer may never come: nothing waits for it
 }
 
-void NcclReducer::load(const float* parameters) {
-  for (int r = 0; r < group_.size(); ++r) {
-    cuda::use_device(options_.devices[static_cast<std::size_t>(r)]);
-    cuda::check(
-        cudaMemcpy(member(r).parameters.data(), parameters, member(r).parameters.size(), cudaMemcpyHostToDevice),
-        "the parameters could not be copied to a GPU");
-    // A copy from pageable memory returns when it has been read, and replicas' streams do not wait for the default one.
-    cuda::check(cudaDeviceSynchronize(), "the parameters could not be copied to a GPU");
-  }
+void NcclReducer::to_device(int rank, const Buffer& target, const float* from) const {
+  cuda::use_device(options_.devices[static_cast<std::size_t>(rank)]);
+  cuda::check(cudaMemcpy(target.data(), from, target.size(), cudaMemcpyHostToDevice),
+              "the parameters could not be copied to a GPU");
+  // A copy from pageable memory returns when it has been read, and replicas' streams do not wait for the default one.
+  cuda::check(cudaDeviceSynchronize(), "the parameters could not be copied to a GPU");
   cuda::use_device(options_.devices.front());
 }
 
-void NcclReducer::save(float* parameters) const {
+void NcclReducer::from_device(int rank, const float* source, std::int64_t count, float* to) const {
+  if (count == 0) return;
+  cuda::use_device(options_.devices[static_cast<std::size_t>(rank)]);
+  cuda::check(cudaDeviceSynchronize(), "a GPU's last step failed");
+  cuda::check(cudaMemcpy(to, source, static_cast<std::size_t>(count) * sizeof(float), cudaMemcpyDeviceToHost),
+              "the parameters could not be copied from a GPU");
   cuda::use_device(options_.devices.front());
-  cuda::check(cudaDeviceSynchronize(), "the GPU's last step failed");
-  cuda::check(cudaMemcpy(parameters, member(0).parameters.data(), member(0).parameters.size(), cudaMemcpyDeviceToHost),
-              "the parameters could not be copied from the GPU");
+}
+
+void NcclReducer::load(const float* parameters) {
+  for (int r = 0; r < group_.size(); ++r) to_device(r, member(r).parameters, parameters);
+}
+
+void NcclReducer::save(float* parameters) const {
+  from_device(0, member(0).parameters.floats(), floats_, parameters);
+}
+
+void NcclReducer::load_state(int k, const float* state) {
+  for (int r = 0; r < group_.size(); ++r) to_device(r, member(r).state[k], state);
+}
+
+void NcclReducer::save_state(int k, float* state) const {
+  if (!options_.reproducible) return from_device(0, member(0).state[k].floats(), floats_, state);
+  for (const Bucket& bucket : buckets_) {  // each replica keeps the state of its slices up to date, and no other
+    for (int r = 0; r < group_.size(); ++r) {
+      const nccl::Slice part = slice(bucket, r);
+      from_device(r, member(r).state[k].floats() + part.first, part.count, state + part.first);
+    }
+  }
 }
 
 void NcclReducer::join(int rank, Replica& replica) {

@@ -37,6 +37,8 @@ class NcclReducer final : public GradientReducer {
   const float* parameters(int rank) const override { return member(rank).parameters.floats(); }
   void load(const float* parameters) override;
   void save(float* parameters) const override;
+  void load_state(int k, const float* state) override;
+  void save_state(int k, float* state) const override;
   void join(int rank, Replica& replica) override;
   void begin(int rank, const UpdateRule& rule) override;
   double gather(int rank) override;
@@ -67,6 +69,8 @@ class NcclReducer final : public GradientReducer {
   const Member& member(int rank) const { return *members_[static_cast<std::size_t>(rank)]; }
   nccl::Communicator& communicator(int rank) { return nccl_.rank(rank); }
   std::unique_ptr<Member> make_member(int rank) const;
+  void to_device(int rank, const Buffer& target, const float* from) const;
+  void from_device(int rank, const float* source, std::int64_t count, float* to) const;
   /// This replica's slice of a bucket, in floats of the flat buffer.
   nccl::Slice slice(const Bucket& bucket, int rank) const;
   void exchange(int rank, const StepPlan& plan, std::size_t b);

@@ -13,6 +13,7 @@
 #include "support/fake_cuda/fake_cuda.h"
 #include "support/memory_dataset.h"
 #include "train/cuda/small_jobs.h"
+#include "train/resumed_runs.h"
 #include "train/trainer.h"
 
 namespace dptrain {
@@ -202,6 +203,59 @@ TEST_CASE("a step allocates nothing, and one GPU's step is one graph") {
   // Three steps an epoch: copies of samples, ids, labels and constants, events, the graph, the losses' way back.
   const std::int64_t a_step = (after.enqueued - before.enqueued) / (4 * 3);
   CHECK(a_step <= 24);
+}
+
+TEST_CASE("stopped and gone on with on GPUs, shared, of their own, and at other numbers: the same bits") {
+  struct Part {
+    int gpus;
+    const char* devices;
+  };
+  // The CPU has its own bits, and yet a run of one goes on on the other.
+  const Part parts[] = {{1, "{type: cuda, count: 1}"},
+                        {1, "{type: cuda, count: 2, share: true}"},
+                        {3, "{type: cuda, count: 3}"},
+                        {1, "{type: cuda, count: 3, share: true}"},
+                        {2, "{type: cuda, count: 2}"}};
+  for (const Case& c : {kCases[0], kCases[1]}) {
+    CAPTURE(c.name);
+    Summary whole;
+    {
+      const Gpus gpus(1);
+      whole = run(job_of(c, parts[0].devices, "checkpoint: {every: 2 steps}"));
+    }
+    for (std::size_t first = 0; first < std::size(parts); ++first) {
+      const JobSpec job = job_of(c, parts[first].devices, "checkpoint: {every: 2 steps}\nevaluate: {every: 4 steps}");
+      const test::PartsOfRun run_of{job, kShape, 43, 70};
+      const test::TemporaryFolder folder;
+      Summary part;
+      for (std::size_t k = 0; k < std::size(parts); ++k) {
+        const Part& place = parts[(first + k) % std::size(parts)];
+        const Gpus gpus(place.gpus);
+        fake_cuda::set_seed(first + k + 1);
+        const bool last = k + 1 == std::size(parts);
+        const auto until = last ? test::to_the_end : std::int64_t{1};
+        part = run_of.part(folder.path(), until, job_of(c, place.devices).devices);
+        if (!last) CHECK(part.status == RunStatus::stopped);
+      }
+      CHECK(part.status == RunStatus::done);
+      CHECK(part.weights_hash == whole.weights_hash);
+      CHECK(part.test_loss == whole.test_loss);
+      CHECK(part.samples == whole.samples);
+    }
+
+    const JobSpec job = job_of(c, parts[1].devices);
+    const test::PartsOfRun run_of{job, kShape, 43, 70};
+    const test::TemporaryFolder folder;
+    {
+      const Gpus gpus(1);
+      CHECK(run_of.part(folder.path(), 1, job.devices).device_type == "cuda");
+    }
+    const Summary there = run_of.part(folder.path(), test::to_the_end, job_of(c, "{type: cpu, count: 2}").devices);
+    CHECK(there.device_type == "cpu");
+    CHECK(there.status == RunStatus::done);
+    CHECK(there.final_loss == doctest::Approx(whole.final_loss).epsilon(0.3));
+    CHECK(there.test_loss == doctest::Approx(whole.test_loss).epsilon(1e-3));
+  }
 }
 
 TEST_CASE("what GPUs cannot do is refused before anything runs") {

@@ -1,0 +1,286 @@
+#include "train/checkpoint.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "core/durable_file.h"
+#include "core/error.h"
+#include "core/hash.h"
+#include "interop/safetensors.h"
+#include "train/checked_folder.h"
+
+namespace dptrain {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+constexpr const char *kModel = "model.safetensors", *kOptimizer = "optimizer.safetensors", *kState = "state.json",
+                     *kFolders = "checkpoints", *kPrefix = "step-";
+
+[[noreturn]] void damaged(const fs::path& file, const std::string& what) {
+  fail(ExitStatus::failed, "{}: {}", file.string(), what);
+}
+
+Json number(double value) {
+  return std::isfinite(value) ? Json(value) : Json(nullptr);
+}
+
+std::string state_text(const RunState& state) {
+  Json basis = Json::object();
+  for (const auto& [name, value] : state.basis) basis[name] = value;
+  const Json json{{"format", 1},
+                  {"step", state.step},
+                  {"seed", state.seed},
+                  {"weights_hash", state.weights_hash},
+                  {"basis", basis},
+                  {"train_seconds", number(state.train_seconds)},
+                  {"final_loss", number(state.final_loss)},
+                  {"test_loss", number(state.test_loss)},
+                  {"test_accuracy", number(state.test_accuracy)},
+                  {"evaluated_step", state.evaluated_step},
+                  {"best_step", state.best_step},
+                  {"best_metric", number(state.best_metric)},
+                  {"job", state.job}};
+  return json.dump(2) + "\n";
+}
+
+RunState parse_state(const std::string& text, const fs::path& file) {
+  try {
+    const Json json = Json::parse(text);
+    if (json.at("format") != 1) damaged(file, "is of a later version of dptrain");
+    const auto real = [&](const char* key) { return json.at(key).is_null() ? not_known : json.at(key).get<double>(); };
+    RunState state;
+    state.step = json.at("step").get<std::int64_t>();
+    state.seed = json.at("seed").get<std::uint64_t>();
+    state.weights_hash = json.at("weights_hash").get<std::string>();
+    for (const auto& [name, value] : json.at("basis").items()) state.basis.emplace_back(name, value.get<std::string>());
+    state.train_seconds = real("train_seconds");
+    state.final_loss = real("final_loss");
+    state.test_loss = real("test_loss");
+    state.test_accuracy = real("test_accuracy");
+    state.evaluated_step = json.at("evaluated_step").get<std::int64_t>();
+    state.best_step = json.at("best_step").get<std::int64_t>();
+    state.best_metric = real("best_metric");
+    state.job = json.at("job").get<std::string>();
+    return state;
+  } catch (const Json::exception& error) {
+    damaged(file, fmt::format("is no state of a run: {}", error.what()));
+  }
+}
+
+void write_tensors(std::ostream& out, const std::vector<Snapshot::Tensor>& tensors) {
+  std::vector<SafeTensorView> views;
+  for (const Snapshot::Tensor& tensor : tensors)
+    views.push_back({tensor.name, tensor.shape, std::span<const float>(tensor.values)});
+  write_safetensors(out, std::move(views), {{"format", "pt"}});
+}
+
+std::vector<Snapshot::Tensor> floats_of(SafetensorsFile read) {
+  std::vector<Snapshot::Tensor> tensors;
+  for (auto& [name, tensor] : read.tensors) {
+    auto* values = std::get_if<std::vector<float>>(&tensor.values);
+    if (values == nullptr) damaged(read.source, fmt::format("{} is not of type F32", name));
+    tensors.push_back({name, tensor.shape, std::move(*values)});
+  }
+  return tensors;
+}
+
+std::vector<Snapshot::Tensor> read_tensors(const FolderReader& files, const fs::path& file) {
+  const std::string bytes = files.read(file.filename().string());
+  return floats_of(parse_safetensors(std::as_bytes(std::span(bytes)), file.string()));
+}
+
+/// Steps of the checkpoints that are there, newest first.
+std::vector<std::int64_t> steps_in(const fs::path& run_folder) {
+  std::vector<std::int64_t> steps;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(run_folder / kFolders, error)) {
+    const std::string name = entry.path().filename().string();
+    std::int64_t step = 0;
+    if (!name.starts_with(kPrefix)) continue;
+    const char* end = name.data() + name.size();
+    const auto [rest, problem] = std::from_chars(name.data() + std::string_view(kPrefix).size(), end, step);
+    if (problem == std::errc() && rest == end) steps.push_back(step);
+  }
+  std::sort(steps.rbegin(), steps.rend());
+  return steps;
+}
+
+/// Out of the way by one rename: half of a folder must never look like a checkpoint. prune_checkpoints() removes it.
+void set_aside(const fs::path& folder) {
+  const fs::path aside = folder.parent_path() / fmt::format(".{}.old", folder.filename().string());
+  std::error_code ignored;
+  fs::remove_all(aside, ignored);
+  fs::rename(folder, aside, ignored);  // where that fails it stays, and publishing says why
+}
+
+/// Puts `temporary` in the place of `final`. One of that name that is there already stays unless the other takes its place.
+void replace(const fs::path& temporary, const fs::path& final) {
+  std::error_code error;
+  if (!fs::exists(fs::symlink_status(final, error))) return publish(temporary, final);
+  if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, final.c_str(), RENAME_EXCHANGE) == 0) {
+    sync_to_disk(final.parent_path());
+    fs::remove_all(temporary, error);
+    return;
+  }
+  set_aside(final);  // not every file system can exchange two folders
+  publish(temporary, final);
+}
+
+/// What `fill` puts into the folder, the state, and the manifest.
+void publish_checkpoint(const fs::path& run_folder, const RunState& state,
+                        const std::function<void(FolderWriter&)>& fill) {
+  const fs::path final = checkpoint_folder(run_folder, state.step);
+  const fs::path temporary = final.parent_path() / fmt::format(".{}.tmp", final.filename().string());
+  try {
+    FolderWriter files(temporary);
+    fill(files);
+    files.write(kState, [&](std::ostream& out) { out << state_text(state); });
+    files.seal();
+    replace(temporary, final);
+  } catch (const Error&) {
+    std::error_code ignored;
+    fs::remove_all(temporary, ignored);  // on a full disk its space may be what the next one needs
+    throw;
+  }
+}
+
+std::string extents(const std::vector<std::int64_t>& shape) {
+  return fmt::format("({})", fmt::join(shape, ", "));
+}
+
+/// The tensors `prefix`+name of all parameters, each into `flat`; whatever else is there is counted.
+std::size_t fill(const std::vector<Snapshot::Tensor>& tensors, const std::string& prefix, const ParameterTable& table,
+                 float* flat, const fs::path& file, ExitStatus status) {
+  std::map<std::string_view, const Snapshot::Tensor*> by_name;
+  for (const Snapshot::Tensor& tensor : tensors) by_name[tensor.name] = &tensor;
+  std::size_t used = 0;
+  for (const Parameter& parameter : table.all()) {
+    const std::string name = prefix + parameter.name;
+    const auto found = by_name.find(name);
+    if (found == by_name.end()) fail(status, "{}: there is no tensor {}, which this model has", file.string(), name);
+    if (found->second->shape != parameter.desc.shape.extents()) {
+      fail(status, "{}: {} is {}, and this model's is {}", file.string(), name, extents(found->second->shape),
+           extents(parameter.desc.shape.extents()));
+    }
+    table.set_canonical(parameter, found->second->values.data(), flat);
+    ++used;
+  }
+  return used;
+}
+
+}  // namespace
+
+Snapshot take_snapshot(const ParameterTable& table, const float* parameters,
+                       const std::vector<std::string>& state_names, const std::vector<const float*>& states,
+                       RunState state) {
+  Snapshot snapshot;
+  Hash128 hash;
+  for (const Parameter* p : table.by_name()) {
+    snapshot.model.push_back({p->name, p->desc.shape.extents(), table.canonical(*p, parameters)});
+    const std::vector<float>& values = snapshot.model.back().values;
+    hash.update(values.data(), values.size() * sizeof(float));
+    for (std::size_t k = 0; k < states.size(); ++k) {
+      snapshot.optimizer.push_back(
+          {fmt::format("{}.{}", state_names[k], p->name), p->desc.shape.extents(), table.canonical(*p, states[k])});
+    }
+  }
+  snapshot.state = std::move(state);
+  snapshot.state.weights_hash = hash.hex();  // as ParameterTable::hash()
+  return snapshot;
+}
+
+fs::path checkpoint_folder(const fs::path& run_folder, std::int64_t step) {
+  return run_folder / kFolders / fmt::format("{}{}", kPrefix, step);
+}
+
+void write_checkpoint(const fs::path& run_folder, const Snapshot& snapshot) {
+  publish_checkpoint(run_folder, snapshot.state, [&](FolderWriter& files) {
+    files.write(kModel, [&](std::ostream& out) { write_tensors(out, snapshot.model); });
+    if (!snapshot.optimizer.empty())
+      files.write(kOptimizer, [&](std::ostream& out) { write_tensors(out, snapshot.optimizer); });
+  });
+}
+
+void rewrite_state(const fs::path& run_folder, const RunState& state) {
+  const fs::path final = checkpoint_folder(run_folder, state.step);
+  const FolderReader there(final);
+  publish_checkpoint(run_folder, state, [&](FolderWriter& files) {
+    for (const auto& [name, file] : there.files()) {
+      if (name != kState) files.link(final, name, file);
+    }
+  });
+}
+
+void prune_checkpoints(const fs::path& run_folder, std::int64_t keep, std::int64_t newest, std::int64_t best_step) {
+  std::int64_t kept = 0;
+  for (const std::int64_t step : steps_in(run_folder)) {
+    // Later ones are of an attempt that could not be gone on from.
+    if (step <= newest && (kept++ < keep || step == best_step)) continue;
+    set_aside(checkpoint_folder(run_folder, step));
+  }
+  std::error_code error;  // what cannot be removed costs space, no more
+  for (const auto& entry : fs::directory_iterator(run_folder / kFolders, error)) {
+    if (entry.path().filename().string().starts_with('.')) fs::remove_all(entry.path(), error);
+  }
+}
+
+Checkpoint read_checkpoint(const fs::path& folder) {
+  const FolderReader files(folder);
+  for (const auto& [name, file] : files.files()) {
+    if (name != kModel && name != kOptimizer && name != kState)
+      damaged(folder / name, "is a file that checkpoints do not have");
+  }
+  Checkpoint checkpoint{folder, {}};
+  checkpoint.snapshot.state = parse_state(files.read(kState), folder / kState);
+  checkpoint.snapshot.model = read_tensors(files, folder / kModel);
+  if (files.contains(kOptimizer)) checkpoint.snapshot.optimizer = read_tensors(files, folder / kOptimizer);
+  return checkpoint;
+}
+
+std::optional<Checkpoint> newest_checkpoint(const fs::path& run_folder,
+                                            const std::function<void(const std::string&)>& warn) {
+  for (const std::int64_t step : steps_in(run_folder)) {
+    const fs::path folder = checkpoint_folder(run_folder, step);
+    try {
+      Checkpoint checkpoint = read_checkpoint(folder);
+      if (checkpoint.snapshot.state.step != step) damaged(folder / kState, "is of another step");
+      return checkpoint;
+    } catch (const Error& error) {
+      warn(fmt::format("a checkpoint that cannot be used is passed over: {}", error.what()));
+    }
+  }
+  return std::nullopt;
+}
+
+void Checkpoint::restore(const ParameterTable& table, float* parameters, const std::vector<std::string>& state_names,
+                         const std::vector<float*>& states) const {
+  const auto whole = [](std::size_t used, const std::vector<Snapshot::Tensor>& tensors, const fs::path& file) {
+    if (used != tensors.size()) damaged(file, "holds tensors that this model and optimizer do not have");
+  };
+  whole(fill(snapshot.model, "", table, parameters, folder / kModel, ExitStatus::failed), snapshot.model,
+        folder / kModel);
+  std::size_t used = 0;
+  for (std::size_t k = 0; k < states.size(); ++k) {
+    used += fill(snapshot.optimizer, fmt::format("{}.", state_names[k]), table, states[k], folder / kOptimizer,
+                 ExitStatus::failed);
+  }
+  whole(used, snapshot.optimizer, folder / kOptimizer);
+}
+
+void init_from(const fs::path& file, const ParameterTable& table, float* parameters) {
+  const std::vector<Snapshot::Tensor> tensors = floats_of(read_safetensors(file));
+  const std::size_t used = fill(tensors, "", table, parameters, file, ExitStatus::usage);
+  if (used != tensors.size())
+    fail(ExitStatus::usage, "{}: holds {} tensors, and this model has {}", file.string(), tensors.size(), used);
+}
+
+}  // namespace dptrain

@@ -1,0 +1,84 @@
+// Every system call of saving made to fail once, through the built binary: the run goes on with a warning, or ends with 1 and
+// says which file and why; what is on the disk is good either way, and the run can be gone on with.
+#include <doctest/doctest.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "apps/end_to_end.h"
+
+namespace dptrain::test {
+
+namespace {
+
+/// Where waiting for the disk takes no time, if there is such a place.
+struct InMemory {
+  InMemory() : before(std::getenv("TMPDIR") == nullptr ? "" : std::getenv("TMPDIR")) {
+    if (::access("/dev/shm", W_OK) == 0) ::setenv("TMPDIR", "/dev/shm", 1);
+  }
+  ~InMemory() {
+    if (before.empty())
+      ::unsetenv("TMPDIR");
+    else
+      ::setenv("TMPDIR", before.c_str(), 1);
+  }
+  std::string before;
+};
+
+const std::vector<std::string> kArguments = {"job.yaml", "--json",        "--out", "run",
+                                             "--set",    "train.steps=4", "--set", "checkpoint.every=2 steps"};
+
+/// Makes call after call fail, each in a run of its own; how many there were.
+int fail_each(int error) {
+  const InMemory in_memory;
+  const Workplace whole;
+  const std::string wanted = nlohmann::json::parse(whole.dptrain(kArguments).out)["weights_hash"];
+  for (int call = 1;; ++call) {
+    const Workplace here;
+    const Finished first = here.dptrain(kArguments, {{"LD_PRELOAD", DPTRAIN_FAILING_CALLS},
+                                                     {"FAIL_UNDER", (here.folder / "run").string()},
+                                                     {"FAIL_AT", std::to_string(call)},
+                                                     {"FAIL_WITH", std::to_string(error)},
+                                                     {"FAIL_MARK", (here.folder / "mark").string()}});
+    CAPTURE(call);
+    INFO(first.err);
+    if (!fs::exists(here.folder / "mark")) {
+      CHECK(first.status == 0);
+      CHECK(first.err.empty());
+      return call - 1;
+    }
+    if (error == 0) {
+      CHECK(first.status == 0);
+      CHECK(first.err.empty());
+    } else {
+      CHECK((first.status == 0 || first.status == 1));
+      CHECK(has(first.err, std::strerror(error)));
+      CHECK(has(first.err, "run"));
+      if (first.status == 0) CHECK(has(first.err, "warning: a checkpoint was not saved, training goes on: "));
+    }
+    if (first.status == 0) CHECK(here.summary("run")["weights_hash"] == wanted);
+
+    std::vector<std::string> again = kArguments;
+    again.push_back("--resume");
+    const Finished resumed = here.dptrain(again);
+    INFO(resumed.err);
+    CHECK(resumed.status == 0);
+    CHECK_FALSE(has(resumed.err, "cannot be used"));
+    REQUIRE(here.summary("run")["weights_hash"] == wanted);
+    CHECK(fs::exists(here.folder / "run/checkpoints/step-4/manifest.json"));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a full disk, at each call") {
+  CHECK(fail_each(ENOSPC) > 50);
+}
+TEST_CASE("an input/output error, at each call") {
+  CHECK(fail_each(EIO) > 50);
+}
+TEST_CASE("a write that takes half of its bytes, at each write") {
+  CHECK(fail_each(0) > 10);
+}
+
+}  // namespace dptrain::test

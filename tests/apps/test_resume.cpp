@@ -1,0 +1,224 @@
+// --resume and --init-from of the built binary: where there is no run, one that stopped, one that is complete, and another.
+#include <doctest/doctest.h>
+
+#include "apps/end_to_end.h"
+#include "interop/safetensors.h"
+
+namespace dptrain::test {
+
+using nlohmann::json;
+
+namespace {
+
+/// The small job, with what tests add to it.
+Finished train(const Workplace& here, const std::vector<std::string>& more, const std::string& out = "run") {
+  std::vector<std::string> arguments = {"job.yaml", "--json", "--out", out};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return here.dptrain(arguments);
+}
+
+const std::vector<std::string> kLong = {"--set", "train.steps=100000000"};
+
+/// A run in `run` that was stopped by a signal after its first line; how many steps it made.
+std::int64_t stopped_run(const Workplace& here, std::vector<std::string> more = {}) {
+  std::vector<std::string> arguments = {"job.yaml", "--json", "--out", "run", "--set", "train.steps=100000000"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  Process process(here.command(arguments), here.options());
+  REQUIRE(eventually([&] { return has(read_text(here.folder / "run/metrics.jsonl"), "\"train\""); }));
+  process.signal(SIGTERM);
+  const Finished stopped = process.wait();
+  INFO(stopped.err);
+  REQUIRE(stopped.status == 143);
+  return json::parse(stopped.out)["steps"];
+}
+
+}  // namespace
+
+TEST_CASE("--resume starts a run where there is none") {
+  const Workplace here;
+  const Finished done = train(here, {"--resume"});
+  CHECK(done.status == 0);
+  CHECK(done.err.empty());
+  CHECK(json::parse(done.out)["steps"] == 6);
+  CHECK(json::parse(done.out)["weights_hash"] == json::parse(train(here, {}, "other").out)["weights_hash"]);
+}
+
+TEST_CASE(
+    "--resume goes on with a run that stopped, with other devices, log, data, checkpoint and expect, to the same "
+    "bits") {
+  const Workplace here;
+  const std::int64_t steps = stopped_run(here);
+  const std::string more = "train.steps=" + std::to_string(steps + 7);
+  const Finished done = train(
+      here, {"--resume", "--set", more, "--devices", "3", "--set", "log.every=1 epochs", "--set",
+             "checkpoint={every: 3 steps, keep: 9}", "--set", "expect.test_accuracy=0.01", "--set", "data.workers=1"});
+  INFO(done.err);
+  CHECK(done.status == 0);
+  const json summary = json::parse(done.out);
+  CHECK(summary["steps"] == steps + 7);
+  CHECK(summary["replicas"] == 3);
+  const json whole = json::parse(train(here, {"--set", more}, "whole").out);
+  for (const char* key : {"weights_hash", "test_loss", "test_accuracy", "samples", "epochs"})
+    CHECK_MESSAGE(summary[key] == whole[key], key);
+  CHECK(has(read_text(here.folder / "run/job.yaml"), "keep: 9"));  // the spec is the one it goes on with
+  // One log, in which the run began twice and ended twice.
+  std::istringstream lines(read_text(here.folder / "run/metrics.jsonl"));
+  int starts = 0, ends = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const json event = json::parse(line);
+    starts += event["event"] == "start";
+    ends += event["event"] == "end";
+  }
+  CHECK(starts == 2);
+  CHECK(ends == 2);
+  const Finished log =
+      here.dptrain({"job.yaml", "--out", "run", "--resume", "--set", more, "--set", "expect.test_accuracy=0.01"});
+  CHECK(log.status == 0);
+  CHECK(has(log.out, summary["weights_hash"].get<std::string>()));
+}
+
+TEST_CASE("--resume of a complete run prints its summary again: 0, or 4 where expect was not met") {
+  const Workplace here;
+  const Finished first = train(here, {});
+  const std::string metrics = read_text(here.folder / "run/metrics.jsonl");
+  const Finished again = train(here, {"--resume"});
+  CHECK(again.status == 0);
+  CHECK(again.out == first.out);
+  CHECK(read_text(here.folder / "run/metrics.jsonl") == metrics);
+  // Fewer steps than it has made are complete, too.
+  CHECK(train(here, {"--resume", "--set", "train.steps=5"}).out == first.out);
+
+  // What is expected may change, and is then held against the same weights.
+  const std::vector<std::string> much = {"--set", "expect.test_accuracy=1.0"};
+  const Finished more = train(here, {"--resume", much[0], much[1]});
+  CHECK(more.status == 4);
+  CHECK(json::parse(more.out)["status"] == "expect_not_met");
+  CHECK(json::parse(more.out)["weights_hash"] == json::parse(first.out)["weights_hash"]);
+  CHECK(json::parse(more.out)["test_accuracy"] == json::parse(first.out)["test_accuracy"]);
+  const Finished still = train(here, {"--resume", much[0], much[1]});
+  CHECK(still.status == 4);
+  CHECK(still.out == more.out);
+
+  // A summary that was damaged: the last checkpoint knows as much.
+  write_text(here.folder / "run/summary.json", "{\"status\": ");
+  const Finished mended = train(here, {"--resume", much[0], much[1]});
+  CHECK(mended.status == 4);
+  CHECK(has(mended.err, "summary.json"));
+  CHECK(here.summary("run")["weights_hash"] == json::parse(first.out)["weights_hash"]);
+}
+
+TEST_CASE("--resume refuses another job by its first difference, and leaves the run alone") {
+  const Workplace here;
+  REQUIRE(train(here, {}).status == 0);
+  const std::string summary = read_text(here.folder / "run/summary.json"),
+                    job = read_text(here.folder / "run/job.yaml");
+  const std::vector<std::pair<std::vector<std::string>, std::vector<std::string>>> others = {
+      {{"--seed", "2"}, {"'seed: 1' there, 'seed: 2' here"}},
+      {{"--set", "train.optimizer.lr=0.2"}, {"lr: 0.1", "lr: 0.2"}},
+      {{"--set", "model.layers.1.linear=17"}, {"16", "17"}},
+      {{"--set", "dataset.train_samples=301"}, {"300", "301"}},
+      {{"--set", "train.micro_batch_size=8"}, {"micro_batch_size"}},
+      {{"--set", "train.shuffle=false"}, {"shuffle"}},
+      {{"--set", "reproducible=false"}, {"reproducible"}},
+  };
+  for (const auto& [arguments, said] : others) {
+    std::vector<std::string> all = arguments;
+    all.push_back("--resume");
+    const Finished refused = train(here, all);
+    INFO(refused.err);
+    CHECK(refused.status == 2);
+    CHECK(has(refused.err, "another job"));
+    for (const std::string& part : said) CHECK_MESSAGE(has(refused.err, part), part);
+    CHECK(read_text(here.folder / "run/summary.json") == summary);
+    CHECK(read_text(here.folder / "run/job.yaml") == job);
+  }
+}
+
+TEST_CASE("--resume needs --out and does not go with --fresh; a checkpoint beyond the job's end is refused") {
+  const Workplace here;
+  const Finished nowhere = here.dptrain({"job.yaml", "--resume"});
+  CHECK(nowhere.status == 2);
+  CHECK(has(nowhere.err, "--resume needs --out DIR"));
+  const Finished both = train(here, {"--resume", "--fresh"});
+  CHECK(both.status == 2);
+  CHECK(has(both.err, "--fresh"));
+  CHECK_FALSE(fs::exists(here.folder / "run"));
+  const std::int64_t steps = stopped_run(here);
+  const Finished shorter = train(here, {"--resume", "--set", "train.steps=1"});
+  CHECK(shorter.status == 2);
+  CHECK(has(shorter.err, "step " + std::to_string(steps)));
+  CHECK(fs::exists(here.folder / "run/checkpoints" / ("step-" + std::to_string(steps))));
+}
+
+TEST_CASE("a longer run: in epochs or steps, with a warning where the learning rates rest on its length") {
+  const Workplace here;
+  REQUIRE(train(here, {}).status == 0);
+  const Finished longer = train(here, {"--resume", "--set", "train.epochs=2"});
+  INFO(longer.err);
+  CHECK(longer.status == 0);
+  CHECK_FALSE(has(longer.err, "warning"));
+  CHECK(json::parse(longer.out)["steps"] == 10);
+  CHECK(json::parse(longer.out)["weights_hash"] ==
+        json::parse(train(here, {"--set", "train.steps=10"}, "whole").out)["weights_hash"]);
+
+  const std::string cosine = "train.lr_schedule={name: cosine}";
+  REQUIRE(train(here, {"--set", cosine}, "cosine").status == 0);
+  const Finished warned = train(here, {"--set", cosine, "--resume", "--set", "train.steps=10"}, "cosine");
+  CHECK(warned.status == 0);
+  CHECK(has(warned.err,
+            "warning: the weights may not get the bits of an uninterrupted run: the checkpoint rests on "
+            "steps of the learning-rate schedule 6, this run on 10"));
+}
+
+TEST_CASE("--resume where all checkpoints are damaged starts again, where one is, the one before is used") {
+  const Workplace here;
+  const std::vector<std::string> often = {"--set", "checkpoint.every=2 steps", "--set", "train.steps=7"};
+  const Finished first = train(here, often);
+  std::vector<std::string> again = often;
+  again.push_back("--resume");
+  fs::remove(here.folder / "run/summary.json");
+  for (const std::string step : {"step-7", "step-6", "step-4"}) {
+    write_text(here.folder / "run/checkpoints" / step / "model.safetensors", "torn");
+    const Workplace copy;
+    fs::copy(here.folder / "run", copy.folder / "run", fs::copy_options::recursive);
+    const Finished resumed = train(copy, again);
+    INFO(resumed.err);
+    CHECK(resumed.status == 0);
+    CHECK(has(resumed.err, step + "/model.safetensors: has 4 bytes instead of "));
+    CHECK(has(resumed.err, "starts again") == (step == "step-4"));
+    CHECK(json::parse(resumed.out)["weights_hash"] == json::parse(first.out)["weights_hash"]);
+    CHECK(train(copy, again).err.empty());
+  }
+}
+
+TEST_CASE("--init-from: the first weights from a safetensors file; others are refused with status 2") {
+  const Workplace here;
+  const Finished first = train(here, {});
+  const std::string file = "run/checkpoints/step-6/model.safetensors";
+  const json one = json::parse(train(here, {"--init-from", file}, "one").out);
+  const json two = json::parse(train(here, {"--init-from", file, "--devices", "4"}, "two").out);
+  CHECK(one["weights_hash"] == two["weights_hash"]);
+  CHECK(one["weights_hash"] != json::parse(first.out)["weights_hash"]);
+  CHECK(one["final_loss"].get<double>() < json::parse(first.out)["final_loss"].get<double>());
+
+  // As PyTorch's users write it: another order, metadata of their own.
+  std::vector<SafeTensorView> tensors;
+  const SafetensorsFile saved = read_safetensors(here.folder / file);
+  for (const auto& [name, tensor] : saved.tensors) tensors.push_back({name, tensor.shape, saved.floats(name)});
+  std::reverse(tensors.begin(), tensors.end());
+  write_safetensors(here.folder / "torch.safetensors", tensors, {{"format", "pt"}, {"by", "hand"}});
+  CHECK(json::parse(train(here, {"--init-from", "torch.safetensors"}, "three").out)["weights_hash"] ==
+        one["weights_hash"]);
+
+  const Finished narrow = train(here, {"--init-from", file, "--set", "model.layers.1.linear=17"}, "narrow");
+  CHECK(narrow.status == 2);
+  CHECK(has(narrow.err, "3.weight is (10, 16), and this model's is (10, 17)"));
+  const Finished absent = train(here, {"--init-from", "nowhere"}, "absent");
+  CHECK(absent.status == 2);
+  CHECK(has(absent.err, "nowhere"));
+  write_text(here.folder / "text", "no tensors");
+  CHECK(train(here, {"--init-from", "text"}, "text-run").status == 1);
+  for (const char* out : {"narrow", "absent", "text-run"}) CHECK_FALSE(fs::exists(here.folder / out));
+}
+
+}  // namespace dptrain::test
