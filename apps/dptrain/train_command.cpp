@@ -51,7 +51,8 @@ std::string read_text(const std::filesystem::path& file) {
 std::string first_difference(const std::string& there, const std::string& here) {
   std::istringstream a(there), b(here);
   for (std::string left, right;;) {
-    const bool more_left = static_cast<bool>(std::getline(a, left)), more_right = static_cast<bool>(std::getline(b, right));
+    const bool more_left = static_cast<bool>(std::getline(a, left)),
+               more_right = static_cast<bool>(std::getline(b, right));
     if (!more_left) left.clear();
     if (!more_right) right.clear();
     if (left != right || (!more_left && !more_right)) return fmt::format("'{}' there, '{}' here", left, right);
@@ -92,11 +93,13 @@ std::optional<Checkpoint> checkpoint_to_resume(const std::filesystem::path& fold
   for (const auto& [name, value] : checkpoint->snapshot.state.basis) {
     const auto same = std::find_if(now.begin(), now.end(), [&](const auto& fact) { return fact.first == name; });
     if (same != now.end() && same->second == value) continue;
-    warn(fmt::format("the weights may not get the bits of an uninterrupted run: the checkpoint rests on {} {}, this run on {}",
-                     name, value, same == now.end() ? "none" : same->second));
+    warn(fmt::format(
+        "the weights may not get the bits of an uninterrupted run: the checkpoint rests on {} {}, this run on {}", name,
+        value, same == now.end() ? "none" : same->second));
     break;
   }
-  reporter.message(fmt::format("resumed at step {} from {}", checkpoint->snapshot.state.step, checkpoint->folder.string()));
+  reporter.message(
+      fmt::format("resumed at step {} from {}", checkpoint->snapshot.state.step, checkpoint->folder.string()));
   return checkpoint;
 }
 
@@ -116,7 +119,8 @@ int status_of(const Summary& summary) {
 }  // namespace
 
 int run_training(const TrainCommand& command) {
-  if (command.resume && command.fresh) fail(ExitStatus::usage, "--resume goes on with a run, --fresh replaces it: give one of them");
+  if (command.resume && command.fresh)
+    fail(ExitStatus::usage, "--resume goes on with a run, --fresh replaces it: give one of them");
   if (command.resume && command.out.empty())
     fail(ExitStatus::usage, "--resume needs --out DIR: the folder of the run to go on with");
   const JobSpec job = read_job(command.job.file, command.job.overrides);

@@ -104,22 +104,6 @@ std::vector<Snapshot::Tensor> read_tensors(const fs::path& file) {
   return tensors;
 }
 
-/// Steps of the checkpoints that are there, newest first.
-std::vector<std::int64_t> steps_in(const fs::path& run_folder) {
-  std::vector<std::int64_t> steps;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(run_folder / kFolders, error)) {
-    const std::string name = entry.path().filename().string();
-    std::int64_t step = 0;
-    if (!name.starts_with(kPrefix)) continue;
-    const char* end = name.data() + name.size();
-    const auto [rest, problem] = std::from_chars(name.data() + std::string_view(kPrefix).size(), end, step);
-    if (problem == std::errc() && rest == end) steps.push_back(step);
-  }
-  std::sort(steps.rbegin(), steps.rend());
-  return steps;
-}
-
 /// Every file against its length and hash in the manifest; nothing else is in the folder.
 void check_manifest(const fs::path& folder) {
   const fs::path file = folder / kManifest;
@@ -134,7 +118,8 @@ void check_manifest(const fs::path& folder) {
       expected.insert(name);
       const std::string bytes = read_file(folder / name);
       const auto length = entry.at("bytes").get<std::uint64_t>();
-      if (bytes.size() != length) damaged(folder / name, fmt::format("has {} bytes instead of {}", bytes.size(), length));
+      if (bytes.size() != length)
+        damaged(folder / name, fmt::format("has {} bytes instead of {}", bytes.size(), length));
       if (hash_of(bytes) != entry.at("xxh3_128").get<std::string>())
         damaged(folder / name, "its bytes are not those that were written");
     }
@@ -177,8 +162,9 @@ std::size_t fill(const std::vector<Snapshot::Tensor>& tensors, const std::string
 
 }  // namespace
 
-Snapshot take_snapshot(const ParameterTable& table, const float* parameters, const std::vector<std::string>& state_names,
-                       const std::vector<const float*>& states, RunState state) {
+Snapshot take_snapshot(const ParameterTable& table, const float* parameters,
+                       const std::vector<std::string>& state_names, const std::vector<const float*>& states,
+                       RunState state) {
   Snapshot snapshot;
   Hash128 hash;
   for (const Parameter* p : table.by_name()) {
@@ -186,13 +172,28 @@ Snapshot take_snapshot(const ParameterTable& table, const float* parameters, con
     const std::vector<float>& values = snapshot.model.back().values;
     hash.update(values.data(), values.size() * sizeof(float));
     for (std::size_t k = 0; k < states.size(); ++k) {
-      snapshot.optimizer.push_back({fmt::format("{}.{}", state_names[k], p->name), p->desc.shape.extents(),
-                                    table.canonical(*p, states[k])});
+      snapshot.optimizer.push_back(
+          {fmt::format("{}.{}", state_names[k], p->name), p->desc.shape.extents(), table.canonical(*p, states[k])});
     }
   }
   snapshot.state = std::move(state);
   snapshot.state.weights_hash = hash.hex();  // as ParameterTable::hash()
   return snapshot;
+}
+
+std::vector<std::int64_t> checkpoint_steps(const fs::path& run_folder) {
+  std::vector<std::int64_t> steps;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(run_folder / kFolders, error)) {
+    const std::string name = entry.path().filename().string();
+    std::int64_t step = 0;
+    if (!name.starts_with(kPrefix)) continue;
+    const char* end = name.data() + name.size();
+    const auto [rest, problem] = std::from_chars(name.data() + std::string_view(kPrefix).size(), end, step);
+    if (problem == std::errc() && rest == end) steps.push_back(step);
+  }
+  std::sort(steps.rbegin(), steps.rend());
+  return steps;
 }
 
 fs::path checkpoint_folder(const fs::path& run_folder, std::int64_t step) {
@@ -228,7 +229,7 @@ void write_checkpoint(const fs::path& run_folder, const Snapshot& snapshot) {
 
 void prune_checkpoints(const fs::path& run_folder, std::int64_t keep, std::int64_t best_step) {
   std::error_code error;  // what cannot be removed costs space, no more
-  const std::vector<std::int64_t> steps = steps_in(run_folder);
+  const std::vector<std::int64_t> steps = checkpoint_steps(run_folder);
   for (std::size_t k = static_cast<std::size_t>(keep); k < steps.size(); ++k) {
     if (steps[k] == best_step) continue;
     // Renamed first: half of a folder must not look like a checkpoint.
@@ -253,7 +254,7 @@ Checkpoint read_checkpoint(const fs::path& folder) {
 
 std::optional<Checkpoint> newest_checkpoint(const fs::path& run_folder,
                                             const std::function<void(const std::string&)>& warn) {
-  for (const std::int64_t step : steps_in(run_folder)) {
+  for (const std::int64_t step : checkpoint_steps(run_folder)) {
     const fs::path folder = checkpoint_folder(run_folder, step);
     try {
       Checkpoint checkpoint = read_checkpoint(folder);

@@ -28,7 +28,7 @@ struct RunState {
   std::string job;  ///< the part of the resolved spec that decides the weights
   Basis basis;
   double train_seconds = 0, final_loss = not_known, test_loss = not_known, test_accuracy = not_known;
-  std::int64_t best_step = -1;    ///< of the best checkpoint so far; -1: none
+  std::int64_t best_step = -1;     ///< of the best checkpoint so far; -1: none
   double best_metric = not_known;  ///< its test accuracy, or minus its test loss
   std::string weights_hash;
 };
@@ -45,9 +45,12 @@ struct Snapshot {
 };
 
 /// The parameters and the state buffers (flat, as the table says) as a snapshot.
-Snapshot take_snapshot(const ParameterTable& table, const float* parameters, const std::vector<std::string>& state_names,
-                       const std::vector<const float*>& states, RunState state);
+Snapshot take_snapshot(const ParameterTable& table, const float* parameters,
+                       const std::vector<std::string>& state_names, const std::vector<const float*>& states,
+                       RunState state);
 
+/// Steps of the checkpoints that are there, newest first.
+std::vector<std::int64_t> checkpoint_steps(const std::filesystem::path& run_folder);
 std::filesystem::path checkpoint_folder(const std::filesystem::path& run_folder, std::int64_t step);
 
 /// Publishes checkpoints/step-N atomically. Errors: failed, with file and reason; what was there stays.

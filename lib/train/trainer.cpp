@@ -68,7 +68,7 @@ struct Run {
   std::int64_t evaluate_every, checkpoint_every;
   std::int64_t first;  // steps done before this run began
   std::unique_ptr<Checkpointer> checkpointer;
-  std::int64_t best_step = -1;       // of the checkpoints
+  std::int64_t best_step = -1;  // of the checkpoints
   double best_metric = not_known;
   std::vector<StepTimes> times;  // by replica, of the step that just ended
   std::int64_t end = 0;          // steps after which the run ends; moved forward by a stop request
@@ -241,7 +241,7 @@ void run_steps(Run& run, int rank, Replica& replica) {
     const bool stopped = step == run.end && step < run.schedule.steps();
     const bool saves = stopped || step % run.checkpoint_every == 0;
     if (rank == 0 && run.checkpointer && stopped) run.checkpointer->save(snapshot(run, replica.parameters(), step));
-    if (evaluates) evaluate(run, replica, rank, step);
+    if (evaluates && !run.options.until) evaluate(run, replica, rank, step);
     if (rank == 0 && run.checkpointer && saves && !stopped && step < run.end)
       run.checkpointer->save(snapshot(run, replica.parameters(), step));
   }
@@ -274,8 +274,9 @@ void replicate(Run& run, int rank) {
     run.progress = std::make_unique<Progress>(run.job, run.schedule, run.reporter);
     if (run.options.checkpoints.resume_from) run.progress->resume(run.options.checkpoints.resume_from->snapshot.state);
     if (!run.options.checkpoints.run_folder.empty()) {
-      run.checkpointer = std::make_unique<Checkpointer>(run.options.checkpoints.run_folder, run.job.checkpoint.keep,
-                                                        [&run](const std::string& text) { run.reporter.warning(text); });
+      run.checkpointer =
+          std::make_unique<Checkpointer>(run.options.checkpoints.run_folder, run.job.checkpoint.keep,
+                                         [&run](const std::string& text) { run.reporter.warning(text); });
     }
   }
   run.group.barrier();
@@ -382,7 +383,7 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
   check_data_fit(job, data.train->shape(), data.train->classes());
   Run run(job, data, reporter, options, place(job, data.train->size()));
   const int replicas = run.group.size();
-  run.end = run.schedule.steps();
+  run.end = std::min(run.schedule.steps(), options.until.value_or(run.schedule.steps()));
   if (run.first > run.end) {
     fail(ExitStatus::usage, "the checkpoint is of step {}, and this job ends at step {}", run.first, run.end);
   }

@@ -26,9 +26,9 @@ struct WeightsView {
 
 /// Where a run leaves checkpoints, and what it starts from.
 struct CheckpointOptions {
-  std::filesystem::path run_folder{};           ///< empty: no checkpoints
-  std::optional<Checkpoint> resume_from{};      ///< continue after its step
-  std::filesystem::path init_from{};            ///< a safetensors file with the first weights; empty: from the seed
+  std::filesystem::path run_folder{};       ///< empty: no checkpoints
+  std::optional<Checkpoint> resume_from{};  ///< continue after its step
+  std::filesystem::path init_from{};        ///< a safetensors file with the first weights; empty: from the seed
 };
 
 struct TrainOptions {
@@ -37,6 +37,8 @@ struct TrainOptions {
   const StopRequest* stop = nullptr;
   double evaluation_grace = 0.5;
   CheckpointOptions checkpoints{};
+  /// Ends after this step, which is planned as a part of the whole run, without an evaluation.
+  std::optional<std::int64_t> until{};
   /// Called with the final weights, on a replica's thread, before the summary is reported.
   std::function<void(const WeightsView&)> save{};
 };
