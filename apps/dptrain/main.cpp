@@ -10,6 +10,7 @@
 #include "dptrain/check_command.h"
 #include "dptrain/data_command.h"
 #include "dptrain/train_command.h"
+#include "dptrain/verify_command.h"
 #include "report/output.h"
 #include "report/process.h"
 
@@ -51,7 +52,8 @@ int command_line(int argc, char** argv) {
   add_job_options(app, training.job);
   app.add_option("--out", training.out, "the run folder (default: runs/<name>/<UTC time>/)");
   app.add_flag("--fresh", training.fresh, "replace the run that is in the run folder");
-  app.add_flag("--resume", training.resume, "go on with the run that is in the run folder; start one where there is none");
+  app.add_flag("--resume", training.resume,
+               "go on with the run that is in the run folder; start one where there is none");
   app.add_option("--init-from", training.init_from, "the first weights, a safetensors file, instead of the seed's");
   app.add_flag("--offline", training.offline, "download nothing");
   app.add_flag("--quiet", training.quiet, "no log");
@@ -61,6 +63,13 @@ int command_line(int argc, char** argv) {
   CLI::App* check = app.add_subcommand("check", "validate a job and print its plan; trains nothing");
   add_job_options(*check, checked);
   check->get_option("JOB")->required();
+
+  VerifyCommand verified;
+  CLI::App* verify = app.add_subcommand("verify", "train a stretch of a run again and compare the weights, to the bit");
+  verify->add_option("RUN", verified.run, "the run folder")->required();
+  verify->add_option("--devices", verified.devices, "how many replicas, however many the run had")
+      ->check(CLI::Range(1, 4096));
+  verify->add_flag("--all", verified.all, "every stretch between two checkpoints, not only the last");
 
   CLI::App* data = app.add_subcommand("data", "list, inspect or download datasets");
   data->require_subcommand(1);
@@ -79,6 +88,7 @@ int command_line(int argc, char** argv) {
     return parse_failure(app, error);
   }
   if (check->parsed()) return print([&](std::ostream& out) { return check_job(checked, out); });
+  if (verify->parsed()) return print([&](std::ostream& out) { return verify_run(verified, out); });
   if (list->parsed()) return print([&](std::ostream& out) { return data_list(out); });
   if (info->parsed()) return print([&](std::ostream& out) { return data_info(info_of, out); });
   if (fetch->parsed()) {

@@ -8,7 +8,7 @@ namespace dptrain {
 
 struct TrainCommand {
   JobOptions job;
-  std::string out;  ///< the run folder; empty: runs/<name>/<UTC time>/
+  std::string out;        ///< the run folder; empty: runs/<name>/<UTC time>/
   std::string init_from;  ///< a safetensors file with the first weights; empty: from the seed
   bool resume = false, fresh = false, offline = false, quiet = false, json = false;
 };

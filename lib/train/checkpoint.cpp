@@ -98,22 +98,6 @@ std::vector<Snapshot::Tensor> read_tensors(const FolderReader& files, const fs::
   return floats_of(parse_safetensors(std::as_bytes(std::span(bytes)), file.string()));
 }
 
-/// Steps of the checkpoints that are there, newest first.
-std::vector<std::int64_t> steps_in(const fs::path& run_folder) {
-  std::vector<std::int64_t> steps;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(run_folder / kFolders, error)) {
-    const std::string name = entry.path().filename().string();
-    std::int64_t step = 0;
-    if (!name.starts_with(kPrefix)) continue;
-    const char* end = name.data() + name.size();
-    const auto [rest, problem] = std::from_chars(name.data() + std::string_view(kPrefix).size(), end, step);
-    if (problem == std::errc() && rest == end) steps.push_back(step);
-  }
-  std::sort(steps.rbegin(), steps.rend());
-  return steps;
-}
-
 /// Out of the way by one rename: half of a folder must never look like a checkpoint. prune_checkpoints() removes it.
 void set_aside(const fs::path& folder) {
   const fs::path aside = folder.parent_path() / fmt::format(".{}.old", folder.filename().string());
@@ -198,6 +182,21 @@ Snapshot take_snapshot(const ParameterTable& table, const float* parameters,
   return snapshot;
 }
 
+std::vector<std::int64_t> checkpoint_steps(const fs::path& run_folder) {
+  std::vector<std::int64_t> steps;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(run_folder / kFolders, error)) {
+    const std::string name = entry.path().filename().string();
+    std::int64_t step = 0;
+    if (!name.starts_with(kPrefix)) continue;
+    const char* end = name.data() + name.size();
+    const auto [rest, problem] = std::from_chars(name.data() + std::string_view(kPrefix).size(), end, step);
+    if (problem == std::errc() && rest == end) steps.push_back(step);
+  }
+  std::sort(steps.rbegin(), steps.rend());
+  return steps;
+}
+
 fs::path checkpoint_folder(const fs::path& run_folder, std::int64_t step) {
   return run_folder / kFolders / fmt::format("{}{}", kPrefix, step);
 }
@@ -222,7 +221,7 @@ void rewrite_state(const fs::path& run_folder, const RunState& state) {
 
 void prune_checkpoints(const fs::path& run_folder, std::int64_t keep, std::int64_t newest, std::int64_t best_step) {
   std::int64_t kept = 0;
-  for (const std::int64_t step : steps_in(run_folder)) {
+  for (const std::int64_t step : checkpoint_steps(run_folder)) {
     // Later ones are of an attempt that could not be gone on from.
     if (step <= newest && (kept++ < keep || step == best_step)) continue;
     set_aside(checkpoint_folder(run_folder, step));
@@ -248,7 +247,7 @@ Checkpoint read_checkpoint(const fs::path& folder) {
 
 std::optional<Checkpoint> newest_checkpoint(const fs::path& run_folder,
                                             const std::function<void(const std::string&)>& warn) {
-  for (const std::int64_t step : steps_in(run_folder)) {
+  for (const std::int64_t step : checkpoint_steps(run_folder)) {
     const fs::path folder = checkpoint_folder(run_folder, step);
     try {
       Checkpoint checkpoint = read_checkpoint(folder);

@@ -50,6 +50,8 @@ Snapshot take_snapshot(const ParameterTable& table, const float* parameters,
                        const std::vector<std::string>& state_names, const std::vector<const float*>& states,
                        RunState state);
 
+/// Steps of the checkpoints that are there, newest first.
+std::vector<std::int64_t> checkpoint_steps(const std::filesystem::path& run_folder);
 std::filesystem::path checkpoint_folder(const std::filesystem::path& run_folder, std::int64_t step);
 
 /// Publishes checkpoints/step-N atomically. Errors: failed, with file and reason; what was there stays.

@@ -259,7 +259,7 @@ void run_steps(Run& run, int rank, Replica& replica) {
     const bool stopped = step == run.end && step < run.schedule.steps();
     const bool saves = stopped || step % run.checkpoint_every == 0;
     if (rank == 0 && run.checkpointer && stopped) run.checkpointer->save(snapshot(run, replica.parameters(), step));
-    if (evaluates) evaluate(run, replica, rank, step);
+    if (evaluates && !run.options.until) evaluate(run, replica, rank, step);
     if (rank == 0 && run.checkpointer && saves && !stopped && step < run.end)
       run.checkpointer->save(snapshot(run, replica.parameters(), step));
   }
@@ -424,7 +424,7 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
   check_data_fit(job, data.train->shape(), data.train->classes());
   Run run(job, data, reporter, options, place(job, data.train->size()));
   const int replicas = run.group.size();
-  run.end = run.schedule.steps();
+  run.end = std::min(run.schedule.steps(), options.until.value_or(run.schedule.steps()));
   if (run.first > run.end) {
     fail(ExitStatus::usage, "the checkpoint is of step {}, and this job ends at step {}", run.first, run.end);
   }

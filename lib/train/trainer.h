@@ -37,6 +37,8 @@ struct TrainOptions {
   const StopRequest* stop = nullptr;
   double evaluation_grace = 0.5;
   CheckpointOptions checkpoints{};
+  /// Ends after this step, which is planned as a part of the whole run, without an evaluation.
+  std::optional<std::int64_t> until{};
   /// Called with the final weights, on a replica's thread, before the summary is reported.
   std::function<void(const WeightsView&)> save{};
 };
