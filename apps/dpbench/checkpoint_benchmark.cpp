@@ -1,4 +1,5 @@
 #include <benchmark/benchmark.h>
+#include <omp.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -24,6 +25,7 @@ struct Model {
   explicit Model(const std::string& config)
       : job(read_job(fs::path(DPTRAIN_CONFIGS) / (config + ".yaml"), {{"--devices", "devices.count", "1"}})),
         schedule(job, 4096, 1) {
+    omp_set_num_threads(1);  // as the trainer's threads
     const std::int64_t classes = infer_shapes(job.model).back().elements();
     data.train = random_dataset(4096, job.model.input, classes);
     data.test = random_dataset(64, job.model.input, classes);
