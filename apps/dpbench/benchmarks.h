@@ -10,5 +10,7 @@ void register_step_benchmarks();
 void register_loader_benchmarks();
 /// Adding the gradient sums, dividing and updating: the reducer alone.
 void register_reducer_benchmarks();
+/// A checkpoint's parts: what training waits for, and what happens beside it.
+void register_checkpoint_benchmarks();
 
 }  // namespace dptrain

@@ -19,6 +19,7 @@ int run_benchmarks(int argc, char** argv) {
   dptrain::register_step_benchmarks();
   dptrain::register_loader_benchmarks();
   dptrain::register_reducer_benchmarks();
+  dptrain::register_checkpoint_benchmarks();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;

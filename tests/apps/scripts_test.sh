@@ -213,6 +213,24 @@ RUN_STATUS=4 expect 4 "$source/scripts/quickstart" --no-install
 expect 2 "$source/scripts/test" --no-install --sanitizers some
 has err "takes sample, full or none"
 
+# ---- kill_drill: what it must not let pass
+cat >drilled <<'END'
+#!/bin/sh
+case "$*" in *whole*) hash=aaaa said= ;; *) hash=${HASH:-aaaa} said=${SAID-} ;; esac
+sleep 0.1
+[ -z "$said" ] || echo "$said" >&2
+echo "{\"steps\": 2, \"samples\": 2, \"test_loss\": 1.0, \"test_accuracy\": 0.5, \"weights_hash\": \"$hash\"}"
+END
+chmod +x drilled
+export DPTRAIN_BINARY="$PWD/drilled"
+expect 0 "$source/scripts/kill_drill" 3 --replicas 1,2
+has out "kill_drill: 3 kills in"
+has out "the same weights every time"
+HASH=bbbb expect 1 "$source/scripts/kill_drill" 3
+has err "weights bbbb"
+SAID='a checkpoint that cannot be used' expect 1 "$source/scripts/kill_drill" 3
+has err "a checkpoint was damaged"
+
 if [ "$failures" -ne 0 ]; then
   echo "$failures failure(s)"
   exit 1

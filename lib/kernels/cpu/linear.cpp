@@ -23,19 +23,35 @@ class Linear final : public AffineOperation {
         in_(config.input.size()),
         out_(config.out_features),
         output_(Shape{config.out_features}),
-        element_of_place_(config.input.logical_elements()) {}
+        place_of_element_(static_cast<std::size_t>(config.input.shape.elements())) {
+    const std::vector<std::int32_t> elements = config.input.logical_elements();
+    for (std::size_t place = 0; place < elements.size(); ++place) {
+      if (elements[place] >= 0)
+        place_of_element_[static_cast<std::size_t>(elements[place])] = static_cast<std::int64_t>(place);
+    }
+  }
 
   const TensorDesc& output() const override { return output_; }
   std::int64_t weight_floats() const override { return in_ * out_; }
 
   void pack(const float* canonical, float* stored) const override {
-    for_each_tile([&](std::int64_t place, std::int64_t element, std::int64_t features, std::int64_t n) {
-      stored[place * out_ + n] = element < 0 ? 0.0f : canonical[n * features + element];
+    std::fill_n(stored, in_ * out_, 0.0f);  // padding has no element
+    for_each_tile([&](const Tile& t) {
+      for (std::int64_t e = t.element; e < t.element_end; ++e) {
+        float* line = stored + place_of_element_[static_cast<std::size_t>(e)] * out_;
+        for (std::int64_t n = t.out; n < t.out_end; ++n) line[n] = canonical[n * t.features + e];
+      }
     });
   }
   void unpack(const float* stored, float* canonical) const override {
-    for_each_tile([&](std::int64_t place, std::int64_t element, std::int64_t features, std::int64_t n) {
-      if (element >= 0) canonical[n * features + element] = stored[place * out_ + n];
+    for_each_tile([&](const Tile& t) {
+      float turned[kTile][kTile];  // whole cache lines are read and written
+      for (std::int64_t e = t.element; e < t.element_end; ++e) {
+        const float* line = stored + place_of_element_[static_cast<std::size_t>(e)] * out_;
+        for (std::int64_t n = t.out; n < t.out_end; ++n) turned[n - t.out][e - t.element] = line[n];
+      }
+      for (std::int64_t n = t.out; n < t.out_end; ++n)
+        std::copy_n(turned[n - t.out], t.element_end - t.element, canonical + n * t.features + t.element);
     });
   }
 
@@ -86,20 +102,18 @@ class Linear final : public AffineOperation {
   }
 
  private:
-  /// Every weight once, in tiles whose rows stay in the cache on both sides: checkpoints are packed beside the training.
+  static constexpr std::int64_t kTile = 16;  // floats of a cache line
+
+  struct Tile {
+    std::int64_t element, element_end, out, out_end, features;
+  };
+  /// Every weight once, in tiles that stay in the cache on both sides: checkpoints are packed beside the training.
   template <class Visit>
   void for_each_tile(Visit visit) const {
-    constexpr std::int64_t kTile = 16;  // floats of a cache line
     const std::int64_t features = config_.input.shape.elements();
-    for (std::int64_t n0 = 0; n0 < out_; n0 += kTile) {
-      const std::int64_t n1 = std::min(n0 + kTile, out_);
-      for (std::int64_t place0 = 0; place0 < in_; place0 += kTile) {
-        const std::int64_t place1 = std::min(place0 + kTile, in_);
-        for (std::int64_t place = place0; place < place1; ++place) {
-          const std::int64_t element = element_of_place_[static_cast<std::size_t>(place)];
-          for (std::int64_t n = n0; n < n1; ++n) visit(place, element, features, n);
-        }
-      }
+    for (std::int64_t e = 0; e < features; e += kTile) {
+      for (std::int64_t n = 0; n < out_; n += kTile)
+        visit(Tile{e, std::min(e + kTile, features), n, std::min(n + kTile, out_), features});
     }
   }
 
@@ -140,7 +154,7 @@ class Linear final : public AffineOperation {
   LinearConfig config_;
   std::int64_t in_, out_;
   TensorDesc output_;
-  std::vector<std::int32_t> element_of_place_;
+  std::vector<std::int64_t> place_of_element_;
   std::vector<Prepared> prepared_;
 };
 
