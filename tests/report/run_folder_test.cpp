@@ -70,11 +70,26 @@ TEST_CASE("metrics are in the file as soon as they are written") {
   CHECK(read_file(temporary.path() / "metrics.jsonl") == "{\"a\":1}\n{\"a\":2}\n");
 }
 
+TEST_CASE("resume: the metrics go on, half a line is ended, and the summary that was true before goes") {
+  TemporaryFolder temporary;
+  CHECK_FALSE(RunFolder({.out = temporary.path() / "none", .resume = true}, "mnist").continues());
+  complete_run(temporary.path(), "name: old\n");
+  std::ofstream(temporary.path() / "metrics.jsonl", std::ios::app) << "{\"half";
+  RunFolder folder({.out = temporary.path(), .resume = true}, "mnist");
+  CHECK(folder.continues());
+  CHECK(fs::exists(temporary.path() / "summary.json"));
+  folder.begin("name: new\n");
+  folder.append_metrics("{}");
+  CHECK_FALSE(fs::exists(temporary.path() / "summary.json"));
+  CHECK(read_file(temporary.path() / "metrics.jsonl") == "{}\n{\"half\n{}\n");
+  CHECK(read_file(temporary.path() / "job.yaml").ends_with("\nname: new\n"));
+}
+
 TEST_CASE("an existing run is refused, and --fresh replaces the files of the run alone") {
   TemporaryFolder temporary;
   complete_run(temporary.path(), "name: old\n");
   put_file(temporary.path() / "notes.txt", "mine");
-  check_refused(ExitStatus::usage, "holds a run; choose another --out, or give --fresh",
+  check_refused(ExitStatus::usage, "holds a run; choose another --out, or give --resume to go on with it, or --fresh",
                 [&] { RunFolder({.out = temporary.path()}, "mnist"); });
   CHECK(read_file(temporary.path() / "summary.json") == "{\"old\": true}\n");
 
