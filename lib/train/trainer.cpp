@@ -4,121 +4,20 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 #include <system_error>
 #include <thread>
 
-#include "comm/local/local_group.h"
 #include "core/clock.h"
 #include "core/error.h"
-#include "optim/optimizer.h"
-#include "optim/schedule.h"
 #include "report/process.h"
 #include "spec/reader.h"
-#include "train/backend.h"
-#include "train/checkpointer.h"
 #include "train/doubts.h"
-#include "train/fit.h"
 #include "train/float_mode.h"
-#include "train/progress.h"
+#include "train/run.h"
 
 namespace dptrain {
 
 namespace {
-
-/// What the replicas of one run share. Members are written by one thread between two barriers, or before the threads start.
-struct Run {
-  Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, const TrainOptions& options_,
-      Placement placement_)
-      : job(job_),
-        data(data_),
-        reporter(reporter_),
-        options(options_),
-        placement(std::move(placement_)),
-        group(placement.replicas),
-        schedule(job_, data_.train->size(), placement.replicas),
-        optimizer(make_optimizer(job_.train.optimizer)),
-        learning_rate(make_schedule(job_.train.schedule, base_lr(job_.train.optimizer), schedule.steps(),
-                                    schedule.steps_per_epoch())),
-        replicas(static_cast<std::size_t>(placement.replicas)),
-        losses(schedule.full().micro_batches.size()),
-        test_sums(static_cast<std::size_t>((data_.test->size() + evaluation_chunk(schedule, data_.test->size()) - 1) /
-                                           evaluation_chunk(schedule, data_.test->size()))),
-        evaluated(static_cast<std::size_t>(placement.replicas)),
-        evaluate_every(job_.evaluate.every ? schedule.steps_of(*job_.evaluate.every) : schedule.steps()),
-        checkpoint_every(job_.checkpoint.every ? schedule.steps_of(*job_.checkpoint.every) : schedule.steps()),
-        first(options_.checkpoints.resume_from ? options_.checkpoints.resume_from->snapshot.state.step : 0),
-        times(static_cast<std::size_t>(placement.replicas)),
-        backend(make_backend(job_, placement)) {}
-
-  const JobSpec& job;
-  const DatasetPair& data;
-  Reporter& reporter;
-  const TrainOptions& options;
-  Placement placement;
-  LocalGroup group;
-  RunSchedule schedule;
-  std::unique_ptr<Optimizer> optimizer;
-  Schedule learning_rate;
-  std::unique_ptr<GradientReducer> reducer;  // made by rank 0, which knows the parameters first
-  // They outlive their threads: a device may still work with one's gradients when its own thread has failed.
-  std::vector<std::unique_ptr<Replica>> replicas;
-  std::unique_ptr<Progress> progress;  // rank 0's
-  std::vector<LossSum> losses;         // by micro-batch of the step
-  std::vector<LossSum> test_sums;      // by chunk of the test set
-  std::vector<char> evaluated;         // by replica: whether it did all its chunks of the test set
-  bool cut_short = false;              // the last evaluation was not complete
-  std::int64_t evaluate_every, checkpoint_every;
-  std::int64_t first;  // steps done before this run began
-  std::unique_ptr<Checkpointer> checkpointer;
-  Basis basis;
-  std::int64_t best_step = -1;  // of the checkpoints
-  double best_metric = not_known;
-  std::vector<StepTimes> times;  // by replica, of the step that just ended
-  std::int64_t end = 0;          // steps after which the run ends; moved forward by a stop request
-  std::int64_t parameters = 0;   // of the model; known to rank 0 first
-  std::unique_ptr<Backend> backend;
-  Summary summary;
-};
-
-std::string device_type(const Run& run) {
-  return run.placement.type == DeviceType::cuda ? "cuda" : "cpu";
-}
-
-/// GPUs that replicas share count once.
-int device_count(const Run& run) {
-  if (run.placement.type == DeviceType::cpu) return run.group.size();
-  std::set<int> devices;
-  for (const AcceleratorInfo& gpu : run.placement.gpus) devices.insert(gpu.device);
-  return static_cast<int>(devices.size());
-}
-
-RunPlan describe(const Run& run, const ParameterTable& table) {
-  const JobSpec& job = run.job;
-  RunPlan plan;
-  plan.name = job.name;
-  plan.job_file = job.file;
-  plan.seed = job.seed;
-  plan.dataset = run.data.name;
-  plan.dataset_location = run.data.location;
-  plan.train_samples = run.data.train->size();
-  plan.test_samples = run.data.test->size();
-  plan.classes = run.data.train->classes();
-  plan.sample_shape = run.data.train->shape();
-  plan.device_type = device_type(run);
-  plan.devices = device_count(run);
-  plan.replicas = run.group.size();
-  plan.threads_per_replica = job.devices.threads_per_replica;
-  plan.parameters = table.elements();
-  plan.mode = "sync";
-  plan.reproducible = job.reproducible;
-  plan.global_batch_size = job.train.global_batch_size;
-  plan.step_samples = run.schedule.full().samples;
-  plan.micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
-  plan.steps = run.schedule.steps();
-  plan.epochs = static_cast<double>(plan.steps) / static_cast<double>(run.schedule.steps_per_epoch());
-  return plan;
-}
 
 /// Every sample of the test set once, by all replicas; rank 0 adds the chunks in index order and reports. Where a stop
 /// request cuts it short the run ends with it.
@@ -147,69 +46,6 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
     }
   }
   run.group.barrier();  // the next evaluation writes test_sums again
-}
-
-/// The state after `step`, but for the hash of the weights. Rank 0's.
-RunState state_at(Run& run, std::int64_t step) {
-  RunState state;
-  state.step = step;
-  state.seed = run.job.seed;
-  state.job = weights_yaml(run.job);
-  state.basis = run.basis;
-  run.progress->describe(state);
-  // The better of two is kept: by accuracy where there is one, by loss otherwise; NaN compares as worse.
-  const double metric = std::isnan(state.test_accuracy) ? -state.test_loss : state.test_accuracy;
-  if (state.evaluated_step == step && (run.best_step < 0 || metric > run.best_metric || std::isnan(run.best_metric))) {
-    run.best_step = step;
-    run.best_metric = metric;
-  }
-  state.best_step = run.best_step;
-  state.best_metric = run.best_metric;
-  return state;
-}
-
-/// What makes the snapshot, from copies. Rank 0's, at the end of `step` and before it begins the next: the others may already
-/// compute gradients, but update nothing.
-Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t step) {
-  const auto copies = std::make_shared<std::vector<Buffer>>();
-  for (int k = -1; k < run.optimizer->state_buffers(); ++k) {
-    copies->push_back(Buffer::host_floats(table.floats()));
-    if (k < 0)
-      run.reducer->save(copies->back().floats());
-    else
-      run.reducer->save_state(k, copies->back().floats());
-  }
-  return [&table, copies, names = run.optimizer->state_names(), state = state_at(run, step)]() mutable {
-    omp_set_num_threads(1);  // packing is no work for a team
-    std::vector<const float*> states;
-    for (std::size_t k = 1; k < copies->size(); ++k) states.push_back((*copies)[k].floats());
-    return take_snapshot(table, copies->front().floats(), names, states, std::move(state));
-  };
-}
-
-/// Parameters and optimizer state as the run begins: from a checkpoint, a file, or the seed.
-void set_up_weights(Run& run, const ParameterTable& table) {
-  const CheckpointOptions& options = run.options.checkpoints;
-  const Buffer weights = Buffer::host_floats(table.floats());
-  if (options.resume_from) {
-    Buffer buffers[2];
-    std::vector<float*> states;
-    for (int k = 0; k < run.optimizer->state_buffers(); ++k) {
-      buffers[k] = Buffer::host_floats(table.floats());
-      states.push_back(buffers[k].floats());
-    }
-    options.resume_from->restore(table, weights.floats(), run.optimizer->state_names(), states);
-    for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.reducer->load_state(k, buffers[k].floats());
-    run.best_step = options.resume_from->snapshot.state.best_step;
-    run.best_metric = options.resume_from->snapshot.state.best_metric;
-    options.resume_from->snapshot.model.clear();  // memory that the run can use
-    options.resume_from->snapshot.optimizer.clear();
-  } else if (!options.init_from.empty()) {
-    init_from(options.init_from, table, weights.floats());
-  } else {
-    table.initialise(run.job.seed, weights.floats());
-  }
-  run.reducer->load(weights.floats());
 }
 
 /// The losses of `step` are known.
@@ -332,93 +168,7 @@ void replicate(Run& run, int rank) {
   if (run.options.save) run.options.save({table, weights.floats(), run.end});
 }
 
-/// All of the summary but its status.
-void summarise(Run& run) {
-  const JobSpec& job = run.job;
-  const std::string hash = run.summary.weights_hash;
-  Summary& s = run.summary;
-  s = run.progress->summary();
-  s.weights_hash = hash;
-  s.parameters = run.parameters;
-  s.name = job.name;
-  s.dataset = run.data.name;
-  s.device_type = device_type(run);
-  s.mode = "sync";
-  s.seed = job.seed;
-  s.devices = device_count(run);
-  s.replicas = run.group.size();
-  s.micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
-  s.reproducible = job.reproducible;
-  s.wall_seconds = seconds_since_start();
-  s.peak_rss_bytes = peak_rss_bytes();
-  // A test set that was cut short leaves an earlier evaluation's figures, of other weights.
-  if (run.cut_short) s.test_loss = s.test_accuracy = not_known;
-}
-
-/// What `expect` asks for and the run has not reached.
-std::vector<std::string> misses(const ExpectSpec& expect, const Summary& s) {
-  std::vector<std::string> missed;
-  if (expect.test_accuracy && !(s.test_accuracy >= *expect.test_accuracy)) {
-    const double shown = std::floor(1e4 * s.test_accuracy + 1e-6) / 100;  // rounding up could show what is asked for
-    missed.push_back(fmt::format("test accuracy {:.2f}% is below the {:.6g}% that expect.test_accuracy asks for", shown,
-                                 100 * *expect.test_accuracy));
-  }
-  if (expect.test_loss && !(s.test_loss <= *expect.test_loss)) {
-    missed.push_back(fmt::format("test loss {:.6g} is above the {:.6g} that expect.test_loss asks for", s.test_loss,
-                                 *expect.test_loss));
-  }
-  return missed;
-}
-
-void finish(Run& run) {
-  summarise(run);
-  Summary& s = run.summary;
-  const bool stopped = run.cut_short || run.end < run.schedule.steps();
-  const std::vector<std::string> missed = stopped ? std::vector<std::string>() : misses(run.job.expect, s);
-  s.status = stopped ? RunStatus::stopped : missed.empty() ? RunStatus::done : RunStatus::expect_not_met;
-  run.reporter.finished(s);
-  for (const std::string& miss : missed) run.reporter.warning(miss);
-}
-
-/// A run that ends by an error after it began says so in its folder.
-void leave_failed(Run& run) {
-  if (run.progress == nullptr) return;
-  summarise(run);
-  run.summary.weights_hash.clear();  // these weights are nobody's result
-  run.summary.status = RunStatus::failed;
-  try {
-    run.reporter.failed(run.summary);
-  } catch (const Error&) {
-    // The error that ended the run is the one to tell; this one may well be the same: a full disk.
-  }
-}
-
-/// Whether a run of more steps has other learning rates from the start.
-bool rests_on_length(const ScheduleSpec& schedule) {
-  return std::holds_alternative<CosineSchedule>(schedule.shape) ||
-         std::holds_alternative<LinearSchedule>(schedule.shape) ||
-         std::holds_alternative<OneCycleSchedule>(schedule.shape);
-}
-
 }  // namespace
-
-Basis basis_of(const JobSpec& job, const DatasetPair& data) {
-  const Placement placement = place(job, data.train->size());
-  const bool gpu = placement.type == DeviceType::cuda;
-  Basis basis{{"dptrain", version()},
-              {"compiler", __VERSION__},
-              {"devices", gpu ? placement.gpus.front().name : "cpu"},
-              {"threads a replica", fmt::format("{}", job.devices.threads_per_replica)},
-              {"samples a micro-batch", fmt::format("{}", micro_batch_size(job, placement.replicas))}};
-  if (rests_on_length(job.train.schedule)) {
-    const RunSchedule schedule(job, data.train->size(), placement.replicas);
-    basis.emplace_back("steps of the learning-rate schedule", fmt::format("{}", schedule.steps()));
-  }
-  if (!gpu) {
-    for (auto& fact : cpu_kernels_basis()) basis.push_back(std::move(fact));
-  }
-  return basis;
-}
 
 Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, const TrainOptions& options) {
   check_data_fit(job, data.train->shape(), data.train->classes());

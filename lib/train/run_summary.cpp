@@ -1,0 +1,114 @@
+// What a run says of itself, before its first step and at its end.
+#include <cmath>
+#include <set>
+
+#include "core/error.h"
+#include "report/process.h"
+#include "train/run.h"
+
+namespace dptrain {
+
+namespace {
+
+std::string device_type(const Run& run) {
+  return run.placement.type == DeviceType::cuda ? "cuda" : "cpu";
+}
+
+/// GPUs that replicas share count once.
+int device_count(const Run& run) {
+  if (run.placement.type == DeviceType::cpu) return run.group.size();
+  std::set<int> devices;
+  for (const AcceleratorInfo& gpu : run.placement.gpus) devices.insert(gpu.device);
+  return static_cast<int>(devices.size());
+}
+
+/// All of the summary but its status.
+void summarise(Run& run) {
+  const JobSpec& job = run.job;
+  const std::string hash = run.summary.weights_hash;
+  Summary& s = run.summary;
+  s = run.progress->summary();
+  s.weights_hash = hash;
+  s.parameters = run.parameters;
+  s.name = job.name;
+  s.dataset = run.data.name;
+  s.device_type = device_type(run);
+  s.mode = "sync";
+  s.seed = job.seed;
+  s.devices = device_count(run);
+  s.replicas = run.group.size();
+  s.micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
+  s.reproducible = job.reproducible;
+  s.wall_seconds = seconds_since_start();
+  s.peak_rss_bytes = peak_rss_bytes();
+  // A test set that was cut short leaves an earlier evaluation's figures, of other weights.
+  if (run.cut_short) s.test_loss = s.test_accuracy = not_known;
+}
+
+/// What `expect` asks for and the run has not reached.
+std::vector<std::string> misses(const ExpectSpec& expect, const Summary& s) {
+  std::vector<std::string> missed;
+  if (expect.test_accuracy && !(s.test_accuracy >= *expect.test_accuracy)) {
+    const double shown = std::floor(1e4 * s.test_accuracy + 1e-6) / 100;  // rounding up could show what is asked for
+    missed.push_back(fmt::format("test accuracy {:.2f}% is below the {:.6g}% that expect.test_accuracy asks for", shown,
+                                 100 * *expect.test_accuracy));
+  }
+  if (expect.test_loss && !(s.test_loss <= *expect.test_loss)) {
+    missed.push_back(fmt::format("test loss {:.6g} is above the {:.6g} that expect.test_loss asks for", s.test_loss,
+                                 *expect.test_loss));
+  }
+  return missed;
+}
+
+}  // namespace
+
+RunPlan describe(const Run& run, const ParameterTable& table) {
+  const JobSpec& job = run.job;
+  RunPlan plan;
+  plan.name = job.name;
+  plan.job_file = job.file;
+  plan.seed = job.seed;
+  plan.dataset = run.data.name;
+  plan.dataset_location = run.data.location;
+  plan.train_samples = run.data.train->size();
+  plan.test_samples = run.data.test->size();
+  plan.classes = run.data.train->classes();
+  plan.sample_shape = run.data.train->shape();
+  plan.device_type = device_type(run);
+  plan.devices = device_count(run);
+  plan.replicas = run.group.size();
+  plan.threads_per_replica = job.devices.threads_per_replica;
+  plan.parameters = table.elements();
+  plan.mode = "sync";
+  plan.reproducible = job.reproducible;
+  plan.global_batch_size = job.train.global_batch_size;
+  plan.step_samples = run.schedule.full().samples;
+  plan.micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
+  plan.steps = run.schedule.steps();
+  plan.epochs = static_cast<double>(plan.steps) / static_cast<double>(run.schedule.steps_per_epoch());
+  return plan;
+}
+
+void finish(Run& run) {
+  summarise(run);
+  Summary& s = run.summary;
+  const bool stopped = run.cut_short || run.end < run.schedule.steps();
+  const std::vector<std::string> missed = stopped ? std::vector<std::string>() : misses(run.job.expect, s);
+  s.status = stopped ? RunStatus::stopped : missed.empty() ? RunStatus::done : RunStatus::expect_not_met;
+  run.reporter.finished(s);
+  for (const std::string& miss : missed) run.reporter.warning(miss);
+}
+
+void leave_failed(Run& run) {
+  if (run.progress == nullptr) return;
+  summarise(run);
+  run.summary.weights_hash.clear();  // these weights are nobody's result
+  run.summary.status = RunStatus::failed;
+  try {
+    run.reporter.failed(run.summary);
+  } catch (const Error&) {
+    // The error that ended the run is the one to tell; this one may well be the same: a full disk.
+  }
+}
+
+}  // namespace dptrain
