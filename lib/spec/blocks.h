@@ -12,6 +12,8 @@ namespace dptrain {
 DatasetSpec read_dataset(const Value& block);
 ModelSpec read_model(const Value& block);
 TrainSpec read_train(const Value& block);
+FaultsSpec read_faults(const Value& block);
+std::vector<DrillSpec> read_drills(const Value& list);
 
 /// The whole spec: the top level with its small blocks, and the checks that need several blocks.
 JobSpec read_job_tree(const Value& root, const std::filesystem::path& file);
