@@ -54,7 +54,7 @@ Snapshot take_snapshot(const ParameterTable& table, const float* parameters,
                        const std::vector<std::string>& state_names, const std::vector<const float*>& states,
                        RunState state);
 
-/// Steps of the checkpoints that are there, newest first.
+/// Steps of the checkpoints that are there, newest first. Errors: failed where the folder cannot be listed.
 std::vector<std::int64_t> checkpoint_steps(const std::filesystem::path& run_folder);
 std::filesystem::path checkpoint_folder(const std::filesystem::path& run_folder, std::int64_t step);
 
@@ -79,7 +79,9 @@ struct Checkpoint {
                const std::vector<float*>& states) const;
 };
 
-/// The newest of a run that is whole; empty where there is none. `warn` is told of each damaged one that is passed over.
+/// The newest of a run that can be used; empty where there never was one. One that had lost its name to a save that was killed
+/// has it back afterwards. `warn` is told of each that is passed over.
+/// Errors: failed, with all reasons, where there are checkpoints and none can be used, or they cannot be listed.
 std::optional<Checkpoint> newest_checkpoint(const std::filesystem::path& run_folder,
                                             const std::function<void(const std::string&)>& warn);
 /// Errors: failed, naming file and what is wrong.

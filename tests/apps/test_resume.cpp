@@ -170,7 +170,7 @@ TEST_CASE("a longer run: in epochs or steps, with a warning where the learning r
             "steps of the learning-rate schedule 6, this run on 10"));
 }
 
-TEST_CASE("--resume where all checkpoints are damaged starts again, where one is, the one before is used") {
+TEST_CASE("--resume where a checkpoint is damaged uses the one before; where none can be used the run ends with 1") {
   const Workplace here;
   const std::vector<std::string> often = {"--set", "checkpoint.every=2 steps", "--set", "train.steps=7"};
   const Finished first = train(here, often);
@@ -183,11 +183,20 @@ TEST_CASE("--resume where all checkpoints are damaged starts again, where one is
     fs::copy(here.folder / "run", copy.folder / "run", fs::copy_options::recursive);
     const Finished resumed = train(copy, again);
     INFO(resumed.err);
-    CHECK(resumed.status == 0);
     CHECK(has(resumed.err, step + "/model.safetensors: has 4 bytes instead of "));
-    CHECK(has(resumed.err, "starts again") == (step == "step-4"));
-    CHECK(json::parse(resumed.out)["weights_hash"] == json::parse(first.out)["weights_hash"]);
-    CHECK(train(copy, again).err.empty());
+    if (step != "step-4") {
+      CHECK(resumed.status == 0);
+      CHECK(json::parse(resumed.out)["weights_hash"] == json::parse(first.out)["weights_hash"]);
+      CHECK(train(copy, again).err.empty());
+      continue;
+    }
+    CHECK(resumed.status == 1);
+    CHECK(has(resumed.err, "step-7/model.safetensors"));
+    CHECK(has(resumed.err, "--fresh"));
+    CHECK(fs::exists(copy.folder / "run/checkpoints/step-6/manifest.json"));  // what can be looked into stays
+    std::vector<std::string> fresh = often;
+    fresh.push_back("--fresh");
+    CHECK(json::parse(train(copy, fresh).out)["weights_hash"] == json::parse(first.out)["weights_hash"]);
   }
 }
 
