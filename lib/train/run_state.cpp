@@ -167,9 +167,9 @@ Basis basis_of(const JobSpec& job, const DatasetPair& data) {
     const RunSchedule schedule(job, data.train->size(), placement.replicas);
     basis.emplace_back("steps of the learning-rate schedule", fmt::format("{}", schedule.steps()));
   }
-  if (!gpu) {
-    for (auto& fact : cpu_kernels_basis()) basis.push_back(std::move(fact));
-  }
+  for (auto& fact : device_basis(placement.type)) basis.push_back(std::move(fact));
+  basis.emplace_back("C library", c_library());
+  basis.emplace_back("build", program_hash());  // last: what else differs says more
   return basis;
 }
 
