@@ -10,6 +10,7 @@
 #include "report/json.h"
 #include "report/reporter.h"
 #include "train/faults.h"
+#include "train/first_weights.h"
 #include "train/fit.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
@@ -55,6 +56,18 @@ void refuse_another_job(const std::filesystem::path& folder, const JobSpec& job)
   fail(ExitStatus::usage,
        "--resume: the run in {} is of another job: {}. Give it the spec it was started with, or choose another --out.",
        folder.string(), difference);
+}
+
+/// Nor from other first weights than it had. Returns their hash where they were a file's.
+std::string refuse_other_first_weights(const std::filesystem::path& folder, const std::string& init_from) {
+  std::string noted = noted_first_weights(folder);
+  if (!init_from.empty() && hash_of_weights(init_from) != noted) {
+    fail(ExitStatus::usage,
+         "--resume --init-from {}: the run in {} began with {}. Leave --init-from out to go on with it, or choose "
+         "another --out.",
+         init_from, folder.string(), noted.empty() ? "the seed's weights" : "other weights");
+  }
+  return noted;
 }
 
 /// The summary of the run in the folder where that is complete: it has made as many steps as the job asks for, and was held
@@ -127,7 +140,11 @@ int run_training(const TrainCommand& command) {
   RunFolder folder({.out = command.out, .fresh = command.fresh, .resume = command.resume}, job.name);
   const std::filesystem::path path = folder.path();
   const bool continues = folder.continues();
-  if (continues) refuse_another_job(path, job);
+  CheckpointOptions checkpoints{.run_folder = path, .init_from = command.init_from};
+  if (continues) {
+    refuse_another_job(path, job);
+    checkpoints.first_weights = refuse_other_first_weights(path, command.init_from);
+  }
   Reporter reporter({.quiet = command.quiet, .json = command.json}, std::move(folder));
   if (continues) {
     if (const std::optional<std::string> json = complete_summary(path, job, info.train_samples, reporter)) {
@@ -146,8 +163,12 @@ int run_training(const TrainCommand& command) {
   } catch (const Stopped&) {
     return stopped();  // the reporter takes the empty run folder back
   }
-  CheckpointOptions checkpoints{.run_folder = path, .init_from = command.init_from};
   if (continues) checkpoints.resume_from = checkpoint_to_resume(path, job, data, reporter);
+  if (continues && !checkpoints.resume_from && !checkpoints.first_weights.empty() && command.init_from.empty()) {
+    fail(ExitStatus::usage,
+         "--resume: the run in {} began with the weights of a file, and they were not saved: give --init-from again",
+         path.string());
+  }
   return status_of(train(job, data, reporter, {.stop = &stop_request, .checkpoints = std::move(checkpoints)}));
 }
 

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "core/magnitude.h"
 #include "interop/safetensors.h"
 #include "train/checked_folder.h"
 #include "train/checkpoint_folders.h"
@@ -216,6 +217,8 @@ void init_from(const fs::path& file, const ParameterTable& table, float* paramet
   const std::size_t used = fill(tensors, "", table, parameters, file, ExitStatus::usage);
   if (used != tensors.size())
     fail(ExitStatus::usage, "{}: holds {} tensors, and this model has {}", file.string(), tensors.size(), used);
+  if (!std::isfinite(largest_magnitude(parameters, table.floats())))
+    fail(ExitStatus::usage, "{}: holds values that are not finite", file.string());
 }
 
 }  // namespace dptrain

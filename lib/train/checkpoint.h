@@ -64,7 +64,8 @@ void write_checkpoint(const std::filesystem::path& run_folder, const Snapshot& s
 /// The checkpoint of state.step, which is there, with another state and the tensors that it has. Errors: as above.
 void rewrite_state(const std::filesystem::path& run_folder, const RunState& state);
 
-/// Keeps those of the last `keep` steps up to `newest`, and of `best_step`; removes the others, later ones too (a run that
+/// Keeps those of the last `keep` steps up to `newest`, of `best_step`, and of step 0, which only a run has that began with
+/// weights of a file (train/first_weights.h); removes the others, later ones too (a run that
 /// could not use them has gone another way), and what unfinished saves left.
 void prune_checkpoints(const std::filesystem::path& run_folder, std::int64_t keep, std::int64_t newest,
                        std::int64_t best_step);

@@ -137,6 +137,7 @@ void set_up_weights(Run& run, const ParameterTable& table) {
     }
     options.resume_from->restore(table, weights.floats(), run.optimizer->state_names(), states);
     for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.reducer->load_state(k, buffers[k].floats());
+    run.first_weights = options.first_weights;
     const RunState& state = options.resume_from->snapshot.state;
     run.best_step = state.best_step;
     run.best_metric = state.best_metric;
@@ -148,6 +149,7 @@ void set_up_weights(Run& run, const ParameterTable& table) {
     options.resume_from->snapshot.optimizer.clear();
   } else if (!options.init_from.empty()) {
     init_from(options.init_from, table, weights.floats());
+    run.first_weights = table.hash(weights.floats());
   } else {
     table.initialise(run.job.seed, weights.floats());
   }
