@@ -19,18 +19,29 @@ namespace {
 
 constexpr int kUsage = static_cast<int>(ExitStatus::usage);
 
-/// Runs a command whose result is what it prints: where that cannot be written the command has failed. A reader that has
-/// gone is no error.
+/// Runs a command whose result is the lines that it prints, each at once: where they cannot be written the command has failed. A
+/// reader that has gone is no error.
 template <class Command>
-int print(Command&& command) {
-  std::ostringstream text;
-  const int status = command(text);
+int print_lines(Command&& command) {
   Output output(stdout);
-  output.write(text.str());
+  const int status = command([&](const std::string& line) { output.write(fmt::format("{}\n", line)); });
   if (output.error() != 0 && output.error() != EPIPE) {
     fail(ExitStatus::failed, "cannot write to standard output: {}", std::strerror(output.error()));
   }
   return status;
+}
+
+/// The same of a command that prints all of it at its end.
+template <class Command>
+int print(Command&& command) {
+  return print_lines([&](const auto& say) {
+    std::ostringstream text;
+    const int status = command(text);
+    std::string lines = text.str();
+    if (lines.ends_with('\n')) lines.pop_back();
+    if (!lines.empty()) say(lines);
+    return status;
+  });
 }
 
 /// CLI11's own complaints end with the status of a usage error; --help and --version with 0.
@@ -69,7 +80,11 @@ int command_line(int argc, char** argv) {
   verify->add_option("RUN", verified.run, "the run folder")->required();
   verify->add_option("--devices", verified.devices, "how many replicas, however many the run had")
       ->check(CLI::Range(1, 4096));
-  verify->add_flag("--all", verified.all, "every stretch between two checkpoints, not only the last");
+  CLI::Option* all =
+      verify->add_flag("--all", verified.all, "every stretch between two checkpoints, not only the last");
+  verify->add_option("--steps", verified.steps, "N[,M...]: the checkpoints to reach again, from the ones before them")
+      ->excludes(all);
+  verify->add_flag("--offline", verified.offline, "download nothing");
 
   CLI::App* data = app.add_subcommand("data", "list, inspect or download datasets");
   data->require_subcommand(1);
@@ -88,7 +103,7 @@ int command_line(int argc, char** argv) {
     return parse_failure(app, error);
   }
   if (check->parsed()) return print([&](std::ostream& out) { return check_job(checked, out); });
-  if (verify->parsed()) return print([&](std::ostream& out) { return verify_run(verified, out); });
+  if (verify->parsed()) return print_lines([&](const auto& say) { return verify_run(verified, say); });
   if (list->parsed()) return print([&](std::ostream& out) { return data_list(out); });
   if (info->parsed()) return print([&](std::ostream& out) { return data_info(info_of, out); });
   if (fetch->parsed()) {

@@ -1,16 +1,16 @@
 #include "dptrain/train_command.h"
 
-#include <algorithm>
 #include <csignal>
 #include <fstream>
-#include <sstream>
 #include <string>
 
 #include "core/error.h"
 #include "data/open.h"
+#include "dptrain/same_run.h"
 #include "report/json.h"
 #include "report/reporter.h"
 #include "train/faults.h"
+#include "train/first_weights.h"
 #include "train/fit.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
@@ -49,25 +49,25 @@ std::string read_text(const std::filesystem::path& file) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-/// Two texts that ought to be the same: "'lr: 0.1' there, 'lr: 0.2' here".
-std::string first_difference(const std::string& there, const std::string& here) {
-  std::istringstream a(there), b(here);
-  for (std::string left, right;;) {
-    const bool more_left = static_cast<bool>(std::getline(a, left)),
-               more_right = static_cast<bool>(std::getline(b, right));
-    if (!more_left) left.clear();
-    if (!more_right) right.clear();
-    if (left != right || (!more_left && !more_right)) return fmt::format("'{}' there, '{}' here", left, right);
-  }
-}
-
 /// A run goes on only as the same job. How long, on which devices, and what it reports may change.
 void refuse_another_job(const std::filesystem::path& folder, const JobSpec& job) {
-  const std::string there = weights_yaml(read_job(folder / "job.yaml")), here = weights_yaml(job);
-  if (there == here) return;
+  const std::string difference = job_difference(weights_yaml(read_job(folder / "job.yaml")), job);
+  if (difference.empty()) return;
   fail(ExitStatus::usage,
        "--resume: the run in {} is of another job: {}. Give it the spec it was started with, or choose another --out.",
-       folder.string(), first_difference(there, here));
+       folder.string(), difference);
+}
+
+/// Nor from other first weights than it had. Returns their hash where they were a file's.
+std::string refuse_other_first_weights(const std::filesystem::path& folder, const std::string& init_from) {
+  std::string noted = noted_first_weights(folder);
+  if (!init_from.empty() && hash_of_weights(init_from) != noted) {
+    fail(ExitStatus::usage,
+         "--resume --init-from {}: the run in {} began with {}. Leave --init-from out to go on with it, or choose "
+         "another --out.",
+         init_from, folder.string(), noted.empty() ? "the seed's weights" : "other weights");
+  }
+  return noted;
 }
 
 /// The summary of the run in the folder where that is complete: it has made as many steps as the job asks for, and was held
@@ -97,17 +97,15 @@ std::shared_ptr<Checkpoint> checkpoint_to_resume(const std::filesystem::path& fo
     warn("no checkpoint to resume from: the run starts again");
     return nullptr;
   }
-  const Basis now = basis_of(job, data);
-  for (const auto& [name, value] : checkpoint->snapshot.state.basis) {
-    const auto same = std::find_if(now.begin(), now.end(), [&](const auto& fact) { return fact.first == name; });
-    if (same != now.end() && same->second == value) continue;
-    warn(fmt::format(
-        "the weights may not get the bits of an uninterrupted run: the checkpoint rests on {} {}, this run on {}", name,
-        value, same == now.end() ? "none" : same->second));
-    break;
+  const RunState& state = checkpoint->snapshot.state;
+  if (const std::string difference = state_difference(state, job); !difference.empty()) {
+    fail(ExitStatus::usage,
+         "--resume: {} is of another job: {}. Take it out of the folder to go on from the one before.",
+         checkpoint->folder.string(), difference);
   }
-  reporter.message(
-      fmt::format("resumed at step {} from {}", checkpoint->snapshot.state.step, checkpoint->folder.string()));
+  if (const std::string difference = basis_difference(state.basis, basis_of(job, data)); !difference.empty())
+    warn(fmt::format("the weights may not get the bits of an uninterrupted run: {}", difference));
+  reporter.message(fmt::format("resumed at step {} from {}", state.step, checkpoint->folder.string()));
   return std::make_shared<Checkpoint>(std::move(*checkpoint));
 }
 
@@ -142,7 +140,11 @@ int run_training(const TrainCommand& command) {
   RunFolder folder({.out = command.out, .fresh = command.fresh, .resume = command.resume}, job.name);
   const std::filesystem::path path = folder.path();
   const bool continues = folder.continues();
-  if (continues) refuse_another_job(path, job);
+  CheckpointOptions checkpoints{.run_folder = path, .continues = continues, .init_from = command.init_from};
+  if (continues) {
+    refuse_another_job(path, job);
+    checkpoints.first_weights = refuse_other_first_weights(path, command.init_from);
+  }
   Reporter reporter({.quiet = command.quiet, .json = command.json}, std::move(folder));
   if (continues) {
     if (const std::optional<std::string> json = complete_summary(path, job, info.train_samples, reporter)) {
@@ -161,8 +163,12 @@ int run_training(const TrainCommand& command) {
   } catch (const Stopped&) {
     return stopped();  // the reporter takes the empty run folder back
   }
-  CheckpointOptions checkpoints{.run_folder = path, .continues = continues, .init_from = command.init_from};
   if (continues) checkpoints.resume_from = checkpoint_to_resume(path, job, data, reporter);
+  if (continues && !checkpoints.resume_from && !checkpoints.first_weights.empty() && command.init_from.empty()) {
+    fail(ExitStatus::usage,
+         "--resume: the run in {} began with the weights of a file, and they were not saved: give --init-from again",
+         path.string());
+  }
   return status_of(train(job, data, reporter, {.stop = &stop_request, .checkpoints = std::move(checkpoints)}));
 }
 

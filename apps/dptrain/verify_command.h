@@ -3,8 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
-#include <ostream>
 #include <string>
 
 namespace dptrain {
@@ -12,11 +12,15 @@ namespace dptrain {
 struct VerifyCommand {
   std::string run;                      ///< the run folder
   std::optional<std::int64_t> devices;  ///< replicas to verify with; empty: as the run's job says
-  bool all = false;                     ///< every stretch between checkpoints, not only the newest
+  std::string steps;                    ///< "120,240": the checkpoints to reach again; empty: the newest
+  bool all = false;                     ///< every one
+  bool offline = false;                 ///< download nothing
 };
 
-/// The exit status: 0 where all is as the run left it, 1 where anything differs.
-/// Errors: usage where the folder holds no run, failed where no checkpoint can be read.
-int verify_run(const VerifyCommand& command, std::ostream& out);
+/// The exit status: 0 where all is as the run left it, 1 where anything differs or a checkpoint is damaged. `say` gets each line as
+/// soon as it is known. Drills that cost time and no bit, and the step deadline, are left out.
+/// Errors: usage where the folder holds no run, a checkpoint is not of its job, or one that was asked for is not there; failed where
+/// no checkpoint can be read.
+int verify_run(const VerifyCommand& command, const std::function<void(const std::string&)>& say);
 
 }  // namespace dptrain

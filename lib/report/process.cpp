@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <vector>
 
 #include "core/clock.h"
+#include "core/hash.h"
 
 namespace dptrain {
 
@@ -20,6 +22,25 @@ const double loaded_at = steady_seconds();
 
 std::string version() {
   return DPTRAIN_VERSION;
+}
+
+std::string program_hash() {
+  // Through the link: the file may have been replaced under its name since.
+  const int descriptor = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return "unknown";
+  Hash128 hash;
+  std::vector<char> piece(256 << 10);
+  ssize_t count = 0;
+  while ((count = read(descriptor, piece.data(), piece.size())) > 0)
+    hash.update(piece.data(), static_cast<std::size_t>(count));
+  close(descriptor);
+  return count < 0 ? "unknown" : hash.hex();
+}
+
+std::string c_library() {
+  char text[64] = "unknown";
+  confstr(_CS_GNU_LIBC_VERSION, text, sizeof text);
+  return text;
 }
 
 std::int64_t peak_rss_bytes() {

@@ -10,6 +10,12 @@ namespace dptrain {
 /// The project's version: "0.1.0".
 std::string version();
 
+/// XXH3-128 of the program that runs, as it lies in its file; "unknown" where that cannot be read. A millisecond or so.
+std::string program_hash();
+
+/// The C library's name and version, whose mathematical functions are linked when the program starts: "glibc 2.36".
+std::string c_library();
+
 /// The most memory this process has held, in bytes.
 std::int64_t peak_rss_bytes();
 

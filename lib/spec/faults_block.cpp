@@ -1,7 +1,12 @@
 // The blocks that say what a run does when something goes wrong, and what shall go wrong on purpose.
 
+#include <algorithm>
+#include <map>
+#include <utility>
+
 #include "spec/blocks.h"
 #include "spec/names.h"
+#include "spec/reader.h"
 
 namespace dptrain {
 
@@ -56,6 +61,19 @@ std::vector<DrillSpec> read_drills(const Value& list) {
     drills.push_back(read_drill(Value{node, fmt::format("{}.{}", list.path, i), node.at, list.diagnostics}));
   }
   return drills;
+}
+
+std::vector<std::int64_t> nan_drill_steps(const JobSpec& job) {
+  std::map<std::pair<std::int64_t, std::int64_t>, std::int64_t> times;  // by step and replica
+  std::map<std::int64_t, std::int64_t> most;                            // by step
+  for (const DrillSpec& drill : job.drills) {
+    if (drill.kind != DrillKind::nan) continue;
+    const std::int64_t count = ++times[{drill.at_step, drill.replica}];
+    most[drill.at_step] = std::max(most[drill.at_step], count);
+  }
+  std::vector<std::int64_t> steps;
+  for (const auto& [step, count] : most) steps.insert(steps.end(), static_cast<std::size_t>(count), step);
+  return steps;
 }
 
 }  // namespace dptrain

@@ -151,6 +151,22 @@ std::string faults_text(const JobSpec& job) {
   return out;
 }
 
+/// What decides the weights where a value that is not finite does not end the run. On which replica a drill makes one does not.
+std::string decisive_faults(const JobSpec& job) {
+  const OnNan on_nan = job.faults.on_nan;
+  if (on_nan == OnNan::stop) return "";
+  std::string out = fmt::format("faults: {{on_nan: {}", names::on_nan.name_of(on_nan));
+  if (on_nan == OnNan::rollback) {
+    out += fmt::format(", rollback_lr_factor: {}}}\ncheckpoint: {{every: {}", job.faults.rollback_lr_factor,
+                       interval_or(job.checkpoint.every, "end"));  // how far it goes back
+  }
+  out += "}\n";
+  const std::vector<std::int64_t> steps = nan_drill_steps(job);
+  if (!steps.empty()) out += "drills:\n";
+  for (const std::int64_t step : steps) out += fmt::format("  - {{at_step: {}, do: nan}}\n", step);
+  return out;
+}
+
 }  // namespace
 
 std::string weights_yaml(const JobSpec& job) {
@@ -159,7 +175,8 @@ std::string weights_yaml(const JobSpec& job) {
   decisive.train.steps = 1;
   return fmt::format("seed: {}\n", job.seed) + dataset_text(job.dataset) + model_text(job.model) +
          train_text(decisive.train) +
-         fmt::format("mode: {}\nreproducible: {}\n", names::mode.name_of(job.mode), job.reproducible);
+         fmt::format("mode: {}\nreproducible: {}\n", names::mode.name_of(job.mode), job.reproducible) +
+         decisive_faults(job);
 }
 
 std::string to_yaml(const JobSpec& job) {

@@ -6,6 +6,8 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "comm/local/local_group.h"
 #include "nn/model.h"
@@ -42,6 +44,9 @@ class Backend {
 
 /// For replicas where `placement` says; the job outlives it. Errors: Error(usage) where no backend of this build serves it.
 std::unique_ptr<Backend> make_backend(const JobSpec& job, const Placement& placement);
+
+/// The libraries that the bits of such a device's work rest on, as name and version.
+std::vector<std::pair<std::string, std::string>> device_basis(DeviceType type);
 
 std::unique_ptr<Backend> make_cpu_backend(const JobSpec& job);
 

@@ -9,4 +9,8 @@ std::unique_ptr<Backend> make_backend(const JobSpec& job, const Placement& place
   return make_cuda_backend(job, placement);
 }
 
+std::vector<std::pair<std::string, std::string>> device_basis(DeviceType type) {
+  return type == DeviceType::cpu ? cpu_kernels_basis() : cuda_backend_basis();
+}
+
 }  // namespace dptrain

@@ -174,6 +174,7 @@ FolderReader::FolderReader(fs::path folder) : folder_(std::move(folder)) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder_, error)) {
     const std::string name = entry.path().filename().string();
+    if (name.starts_with('.')) continue;  // a network file system's own, for a file that was removed while open
     if (name != kManifest && !files_.contains(name)) damaged(entry.path(), "is not in the manifest");
   }
   if (error) damaged(folder_, error.message());

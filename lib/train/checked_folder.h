@@ -37,7 +37,7 @@ class FolderWriter {
 
 class FolderReader {
  public:
-  /// Reads the manifest; the folder holds what it names and nothing else.
+  /// Reads the manifest; the folder holds what it names and nothing else, but for names that begin with a dot.
   explicit FolderReader(std::filesystem::path folder);
   bool contains(const std::string& name) const { return files_.contains(name); }
   /// By name, without the manifest itself.

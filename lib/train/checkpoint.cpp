@@ -1,19 +1,17 @@
 #include "train/checkpoint.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "core/durable_file.h"
 #include "core/error.h"
 #include "core/hash.h"
+#include "core/magnitude.h"
 #include "interop/safetensors.h"
 #include "train/checked_folder.h"
+#include "train/checkpoint_folders.h"
 
 namespace dptrain {
 
@@ -22,8 +20,7 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-constexpr const char *kModel = "model.safetensors", *kOptimizer = "optimizer.safetensors", *kState = "state.json",
-                     *kFolders = "checkpoints", *kPrefix = "step-";
+constexpr const char *kModel = "model.safetensors", *kOptimizer = "optimizer.safetensors", *kState = "state.json";
 
 [[noreturn]] void damaged(const fs::path& file, const std::string& what) {
   fail(ExitStatus::failed, "{}: {}", file.string(), what);
@@ -112,27 +109,6 @@ std::vector<Snapshot::Tensor> read_tensors(const FolderReader& files, const fs::
   return floats_of(parse_safetensors(std::as_bytes(std::span(bytes)), file.string()));
 }
 
-/// Out of the way by one rename: half of a folder must never look like a checkpoint. prune_checkpoints() removes it.
-void set_aside(const fs::path& folder) {
-  const fs::path aside = folder.parent_path() / fmt::format(".{}.old", folder.filename().string());
-  std::error_code ignored;
-  fs::remove_all(aside, ignored);
-  fs::rename(folder, aside, ignored);  // where that fails it stays, and publishing says why
-}
-
-/// Puts `temporary` in the place of `final`. One of that name that is there already stays unless the other takes its place.
-void replace(const fs::path& temporary, const fs::path& final) {
-  std::error_code error;
-  if (!fs::exists(fs::symlink_status(final, error))) return publish(temporary, final);
-  if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, final.c_str(), RENAME_EXCHANGE) == 0) {
-    sync_to_disk(final.parent_path());
-    fs::remove_all(temporary, error);
-    return;
-  }
-  set_aside(final);  // not every file system can exchange two folders
-  publish(temporary, final);
-}
-
 /// What `fill` puts into the folder, the state, and the manifest.
 void publish_checkpoint(const fs::path& run_folder, const RunState& state,
                         const std::function<void(FolderWriter&)>& fill) {
@@ -143,8 +119,8 @@ void publish_checkpoint(const fs::path& run_folder, const RunState& state,
     fill(files);
     files.write(kState, [&](std::ostream& out) { out << state_text(state); });
     files.seal();
-    replace(temporary, final);
-  } catch (const Error&) {
+    replace_checkpoint(temporary, final);
+  } catch (...) {  // memory may run out, too
     std::error_code ignored;
     fs::remove_all(temporary, ignored);  // on a full disk its space may be what the next one needs
     throw;
@@ -196,25 +172,6 @@ Snapshot take_snapshot(const ParameterTable& table, const float* parameters,
   return snapshot;
 }
 
-std::vector<std::int64_t> checkpoint_steps(const fs::path& run_folder) {
-  std::vector<std::int64_t> steps;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(run_folder / kFolders, error)) {
-    const std::string name = entry.path().filename().string();
-    std::int64_t step = 0;
-    if (!name.starts_with(kPrefix)) continue;
-    const char* end = name.data() + name.size();
-    const auto [rest, problem] = std::from_chars(name.data() + std::string_view(kPrefix).size(), end, step);
-    if (problem == std::errc() && rest == end) steps.push_back(step);
-  }
-  std::sort(steps.rbegin(), steps.rend());
-  return steps;
-}
-
-fs::path checkpoint_folder(const fs::path& run_folder, std::int64_t step) {
-  return run_folder / kFolders / fmt::format("{}{}", kPrefix, step);
-}
-
 void write_checkpoint(const fs::path& run_folder, const Snapshot& snapshot) {
   publish_checkpoint(run_folder, snapshot.state, [&](FolderWriter& files) {
     files.write(kModel, [&](std::ostream& out) { write_tensors(out, snapshot.model); });
@@ -239,20 +196,6 @@ std::vector<std::int64_t> kept_steps(const RunState& state) {
   return steps;
 }
 
-void prune_checkpoints(const fs::path& run_folder, std::int64_t keep, std::int64_t newest,
-                       const std::vector<std::int64_t>& besides) {
-  std::int64_t kept = 0;
-  for (const std::int64_t step : checkpoint_steps(run_folder)) {
-    // Later ones are of an attempt that could not be gone on from.
-    if (step <= newest && (kept++ < keep || std::find(besides.begin(), besides.end(), step) != besides.end())) continue;
-    set_aside(checkpoint_folder(run_folder, step));
-  }
-  std::error_code error;  // what cannot be removed costs space, no more
-  for (const auto& entry : fs::directory_iterator(run_folder / kFolders, error)) {
-    if (entry.path().filename().string().starts_with('.')) fs::remove_all(entry.path(), error);
-  }
-}
-
 Checkpoint read_checkpoint(const fs::path& folder) {
   const FolderReader files(folder);
   for (const auto& [name, file] : files.files()) {
@@ -264,21 +207,6 @@ Checkpoint read_checkpoint(const fs::path& folder) {
   checkpoint.snapshot.model = read_tensors(files, folder / kModel);
   if (files.contains(kOptimizer)) checkpoint.snapshot.optimizer = read_tensors(files, folder / kOptimizer);
   return checkpoint;
-}
-
-std::optional<Checkpoint> newest_checkpoint(const fs::path& run_folder,
-                                            const std::function<void(const std::string&)>& warn) {
-  for (const std::int64_t step : checkpoint_steps(run_folder)) {
-    const fs::path folder = checkpoint_folder(run_folder, step);
-    try {
-      Checkpoint checkpoint = read_checkpoint(folder);
-      if (checkpoint.snapshot.state.step != step) damaged(folder / kState, "is of another step");
-      return checkpoint;
-    } catch (const Error& error) {
-      warn(fmt::format("a checkpoint that cannot be used is passed over: {}", error.what()));
-    }
-  }
-  return std::nullopt;
 }
 
 void Checkpoint::restore(const ParameterTable& table, float* parameters, const std::vector<std::string>& state_names,
@@ -301,6 +229,8 @@ void init_from(const fs::path& file, const ParameterTable& table, float* paramet
   const std::size_t used = fill(tensors, "", table, parameters, file, ExitStatus::usage);
   if (used != tensors.size())
     fail(ExitStatus::usage, "{}: holds {} tensors, and this model has {}", file.string(), tensors.size(), used);
+  if (!std::isfinite(largest_magnitude(parameters, table.floats())))
+    fail(ExitStatus::usage, "{}: holds values that are not finite", file.string());
 }
 
 }  // namespace dptrain

@@ -58,7 +58,7 @@ Snapshot take_snapshot(const ParameterTable& table, const float* parameters,
                        const std::vector<std::string>& state_names, const std::vector<const float*>& states,
                        RunState state);
 
-/// Steps of the checkpoints that are there, newest first.
+/// Steps of the checkpoints that are there, newest first. Errors: failed where the folder cannot be listed.
 std::vector<std::int64_t> checkpoint_steps(const std::filesystem::path& run_folder);
 std::filesystem::path checkpoint_folder(const std::filesystem::path& run_folder, std::int64_t step);
 
@@ -68,8 +68,9 @@ void write_checkpoint(const std::filesystem::path& run_folder, const Snapshot& s
 /// The checkpoint of state.step, which is there, with another state and the tensors that it has. Errors: as above.
 void rewrite_state(const std::filesystem::path& run_folder, const RunState& state);
 
-/// Keeps those of the last `keep` steps up to `newest`, and of the steps `besides`; removes the others, later ones too (a run
-/// that could not use them has gone another way), and what unfinished saves left.
+/// Keeps those of the last `keep` steps up to `newest`, of the steps `besides`, and of step 0, which only a run has that began
+/// with weights of a file (train/first_weights.h); removes the others, later ones too (a run that could not use them has gone
+/// another way), and what unfinished saves left.
 void prune_checkpoints(const std::filesystem::path& run_folder, std::int64_t keep, std::int64_t newest,
                        const std::vector<std::int64_t>& besides);
 /// The steps besides the last that a run in this state keeps: the best, and those that it may go back to.
@@ -85,7 +86,9 @@ struct Checkpoint {
                const std::vector<float*>& states) const;
 };
 
-/// The newest of a run that is whole; empty where there is none. `warn` is told of each damaged one that is passed over.
+/// The newest of a run that can be used; empty where there never was one. One that had lost its name to a save that was killed
+/// has it back afterwards. `warn` is told of each that is passed over.
+/// Errors: failed, with all reasons, where there are checkpoints and none can be used, or they cannot be listed.
 std::optional<Checkpoint> newest_checkpoint(const std::filesystem::path& run_folder,
                                             const std::function<void(const std::string&)>& warn);
 /// Errors: failed, naming file and what is wrong.

@@ -60,9 +60,13 @@ void Checkpointer::work() {
     changed_.notify_all();
     lock.unlock();
     try {
-      write(make());
-    } catch (const std::exception& error) {  // memory may run out, too
-      warn_(fmt::format("a checkpoint was not saved, training goes on: {}", error.what()));
+      try {
+        write(make());
+      } catch (const std::exception& error) {  // memory may run out, too
+        warn_(fmt::format("a checkpoint was not saved, training goes on: {}", error.what()));
+      }
+    } catch (...) {
+      // What takes warnings has failed as well, and there is nobody else to tell: the last checkpoint says it again.
     }
     make = nullptr;  // and its copies
     lock.lock();

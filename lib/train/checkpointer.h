@@ -18,7 +18,8 @@ namespace dptrain {
 
 class Checkpointer {
  public:
-  /// `warn` is told, on the writing thread, where one cannot be saved: training goes on, and the one before stays.
+  /// `warn` is told, on the writing thread, where one cannot be saved: training goes on, and the one before stays. What it
+  /// throws is lost.
   Checkpointer(std::filesystem::path run_folder, std::int64_t keep, std::function<void(const std::string&)> warn);
   ~Checkpointer();
   Checkpointer(const Checkpointer&) = delete;

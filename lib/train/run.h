@@ -61,6 +61,7 @@ struct Run {
   std::int64_t first;  // steps done before this run began
   std::unique_ptr<Checkpointer> checkpointer;
   std::int64_t saved_step = -1;  // the last that save() was called for
+  std::string first_weights;     // their hash where they were a file's, and not the seed's
   Basis basis;
   std::int64_t best_step = -1;  // of the checkpoints
   double best_metric = not_known;

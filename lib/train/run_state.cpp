@@ -196,6 +196,7 @@ void set_up_weights(Run& run, const ParameterTable& table) {
   const CheckpointOptions& options = run.options.checkpoints;
   StateCopies copies;
   if (options.resume_from) {
+    run.first_weights = options.first_weights;
     const RunState& state = options.resume_from->snapshot.state;
     copies = restored(run, table, *options.resume_from);
     run.best_step = state.best_step;
@@ -210,6 +211,7 @@ void set_up_weights(Run& run, const ParameterTable& table) {
     options.resume_from->snapshot.optimizer.clear();
   } else {
     copies = initial_state(run, table);
+    if (!options.init_from.empty()) run.first_weights = table.hash(copies->front().floats());
     if (may_roll_back(run)) run.rollback_points.push(0, copies);
   }
   load_state(run, *copies);
@@ -227,9 +229,9 @@ Basis basis_of(const JobSpec& job, const DatasetPair& data) {
     const RunSchedule schedule(job, data.train->size(), placement.replicas);
     basis.emplace_back("steps of the learning-rate schedule", fmt::format("{}", schedule.steps()));
   }
-  if (!gpu) {
-    for (auto& fact : cpu_kernels_basis()) basis.push_back(std::move(fact));
-  }
+  for (auto& fact : device_basis(placement.type)) basis.push_back(std::move(fact));
+  basis.emplace_back("C library", c_library());
+  basis.emplace_back("build", program_hash());  // last: what else differs says more
   return basis;
 }
 

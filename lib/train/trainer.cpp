@@ -13,6 +13,7 @@
 #include "report/process.h"
 #include "spec/reader.h"
 #include "train/doubts.h"
+#include "train/first_weights.h"
 #include "train/float_mode.h"
 #include "train/run.h"
 #include "train/sync/run_sync.h"
@@ -45,6 +46,14 @@ void remember_faults(Run& run) {
   run.faults.remember(std::move(history));
 }
 
+/// First weights that no seed can make again are on the disk before the first step.
+void keep_first_weights(Run& run, const ParameterTable& table) {
+  const CheckpointOptions& options = run.options.checkpoints;
+  if (options.init_from.empty() || options.resume_from) return;
+  write_checkpoint(options.run_folder, snapshot(run, table, 0)());
+  omp_set_num_threads(static_cast<int>(run.job.devices.threads_per_replica));  // the snapshot was packed on one
+}
+
 /// Rank 0's: everything that the replicas share and that only a model's parameters make possible.
 void set_up(Run& run, const ParameterTable& table) {
   run.parameters = table.elements();
@@ -55,12 +64,13 @@ void set_up(Run& run, const ParameterTable& table) {
                                            .clip_norm = run.job.train.clip_norm});
   set_up_weights(run, table);
   if (run.options.checkpoints.continues) remember_faults(run);
-  run.reporter.started(describe(run, table), to_yaml(run.job));
+  run.reporter.started(describe(run, table), first_weights_note(run.first_weights) + to_yaml(run.job));
   for (const std::string& doubt : doubts(run.job, run.schedule)) run.reporter.warning(doubt);
   run.progress = std::make_unique<Progress>(run.job, run.schedule, run.reporter);
   if (run.options.checkpoints.resume_from) run.progress->resume(run.options.checkpoints.resume_from->snapshot.state);
   if (!run.options.checkpoints.run_folder.empty()) {
     run.basis = basis_of(run.job, run.data);
+    keep_first_weights(run, table);
     run.checkpointer = std::make_unique<Checkpointer>(run.options.checkpoints.run_folder, run.job.checkpoint.keep,
                                                       [&run](const std::string& text) { run.reporter.warning(text); });
   }

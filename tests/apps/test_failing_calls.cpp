@@ -69,8 +69,51 @@ int fail_each(int error) {
   }
 }
 
+/// A run whose one checkpoint is replaced by another of its step, on a file system that cannot exchange folders. Call after
+/// call fails, or ends the process where `error` is -1; how many there were. Whatever happens the run is gone on with.
+int fail_each_in_replacing(int error) {
+  const InMemory in_memory;
+  const std::vector<std::string> keep_one = {"--set", "checkpoint.keep=1"};
+  std::vector<std::string> first = kArguments, again = kArguments;
+  first.insert(first.end(), keep_one.begin(), keep_one.end());
+  again.insert(again.end(), keep_one.begin(), keep_one.end());
+  again.insert(again.end(), {"--resume", "--set", "expect.test_accuracy=0.0"});
+  const Workplace whole;
+  const std::string wanted = nlohmann::json::parse(whole.dptrain(first).out)["weights_hash"];
+  for (int call = 1;; ++call) {
+    const Workplace here;
+    fs::copy(whole.folder / "run", here.folder / "run", fs::copy_options::recursive);
+    const Finished replaced = here.dptrain(again, {{"LD_PRELOAD", DPTRAIN_FAILING_CALLS},
+                                                   {"NO_EXCHANGE", "1"},
+                                                   {"FAIL_UNDER", (here.folder / "run/checkpoints").string()},
+                                                   {"FAIL_AT", std::to_string(call)},
+                                                   {"FAIL_WITH", std::to_string(error)},
+                                                   {"FAIL_MARK", (here.folder / "mark").string()}});
+    CAPTURE(call);
+    INFO(replaced.err);
+    const bool failed = fs::exists(here.folder / "mark");
+    if (!failed) CHECK(replaced.status == 0);
+    if (failed && error == -1) CHECK(replaced.status == 128 + SIGKILL);
+    // What a process that was not killed leaves can be used as it lies there.
+    if (error != -1) CHECK(fs::exists(here.folder / "run/checkpoints/step-4/manifest.json"));
+    std::vector<std::string> with_log = again;
+    std::erase(with_log, "--json");
+    const Finished resumed = here.dptrain(with_log);
+    INFO(resumed.err);
+    CHECK(resumed.status == 0);
+    if (replaced.status != 0) CHECK(has(resumed.err + resumed.out, "resumed at step 4"));
+    REQUIRE(here.summary("run")["weights_hash"] == wanted);
+    if (!failed) return call - 1;
+  }
+}
+
 }  // namespace
 
+TEST_CASE(
+    "a checkpoint takes the place of another where folders cannot be exchanged: an error at each call, and a kill") {
+  CHECK(fail_each_in_replacing(EIO) > 10);
+  CHECK(fail_each_in_replacing(-1) > 10);
+}
 TEST_CASE("a full disk, at each call") {
   CHECK(fail_each(ENOSPC) > 50);
 }

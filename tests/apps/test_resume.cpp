@@ -3,6 +3,8 @@
 
 #include "apps/end_to_end.h"
 #include "interop/safetensors.h"
+#include "spec/reader.h"
+#include "train/checkpoint.h"
 
 namespace dptrain::test {
 
@@ -150,6 +152,85 @@ TEST_CASE("--resume needs --out and does not go with --fresh; a checkpoint beyon
   CHECK(fs::exists(here.folder / "run/checkpoints" / ("step-" + std::to_string(steps))));
 }
 
+TEST_CASE("--resume refuses a checkpoint of another job that lies in the folder") {
+  const Workplace here;
+  REQUIRE(train(here, {}).status == 0);
+  const auto moved_in = [&](const std::vector<std::string>& arguments) {
+    REQUIRE(train(here, arguments, "other").status == 0);
+    const fs::path run = here.folder / "run";
+    fs::remove(run / "summary.json");
+    fs::remove_all(run / "checkpoints/step-6");
+    fs::copy(here.folder / "other/checkpoints/step-6", run / "checkpoints/step-6");
+    fs::remove_all(here.folder / "other");
+    const Finished refused = train(here, {"--resume"});
+    CHECK(refused.status == 2);
+    CHECK(has(refused.err, "run/checkpoints/step-6 is of another job: "));
+    CHECK(fs::exists(run / "checkpoints/step-6"));
+    return refused.err;
+  };
+  CHECK(has(moved_in({"--seed", "2"}), "'seed: 2' there, 'seed: 1' here"));
+  CHECK(has(moved_in({"--set", "model.layers.1.linear=17"}), "out_features: 17"));
+  RunState state = read_checkpoint(checkpoint_folder(here.folder / "run", 6)).snapshot.state;
+  state.job = weights_yaml(read_job(here.folder / "run/job.yaml"));
+  state.seed = 7;
+  rewrite_state(here.folder / "run", state);
+  CHECK(has(train(here, {"--resume"}).err, "'seed: 7' there, 'seed: 1' here"));
+}
+
+TEST_CASE("--resume warns, in one line, of the first thing that the bits rest on and that is another now") {
+  const Workplace here;
+  REQUIRE(train(here, {}).status == 0);
+  const auto warned = [&](const std::function<void(Basis&)>& change) {
+    const Workplace copy;
+    fs::copy(here.folder / "run", copy.folder / "run", fs::copy_options::recursive);
+    fs::remove(copy.folder / "run/summary.json");
+    RunState state = read_checkpoint(checkpoint_folder(copy.folder / "run", 6)).snapshot.state;
+    change(state.basis);
+    rewrite_state(copy.folder / "run", state);
+    const Finished resumed = train(copy, {"--resume"});
+    CHECK(resumed.status == 0);
+    return resumed.err;
+  };
+  const auto value = [](Basis& basis, const std::string& name) -> std::string& {
+    return std::find_if(basis.begin(), basis.end(), [&](const auto& fact) { return fact.first == name; })->second;
+  };
+  CHECK(warned([](Basis&) {}).empty());
+  const std::string what =
+      "warning: the weights may not get the bits of an uninterrupted run: the checkpoint rests on ";
+  CHECK(warned([&](Basis& b) { value(b, "build") = "another"; }).starts_with(what + "build another, this run on "));
+  const std::string two = warned([&](Basis& b) { value(b, "C library") = value(b, "build") = "glibc 1"; });
+  CHECK(two.starts_with(what + "C library glibc 1, this run on "));
+  CHECK(std::count(two.begin(), two.end(), '\n') == 1);
+  CHECK(warned([](Basis& b) { b.pop_back(); }).starts_with(what + "build none, this run on "));
+  CHECK(warned([](Basis& b) { b.emplace_back("moon", "full"); }) == what + "moon full, this run on none\n");
+}
+
+TEST_CASE(
+    "what decides the weights at values that are not finite stays as it is, but a run that would have ended may go "
+    "on") {
+  const Workplace here;
+  const std::string drill = "drills=[{at_step: 4, replica: 0, do: nan}]";
+  const std::vector<std::string> skip = {"--set", "faults.on_nan=skip", "--set", drill};
+  const std::vector<std::string> stop = {"--set", "checkpoint.every=2 steps", "--set", drill};
+  const std::string whole = json::parse(train(here, skip, "whole").out)["weights_hash"];
+  REQUIRE(train(here, stop).status == 1);
+  const Finished done = train(here, {"--resume", "--set", "faults.on_nan=skip", "--set", drill, "--set", "balance=auto",
+                                     "--set", "faults.max_skips=3", "--set", "faults.step_deadline=60"});
+  INFO(done.err);
+  CHECK(done.status == 0);
+  CHECK(json::parse(done.out)["weights_hash"] == whole);
+  CHECK(here.dptrain({"verify", "run", "--all"}).status == 0);
+  for (const std::vector<std::string>& other : {std::vector<std::string>{"--set", drill},
+                                                {"--set", "faults.on_nan=rollback", "--set", drill},
+                                                {"--set", "faults.on_nan=skip"}}) {
+    std::vector<std::string> all = other;
+    all.push_back("--resume");
+    const Finished refused = train(here, all);
+    CHECK(refused.status == 2);
+    CHECK(has(refused.err, "another job"));
+  }
+}
+
 TEST_CASE("a longer run: in epochs or steps, with a warning where the learning rates rest on its length") {
   const Workplace here;
   REQUIRE(train(here, {}).status == 0);
@@ -170,7 +251,7 @@ TEST_CASE("a longer run: in epochs or steps, with a warning where the learning r
             "steps of the learning-rate schedule 6, this run on 10"));
 }
 
-TEST_CASE("--resume where all checkpoints are damaged starts again, where one is, the one before is used") {
+TEST_CASE("--resume where a checkpoint is damaged uses the one before; where none can be used the run ends with 1") {
   const Workplace here;
   const std::vector<std::string> often = {"--set", "checkpoint.every=2 steps", "--set", "train.steps=7"};
   const Finished first = train(here, often);
@@ -183,11 +264,20 @@ TEST_CASE("--resume where all checkpoints are damaged starts again, where one is
     fs::copy(here.folder / "run", copy.folder / "run", fs::copy_options::recursive);
     const Finished resumed = train(copy, again);
     INFO(resumed.err);
-    CHECK(resumed.status == 0);
     CHECK(has(resumed.err, step + "/model.safetensors: has 4 bytes instead of "));
-    CHECK(has(resumed.err, "starts again") == (step == "step-4"));
-    CHECK(json::parse(resumed.out)["weights_hash"] == json::parse(first.out)["weights_hash"]);
-    CHECK(train(copy, again).err.empty());
+    if (step != "step-4") {
+      CHECK(resumed.status == 0);
+      CHECK(json::parse(resumed.out)["weights_hash"] == json::parse(first.out)["weights_hash"]);
+      CHECK(train(copy, again).err.empty());
+      continue;
+    }
+    CHECK(resumed.status == 1);
+    CHECK(has(resumed.err, "step-7/model.safetensors"));
+    CHECK(has(resumed.err, "--fresh"));
+    CHECK(fs::exists(copy.folder / "run/checkpoints/step-6/manifest.json"));  // what can be looked into stays
+    std::vector<std::string> fresh = often;
+    fresh.push_back("--fresh");
+    CHECK(json::parse(train(copy, fresh).out)["weights_hash"] == json::parse(first.out)["weights_hash"]);
   }
 }
 

@@ -142,6 +142,21 @@ TEST_CASE("the writer refuses what it was given wrongly") {
   CHECK_THROWS(written({{"x", {3}, values}, {"x", {3}, values}}));
 }
 
+TEST_CASE("a file of the Python package is read") {
+  const SafetensorsFile file = read_safetensors(DPTRAIN_TESTS_DIR "/golden/package.safetensors");
+  CHECK(file.tensors.size() == 7);
+  CHECK(file.metadata.at("format") == "np");
+  CHECK(file.tensor("weight").shape == std::vector<std::int64_t>{3, 4});
+  for (std::size_t k = 0; k < 12; ++k) CHECK(file.floats("weight")[k] == static_cast<float>(k) / 8);
+  CHECK(file.floats("bias").size() == 3);
+  CHECK(file.tensor("scalar").shape.empty());
+  CHECK(file.floats("scalar")[0] == 2.5f);
+  CHECK(file.tensor("none").shape == std::vector<std::int64_t>{0, 4});
+  CHECK(file.values<std::int64_t>("labels")[2] == std::int64_t{1} << 40);
+  CHECK(file.values<std::int32_t>("steps")[1] == -8);
+  CHECK(file.values<std::uint8_t>("pixels")[4] == 4);
+}
+
 TEST_CASE("files that another program wrote are read") {
   const SafetensorsFile file = read_safetensors(DPTRAIN_TESTS_DIR "/golden/models/cnn.safetensors");
   CHECK(file.tensor("init.0.weight").shape == std::vector<std::int64_t>{8, 1, 3, 3});

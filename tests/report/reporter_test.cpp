@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/hash.h"
 #include "report/json.h"
 #include "report/process.h"
 #include "report/samples.h"
@@ -114,4 +115,9 @@ TEST_CASE("reports from several threads stay whole lines") {
 TEST_CASE("facts of the process") {
   CHECK(peak_rss_bytes() > 1 << 20);
   CHECK(lines_of(version()).size() == 1);
+  Hash128 hash;
+  const std::string program = read_file("/proc/self/exe");
+  hash.update(program.data(), program.size());
+  CHECK(program_hash() == hash.hex());
+  CHECK(c_library().find_first_of("0123456789") != std::string::npos);
 }

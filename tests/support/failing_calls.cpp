@@ -1,9 +1,11 @@
 // A library for LD_PRELOAD that makes one system call of a program fail: of its open, write, fsync, rename and mkdir calls on
 // paths in the folder FAIL_UNDER the FAIL_AT-th one, counted from 1, fails with the error number FAIL_WITH; where that is 0
-// only writes count, and the one that is meant takes half of its bytes. When it has happened there is a file FAIL_MARK.
+// only writes count, and the one that is meant takes half of its bytes; where it is -1 the process is killed there. When it has
+// happened there is a file FAIL_MARK. Where NO_EXCHANGE is set two paths cannot change places, as on some file systems.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -57,6 +59,7 @@ bool hit(Place place, bool write) {
   if (at < 0 || (with == 0 && !write) || !inside(place) || ++calls != at) return false;
   const int mark = next<int(const char*, int, ...)>("open")(std::getenv("FAIL_MARK"), O_WRONLY | O_CREAT, 0600);
   close(mark);
+  if (with == -1) kill(getpid(), SIGKILL);
   errno = with;
   return true;
 }
@@ -89,6 +92,10 @@ int rename(const char* from, const char* to) {
 
 int renameat2(int from_folder, const char* from, int to_folder, const char* to, unsigned flags) {
   if (hit(to, false)) return -1;
+  if (std::getenv("NO_EXCHANGE") != nullptr && (flags & RENAME_EXCHANGE) != 0) {
+    errno = EINVAL;
+    return -1;
+  }
   return next<int(int, const char*, int, const char*, unsigned)>("renameat2")(from_folder, from, to_folder, to, flags);
 }
 

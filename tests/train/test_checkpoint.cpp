@@ -186,6 +186,20 @@ TEST_CASE("files that are missing, superfluous, or no files") {
   CHECK(has(both.found(1).at(0), "step-2"));
 }
 
+TEST_CASE("what a network file system leaves of a removed file does no harm to a checkpoint") {
+  const TwoCheckpoints both;
+  write_text(both.newest() / ".nfs000000000004d2", "x");
+  CHECK(both.found(2).empty());
+}
+
+TEST_CASE("an unfinished save leaves nothing, whatever ended it") {
+  const TemporaryFolder run;
+  Snapshot wrong = small_snapshot(1);
+  wrong.state.job = "\xff";  // no UTF-8: the JSON library's own exception
+  CHECK_THROWS(write_checkpoint(run.path(), wrong));
+  CHECK(names_in(run / "checkpoints").empty());
+}
+
 TEST_CASE("a manifest that agrees with itself and the files, which are not those of a checkpoint") {
   const TwoCheckpoints both;
   const fs::path folder = both.newest();
@@ -224,20 +238,43 @@ TEST_CASE("a manifest that agrees with itself and the files, which are not those
   CHECK(both.found(2).empty());
 }
 
-TEST_CASE("no checkpoint at all: nothing is found, nothing is said, each damaged one is") {
+TEST_CASE("no checkpoint at all: nothing is found, nothing is said") {
   const TemporaryFolder run;
-  int warnings = 0;
-  const auto warn = [&](const std::string&) { ++warnings; };
+  const auto warn = [&](const std::string& text) { FAIL(text); };
   CHECK_FALSE(newest_checkpoint(run.path(), warn).has_value());
   fs::create_directories(run / "checkpoints/step-x");
   fs::create_directories(run / "checkpoints/step-");
   fs::create_directories(run / "checkpoints/.step-3.tmp");
+  fs::create_directories(run / "checkpoints/.step-4.gone");
   CHECK_FALSE(newest_checkpoint(run.path(), warn).has_value());
-  CHECK(warnings == 0);
-  fs::create_directories(run / "checkpoints/step-1");
-  fs::create_directories(run / "checkpoints/step-20");
-  CHECK_FALSE(newest_checkpoint(run.path(), warn).has_value());
-  CHECK(warnings == 2);
+}
+
+TEST_CASE("checkpoints none of which can be used, or that cannot be listed, are an error that names them") {
+  const TwoCheckpoints both;
+  const auto warn = [&](const std::string& text) { FAIL(text); };
+  const auto error = [&] { return error_of([&] { newest_checkpoint(both.run.path(), warn); }); };
+  for (std::int64_t step : {1, 2}) fs::remove(checkpoint_folder(both.run.path(), step) / "state.json");
+  const std::string damaged = error();
+  CHECK(has(damaged, "step-1/state.json: is missing"));
+  CHECK(has(damaged, "step-2/state.json: is missing"));
+  CHECK(has(damaged, "--fresh"));
+  fs::remove_all(both.run / "checkpoints");
+  write_text(both.run / "checkpoints", "a file");
+  CHECK(has(error(), "cannot list " + (both.run / "checkpoints").string() + ": Not a directory"));
+}
+
+TEST_CASE("one that was set aside for another, which never took its place, is a checkpoint again") {
+  const TwoCheckpoints both;
+  const fs::path old = both.run / "checkpoints/.step-2.old";
+  fs::rename(both.newest(), old);
+  CHECK(both.found(2).empty());
+  CHECK(names_in(both.run / "checkpoints") == std::vector<std::string>{"step-1", "step-2"});
+  // Where the other did take its place it stays what it is, and goes in time.
+  fs::copy(both.newest(), old, fs::copy_options::recursive);
+  CHECK(both.found(2).empty());
+  CHECK(fs::exists(old));
+  prune_checkpoints(both.run.path(), 2, 2, {-1});
+  CHECK(names_in(both.run / "checkpoints") == std::vector<std::string>{"step-1", "step-2"});
 }
 
 TEST_CASE("tensors that do not fit the model are refused by name") {
@@ -284,6 +321,7 @@ TEST_CASE("the newest few and the best are kept; what unfinished saves left, and
   for (std::int64_t step = 1; step <= 6; ++step) write_checkpoint(run.path(), small_snapshot(step));
   fs::create_directories(run / "checkpoints/.step-9.tmp");
   fs::create_directories(run / "checkpoints/.step-8.old");
+  fs::create_directories(run / "checkpoints/.step-7.gone");
   write_text(run / "checkpoints/.step-9.tmp/model.safetensors", "half");
   write_text(run / "checkpoints/mine", "x");
   prune_checkpoints(run.path(), 2, 6, {3});

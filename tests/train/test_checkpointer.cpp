@@ -132,4 +132,19 @@ TEST_CASE("one that cannot be saved is warned of, the ones after it are saved; t
   CHECK_THROWS_AS(finish(checkpointer, 6), Error);
 }
 
+TEST_CASE("a warning that fails does not end the process, and the checkpoints after it are saved") {
+  const TemporaryFolder run;
+  int asked = 0;
+  Checkpointer checkpointer(run.path(), 3, [&](const std::string&) {
+    ++asked;
+    fail(ExitStatus::failed, "metrics.jsonl cannot be written");
+  });
+  checkpointer.save([]() -> Snapshot { fail(ExitStatus::failed, "the disk is full"); });
+  checkpointer.save([]() -> Snapshot { throw 5; });
+  checkpointer.save(make(3));
+  finish(checkpointer, 4);
+  CHECK(asked == 1);
+  CHECK(names_in(run / "checkpoints") == std::vector<std::string>{"step-3", "step-4"});
+}
+
 }  // namespace dptrain::test

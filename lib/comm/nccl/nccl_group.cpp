@@ -60,6 +60,12 @@ void check(ncclResult_t result, const char* what) {
   if (result != ncclSuccess) refuse(result, what, nullptr);
 }
 
+int library_version() {
+  int version = 0;
+  check(ncclGetVersion(&version), "asking for NCCL's version");
+  return version;
+}
+
 template <class Call>
 void Communicator::call(const char* what, const Call& enqueue) {
   ncclResult_t result = ncclSuccess;

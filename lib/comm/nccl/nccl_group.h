@@ -24,6 +24,9 @@ namespace dptrain::nccl {
 /// and NCCL's words.
 void check(ncclResult_t result, const char* what);
 
+/// The version of NCCL that is loaded, as it counts them: 22809 is 2.28.9. Errors: as check().
+int library_version();
+
 /// A range of floats on its way to or from another rank.
 struct Send {
   int peer = 0;

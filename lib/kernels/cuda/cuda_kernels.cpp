@@ -1,5 +1,10 @@
 #include "kernels/cuda/cuda_kernels.h"
 
+#include <cublasLt.h>
+#include <cudnn.h>
+
+#include <string>
+
 #include "device/cuda/runtime.h"
 #include "kernels/cuda/dropout.h"
 #include "kernels/cuda/losses.h"
@@ -73,6 +78,14 @@ class CudaKernels final : public Kernels {
 };
 
 }  // namespace
+
+std::vector<std::pair<std::string, std::string>> cuda_kernels_basis() {
+  int runtime = 0;
+  check(cudaRuntimeGetVersion(&runtime), "asking for CUDA's version");
+  return {{"CUDA runtime", std::to_string(runtime)},
+          {"cuDNN", std::to_string(cudnnGetVersion())},
+          {"cuBLASLt", std::to_string(cublasLtGetVersion())}};
+}
 
 std::unique_ptr<Kernels> make_cuda_kernels(const CudaConfig& config) {
   cuda::use_device(config.device);

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <set>
 
+#include "comm/nccl/nccl_group.h"
 #include "core/error.h"
 #include "device/cuda/runtime.h"
 #include "kernels/cuda/cuda_kernels.h"
@@ -79,6 +80,12 @@ std::unique_ptr<Backend> make_cuda_backend(const JobSpec& job, const Placement& 
          devices.size(), different.size(), different.size());
   }
   return std::make_unique<CudaBackend>(job, std::move(devices), different.size() == 1);
+}
+
+std::vector<std::pair<std::string, std::string>> cuda_backend_basis() {
+  std::vector<std::pair<std::string, std::string>> basis = cuda_kernels_basis();
+  basis.emplace_back("NCCL", std::to_string(nccl::library_version()));
+  return basis;
 }
 
 }  // namespace dptrain

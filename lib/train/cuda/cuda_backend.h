@@ -9,4 +9,7 @@ namespace dptrain {
 /// Errors: Error(usage) where replicas would share several GPUs.
 std::unique_ptr<Backend> make_cuda_backend(const JobSpec& job, const Placement& placement);
 
+/// The versions of CUDA's runtime, cuDNN, cuBLASLt and NCCL, as name and number. Errors: failed where CUDA or NCCL does not say.
+std::vector<std::pair<std::string, std::string>> cuda_backend_basis();
+
 }  // namespace dptrain

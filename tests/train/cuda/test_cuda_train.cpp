@@ -205,6 +205,21 @@ TEST_CASE("a step allocates nothing, and one GPU's step is one graph") {
   CHECK(a_step <= 24);
 }
 
+TEST_CASE("what the bits rest on names CUDA's libraries for a job on GPUs, and the CPU's for one on the CPU") {
+  const Gpus gpus(1);
+  const DatasetPair data = memory_pair(43, 70, kShape, 3);
+  const auto names = [&](const char* devices) {
+    std::string all;
+    for (const auto& [name, value] : basis_of(job_of(kCases[0], devices), data)) {
+      CHECK_MESSAGE(!value.empty(), name);
+      all += name + ";";
+    }
+    return all;
+  };
+  CHECK(names("{type: cuda, count: 1}").ends_with("CUDA runtime;cuDNN;cuBLASLt;NCCL;C library;build;"));
+  CHECK(names("{type: cpu, count: 1}").ends_with("oneDNN;instruction set;C library;build;"));
+}
+
 TEST_CASE("stopped and gone on with on GPUs, shared, of their own, and at other numbers: the same bits") {
   struct Part {
     int gpus;

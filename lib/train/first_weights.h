@@ -1,0 +1,17 @@
+// Purpose: a run whose first weights are a file's (--init-from) and not the seed's says so in its job.yaml, and keeps them as
+//   checkpoints/step-0. Thread safety: pure functions.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace dptrain {
+
+/// The note for job.yaml, a comment with its newline. `hash` is that of the weights; empty: the seed's, and no note.
+std::string first_weights_note(const std::string& hash);
+/// The hash that job.yaml in the run's folder notes; empty where there is no note.
+std::string noted_first_weights(const std::filesystem::path& run_folder);
+/// What ParameterTable::hash() is for a model that has the tensors of this safetensors file. Errors: failed.
+std::string hash_of_weights(const std::filesystem::path& file);
+
+}  // namespace dptrain
