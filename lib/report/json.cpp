@@ -106,7 +106,8 @@ std::string evaluate_json(const EvalReport& report) {
                    {"epoch", report.epoch},
                    {"test_loss", report.test_loss},
                    {"test_accuracy", report.test_accuracy},
-                   {"seconds", report.seconds}});
+                   {"seconds", report.seconds},
+                   {"train_seconds", report.train_seconds}});
 }
 
 std::string end_json(const Summary& summary) {

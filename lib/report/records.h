@@ -63,6 +63,7 @@ struct EvalReport {
   double test_loss = not_known;
   double test_accuracy = not_known;  ///< 0 to 1; not known where the task has no classes
   double seconds = 0;
+  double train_seconds = not_known;  ///< of training before it, as in the summary
 };
 
 enum class RunStatus {

@@ -41,8 +41,9 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
         sum.correct += chunk.correct;
       }
       const auto samples = static_cast<double>(run.data.test->size());
-      run.progress->evaluated(step, sum.loss / samples, static_cast<double>(sum.correct) / samples,
-                              steady_seconds() - start);
+      const EvalReport report = run.progress->evaluated(
+          step, sum.loss / samples, static_cast<double>(sum.correct) / samples, steady_seconds() - start);
+      if (run.options.enough && run.options.enough(report)) run.end = step;
     }
   }
   run.group.barrier();  // the next evaluation writes test_sums again
