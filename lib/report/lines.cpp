@@ -1,6 +1,7 @@
 #include "report/lines.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -72,13 +73,19 @@ const char* status_text(RunStatus status) {
   return "ended";
 }
 
-/// "256 = 4 micro-batches x 64, same bits at 1 to 4 replicas".
+/// "256 = 4 micro-batches x 64, same bits at 1 to 4 replicas", or "256 = 4 workers x 64, averaged every 8 steps, ...".
 std::string cut_line(const RunPlan& plan) {
-  const std::string cut = cut_text(plan.step_samples, plan.micro_batches);
+  std::string cut = cut_text(plan.step_samples, plan.micro_batches);
+  std::int64_t parts = plan.micro_batches;
+  if (plan.workers > 0) {
+    parts = plan.workers;
+    cut = fmt::format("{}, averaged every {}", cut_text(plan.step_samples, parts, {"worker", "workers"}),
+                      plan.sync_every == 1 ? "step" : fmt::format("{} steps", grouped(plan.sync_every)));
+  }
   if (!plan.reproducible) return cut + ", not reproducible: bits may differ from run to run";
-  if (plan.mode != "sync") return cut + fmt::format(", mode {}: bits may differ from run to run", plan.mode);
-  return cut + (plan.micro_batches == 1 ? ", same bits in every run"
-                                        : fmt::format(", same bits at 1 to {} replicas", plan.micro_batches));
+  if (plan.mode != "sync" && plan.workers == 0)
+    return cut + fmt::format(", mode {}: bits may differ from run to run", plan.mode);
+  return cut + (parts == 1 ? ", same bits in every run" : fmt::format(", same bits at 1 to {} replicas", parts));
 }
 
 }  // namespace
@@ -90,12 +97,11 @@ std::string grouped(std::int64_t number) {
   return digits;
 }
 
-std::string cut_text(std::int64_t samples, std::int64_t micro_batches) {
-  const std::int64_t smaller = samples / micro_batches, larger_ones = samples % micro_batches;
-  const std::string cut =
-      fmt::format("{} = {}", grouped(samples), plural(micro_batches, "micro-batch", "micro-batches"));
+std::string cut_text(std::int64_t samples, std::int64_t parts, const PartName& name) {
+  const std::int64_t smaller = samples / parts, larger_ones = samples % parts;
+  const std::string cut = fmt::format("{} = {}", grouped(samples), plural(parts, name.one, name.many));
   if (larger_ones == 0) return cut + fmt::format(" x {}", smaller);
-  return cut + fmt::format(": {} x {} + {} x {}", larger_ones, smaller + 1, micro_batches - larger_ones, smaller);
+  return cut + fmt::format(": {} x {} + {} x {}", larger_ones, smaller + 1, parts - larger_ones, smaller);
 }
 
 std::string shares_line(const TimeShares& shares) {
@@ -148,6 +154,17 @@ std::string evaluation_line(const EvalReport& report) {
   return line + fmt::format("  loss {}  ({:.1f} s)", loss_text(report.test_loss), report.seconds);
 }
 
+std::string assignment_line(const AssignmentReport& report) {
+  std::string each;
+  for (const double seconds : report.seconds) {
+    each += fmt::format("{}{}", each.empty() ? "" : ", ",
+                        std::isfinite(seconds) ? fmt::format("{:.2f}", 1e3 * seconds) : "-");
+  }
+  return fmt::format("from step {} on: {} micro-batches{}, before {}: {}", grouped(report.step),
+                     fmt::join(report.micro_batches, " + "), each.empty() ? each : fmt::format(" ({} ms each)", each),
+                     fmt::join(report.before, " + "), report.reason);
+}
+
 std::vector<std::string> end_lines(const Summary& summary) {
   std::vector<std::string> lines;
   lines.push_back(fmt::format("{}: {}, {} {}, {} in {:.1f} s of training, {:.1f} s in all: {}",
@@ -162,6 +179,15 @@ std::vector<std::string> end_lines(const Summary& summary) {
     std::string line;
     if (!std::isnan(summary.test_accuracy)) line = fmt::format("test accuracy {:.2f}%  ", 100 * summary.test_accuracy);
     lines.push_back(line + fmt::format("test loss {}", loss_text(summary.test_loss)));
+  }
+  if (!summary.faults.empty()) {
+    std::string recovered;
+    for (const FaultReport& fault : summary.faults) {
+      if (!std::isfinite(fault.recovery_seconds)) continue;
+      recovered += fmt::format("{}{:.3f}", recovered.empty() ? "; seconds to recover: " : ", ", fault.recovery_seconds);
+    }
+    lines.push_back(
+        fmt::format("{}{}", plural(static_cast<std::int64_t>(summary.faults.size()), "fault", "faults"), recovered));
   }
   lines.push_back(fmt::format("weights {}", summary.weights_hash));
   return lines;

@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "core/shape.h"
 
@@ -38,6 +40,7 @@ struct RunPlan {
   std::int64_t devices = 0, replicas = 0, threads_per_replica = 1;
   std::int64_t parameters = 0;
   std::string mode;  ///< "sync"
+  std::int64_t workers = 0, sync_every = 0;  ///< of local_sgd
   bool reproducible = true;
   std::int64_t global_batch_size = 0;  ///< as the job says
   std::int64_t step_samples = 0;   ///< of a full step: fewer where the training set is smaller than the global batch
@@ -66,11 +69,37 @@ struct EvalReport {
   double train_seconds = not_known;  ///< of training before it, as in the summary
 };
 
+/// Something that went wrong, and what was done about it; the event "fault", and an entry of the summary's `faults`.
+struct FaultReport {
+  std::string kind;       ///< "not_finite", "replica_failed", "deadline"
+  std::string action;     ///< "stop", "skip", "rollback", "continue"
+  std::int64_t step = 0;  ///< in which it happened, counted from 0
+  int replica = -1;       ///< -1: none in particular
+  int micro_batch = -1;
+  std::string parameter{};
+  std::string message{};                ///< all of it in a sentence
+  double recovery_seconds = not_known;  ///< until the step, or one after it, was done well; known at the end only
+};
+
+/// Who runs how many micro-batches of a full step from now on; the event "assignment".
+struct AssignmentReport {
+  std::int64_t step = 0;                   ///< the first of them
+  std::string reason;                      ///< "balance", "replica_failed"
+  std::vector<int> micro_batches, before;  ///< by replica
+  std::vector<double> seconds;             ///< that a micro-batch takes each; empty where it was not measured
+};
+
 enum class RunStatus {
   done,
   expect_not_met,  ///< ran to its end, below what `expect` asks for
   stopped,         ///< ended early by a signal
   failed,          ///< ended early by an error
+};
+
+/// What `mode: local_sgd` adds to the summary.
+struct LocalSgdSummary {
+  std::int64_t workers = 0, sync_every = 0;
+  std::int64_t averages = 0;  ///< of the workers, so far
 };
 
 /// The result of a run: summary.json, and standard output with --json.
@@ -90,6 +119,9 @@ struct Summary {
   double final_loss = not_known, test_loss = not_known, test_accuracy = not_known;
   TimeShares shares;  ///< of train_seconds
   std::int64_t peak_rss_bytes = 0;
+  std::int64_t skipped_steps = 0;   ///< whose updates were left out
+  std::vector<FaultReport> faults;  ///< in this process
+  std::optional<LocalSgdSummary> local_sgd;
 };
 
 }  // namespace dptrain

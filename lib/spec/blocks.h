@@ -16,6 +16,8 @@ OptimizerSpec read_optimizer(const Value& block);
 LocalSgdSpec read_local_sgd(const Value& block);
 /// What local_sgd asks of other blocks, where it is the mode.
 void check_local_sgd(const JobSpec& job, Diagnostics& diagnostics);
+FaultsSpec read_faults(const Value& block);
+std::vector<DrillSpec> read_drills(const Value& list);
 
 /// The whole spec: the top level with its small blocks, and the checks that need several blocks.
 JobSpec read_job_tree(const Value& root, const std::filesystem::path& file);

@@ -30,6 +30,15 @@ void check_local_sgd(const JobSpec& job, Diagnostics& diagnostics) {
                       fmt::format("local_sgd.workers: {} workers, but a step has only {} samples", workers, global),
                       fmt::format("use at most {} workers, or a larger train.global_batch_size", global));
   }
+  constexpr const char* kOnlySync = "is for mode: sync";
+  if (job.faults.on_nan != OnNan::stop)
+    diagnostics.error(job.faults.on_nan_at, fmt::format("faults.on_nan: other than stop it {}", kOnlySync));
+  if (job.faults.on_replica_failure != OnReplicaFailure::stop)
+    diagnostics.error(job.faults.on_replica_failure_at,
+                      fmt::format("faults.on_replica_failure: continue {}", kOnlySync));
+  if (job.balance != Balance::off)
+    diagnostics.error(job.balance_at, fmt::format("balance: auto {}", kOnlySync),
+                      "each replica has its workers; they wait for each other only at averages");
   const std::int64_t replicas = job.devices.count.value_or(1);
   if (replicas > workers) {
     diagnostics.error(

@@ -1,9 +1,13 @@
 // What a run says of itself, before its first step and at its end.
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <set>
 
+#include "core/clock.h"
 #include "core/error.h"
 #include "report/process.h"
+#include "spec/names.h"
 #include "train/run.h"
 
 namespace dptrain {
@@ -25,15 +29,18 @@ int device_count(const Run& run) {
 /// All of the summary but its status.
 void summarise(Run& run) {
   const JobSpec& job = run.job;
-  const std::string hash = run.summary.weights_hash;
   Summary& s = run.summary;
+  const std::string hash = s.weights_hash;
+  const std::int64_t skipped = s.skipped_steps;
   s = run.progress->summary();
   s.weights_hash = hash;
+  s.skipped_steps = skipped;
+  s.faults = run.faults.list();
   s.parameters = run.parameters;
   s.name = job.name;
   s.dataset = run.data.name;
   s.device_type = device_type(run);
-  s.mode = "sync";
+  s.mode = names::mode.name_of(job.mode);
   s.seed = job.seed;
   s.devices = device_count(run);
   s.replicas = run.group.size();
@@ -43,6 +50,7 @@ void summarise(Run& run) {
   s.peak_rss_bytes = peak_rss_bytes();
   // A test set that was cut short leaves an earlier evaluation's figures, of other weights.
   if (run.cut_short) s.test_loss = s.test_accuracy = not_known;
+  run.strategy->summarise(s);
 }
 
 /// What `expect` asks for and the run has not reached.
@@ -79,7 +87,11 @@ RunPlan describe(const Run& run, const ParameterTable& table) {
   plan.replicas = run.group.size();
   plan.threads_per_replica = job.devices.threads_per_replica;
   plan.parameters = table.elements();
-  plan.mode = "sync";
+  plan.mode = names::mode.name_of(job.mode);
+  if (job.mode == Mode::local_sgd) {
+    plan.workers = job.local_sgd.workers;
+    plan.sync_every = job.local_sgd.sync_every;
+  }
   plan.reproducible = job.reproducible;
   plan.global_batch_size = job.train.global_batch_size;
   plan.step_samples = run.schedule.full().samples;
@@ -109,6 +121,22 @@ void leave_failed(Run& run) {
   } catch (const Error&) {
     // The error that ended the run is the one to tell; this one may well be the same: a full disk.
   }
+}
+
+void leave_late(Run& run, int rank, std::int64_t step) {
+  FaultReport report{.kind = "deadline", .action = "stop", .step = step, .replica = rank};
+  report.message = fmt::format(
+      "replica {} has been at step {} for more than {:g} s (faults.step_deadline): the run is given up, with status {}",
+      rank, step, *run.job.faults.step_deadline, static_cast<int>(ExitStatus::retry));
+  try {
+    run.reporter.fault(report);
+    run.faults.note(std::move(report), steady_seconds());
+    leave_failed(run);
+  } catch (const Error&) {
+    // A full disk, say: the status has to be enough.
+  }
+  std::fflush(nullptr);
+  std::_Exit(static_cast<int>(ExitStatus::retry));
 }
 
 }  // namespace dptrain

@@ -51,6 +51,22 @@ std::span<float> Workers::part(const Buffer& buffer, std::int64_t offset, std::i
   return {buffer.floats() + offset, static_cast<std::size_t>(count)};
 }
 
+void Workers::load(const float* parameters) {
+  std::copy_n(parameters, floats_, average());
+}
+
+void Workers::save(float* parameters) const {
+  std::copy_n(average(), floats_, parameters);
+}
+
+void Workers::load_state(int k, const float* from) {
+  std::copy_n(from, floats_, state(0, k));
+}
+
+void Workers::save_state(int k, float* to) const {
+  std::copy_n(state(0, k), floats_, to);
+}
+
 void Workers::set_out(bool with_state_of_first) {
   for (Worker& worker : workers_) {
     std::memcpy(worker.weights.data(), average_.data(), average_.size());

@@ -15,10 +15,11 @@
 #include "device/buffer.h"
 #include "optim/optimizer.h"
 #include "train/micro_batches.h"
+#include "train/weights_holder.h"
 
 namespace dptrain {
 
-class Workers {
+class Workers final : public WeightsHolder {
  public:
   /// Flat buffers of `floats`, all zero, and `state_buffers` of as many a worker.
   Workers(const LocalSgdSpec& spec, std::int64_t floats, int state_buffers);
@@ -32,6 +33,13 @@ class Workers {
   /// The outer optimizer; null where there is none. Its state buffers, as above.
   const Optimizer* outer() const { return outer_.get(); }
   float* outer_state(int k) const { return outer_state_[k].floats(); }
+
+  /// As a holder of the run's weights: the average, and the optimizer state of worker 0.
+  const float* parameters(int) const override { return average_.floats(); }
+  void load(const float* parameters) override;
+  void save(float* parameters) const override;
+  void load_state(int k, const float* from) override;
+  void save_state(int k, float* to) const override;
 
   /// Every worker at the average. Where all have one state, that of worker 0.
   void set_out(bool with_state_of_first);
