@@ -39,6 +39,22 @@ TEST_CASE("compare runs each mode with each seed and leaves their folders") {
   CHECK(nlohmann::json::parse(read_text(here.folder / "runs/c/comparison.json")) == json);
 }
 
+TEST_CASE("compare takes the modes in turn, seed by seed; the job's own expectations do not count") {
+  const Workplace here;
+  const Finished done =
+      here.dptrain({"compare", "job.yaml", "--modes", "sync,local_sgd", "--target", "0.01", "--seeds", "2", "--set",
+                    "evaluate.every=8 steps", "--set", "expect.test_accuracy=1", "--out", "c", "--devices", "2"});
+  CHECK(done.status == 0);
+  CHECK(has(done.out, "sync          2 of 2"));
+  CHECK(has(done.out, "local_sgd     2 of 2"));
+  const std::size_t first = done.err.find("sync, seed 1"), second = done.err.find("local_sgd, seed 1"),
+                    third = done.err.find("sync, seed 2");
+  CHECK(first < second);
+  CHECK(second < third);
+  CHECK(third != std::string::npos);
+  CHECK(here.summary("c/local_sgd-seed-2").at("mode") == "local_sgd");
+}
+
 TEST_CASE("a target that is missed: status 4, and the table says in how many seeds; every run went to its end") {
   const Workplace here;
   const Finished done = here.dptrain(compare({"--modes", "sync", "--target", "1", "--seeds", "1", "--out", "c"}));
@@ -73,6 +89,7 @@ TEST_CASE("what compare cannot do is said before anything is trained, with statu
   refusal({"--modes", "sync", "--mode", "sync", "--target", "0.9"}, "--modes");
   refusal({"--modes", "sync", "--target", "0.9", "--seeds", "0"}, "--seeds");
   refusal({"--modes", "sync", "--target", "0.9", "--devices", "64"}, "replicas");
+  refusal({"--modes", "sync,local_sgd", "--target", "0.9", "--set", "local_sgd.workers=1"}, "local_sgd.workers");
   CHECK_FALSE(fs::exists(here.folder / "runs"));
 
   REQUIRE(here.dptrain({"job.yaml", "--quiet", "--out", "c/sync-seed-1"}).status == 0);

@@ -124,6 +124,13 @@ TEST_CASE("a seed keeps all of its 64 bits") {
   CHECK(Json::parse(summary_json(summary))["seed"] == std::numeric_limits<std::uint64_t>::max());
 }
 
+TEST_CASE("the summary of local SGD") {
+  Summary summary = sample_summary();
+  CHECK_FALSE(Json::parse(summary_json(summary)).contains("local_sgd"));
+  summary.local_sgd = {.workers = 4, .sync_every = 8, .averages = 30};
+  CHECK(Json::parse(summary_json(summary))["local_sgd"].dump() == R"({"workers":4,"sync_every":8,"averages":30})");
+}
+
 TEST_CASE("events of metrics.jsonl") {
   CHECK(train_json(sample_step()) ==
         R"({"event":"train","step":100,"epoch":0.4255,"loss":0.341249,"lr":0.1,"samples_per_second":31204.4,)"
