@@ -114,7 +114,10 @@ int compare_modes(const CompareCommand& command, std::ostream& out) {
   }
 
   const StopRequest& stop = listen_to_signals();
-  const fs::path folder = folder_for(command, comparison.job);
+  const fs::path folder = folder_for(command, comparison.job), result = folder / "comparison.json";
+  if (!command.fresh && fs::exists(result))
+    fail(ExitStatus::usage, "{}: is there already; choose another --out, or give --fresh to replace it",
+         result.string());
   DatasetPair data;
   try {
     data = open_dataset(jobs.front().dataset, {.offline = command.offline, .progress = say, .stop = &stop});
@@ -133,7 +136,7 @@ int compare_modes(const CompareCommand& command, std::ostream& out) {
     }
   }
   const std::string json = comparison_json(comparison);
-  write_text(folder / "comparison.json", json);
+  write_text(result, json);
   if (command.json) {
     fmt::print(out, "{}\n", json);
   } else {

@@ -74,6 +74,21 @@ TEST_CASE("a run that diverges misses the target and ends nothing else") {
   CHECK(has(runs.at(1).at("error").get<std::string>(), "not finite"));
 }
 
+TEST_CASE("a signal ends a comparison with its status, the run that is going on after a checkpoint") {
+  const Workplace here;
+  Process process(
+      here.command(compare({"--modes", "local_sgd", "--target", "1", "--set", "train.steps=100000000", "--out", "c"})),
+      here.options());
+  const fs::path run = here.folder / "c/local_sgd-seed-1";
+  REQUIRE(eventually([&] { return has(read_text(run / "metrics.jsonl"), "\"train\""); }));
+  process.signal(SIGTERM);
+  const Finished stopped = process.wait();
+  CHECK(stopped.status == 143);
+  CHECK(stopped.out.empty());
+  CHECK(here.summary("c/local_sgd-seed-1").at("status") == "stopped");
+  CHECK(fs::exists(run / "checkpoints"));
+}
+
 TEST_CASE("what compare cannot do is said before anything is trained, with status 2") {
   const Workplace here;
   const auto refusal = [&](const std::vector<std::string>& more, const std::string& part) {
@@ -92,6 +107,10 @@ TEST_CASE("what compare cannot do is said before anything is trained, with statu
   refusal({"--modes", "sync,local_sgd", "--target", "0.9", "--set", "local_sgd.workers=1"}, "local_sgd.workers");
   CHECK_FALSE(fs::exists(here.folder / "runs"));
 
+  fs::create_directories(here.folder / "d");
+  write_text(here.folder / "d/comparison.json", "mine");
+  refusal({"--modes", "sync", "--target", "0.9", "--out", "d"}, "is there already");
+  CHECK(read_text(here.folder / "d/comparison.json") == "mine");
   REQUIRE(here.dptrain({"job.yaml", "--quiet", "--out", "c/sync-seed-1"}).status == 0);
   refusal({"--modes", "sync", "--target", "0.9", "--out", "c"}, "holds a run");
   CHECK(here.dptrain(compare({"--modes", "sync", "--target", "0.01", "--out", "c", "--fresh"})).status == 0);

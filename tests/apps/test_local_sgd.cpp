@@ -39,9 +39,20 @@ TEST_CASE("local_sgd from the command line: the same weights at 1 to 3 replicas,
   const Finished log = here.dptrain(local({"--out", "log"}));
   CHECK(has(log.out, "64 = 3 workers: 1 x 22 + 2 x 21, averaged every 2 steps, same bits at 1 to 3 replicas"));
   CHECK(has(log.out, "weights " + hash));
-  const Finished verified = here.dptrain({"verify", "log", "--all", "--devices", "3"});
-  CHECK(verified.status == 0);
-  CHECK(has(verified.out, "each used exactly once"));
+}
+
+TEST_CASE("verify trains stretches of local_sgd again, at other numbers of replicas") {
+  for (const std::string state : {"average", "keep", "reset"}) {
+    const Workplace here;
+    REQUIRE(here.dptrain(local({"--quiet", "--out", "run", "--set", "local_sgd.worker_state=" + state, "--set",
+                                "checkpoint={every: 2 steps, keep: 5}"}))
+                .status == 0);
+    const Finished verified = here.dptrain({"verify", "run", "--all", "--devices", "3"});
+    CHECK(verified.status == 0);
+    CHECK(has(verified.out, "each used exactly once"));
+    CHECK(has(verified.out, "steps           4 to 6 again on 3 replicas"));
+    CHECK_FALSE(has(verified.out, "NOT"));
+  }
 }
 
 TEST_CASE("check prints the plan of local_sgd") {

@@ -45,6 +45,8 @@ void LocalSteps::take(std::int64_t step, ToldStep& told) {
     }
     run_.drills.after(rank_, step, times);
     if (run_.watchdog) run_.watchdog->end(rank_);
+  } catch (const GroupAborted&) {
+    throw;
   } catch (...) {
     if (run_.watchdog) run_.watchdog->end(rank_);
     run_.faults.failed(rank_, step, std::current_exception());
