@@ -16,6 +16,7 @@
 #include "train/fit.h"
 #include "train/local_sgd/slices.h"
 #include "train/replica.h"
+#include "train/rollback.h"
 
 namespace dptrain {
 
@@ -112,6 +113,10 @@ void print_sync(const Plan& plan, std::ostream& out) {
   }
   const int state = make_optimizer(plan.job.train.optimizer)->state_buffers();
   fmt::print(out, "memory          {} weights and optimizer state, shared\n", megabytes((1 + state) * flat));
+  if (plan.job.faults.on_nan == OnNan::rollback) {
+    fmt::print(out, "                {} copies to go back to, at most\n",
+               megabytes(static_cast<std::int64_t>(RollbackPoints::kPoints) * (1 + state) * flat));
+  }
   print_replica_memory(plan, buffers, plan.job.data.prefetch, out);
 }
 

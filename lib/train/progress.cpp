@@ -84,6 +84,10 @@ void Progress::rewound(std::int64_t step) {
   interval_ = {};
   interval_.start = now_;
   steps_ = step;
+  if (evaluated_step_ > step) {  // of weights that were given up
+    test_loss_ = test_accuracy_ = not_known;
+    evaluated_step_ = -1;
+  }
 }
 
 std::string Progress::place(std::int64_t step, double lr) const {
@@ -123,7 +127,6 @@ EvalReport Progress::evaluated(std::int64_t steps, double loss, double accuracy,
   test_loss_ = loss;
   test_accuracy_ = accuracy;
   evaluated_step_ = steps;
-  check_finite(loss, "test loss", steps, lr_);
   const EvalReport report{.step = steps,
                           .epoch = epochs(steps),
                           .test_loss = loss,

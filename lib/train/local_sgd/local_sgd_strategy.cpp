@@ -8,6 +8,7 @@
 #include "train/local_sgd/local_sgd.h"
 #include "train/local_sgd/local_steps.h"
 #include "train/run.h"
+#include "train/settle.h"
 #include "train/sync/run_sync.h"
 
 namespace dptrain {
@@ -116,18 +117,13 @@ void LocalSgdStrategy::stop_where_not_finite(Run& run) const {
       first = &*found;
   }
   if (first == nullptr) return;
-  FaultReport report{.kind = "not_finite", .action = "stop", .step = first->step, .replica = first->replica};
+  FaultReport report{.kind = "not_finite", .action = {}, .step = first->step, .replica = first->replica};
   report.micro_batch = first->micro_batch;
-  report.message = fmt::format(
-      "the {} is not finite at {}, micro-batch {} of worker {} on replica {}: training has diverged. A lower learning "
-      "rate, warm-up (train.lr_schedule.warmup_steps), clipping (train.clip_grad_norm) or averaging more often "
-      "(local_sgd.sync_every) may help.",
-      first->loss ? "loss" : "gradient", run.progress->place(first->step, run.lr(first->step)), first->micro_batch,
-      first->worker, first->replica);
-  const std::string message = report.message;
-  run.faults.note(std::move(report), steady_seconds());
+  report.message = fmt::format("the {} is not finite at {}, micro-batch {} of worker {} on replica {}",
+                               first->loss ? "loss" : "gradient", run.progress->place(first->step, run.lr(first->step)),
+                               first->micro_batch, first->worker, first->replica);
   if (first->loss) run.progress->diverged();
-  throw Error(ExitStatus::failed, message);
+  decide(run, std::move(report), steady_seconds(), false);  // to stop: the spec allows nothing else in this mode
 }
 
 /// Rank 0's, after an average: the steps of the round, each at the time at which it was done here.
