@@ -14,6 +14,7 @@
 #include "train/doubts.h"
 #include "train/faults.h"
 #include "train/fit.h"
+#include "train/local_sgd/slices.h"
 #include "train/replica.h"
 #include "train/rollback.h"
 
@@ -58,6 +59,100 @@ void print_gpus(const Placement& placement, std::ostream& out) {
   }
 }
 
+/// What the parts below read.
+struct Plan {
+  const JobSpec& job;
+  const Placement& placement;
+  const RunSchedule& schedule;
+  const ModelPlan& model;
+  std::int64_t sample_floats;
+};
+
+/// `buffers` of gradients and `ahead` batches of samples.
+void print_replica_memory(const Plan& plan, std::int64_t buffers, std::int64_t ahead, std::ostream& out) {
+  const std::int64_t gradients = buffers * plan.model.parameters.floats() * 4;
+  const std::int64_t batches = ahead * plan.schedule.largest_batch() * plan.sample_floats * 4;
+  fmt::print(out, "                {} a replica: {} gradients ({} buffer{}), {} activations, {} batches ahead\n",
+             megabytes(gradients + plan.model.activation_bytes + batches), megabytes(gradients), buffers,
+             buffers == 1 ? "" : "s", megabytes(plan.model.activation_bytes), megabytes(batches));
+}
+
+void print_sync(const Plan& plan, std::ostream& out) {
+  const int replicas = plan.placement.replicas;
+  const StepPlan& full = plan.schedule.full();
+  const auto cut = [](const StepPlan& step) {
+    return cut_text(step.samples, static_cast<std::int64_t>(step.micro_batches.size()));
+  };
+  fmt::print(out, "a step          {}{}\n", cut(full),
+             plan.job.reproducible ? fmt::format(", same bits at 1 to {} replicas", full.micro_batches.size()) : "");
+  if (plan.schedule.last().samples != full.samples) fmt::print(out, "  last step     {}\n", cut(plan.schedule.last()));
+
+  std::int64_t exchanged = 0, buffers = 0;
+  std::string shares;
+  for (const ReplicaProgram& program : full.programs) {
+    exchanged += static_cast<std::int64_t>(program.roots.size());
+    buffers = std::max<std::int64_t>(buffers, program.buffers);
+    const auto runs = std::count_if(
+        program.instructions.begin(), program.instructions.end(),
+        [](const auto& instruction) { return instruction.kind == ReplicaProgram::Instruction::Kind::run; });
+    shares += fmt::format("{}{}", shares.empty() ? "" : " + ", runs);
+  }
+  if (may_reassign(plan.job, replicas)) {  // any range of micro-batches may become anyone's
+    for (const StepPlan* step : {&full, &plan.schedule.last()})
+      buffers = std::max<std::int64_t>(buffers, buffers_for_any_range(static_cast<int>(step->micro_batches.size())));
+  }
+  fmt::print(out, "replicas        {} {}; micro-batches a step: {}\n", replicas, where_text(plan.job, plan.placement),
+             shares);
+  print_gpus(plan.placement, out);
+
+  const std::int64_t flat = plan.model.parameters.floats() * static_cast<std::int64_t>(sizeof(float));
+  if (replicas > 1) {
+    fmt::print(out, "reduced a step  {} in {} gradient sum{}{}\n", megabytes(exchanged * flat), exchanged,
+               exchanged == 1 ? "" : "s",
+               exchanged > replicas ? "; with a power of two of replicas and micro-batches it would be one each" : "");
+  }
+  const int state = make_optimizer(plan.job.train.optimizer)->state_buffers();
+  fmt::print(out, "memory          {} weights and optimizer state, shared\n", megabytes((1 + state) * flat));
+  if (plan.job.faults.on_nan == OnNan::rollback) {
+    fmt::print(out, "                {} copies to go back to, at most\n",
+               megabytes(static_cast<std::int64_t>(RollbackPoints::kPoints) * (1 + state) * flat));
+  }
+  print_replica_memory(plan, buffers, plan.job.data.prefetch, out);
+}
+
+/// Local SGD: who runs which workers, and what these take.
+void print_workers(const Plan& plan, std::ostream& out) {
+  const LocalSgdSpec& local = plan.job.local_sgd;
+  const PartName worker{"worker", "workers"};
+  const StepPlan &full = plan.schedule.full(), &last = plan.schedule.last();
+  fmt::print(out, "a step          {}, in {} micro-batches{}\n", cut_text(full.samples, local.workers, worker),
+             full.micro_batches.size(),
+             plan.job.reproducible ? fmt::format(", same bits at 1 to {} replicas", local.workers) : "");
+  if (last.samples != full.samples)
+    fmt::print(out, "  last step     {}\n", cut_text(last.samples, local.workers, worker));
+  if (local.warmup_sync_steps > 0)
+    fmt::print(out, "  warm-up       the first {} steps are synchronous\n", grouped(local.warmup_sync_steps));
+  const int workers = static_cast<int>(local.workers);
+  std::string shares;
+  for (int rank = 0; rank < plan.placement.replicas; ++rank)
+    shares += fmt::format("{}{}", rank == 0 ? "" : " + ", share(workers, plan.placement.replicas, rank).count());
+  fmt::print(out, "replicas        {} {}; workers: {}\n", plan.placement.replicas, where_text(plan.job, plan.placement),
+             shares);
+  const std::int64_t flat = plan.model.parameters.floats() * static_cast<std::int64_t>(sizeof(float));
+  const int state = make_optimizer(plan.job.train.optimizer)->state_buffers();
+  const int outer = local.outer_optimizer ? make_optimizer(*local.outer_optimizer)->state_buffers() : 0;
+  const bool with_state = local.worker_state == WorkerState::average;
+  fmt::print(out, "averaged        every {} steps: {} of weights{}\n", grouped(local.sync_every),
+             megabytes(workers * (with_state ? 1 + state : 1) * flat), with_state && state > 0 ? " and state" : "");
+  fmt::print(out, "memory          {}: {} workers' weights and optimizer state, the average{}\n",
+             megabytes((workers * (1 + state) + 1 + outer) * flat), workers, outer > 0 ? " and its optimizer's" : "");
+  int most = 0;
+  for (const Slice& slice :
+       slice_step(full.samples, workers, micro_batch_size(plan.job, plan.placement.replicas)).slices)
+    most = std::max(most, slice.micro_batches.count());
+  print_replica_memory(plan, replica_program(most, {0, most}).buffers, 1, out);
+}
+
 }  // namespace
 
 int check_job(const JobOptions& options, std::ostream& out) {
@@ -71,7 +166,6 @@ int check_job(const JobOptions& options, std::ostream& out) {
 
   // A replica's model, with the memory it takes, but no thread and no data.
   std::vector<std::int64_t> batches = schedule.batch_sizes();
-  const std::int64_t largest = schedule.largest_batch();
   const std::int64_t chunk = evaluation_chunk(schedule, data.test_samples);
   if (std::find(batches.begin(), batches.end(), chunk) == batches.end()) batches.push_back(chunk);
   const ModelPlan model = make_backend(job, placement)->plan(batches);
@@ -80,51 +174,14 @@ int check_job(const JobOptions& options, std::ostream& out) {
   fmt::print(out, "{}: valid\n", options.file);
   print_layers(job, table, out);
 
-  const StepPlan& full = schedule.full();
   fmt::print(out, "data            {}, {} to train, {} to test, {}\n", data.name, grouped(data.train_samples),
              grouped(data.test_samples), data.shape.text());
-  const auto cut = [](const StepPlan& plan) {
-    return cut_text(plan.samples, static_cast<std::int64_t>(plan.micro_batches.size()));
-  };
   fmt::print(out, "steps           {} ({} an epoch)\n", grouped(schedule.steps()), grouped(schedule.steps_per_epoch()));
-  fmt::print(out, "a step          {}{}\n", cut(full),
-             job.reproducible ? fmt::format(", same bits at 1 to {} replicas", full.micro_batches.size()) : "");
-  if (schedule.last().samples != full.samples) fmt::print(out, "  last step     {}\n", cut(schedule.last()));
-
-  std::int64_t exchanged = 0, buffers = 0;
-  std::string shares;
-  for (const ReplicaProgram& program : full.programs) {
-    exchanged += static_cast<std::int64_t>(program.roots.size());
-    buffers = std::max<std::int64_t>(buffers, program.buffers);
-    const auto runs = std::count_if(
-        program.instructions.begin(), program.instructions.end(),
-        [](const auto& instruction) { return instruction.kind == ReplicaProgram::Instruction::Kind::run; });
-    shares += fmt::format("{}{}", shares.empty() ? "" : " + ", runs);
-  }
-  if (may_reassign(job, replicas)) {  // any range of micro-batches may become anyone's
-    for (const StepPlan* plan : {&full, &schedule.last()})
-      buffers = std::max<std::int64_t>(buffers, buffers_for_any_range(static_cast<int>(plan->micro_batches.size())));
-  }
-  fmt::print(out, "replicas        {} {}; micro-batches a step: {}\n", replicas, where_text(job, placement), shares);
-  print_gpus(placement, out);
-
-  const std::int64_t flat = table.floats() * static_cast<std::int64_t>(sizeof(float));
-  if (replicas > 1) {
-    fmt::print(out, "reduced a step  {} in {} gradient sum{}{}\n", megabytes(exchanged * flat), exchanged,
-               exchanged == 1 ? "" : "s",
-               exchanged > replicas ? "; with a power of two of replicas and micro-batches it would be one each" : "");
-  }
-  const int state = make_optimizer(job.train.optimizer)->state_buffers();
-  fmt::print(out, "memory          {} weights and optimizer state, shared\n", megabytes((1 + state) * flat));
-  if (job.faults.on_nan == OnNan::rollback) {
-    fmt::print(out, "                {} copies to go back to, at most\n",
-               megabytes(static_cast<std::int64_t>(RollbackPoints::kPoints) * (1 + state) * flat));
-  }
-  fmt::print(
-      out, "                {} a replica: {} gradients ({} buffer{}), {} activations, {} batches ahead\n",
-      megabytes(buffers * flat + model.activation_bytes + job.data.prefetch * largest * data.shape.elements() * 4),
-      megabytes(buffers * flat), buffers, buffers == 1 ? "" : "s", megabytes(model.activation_bytes),
-      megabytes(job.data.prefetch * largest * data.shape.elements() * 4));
+  const Plan plan{job, placement, schedule, model, data.shape.elements()};
+  if (job.mode == Mode::local_sgd)
+    print_workers(plan, out);
+  else
+    print_sync(plan, out);
   for (const std::string& doubt : doubts(job, schedule)) fmt::print(out, "warning: {}\n", doubt);
   return static_cast<int>(ExitStatus::ok);
 }

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "dptrain/check_command.h"
+#include "dptrain/compare_command.h"
 #include "dptrain/data_command.h"
 #include "dptrain/train_command.h"
 #include "dptrain/verify_command.h"
@@ -86,6 +87,20 @@ int command_line(int argc, char** argv) {
       ->excludes(all);
   verify->add_flag("--offline", verified.offline, "download nothing");
 
+  CompareCommand compared;
+  CLI::App* compare = app.add_subcommand("compare", "train in several modes and compare their times to an accuracy");
+  add_job_options(*compare, compared.job);
+  compare->get_option("JOB")->required();
+  compare->add_option("--modes", compared.modes, "sync,local_sgd: those to compare (default: all)")->delimiter(',');
+  compare->add_option("--target", compared.target, "the test accuracy to reach, such as 0.985")->required();
+  compare->add_option("--seeds", compared.seeds, "how many runs a mode: the job's seed and those that follow it")
+      ->check(CLI::Range(1, 1000));
+  compare->add_option("--out", compared.out, "the folder of the runs (default: runs/<name>/compare-<UTC time>/)");
+  compare->add_flag("--fresh", compared.fresh, "replace the runs that are there");
+  compare->add_flag("--offline", compared.offline, "download nothing");
+  compare->add_flag("--quiet", compared.quiet, "nothing but the table");
+  compare->add_flag("--json", compared.json, "one JSON object in place of the table");
+
   CLI::App* data = app.add_subcommand("data", "list, inspect or download datasets");
   data->require_subcommand(1);
   CLI::App* list = data->add_subcommand("list", "the datasets with a descriptor, and whether they are on this machine");
@@ -104,6 +119,7 @@ int command_line(int argc, char** argv) {
   }
   if (check->parsed()) return print([&](std::ostream& out) { return check_job(checked, out); });
   if (verify->parsed()) return print_lines([&](const auto& say) { return verify_run(verified, say); });
+  if (compare->parsed()) return print([&](std::ostream& out) { return compare_modes(compared, out); });
   if (list->parsed()) return print([&](std::ostream& out) { return data_list(out); });
   if (info->parsed()) return print([&](std::ostream& out) { return data_info(info_of, out); });
   if (fetch->parsed()) {

@@ -1,12 +1,12 @@
 #include "dptrain/train_command.h"
 
-#include <csignal>
 #include <fstream>
 #include <string>
 
 #include "core/error.h"
 #include "data/open.h"
 #include "dptrain/same_run.h"
+#include "dptrain/signals.h"
 #include "report/json.h"
 #include "report/reporter.h"
 #include "train/faults.h"
@@ -18,31 +18,6 @@
 namespace dptrain {
 
 namespace {
-
-StopRequest stop_request{0};
-
-void request_stop(int signal) {
-  int none = 0;  // the first one says how the process ends
-  stop_request.compare_exchange_strong(none, signal, std::memory_order_relaxed);
-}
-
-/// The first signal asks for an orderly end; a second one of the same kind has its usual effect. What the caller has us
-/// ignore (`nohup`, `trap '' INT`) stays ignored.
-void listen_to_signals() {
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) {
-    struct sigaction action = {};
-    sigaction(signal, nullptr, &action);
-    if (action.sa_handler == SIG_IGN) continue;
-    action = {};
-    action.sa_handler = request_stop;
-    action.sa_flags = SA_RESTART | SA_RESETHAND;
-    sigaction(signal, &action, nullptr);
-  }
-}
-
-int stopped() {
-  return 128 + stop_request.load();
-}
 
 std::string read_text(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
@@ -119,7 +94,7 @@ int status_of(const Summary& summary) {
     case RunStatus::failed:  // an error says that, not a summary
       break;
   }
-  return stopped();
+  return stopped_status();
 }
 
 }  // namespace
@@ -136,7 +111,7 @@ int run_training(const TrainCommand& command) {
   if (!command.init_from.empty() && !std::filesystem::exists(command.init_from))
     fail(ExitStatus::usage, "--init-from {}: there is no such file", command.init_from);
 
-  listen_to_signals();  // before there is a folder to take back, and after all that need not be
+  const StopRequest& stop = listen_to_signals();  // before there is a folder to take back, and after all that need not be
   RunFolder folder({.out = command.out, .fresh = command.fresh, .resume = command.resume}, job.name);
   const std::filesystem::path path = folder.path();
   const bool continues = folder.continues();
@@ -158,10 +133,10 @@ int run_training(const TrainCommand& command) {
   try {
     data = open_dataset(job.dataset, {.offline = command.offline,
                                       .progress = [&](const std::string& line) { reporter.message(line); },
-                                      .stop = &stop_request});
-    throw_if_stopped(&stop_request);
+                                      .stop = &stop});
+    throw_if_stopped(&stop);
   } catch (const Stopped&) {
-    return stopped();  // the reporter takes the empty run folder back
+    return stopped_status();  // the reporter takes the empty run folder back
   }
   if (continues) checkpoints.resume_from = checkpoint_to_resume(path, job, data, reporter);
   if (continues && !checkpoints.resume_from && !checkpoints.first_weights.empty() && command.init_from.empty()) {
@@ -169,7 +144,7 @@ int run_training(const TrainCommand& command) {
          "--resume: the run in {} began with the weights of a file, and they were not saved: give --init-from again",
          path.string());
   }
-  return status_of(train(job, data, reporter, {.stop = &stop_request, .checkpoints = std::move(checkpoints)}));
+  return status_of(train(job, data, reporter, {.stop = &stop, .checkpoints = std::move(checkpoints)}));
 }
 
 }  // namespace dptrain

@@ -116,7 +116,8 @@ std::string evaluate_json(const EvalReport& report) {
                    {"epoch", report.epoch},
                    {"test_loss", report.test_loss},
                    {"test_accuracy", report.test_accuracy},
-                   {"seconds", report.seconds}});
+                   {"seconds", report.seconds},
+                   {"train_seconds", report.train_seconds}});
 }
 
 std::string fault_json(const FaultReport& report) {
@@ -155,37 +156,41 @@ std::string end_json(const Summary& summary) {
 std::string summary_json(const Summary& summary) {
   Json faults = Json::array();
   for (const FaultReport& fault : summary.faults) faults.push_back(fault_object(fault));
-  return dump(Json{{"status", text(summary.status)},
-                   {"name", summary.name},
-                   {"dataset", summary.dataset},
-                   {"device_type", summary.device_type},
-                   {"devices", summary.devices},
-                   {"replicas", summary.replicas},
-                   {"micro_batches", summary.micro_batches},
-                   {"mode", summary.mode},
-                   {"reproducible", summary.reproducible},
-                   {"seed", summary.seed},
-                   {"parameters", summary.parameters},
-                   {"steps", summary.steps},
-                   {"epochs", summary.epochs},
-                   {"samples", summary.samples},
-                   {"wall_seconds", summary.wall_seconds},
-                   {"startup_seconds", summary.startup_seconds},
-                   {"train_seconds", summary.train_seconds},
-                   {"samples_per_second", summary.samples_per_second},
-                   {"final_loss", summary.final_loss},
-                   {"test_loss", summary.test_loss},
-                   {"test_accuracy", summary.test_accuracy},
-                   {"weights_hash", summary.weights_hash},
-                   {"shares",
-                    {{"data", summary.shares.data},
-                     {"compute", summary.shares.compute},
-                     {"reduce", summary.shares.reduce},
-                     {"wait", summary.shares.wait}}},
-                   {"peak_rss_bytes", summary.peak_rss_bytes},
-                   {"skipped_steps", summary.skipped_steps},
-                   {"faults", faults},
-                   {"version", version()}});
+  Json json{{"status", text(summary.status)},
+            {"name", summary.name},
+            {"dataset", summary.dataset},
+            {"device_type", summary.device_type},
+            {"devices", summary.devices},
+            {"replicas", summary.replicas},
+            {"micro_batches", summary.micro_batches},
+            {"mode", summary.mode},
+            {"reproducible", summary.reproducible},
+            {"seed", summary.seed},
+            {"parameters", summary.parameters},
+            {"steps", summary.steps},
+            {"epochs", summary.epochs},
+            {"samples", summary.samples},
+            {"wall_seconds", summary.wall_seconds},
+            {"startup_seconds", summary.startup_seconds},
+            {"train_seconds", summary.train_seconds},
+            {"samples_per_second", summary.samples_per_second},
+            {"final_loss", summary.final_loss},
+            {"test_loss", summary.test_loss},
+            {"test_accuracy", summary.test_accuracy},
+            {"weights_hash", summary.weights_hash},
+            {"shares",
+             {{"data", summary.shares.data},
+              {"compute", summary.shares.compute},
+              {"reduce", summary.shares.reduce},
+              {"wait", summary.shares.wait}}},
+            {"peak_rss_bytes", summary.peak_rss_bytes},
+            {"skipped_steps", summary.skipped_steps},
+            {"faults", faults},
+            {"version", version()}};
+  if (const std::optional<LocalSgdSummary>& local = summary.local_sgd) {
+    json["local_sgd"] = {{"workers", local->workers}, {"sync_every", local->sync_every}, {"averages", local->averages}};
+  }
+  return dump(json);
 }
 
 }  // namespace dptrain

@@ -73,13 +73,19 @@ const char* status_text(RunStatus status) {
   return "ended";
 }
 
-/// "256 = 4 micro-batches x 64, same bits at 1 to 4 replicas".
+/// "256 = 4 micro-batches x 64, same bits at 1 to 4 replicas", or "256 = 4 workers x 64, averaged every 8 steps, ...".
 std::string cut_line(const RunPlan& plan) {
-  const std::string cut = cut_text(plan.step_samples, plan.micro_batches);
+  std::string cut = cut_text(plan.step_samples, plan.micro_batches);
+  std::int64_t parts = plan.micro_batches;
+  if (plan.workers > 0) {
+    parts = plan.workers;
+    cut = fmt::format("{}, averaged every {}", cut_text(plan.step_samples, parts, {"worker", "workers"}),
+                      plan.sync_every == 1 ? "step" : fmt::format("{} steps", grouped(plan.sync_every)));
+  }
   if (!plan.reproducible) return cut + ", not reproducible: bits may differ from run to run";
-  if (plan.mode != "sync") return cut + fmt::format(", mode {}: bits may differ from run to run", plan.mode);
-  return cut + (plan.micro_batches == 1 ? ", same bits in every run"
-                                        : fmt::format(", same bits at 1 to {} replicas", plan.micro_batches));
+  if (plan.mode != "sync" && plan.workers == 0)
+    return cut + fmt::format(", mode {}: bits may differ from run to run", plan.mode);
+  return cut + (parts == 1 ? ", same bits in every run" : fmt::format(", same bits at 1 to {} replicas", parts));
 }
 
 }  // namespace
@@ -91,12 +97,11 @@ std::string grouped(std::int64_t number) {
   return digits;
 }
 
-std::string cut_text(std::int64_t samples, std::int64_t micro_batches) {
-  const std::int64_t smaller = samples / micro_batches, larger_ones = samples % micro_batches;
-  const std::string cut =
-      fmt::format("{} = {}", grouped(samples), plural(micro_batches, "micro-batch", "micro-batches"));
+std::string cut_text(std::int64_t samples, std::int64_t parts, const PartName& name) {
+  const std::int64_t smaller = samples / parts, larger_ones = samples % parts;
+  const std::string cut = fmt::format("{} = {}", grouped(samples), plural(parts, name.one, name.many));
   if (larger_ones == 0) return cut + fmt::format(" x {}", smaller);
-  return cut + fmt::format(": {} x {} + {} x {}", larger_ones, smaller + 1, micro_batches - larger_ones, smaller);
+  return cut + fmt::format(": {} x {} + {} x {}", larger_ones, smaller + 1, parts - larger_ones, smaller);
 }
 
 std::string shares_line(const TimeShares& shares) {

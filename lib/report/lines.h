@@ -27,7 +27,11 @@ std::vector<std::string> end_lines(const Summary& summary);
 
 /// How a step of `samples` is cut into micro-batches whose sizes differ by at most one: "256 = 4 micro-batches x 64", or
 /// "1,000 = 3 micro-batches: 1 x 334 + 2 x 333".
-std::string cut_text(std::int64_t samples, std::int64_t micro_batches);
+struct PartName {
+  const char* one = "micro-batch";
+  const char* many = "micro-batches";
+};
+std::string cut_text(std::int64_t samples, std::int64_t parts, const PartName& name = {});
 /// 60000 -> "60,000".
 std::string grouped(std::int64_t number);
 /// "where the time went: compute 91%, data 5%, reduce 3%, wait 1%", the largest first; empty where nothing was measured.

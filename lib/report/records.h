@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,7 @@ struct RunPlan {
   std::int64_t devices = 0, replicas = 0, threads_per_replica = 1;
   std::int64_t parameters = 0;
   std::string mode;  ///< "sync"
+  std::int64_t workers = 0, sync_every = 0;  ///< of local_sgd
   bool reproducible = true;
   std::int64_t global_batch_size = 0;  ///< as the job says
   std::int64_t step_samples = 0;   ///< of a full step: fewer where the training set is smaller than the global batch
@@ -64,6 +66,7 @@ struct EvalReport {
   double test_loss = not_known;
   double test_accuracy = not_known;  ///< 0 to 1; not known where the task has no classes
   double seconds = 0;
+  double train_seconds = not_known;  ///< of training before it, as in the summary
 };
 
 /// Something that went wrong, and what was done about it; the event "fault", and an entry of the summary's `faults`.
@@ -95,6 +98,12 @@ enum class RunStatus {
   failed,          ///< ended early by an error
 };
 
+/// What `mode: local_sgd` adds to the summary.
+struct LocalSgdSummary {
+  std::int64_t workers = 0, sync_every = 0;
+  std::int64_t averages = 0;  ///< of the workers, so far
+};
+
 /// The result of a run: summary.json, and standard output with --json.
 struct Summary {
   RunStatus status = RunStatus::done;
@@ -114,6 +123,7 @@ struct Summary {
   std::int64_t peak_rss_bytes = 0;
   std::int64_t skipped_steps = 0;   ///< whose updates were left out
   std::vector<FaultReport> faults;  ///< in all parts of the run
+  std::optional<LocalSgdSummary> local_sgd;
 };
 
 }  // namespace dptrain

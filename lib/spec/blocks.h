@@ -12,6 +12,10 @@ namespace dptrain {
 DatasetSpec read_dataset(const Value& block);
 ModelSpec read_model(const Value& block);
 TrainSpec read_train(const Value& block);
+OptimizerSpec read_optimizer(const Value& block);
+LocalSgdSpec read_local_sgd(const Value& block);
+/// What local_sgd asks of other blocks, where it is the mode.
+void check_local_sgd(const JobSpec& job, Diagnostics& diagnostics);
 FaultsSpec read_faults(const Value& block);
 std::vector<DrillSpec> read_drills(const Value& list);
 

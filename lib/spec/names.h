@@ -42,7 +42,12 @@ inline const Choices<ScheduleUnit> schedule_unit{
 inline const Choices<DeviceType> device_type{
     "device type", {{"cpu", DeviceType::cpu}, {"cuda", DeviceType::cuda}}, {"rocm", "mps", "xpu", "tpu"}};
 
-inline const Choices<Mode> mode{"mode", {{"sync", Mode::sync}}, {"async", "local_sgd", "hogwild"}};
+inline const Choices<Mode> mode{"mode", {{"sync", Mode::sync}, {"local_sgd", Mode::local_sgd}}, {"async", "hogwild"}};
+
+inline const Choices<WorkerState> worker_state{
+    "worker state",
+    {{"average", WorkerState::average}, {"keep", WorkerState::keep}, {"reset", WorkerState::reset}},
+    {}};
 
 inline const Choices<OnNan> on_nan{
     "policy", {{"stop", OnNan::stop}, {"skip", OnNan::skip}, {"rollback", OnNan::rollback}}, {}};

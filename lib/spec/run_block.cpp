@@ -153,6 +153,7 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   block("devices", false, job.devices, read_devices);
   map.optional("mode", job.mode, choice(names::mode));
   map.optional("reproducible", job.reproducible, boolean);
+  block("local_sgd", false, job.local_sgd, read_local_sgd);
   good = good && diagnostics.problems() == before_train;
   block("evaluate", false, job.evaluate, read_evaluate);
   block("checkpoint", false, job.checkpoint, read_checkpoint_block);
@@ -166,14 +167,14 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   if (map.take("gpus"))
     map.error("gpus", "'devices' is given too", "'gpus: N' is short for 'devices: {type: cuda, count: N}'");
   map.later("resume", "a run is continued by --resume; remove the key");
-  map.later("async", "the modes are: sync");
-  map.later("local_sgd", "the modes are: sync");
+  map.later("async", "the modes are: sync, local_sgd");
   map.later("sync", "mode sync has no settings");
   map.later("augment", "samples are normalised, and nothing else");
   map.finish();
 
   if (model_is_good) check_shapes(job.model, diagnostics);
   if (good) check_replicas(job, diagnostics);
+  if (good) check_local_sgd(job, diagnostics);
   check_drills(job, diagnostics);
   return job;
 }

@@ -61,6 +61,8 @@ AdamSpec read_adam(MapReader& map, bool decoupled) {
   return adam;
 }
 
+}  // namespace
+
 OptimizerSpec read_optimizer(const Value& block) {
   static const Choices<OptimizerKind> choices{
       "optimizer",
@@ -78,6 +80,8 @@ OptimizerSpec read_optimizer(const Value& block) {
   map.finish();
   return optimizer;
 }
+
+namespace {
 
 /// The optimizer's learning rate, as far as a schedule is concerned.
 struct OptimizerLr {

@@ -133,6 +133,14 @@ std::string train_text(const TrainSpec& train) {
   return out;
 }
 
+std::string local_sgd_text(const LocalSgdSpec& local) {
+  const std::string outer =
+      local.outer_optimizer ? fmt::format("{{{}}}", std::visit(OptimizerSettings{}, *local.outer_optimizer)) : "none";
+  return fmt::format(
+      "local_sgd: {{workers: {}, sync_every: {}, worker_state: {}, warmup_sync_steps: {}, outer_optimizer: {}}}\n",
+      local.workers, local.sync_every, names::worker_state.name_of(local.worker_state), local.warmup_sync_steps, outer);
+}
+
 std::string faults_text(const JobSpec& job) {
   const FaultsSpec& faults = job.faults;
   std::string out = fmt::format(
@@ -176,7 +184,7 @@ std::string weights_yaml(const JobSpec& job) {
   return fmt::format("seed: {}\n", job.seed) + dataset_text(job.dataset) + model_text(job.model) +
          train_text(decisive.train) +
          fmt::format("mode: {}\nreproducible: {}\n", names::mode.name_of(job.mode), job.reproducible) +
-         decisive_faults(job);
+         decisive_faults(job) + (job.mode == Mode::local_sgd ? local_sgd_text(job.local_sgd) : "");
 }
 
 std::string to_yaml(const JobSpec& job) {
@@ -188,6 +196,7 @@ std::string to_yaml(const JobSpec& job) {
                      job.devices.type ? names::device_type.name_of(*job.devices.type) : "auto",
                      value_or(job.devices.count, "auto"), job.devices.threads_per_replica, job.devices.share);
   out += fmt::format("mode: {}\nreproducible: {}\n", names::mode.name_of(job.mode), job.reproducible);
+  out += local_sgd_text(job.local_sgd);
   out += fmt::format("evaluate: {{every: {}}}\n", interval_or(job.evaluate.every, "end"));
   out += fmt::format("checkpoint: {{every: {}, keep: {}}}\n", interval_or(job.checkpoint.every, "end"),
                      job.checkpoint.keep);

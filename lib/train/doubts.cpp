@@ -4,6 +4,19 @@
 
 namespace dptrain {
 
+namespace {
+
+/// What is due at an interval comes at averages only.
+void doubt_interval(const char* key, const std::optional<Interval>& every, const JobSpec& job,
+                    const RunSchedule& schedule, std::vector<std::string>& found) {
+  if (!every || schedule.steps_of(*every) % job.local_sgd.sync_every == 0) return;
+  found.push_back(fmt::format(
+      "{}: every {} steps is no multiple of local_sgd.sync_every: {}: what is due comes at the next average", key,
+      schedule.steps_of(*every), job.local_sgd.sync_every));
+}
+
+}  // namespace
+
 std::vector<std::string> doubts(const JobSpec& job, const RunSchedule& schedule) {
   std::vector<std::string> found;
   const std::int64_t warmup = job.train.schedule.warmup_steps, steps = schedule.steps();
@@ -17,6 +30,14 @@ std::vector<std::string> doubts(const JobSpec& job, const RunSchedule& schedule)
     found.push_back(
         "model.layers: the last layer is softmax, and the loss cross_entropy takes the softmax by itself: it is taken "
         "twice; remove the layer");
+  }
+  if (job.mode == Mode::local_sgd) {
+    if (job.local_sgd.warmup_sync_steps >= steps) {
+      found.push_back(
+          fmt::format("local_sgd.warmup_sync_steps: all {} steps are synchronous, and no worker takes one", steps));
+    }
+    doubt_interval("evaluate.every", job.evaluate.every, job, schedule, found);
+    doubt_interval("checkpoint.every", job.checkpoint.every, job, schedule, found);
   }
   for (const DrillSpec& drill : job.drills) {
     if (drill.at_step >= steps)

@@ -34,8 +34,9 @@ Outcome evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
         sum.correct += chunk.correct;
       }
       const auto samples = static_cast<double>(run.data.test->size());
-      run.progress->evaluated(step, sum.loss / samples, static_cast<double>(sum.correct) / samples,
-                              steady_seconds() - start);
+      const EvalReport found = run.progress->evaluated(
+          step, sum.loss / samples, static_cast<double>(sum.correct) / samples, steady_seconds() - start);
+      if (run.options.enough && run.options.enough(found)) run.end = step;
       if (!std::isfinite(sum.loss)) {
         FaultReport report{.kind = "not_finite", .action = {}, .step = step};
         report.message = fmt::format("the test loss is not finite after {}", run.progress->place(step, run.lr(step)));

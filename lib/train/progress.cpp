@@ -123,13 +123,19 @@ void Progress::report_if_due(std::int64_t steps, std::int64_t end, double now) {
   next_live_ = now + kLivePeriod;
 }
 
-void Progress::evaluated(std::int64_t steps, double loss, double accuracy, double seconds) {
+EvalReport Progress::evaluated(std::int64_t steps, double loss, double accuracy, double seconds) {
   test_loss_ = loss;
   test_accuracy_ = accuracy;
   evaluated_step_ = steps;
-  reporter_.evaluated(
-      {.step = steps, .epoch = epochs(steps), .test_loss = loss, .test_accuracy = accuracy, .seconds = seconds});
+  const EvalReport report{.step = steps,
+                          .epoch = epochs(steps),
+                          .test_loss = loss,
+                          .test_accuracy = accuracy,
+                          .seconds = seconds,
+                          .train_seconds = train_seconds_ + std::max(0.0, now_ - interval_.start)};
+  reporter_.evaluated(report);
   interval_.start += seconds;  // an interval is time spent training
+  return report;
 }
 
 TimeShares Progress::shares(const StepTimes& times) {

@@ -44,7 +44,7 @@ class Progress {
   /// `steps` are done at `now`; reports where that ends an interval or the run, and else feeds the live line now and then.
   void report_if_due(std::int64_t steps, std::int64_t end, double now);
   /// `seconds` it took. A loss that is not finite is reported as it is.
-  void evaluated(std::int64_t steps, double loss, double accuracy, double seconds);
+  EvalReport evaluated(std::int64_t steps, double loss, double accuracy, double seconds);
 
   /// Training seconds up to the last step, final loss and the last evaluation, into the state of a checkpoint.
   void describe(RunState& state) const;

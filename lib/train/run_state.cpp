@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "core/error.h"
 #include "core/magnitude.h"
@@ -26,21 +27,42 @@ bool may_roll_back(const Run& run) {
   return run.job.faults.on_nan == OnNan::rollback;
 }
 
-StateCopies copies_of(const Run& run, const ParameterTable& table) {
+/// Of all optimizer state that a checkpoint holds: the optimizer's own, then what the mode has beside it.
+std::vector<std::string> state_names(const Run& run) {
+  std::vector<std::string> names = run.optimizer->state_names();
+  for (const NamedState& state : run.more_state) names.push_back(state.name);
+  return names;
+}
+
+/// Parameters, and as many buffers of state as there are names, all zero.
+std::vector<Buffer> empty_copies(const Run& run, const ParameterTable& table) {
   std::vector<Buffer> copies;
-  for (int k = -1; k < run.optimizer->state_buffers(); ++k) {
-    copies.push_back(Buffer::host_floats(table.floats()));
-    if (k < 0)
-      run.reducer->save(copies.back().floats());
+  for (std::size_t k = 0; k <= state_names(run).size(); ++k) copies.push_back(Buffer::host_floats(table.floats()));
+  return copies;
+}
+
+StateCopies copies_of(const Run& run, const ParameterTable& table) {
+  std::vector<Buffer> copies = empty_copies(run, table);
+  run.weights->save(copies.front().floats());
+  const auto own = static_cast<std::size_t>(run.optimizer->state_buffers());
+  for (std::size_t k = 0; k + 1 < copies.size(); ++k) {
+    if (k < own)
+      run.weights->save_state(static_cast<int>(k), copies[k + 1].floats());
     else
-      run.reducer->save_state(k, copies.back().floats());
+      std::copy_n(run.more_state[k - own].values, table.floats(), copies[k + 1].floats());
   }
   return std::make_shared<const std::vector<Buffer>>(std::move(copies));
 }
 
 void load_state(Run& run, const std::vector<Buffer>& copies) {
-  run.reducer->load(copies.front().floats());
-  for (std::size_t k = 1; k < copies.size(); ++k) run.reducer->load_state(static_cast<int>(k) - 1, copies[k].floats());
+  run.weights->load(copies.front().floats());
+  const auto own = static_cast<std::size_t>(run.optimizer->state_buffers());
+  for (std::size_t k = 0; k + 1 < copies.size(); ++k) {
+    if (k < own)
+      run.weights->load_state(static_cast<int>(k), copies[k + 1].floats());
+    else
+      std::memcpy(run.more_state[k - own].values, copies[k + 1].data(), copies[k + 1].size());
+  }
 }
 
 /// Errors: failed where something is not finite: nothing of that kind is ever saved.
@@ -48,14 +70,12 @@ void check_finite(const Run& run, const ParameterTable& table, const std::vector
   for (std::size_t k = 0; k < copies.size(); ++k) {
     if (std::isfinite(largest_magnitude(copies[k].floats(), table.floats()))) continue;
     fail(ExitStatus::failed, "after {} the {} are not finite: training has diverged, and they are not saved",
-         run.progress->place(step, run.lr(step)),
-         k == 0 ? "parameters" : "optimizer's " + run.optimizer->state_names()[k - 1]);
+         run.progress->place(step, run.lr(step)), k == 0 ? "parameters" : "optimizer's " + state_names(run)[k - 1]);
   }
 }
 
 Checkpointer::Make snapshot_of(Run& run, const ParameterTable& table, StateCopies copies, std::int64_t step) {
-  return [&table, copies = std::move(copies), names = run.optimizer->state_names(),
-          state = state_at(run, step)]() mutable {
+  return [&table, copies = std::move(copies), names = state_names(run), state = state_at(run, step)]() mutable {
     omp_set_num_threads(1);  // packing is no work for a team
     std::vector<const float*> states;
     for (std::size_t k = 1; k < copies->size(); ++k) states.push_back((*copies)[k].floats());
@@ -65,20 +85,16 @@ Checkpointer::Make snapshot_of(Run& run, const ParameterTable& table, StateCopie
 
 /// Parameters and state of a checkpoint, flat.
 StateCopies restored(const Run& run, const ParameterTable& table, const Checkpoint& checkpoint) {
-  std::vector<Buffer> copies;
+  std::vector<Buffer> copies = empty_copies(run, table);
   std::vector<float*> states;
-  for (int k = -1; k < run.optimizer->state_buffers(); ++k) {
-    copies.push_back(Buffer::host_floats(table.floats()));
-    if (k >= 0) states.push_back(copies.back().floats());
-  }
-  checkpoint.restore(table, copies.front().floats(), run.optimizer->state_names(), states);
+  for (std::size_t k = 1; k < copies.size(); ++k) states.push_back(copies[k].floats());
+  checkpoint.restore(table, copies.front().floats(), state_names(run), states);
   return std::make_shared<const std::vector<Buffer>>(std::move(copies));
 }
 
 /// Before the first step, from nothing but the job.
 StateCopies initial_state(const Run& run, const ParameterTable& table) {
-  std::vector<Buffer> copies;
-  for (int k = -1; k < run.optimizer->state_buffers(); ++k) copies.push_back(Buffer::host_floats(table.floats()));
+  std::vector<Buffer> copies = empty_copies(run, table);
   if (run.options.checkpoints.init_from.empty())
     table.initialise(run.job.seed, copies.front().floats());
   else
@@ -118,6 +134,7 @@ Run::Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, con
       optimizer(make_optimizer(job_.train.optimizer)),
       learning_rate(make_schedule(job_.train.schedule, base_lr(job_.train.optimizer), schedule.steps(),
                                   schedule.steps_per_epoch())),
+      strategy(make_strategy(job_)),
       replicas(static_cast<std::size_t>(placement.replicas)),
       losses(schedule.full().micro_batches.size()),
       test_sums(static_cast<std::size_t>((data_.test->size() + evaluation_chunk(schedule, data_.test->size()) - 1) /
@@ -156,6 +173,7 @@ RunState state_at(Run& run, std::int64_t step) {
   state.rollbacks = run.rollbacks;
   state.skipped_steps = run.summary.skipped_steps;
   state.skips_in_a_row = run.skips_in_a_row;
+  run.strategy->describe(state);
   state.rollback_steps = run.rollback_points.steps();
   state.failed_at = run.rollback_points.failed_at();
   state.spoilt = run.drills.spoilt();

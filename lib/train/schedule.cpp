@@ -4,17 +4,26 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "train/local_sgd/slices.h"
 
 namespace dptrain {
 
-StepPlan plan_step(std::int64_t samples, std::int64_t micro_batch_size, int replicas) {
+namespace {
+
+StepPlan plan_cut(std::int64_t samples, std::vector<MicroBatch> micro_batches, int replicas) {
   StepPlan plan;
   plan.samples = samples;
-  plan.micro_batches = cut(samples, micro_batch_size);
+  plan.micro_batches = std::move(micro_batches);
   const int count = static_cast<int>(plan.micro_batches.size());
   for (int r = 0; r < replicas; ++r) plan.programs.push_back(replica_program(count, share(count, replicas, r)));
   plan.combine = combine_program(count, plan.programs);
   return plan;
+}
+
+}  // namespace
+
+StepPlan plan_step(std::int64_t samples, std::int64_t micro_batch_size, int replicas) {
+  return plan_cut(samples, cut(samples, micro_batch_size), replicas);
 }
 
 StepPlan replan(const StepPlan& plan, const std::vector<int>& shares) {
@@ -40,8 +49,12 @@ RunSchedule::RunSchedule(const JobSpec& job, std::int64_t samples, int replicas)
                ? *job.train.steps
                : std::max<std::int64_t>(1, std::llround(*job.train.epochs * static_cast<double>(steps_per_epoch_)));
   const std::int64_t size = micro_batch_size(job, replicas);
-  full_ = plan_step(std::min(global_batch_, samples), size, replicas);
-  last_ = plan_step(samples - (steps_per_epoch_ - 1) * global_batch_, size, replicas);
+  const auto plan = [&](std::int64_t count) {
+    if (job.mode != Mode::local_sgd) return plan_step(count, size, replicas);
+    return plan_cut(count, slice_step(count, job.local_sgd.workers, size).micro_batches, replicas);
+  };
+  full_ = plan(std::min(global_batch_, samples));
+  last_ = plan(samples - (steps_per_epoch_ - 1) * global_batch_);
 }
 
 std::int64_t RunSchedule::samples_before(std::int64_t steps) const {

@@ -42,6 +42,8 @@ struct TrainOptions {
   CheckpointOptions checkpoints{};
   /// Ends after this step, which is planned as a part of the whole run, without an evaluation.
   std::optional<std::int64_t> until{};
+  /// Asked after each evaluation, on a replica's thread: whether the run may end there, as if it had been stopped.
+  std::function<bool(const EvalReport&)> enough{};
   /// Called with the final weights, on a replica's thread, before the summary is reported.
   std::function<void(const WeightsView&)> save{};
 };

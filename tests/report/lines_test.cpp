@@ -41,6 +41,21 @@ TEST_CASE("the header says how a batch is cut") {
   CHECK(cut() == "1,000 = 1 micro-batch x 1000, mode async: bits may differ from run to run");
 }
 
+TEST_CASE("the header of local SGD says how a step is cut among workers") {
+  RunPlan plan = sample_plan();
+  plan.mode = "local_sgd";
+  plan.step_samples = 128;
+  plan.workers = 4;
+  plan.sync_every = 8;
+  CHECK(header_lines(plan)[3] == "128 = 4 workers x 32, averaged every 8 steps, same bits at 1 to 4 replicas");
+  plan.workers = 1;
+  plan.sync_every = 1;
+  CHECK(header_lines(plan)[3] == "128 = 1 worker x 128, averaged every step, same bits in every run");
+  plan.reproducible = false;
+  CHECK(header_lines(plan)[3] ==
+        "128 = 1 worker x 128, averaged every step, not reproducible: bits may differ from run to run");
+}
+
 TEST_CASE("a training set below the global batch: the header tells what a step has, not what the job asks for") {
   RunPlan plan = sample_plan();
   plan.global_batch_size = 1000;

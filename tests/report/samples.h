@@ -43,7 +43,7 @@ inline StepReport sample_step() {
 }
 
 inline EvalReport sample_evaluation() {
-  return {235, 1, 0.0812, 0.97454, 0.61};
+  return {235, 1, 0.0812, 0.97454, 0.61, 1.5};
 }
 
 inline Summary sample_summary() {

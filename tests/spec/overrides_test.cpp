@@ -81,7 +81,7 @@ TEST_CASE("what is wrong with an override is said of the argument") {
         "--mode async: error: mode: mode 'async' is not in this version of dptrain\n"
         "  --mode async\n"
         "         ^\n"
-        "  hint: it has: sync");
+        "  hint: it has: sync, local_sgd");
   CHECK(refusal_of(kSmallSpec, {set("train.lerning_rate", "1")})
             .starts_with("--set train.lerning_rate=1: error: unknown key 'lerning_rate' in train\n"
                          "  --set train.lerning_rate=1\n"

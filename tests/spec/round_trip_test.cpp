@@ -195,6 +195,14 @@ JobSpec random_job() {
   job.devices.count = maybe<std::int64_t>(1);
   if (job.devices.type != DeviceType::cpu) job.devices.share = coin();
   if (job.devices.type != DeviceType::cuda) job.devices.threads_per_replica = between(1, 16);
+  if (coin()) {
+    job.local_sgd.workers = between(1, train.global_batch_size);
+    job.mode = coin() ? Mode::local_sgd : Mode::sync;
+  }
+  job.local_sgd.sync_every = between(1, 1000000);
+  job.local_sgd.warmup_sync_steps = between(0, 1000000);
+  job.local_sgd.worker_state = static_cast<WorkerState>(between(0, 2));
+  if (coin()) job.local_sgd.outer_optimizer = random_optimizer();
   job.reproducible = coin();
   job.evaluate.every = random_interval();
   job.data = {between(1, 64), maybe<std::int64_t>(between(0, 1))};
@@ -203,6 +211,11 @@ JobSpec random_job() {
   job.faults = random_faults();
   job.balance = coin() ? Balance::automatic : Balance::off;
   for (auto drills = between(0, 3); drills > 0; --drills) job.drills.push_back(random_drill());
+  if (job.mode == Mode::local_sgd) {  // what is for mode sync
+    job.faults.on_nan = OnNan::stop;
+    job.faults.on_replica_failure = OnReplicaFailure::stop;
+    job.balance = Balance::off;
+  }
   return job;
 }
 
@@ -232,6 +245,14 @@ TEST_CASE("jobs that differ are not equal") {
   other = job;
   other.model.layers.back().at.line = 99;  // where it stands is no part of what it says
   CHECK(other == job);
+}
+
+TEST_CASE("what decides the weights: the settings of local SGD where that is the mode") {
+  JobSpec job = read_job_text(kSmallSpec, "job.yaml"), other = job;
+  other.local_sgd.sync_every = 3;
+  CHECK(weights_yaml(other) == weights_yaml(job));
+  job.mode = other.mode = Mode::local_sgd;
+  CHECK(weights_yaml(other) != weights_yaml(job));
 }
 
 }  // namespace dptrain::testing

@@ -1,10 +1,12 @@
 #include "train/sync/run_sync.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/clock.h"
 #include "core/error.h"
 #include "train/evaluate.h"
+#include "train/run.h"
 #include "train/settle.h"
 
 namespace dptrain {
@@ -133,7 +135,7 @@ GradientReducer::Times meet(Run& run) {
 
 }  // namespace
 
-void run_sync(Run& run, int rank, Replica& replica) {
+void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
   StepTimes& times = run.times[static_cast<std::size_t>(rank)];
   std::shared_ptr<const Assignment> assignment = run.assignment;
   std::int64_t step = run.first, collected = run.first;  // steps begun, and those whose losses are known
@@ -149,7 +151,7 @@ void run_sync(Run& run, int rank, Replica& replica) {
   if (run.first == run.end && run.options.checkpoints.resume_from->snapshot.state.evaluated_step != run.end &&
       evaluate(run, replica, rank, run.end) == Outcome::back)
     go_on_from_rollback();
-  while (step < run.end) {
+  while (step < std::min(run.end, until)) {
     if (assignment != run.assignment) {
       assignment = run.assignment;
       if (!run.faults.out(rank)) replica.assign(assignment, step);
@@ -185,6 +187,38 @@ void run_sync(Run& run, int rank, Replica& replica) {
     }
     if (between_steps(run, rank, replica, collected, step) == Outcome::back) go_on_from_rollback();
   }
+  catch_up(run, rank, replica, collected, step);  // where the run goes on otherwise
+}
+
+namespace {
+
+class SyncStrategy final : public UpdateStrategy {
+ public:
+  void check(const Run& run) const override { check_faults_fit(run.job, run.placement); }
+  void configure(const Run& run, Replica::Config& config) const override {
+    config.reassigned = may_reassign(run.job, run.group.size());
+  }
+  WeightsHolder& hold(Run& run, std::int64_t floats) override {
+    run.reducer = run.backend->make_reducer({.group = run.group,
+                                             .schedule = run.schedule,
+                                             .floats = floats,
+                                             .state_buffers = run.optimizer->state_buffers(),
+                                             .clip_norm = run.job.train.clip_norm});
+    return *run.reducer;
+  }
+  void start(Run&) override {}
+  void join(Run& run, int rank, Replica& replica) override {
+    replica.bind(run.reducer->parameters(rank));
+    run.reducer->join(rank, replica);
+  }
+  void run(Run& run, int rank, Replica& replica) override { run_sync(run, rank, replica); }
+  void abandon(Run& run) noexcept override { run.reducer->abandon(); }
+};
+
+}  // namespace
+
+std::unique_ptr<UpdateStrategy> make_sync_strategy() {
+  return std::make_unique<SyncStrategy>();
 }
 
 }  // namespace dptrain

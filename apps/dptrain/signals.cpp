@@ -1,0 +1,35 @@
+#include "dptrain/signals.h"
+
+#include <csignal>
+
+namespace dptrain {
+
+namespace {
+
+StopRequest stop_request{0};
+
+void request_stop(int signal) {
+  int none = 0;  // the first one says how the process ends
+  stop_request.compare_exchange_strong(none, signal, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+const StopRequest& listen_to_signals() {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) {
+    struct sigaction action = {};
+    sigaction(signal, nullptr, &action);
+    if (action.sa_handler == SIG_IGN) continue;  // `nohup`, `trap '' INT`
+    action = {};
+    action.sa_handler = request_stop;
+    action.sa_flags = SA_RESTART | SA_RESETHAND;
+    sigaction(signal, &action, nullptr);
+  }
+  return stop_request;
+}
+
+int stopped_status() {
+  return 128 + stop_request.load();
+}
+
+}  // namespace dptrain

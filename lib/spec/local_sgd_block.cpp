@@ -1,0 +1,53 @@
+// The `local_sgd:` block, and what the mode asks of the rest of the spec.
+
+#include <algorithm>
+
+#include "spec/blocks.h"
+#include "spec/names.h"
+
+namespace dptrain {
+
+LocalSgdSpec read_local_sgd(const Value& block) {
+  constexpr std::int64_t kMaxWorkers = 4096;
+  LocalSgdSpec local;
+  MapReader map(block, {.main = "workers"});
+  map.optional("workers", local.workers, integer(1, kMaxWorkers));
+  map.optional("sync_every", local.sync_every, integer(1, kMaxCount));
+  map.optional("worker_state", local.worker_state, choice(names::worker_state));
+  map.optional("warmup_sync_steps", local.warmup_sync_steps, integer(0, kMaxCount));
+  if (const std::optional<Value> outer = map.take("outer_optimizer"); outer && !outer->is_keyword("none"))
+    local.outer_optimizer = read_optimizer(*outer);
+  local.at = map.at("workers").outlive();
+  map.finish();
+  return local;
+}
+
+void check_local_sgd(const JobSpec& job, Diagnostics& diagnostics) {
+  if (job.mode != Mode::local_sgd) return;
+  const std::int64_t workers = job.local_sgd.workers, global = job.train.global_batch_size;
+  if (workers > global) {
+    diagnostics.error(job.local_sgd.at,
+                      fmt::format("local_sgd.workers: {} workers, but a step has only {} samples", workers, global),
+                      fmt::format("use at most {} workers, or a larger train.global_batch_size", global));
+  }
+  constexpr const char* kOnlySync = "is for mode: sync";
+  if (job.faults.on_nan != OnNan::stop)
+    diagnostics.error(job.faults.on_nan_at, fmt::format("faults.on_nan: other than stop it {}", kOnlySync));
+  if (job.faults.on_replica_failure != OnReplicaFailure::stop)
+    diagnostics.error(job.faults.on_replica_failure_at,
+                      fmt::format("faults.on_replica_failure: continue {}", kOnlySync));
+  if (job.balance != Balance::off)
+    diagnostics.error(job.balance_at, fmt::format("balance: auto {}", kOnlySync),
+                      "each replica has its workers; they wait for each other only at averages");
+  const std::int64_t replicas = job.devices.count.value_or(1);
+  if (replicas > workers) {
+    diagnostics.error(
+        job.devices.at,
+        fmt::format("devices.count: {} replicas, but local_sgd.workers is {}: some would have nothing to do", replicas,
+                    workers),
+        fmt::format("use at most {} devices, or set local_sgd.workers to {}, which gives other weights", workers,
+                    replicas));
+  }
+}
+
+}  // namespace dptrain

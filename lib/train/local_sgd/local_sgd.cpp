@@ -1,0 +1,45 @@
+#include "train/local_sgd/local_sgd.h"
+
+#include <algorithm>
+
+namespace dptrain {
+
+LocalSgd::LocalSgd(const JobSpec& job, const RunSchedule& schedule_, std::int64_t floats, int state_buffers,
+                   int replicas)
+    : spec(job.local_sgd),
+      schedule(schedule_),
+      rounds{.warmup = spec.warmup_sync_steps, .every = spec.sync_every},
+      full(slice_step(schedule_.full().samples, spec.workers, micro_batch_size(job, replicas))),
+      last(slice_step(schedule_.last().samples, spec.workers, micro_batch_size(job, replicas))),
+      workers(spec, floats, state_buffers),
+      round(static_cast<std::size_t>(std::min(spec.sync_every, schedule_.steps()))),
+      not_finite(static_cast<std::size_t>(replicas)) {
+  const std::size_t most = std::max(full.micro_batches.size(), last.micro_batches.size());
+  for (ToldStep& step : round) {
+    step.losses.resize(most);
+    step.times.resize(static_cast<std::size_t>(replicas));
+  }
+}
+
+std::vector<std::int64_t> LocalSgd::samples(std::int64_t first, std::int64_t end) const {
+  std::vector<std::int64_t> sums(full.slices.size());
+  for (std::int64_t step = first; step < end; ++step) {
+    const std::vector<Slice>& slices = this->slices(step);
+    for (std::size_t k = 0; k < sums.size(); ++k) sums[k] += slices[k].samples;
+  }
+  return sums;
+}
+
+std::int64_t LocalSgd::updates(int worker, std::int64_t step) const {
+  // An averaged state has seen what the busiest worker's has: those that idle in a short last step get its share too.
+  if (spec.worker_state == WorkerState::average) return step;
+  const std::int64_t since = spec.worker_state == WorkerState::reset ? rounds.first(step) : 0;
+  std::int64_t idle = 0;
+  if (last.slices[static_cast<std::size_t>(worker)].samples == 0) {
+    const std::int64_t from = std::max(since, rounds.warmup), epoch = schedule.steps_per_epoch();
+    idle = step / epoch - from / epoch;  // last steps of epochs since then
+  }
+  return step - since - idle;
+}
+
+}  // namespace dptrain

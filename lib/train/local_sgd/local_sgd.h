@@ -1,0 +1,54 @@
+// Purpose: what the replicas of a run in `mode: local_sgd` share beyond a Run: the workers, and what a round leaves to be told.
+// Thread safety: as Run; what is kept by replica, worker or micro-batch belongs to the thread that runs it until the next barrier.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/loss_sum.h"
+#include "train/local_sgd/rounds.h"
+#include "train/local_sgd/slices.h"
+#include "train/local_sgd/workers.h"
+#include "train/progress.h"
+#include "train/schedule.h"
+
+namespace dptrain {
+
+/// The first local step of a replica whose loss or gradient is not finite.
+struct NotFiniteStep {
+  std::int64_t step = 0;
+  int worker = 0, micro_batch = 0, replica = 0;  ///< the micro-batch counts within the step
+  bool loss = false;                             ///< the loss is not; otherwise a gradient is
+};
+
+/// One step of a round, to be told after it.
+struct ToldStep {
+  std::vector<LossSum> losses;   ///< by micro-batch
+  std::vector<StepTimes> times;  ///< by replica
+  double end = 0;                ///< when replica 0 was done with its part
+};
+
+struct LocalSgd {
+  LocalSgd(const JobSpec& job, const RunSchedule& schedule, std::int64_t floats, int state_buffers, int replicas);
+
+  const std::vector<Slice>& slices(std::int64_t step) const {
+    return &schedule.plan(step) == &schedule.last() ? last.slices : full.slices;
+  }
+  /// Samples that each worker takes in the steps [first, last).
+  std::vector<std::int64_t> samples(std::int64_t first, std::int64_t last) const;
+  /// How many updates the state of this worker's optimizer has seen before `step`.
+  std::int64_t updates(int worker, std::int64_t step) const;
+
+  const LocalSgdSpec spec;
+  const RunSchedule& schedule;
+  const Rounds rounds;
+  const SlicedStep full, last;
+  Workers workers;
+
+  std::vector<ToldStep> round;                           // by step of the round
+  std::vector<std::optional<NotFiniteStep>> not_finite;  // by replica
+};
+
+}  // namespace dptrain

@@ -1,0 +1,192 @@
+#include "train/local_sgd/local_sgd_strategy.h"
+
+#include <algorithm>
+
+#include "core/clock.h"
+#include "core/error.h"
+#include "train/evaluate.h"
+#include "train/local_sgd/local_sgd.h"
+#include "train/local_sgd/local_steps.h"
+#include "train/run.h"
+#include "train/settle.h"
+#include "train/sync/run_sync.h"
+
+namespace dptrain {
+
+namespace {
+
+class LocalSgdStrategy final : public UpdateStrategy {
+ public:
+  void check(const Run& run) const override { check_faults_fit(run.job, run.placement); }
+  void configure(const Run& run, Replica::Config& config) const override {
+    config.steps = begins_in_sync(run);
+    config.single_sizes = run.schedule.batch_sizes();
+  }
+  WeightsHolder& hold(Run& run, std::int64_t floats) override;
+  void start(Run&) override {}
+  void join(Run& run, int rank, Replica& replica) override {
+    if (!begins_in_sync(run)) return;
+    replica.bind(run.reducer->parameters(rank));
+    run.reducer->join(rank, replica);
+  }
+  void run(Run& run, int rank, Replica& replica) override;
+  void abandon(Run& run) noexcept override {
+    if (run.reducer) run.reducer->abandon();
+  }
+  void summarise(Summary& summary) const override;
+
+ private:
+  static bool begins_in_sync(const Run& run) { return run.first < run.job.local_sgd.warmup_sync_steps; }
+  void name_states(Run& run) const;
+  void set_out(Run& run, std::int64_t step);
+  void take_round(Run& run, int rank, LocalSteps& steps, std::int64_t first, std::int64_t end);
+  void stop_where_not_finite(Run& run) const;
+  void tell(Run& run, std::int64_t first, std::int64_t end) const;
+  void at_average(Run& run, int rank, Replica& replica, std::int64_t before, std::int64_t step) const;
+
+  std::unique_ptr<LocalSgd> local_;
+};
+
+WeightsHolder& LocalSgdStrategy::hold(Run& run, std::int64_t floats) {
+  const int states = run.optimizer->state_buffers();
+  local_ = std::make_unique<LocalSgd>(run.job, run.schedule, floats, states, run.group.size());
+  name_states(run);
+  if (!begins_in_sync(run)) return local_->workers;
+  run.reducer = run.backend->make_reducer({.group = run.group,
+                                           .schedule = run.schedule,
+                                           .floats = floats,
+                                           .state_buffers = states,
+                                           .clip_norm = run.job.train.clip_norm});
+  return *run.reducer;
+}
+
+/// What checkpoints keep beside the average and the state of worker 0: where each worker keeps its own the others', and the outer
+/// optimizer's.
+void LocalSgdStrategy::name_states(Run& run) const {
+  const Workers& workers = local_->workers;
+  const std::vector<std::string> names = run.optimizer->state_names();
+  for (int worker = 1; local_->spec.worker_state == WorkerState::keep && worker < workers.count(); ++worker) {
+    for (std::size_t k = 0; k < names.size(); ++k) {
+      run.more_state.push_back(
+          {fmt::format("worker{}.{}", worker, names[k]), workers.state(worker, static_cast<int>(k))});
+    }
+  }
+  if (workers.outer() == nullptr) return;
+  const std::vector<std::string> outer = workers.outer()->state_names();
+  for (std::size_t k = 0; k < outer.size(); ++k)
+    run.more_state.push_back({fmt::format("outer.{}", outer[k]), workers.outer_state(static_cast<int>(k))});
+}
+
+/// Rank 0's: the workers begin at `step`, with the weights and the state that warm-up has left or the run began with.
+void LocalSgdStrategy::set_out(Run& run, std::int64_t step) {
+  Workers& workers = local_->workers;
+  if (run.weights != &workers) {
+    run.reducer->save(workers.average());
+    for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.reducer->save_state(k, workers.state(0, k));
+    run.weights = &workers;
+  }
+  // Where each keeps its own state and there has been a round, they have been restored one by one.
+  workers.set_out(step <= local_->rounds.warmup || local_->spec.worker_state != WorkerState::keep);
+}
+
+/// The steps of a round, and the average after them: all replicas meet, and each averages its share of the parameters.
+void LocalSgdStrategy::take_round(Run& run, int rank, LocalSteps& steps, std::int64_t first, std::int64_t end) {
+  for (std::int64_t step = first; step < end && steps.finite(); ++step)
+    steps.take(step, local_->round[static_cast<std::size_t>(step - first)]);
+  const double start = steady_seconds();
+  run.group.barrier();
+  if (rank == 0) {
+    stop_where_not_finite(run);
+    if (stop_asked(run.options.stop)) run.end = end;
+  }
+  const double met = steady_seconds();
+  local_->workers.average(share(local_->workers.chunks(), run.group.size(), rank), local_->samples(first, end),
+                          local_->rounds.averages(first));
+  StepTimes& times = local_->round[static_cast<std::size_t>(end - 1 - first)].times[static_cast<std::size_t>(rank)];
+  times.reduce += steady_seconds() - met;
+  times.wait += met - start;
+  run.group.barrier();
+}
+
+/// Rank 0's, after a round: the run ends with what was not finite first by step and worker, whoever was first by the clock.
+void LocalSgdStrategy::stop_where_not_finite(Run& run) const {
+  const NotFiniteStep* first = nullptr;
+  for (const std::optional<NotFiniteStep>& found : local_->not_finite) {
+    if (found && (first == nullptr || found->step < first->step ||
+                  (found->step == first->step && found->worker < first->worker)))
+      first = &*found;
+  }
+  if (first == nullptr) return;
+  FaultReport report{.kind = "not_finite", .action = {}, .step = first->step, .replica = first->replica};
+  report.micro_batch = first->micro_batch;
+  report.message = fmt::format("the {} is not finite at {}, micro-batch {} of worker {} on replica {}",
+                               first->loss ? "loss" : "gradient", run.progress->place(first->step, run.lr(first->step)),
+                               first->micro_batch, first->worker, first->replica);
+  if (first->loss) run.progress->diverged();
+  decide(run, std::move(report), steady_seconds(), false);  // to stop: the spec allows nothing else in this mode
+}
+
+/// Rank 0's, after an average: the steps of the round, each at the time at which it was done here.
+void LocalSgdStrategy::tell(Run& run, std::int64_t first, std::int64_t end) const {
+  local_->round[static_cast<std::size_t>(end - 1 - first)].end = steady_seconds();  // averaging is part of the last
+  for (std::int64_t step = first; step < end; ++step) {
+    const ToldStep& told = local_->round[static_cast<std::size_t>(step - first)];
+    run.progress->stepped(step, run.lr(step), run.schedule.plan(step), told.losses, told.times);
+    run.progress->report_if_due(step + 1, run.end, told.end);
+  }
+}
+
+/// What is due at the average after `step` steps, the one before being that of `before`: evaluation and checkpoint.
+void LocalSgdStrategy::at_average(Run& run, int rank, Replica& replica, std::int64_t before, std::int64_t step) const {
+  const bool evaluates = falls_due(before, step, run.evaluate_every) || step == run.end;
+  // On a request to stop what was reached comes to the disk before anything else.
+  const bool stopped = step == run.end && step < run.schedule.steps();
+  const bool saves = stopped || falls_due(before, step, run.checkpoint_every);
+  if (rank == 0 && stopped) save(run, replica.parameters(), step);
+  if (evaluates && !run.options.until) {
+    replica.bind(local_->workers.average());
+    evaluate(run, replica, rank, step);
+  }
+  if (rank == 0 && saves && !stopped && step < run.end) save(run, replica.parameters(), step);
+  run.group.barrier();  // the next local steps change what is saved
+}
+
+void LocalSgdStrategy::run(Run& run, int rank, Replica& replica) {
+  std::int64_t step = run.first;
+  if (begins_in_sync(run)) {
+    run_sync(run, rank, replica, local_->rounds.warmup);
+    if (run.end <= local_->rounds.warmup) return;
+    step = local_->rounds.warmup;
+    run.group.barrier();  // nobody is at the last synchronous step any more
+  }
+  if (rank == 0) set_out(run, step);
+  run.group.barrier();
+  // A run that was stopped after its last step and before the evaluation.
+  if (run.first == run.end && run.options.checkpoints.resume_from->snapshot.state.evaluated_step != run.end) {
+    replica.bind(local_->workers.average());
+    evaluate(run, replica, rank, run.end);
+  }
+  LocalSteps steps(run, *local_, rank, replica);
+  while (step < run.end) {
+    const std::int64_t end = std::min(local_->rounds.last(step), run.end);
+    take_round(run, rank, steps, step, end);
+    if (rank == 0) tell(run, step, end);
+    at_average(run, rank, replica, step, end);
+    step = end;
+  }
+}
+
+void LocalSgdStrategy::summarise(Summary& summary) const {
+  if (!local_) return;
+  summary.local_sgd = {.workers = local_->spec.workers,
+                       .sync_every = local_->spec.sync_every,
+                       .averages = local_->rounds.averages(summary.steps)};
+}
+
+}  // namespace
+
+std::unique_ptr<UpdateStrategy> make_local_sgd_strategy() {
+  return std::make_unique<LocalSgdStrategy>();
+}
+
+}  // namespace dptrain
