@@ -111,7 +111,8 @@ int run_training(const TrainCommand& command) {
   if (!command.init_from.empty() && !std::filesystem::exists(command.init_from))
     fail(ExitStatus::usage, "--init-from {}: there is no such file", command.init_from);
 
-  const StopRequest& stop = listen_to_signals();  // before there is a folder to take back, and after all that need not be
+  // Before there is a folder to take back, and after all that need not be.
+  const StopRequest& stop = listen_to_signals();
   RunFolder folder({.out = command.out, .fresh = command.fresh, .resume = command.resume}, job.name);
   const std::filesystem::path path = folder.path();
   const bool continues = folder.continues();

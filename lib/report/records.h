@@ -39,7 +39,7 @@ struct RunPlan {
   std::string device_type;  ///< "cpu" or "cuda"
   std::int64_t devices = 0, replicas = 0, threads_per_replica = 1;
   std::int64_t parameters = 0;
-  std::string mode;  ///< "sync"
+  std::string mode;                          ///< "sync"
   std::int64_t workers = 0, sync_every = 0;  ///< of local_sgd
   bool reproducible = true;
   std::int64_t global_batch_size = 0;  ///< as the job says

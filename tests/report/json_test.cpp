@@ -136,8 +136,9 @@ TEST_CASE("events of metrics.jsonl") {
   CHECK(train_json(sample_step()) ==
         R"({"event":"train","step":100,"epoch":0.4255,"loss":0.341249,"lr":0.1,"samples_per_second":31204.4,)"
         R"("data":0.05,"compute":0.9,"reduce":0.03,"wait":0.02})");
-  CHECK(evaluate_json(sample_evaluation()) ==
-        R"({"event":"evaluate","step":235,"epoch":1.0,"test_loss":0.0812,"test_accuracy":0.97454,"seconds":0.61,"train_seconds":1.5})");
+  CHECK(
+      evaluate_json(sample_evaluation()) ==
+      R"({"event":"evaluate","step":235,"epoch":1.0,"test_loss":0.0812,"test_accuracy":0.97454,"seconds":0.61,"train_seconds":1.5})");
   CHECK(end_json(sample_summary()) ==
         R"({"event":"end","status":"done","step":1175,"epoch":5.0,"weights_hash":"00112233445566778899aabbccddeeff"})");
   CHECK(keys(start_json(sample_plan())) == std::vector<std::string>{"event", "name", "seed", "version", "dataset",
