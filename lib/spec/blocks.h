@@ -12,6 +12,9 @@ namespace dptrain {
 DatasetSpec read_dataset(const Value& block);
 ModelSpec read_model(const Value& block);
 TrainSpec read_train(const Value& block);
+AsyncSpec read_async(const Value& block);
+/// What async asks of other blocks, where it is the mode.
+void check_async(const JobSpec& job, Diagnostics& diagnostics);
 
 /// The whole spec: the top level with its small blocks, and the checks that need several blocks.
 JobSpec read_job_tree(const Value& root, const std::filesystem::path& file);

@@ -42,6 +42,15 @@ inline const Choices<ScheduleUnit> schedule_unit{
 inline const Choices<DeviceType> device_type{
     "device type", {{"cpu", DeviceType::cpu}, {"cuda", DeviceType::cuda}}, {"rocm", "mps", "xpu", "tpu"}};
 
-inline const Choices<Mode> mode{"mode", {{"sync", Mode::sync}}, {"async", "local_sgd", "hogwild"}};
+inline const Choices<Mode> mode{"mode", {{"sync", Mode::sync}, {"async", Mode::async}}, {"local_sgd"}};
+
+inline const Choices<OnStale> on_stale{
+    "way with stale gradients", {{"wait", OnStale::wait}, {"drop", OnStale::drop}, {"scale", OnStale::scale}}, {}};
+
+inline const Choices<StoreUpdates> store_updates{
+    "kind of updates", {{"locked", StoreUpdates::locked}, {"hogwild", StoreUpdates::hogwild}}, {}};
+
+/// What an asynchronous run can fall back to.
+inline const Choices<Mode> fallback{"mode to fall back to", {{"sync", Mode::sync}}, {}};
 
 }  // namespace dptrain::names

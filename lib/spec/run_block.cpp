@@ -138,6 +138,7 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   block("train", true, job.train, read_train);
   block("devices", false, job.devices, read_devices);
   map.optional("mode", job.mode, choice(names::mode));
+  block("async", false, job.async, read_async);
   map.optional("reproducible", job.reproducible, boolean);
   good = good && diagnostics.problems() == before_train;
   block("evaluate", false, job.evaluate, read_evaluate);
@@ -148,14 +149,14 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   if (map.take("gpus"))
     map.error("gpus", "'devices' is given too", "'gpus: N' is short for 'devices: {type: cuda, count: N}'");
   map.later("resume", "a run is continued by --resume; remove the key");
-  map.later("async", "the modes are: sync");
-  map.later("local_sgd", "the modes are: sync");
+  map.later("local_sgd", "the modes are: sync, async");
   map.later("sync", "mode sync has no settings");
   map.later("augment", "samples are normalised, and nothing else");
   map.finish();
 
   if (model_is_good) check_shapes(job.model, diagnostics);
   if (good) check_replicas(job, diagnostics);
+  if (good) check_async(job, diagnostics);
   return job;
 }
 

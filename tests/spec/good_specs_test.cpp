@@ -72,6 +72,8 @@ TEST_CASE("every key arrives where it belongs") {
   CHECK(spec.train.clip_norm == 1.5);
   CHECK_FALSE(spec.train.shuffle);
   CHECK(spec.devices == DevicesSpec{DeviceType::cpu, 3, 2, false, {}});
+  CHECK(spec.mode == Mode::async);
+  CHECK(spec.async == AsyncSpec{3, OnStale::scale, 2, StoreUpdates::locked, 5, true, 4.5, {}, {}});
   CHECK_FALSE(spec.reproducible);
   CHECK(spec.evaluate.every == Interval{0.5, Interval::Unit::epochs});
   CHECK(spec.data == DataSpec{8, 0});

@@ -141,6 +141,19 @@ std::optional<Interval> random_interval() {
   return Interval{real(0.001, 10), Interval::Unit::epochs};
 }
 
+AsyncSpec random_async() {
+  AsyncSpec async;
+  async.max_staleness = maybe(between(1, 1000));
+  async.on_stale = static_cast<OnStale>(between(0, 2));
+  async.updates = coin() ? StoreUpdates::locked : StoreUpdates::hogwild;
+  const bool locked = async.updates == StoreUpdates::locked;
+  async.updates_per_apply = maybe(between(1, locked ? 100 : 1));
+  async.shards = maybe(between(1, 1000));
+  async.record = locked && coin();
+  async.fallback_loss_above = maybe(real(0, 10));
+  return async;
+}
+
 JobSpec random_job() {
   JobSpec job;
   job.file = "job.yaml";
@@ -176,6 +189,8 @@ JobSpec random_job() {
   job.devices.count = maybe<std::int64_t>(1);
   if (job.devices.type != DeviceType::cpu) job.devices.share = coin();
   if (job.devices.type != DeviceType::cuda) job.devices.threads_per_replica = between(1, 16);
+  job.mode = coin() ? Mode::sync : Mode::async;
+  job.async = random_async();
   job.reproducible = coin();
   job.evaluate.every = random_interval();
   job.data = {between(1, 64), maybe<std::int64_t>(between(0, 1))};
