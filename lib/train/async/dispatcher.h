@@ -17,7 +17,7 @@
 namespace dptrain {
 
 struct DispatcherConfig {
-  LedgerRules rules;
+  LedgerRules rules{};
   std::int64_t version = 0;  ///< of the store
   std::int64_t next = 0;     ///< the first micro-batch's index
   int replicas = 1;

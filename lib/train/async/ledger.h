@@ -17,8 +17,8 @@
 namespace dptrain {
 
 struct LedgerRules {
-  std::int64_t per_version = 1;       ///< gradients that make a version
-  std::optional<std::int64_t> bound;  ///< of the lag; empty: unbounded
+  std::int64_t per_version = 1;         ///< gradients that make a version
+  std::optional<std::int64_t> bound{};  ///< of the lag; empty: unbounded
   OnStale on_stale = OnStale::wait;
 };
 

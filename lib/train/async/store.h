@@ -26,18 +26,18 @@ struct VersionUpdate {
         nullptr;  ///< the sum over a micro-batch, flat; kept and not read by others until the version is applied
     float scale = 1;
   };
-  std::vector<Leaf> leaves;  ///< by index of the micro-batch
-  float samples = 1;         ///< of all of them
-  UpdateRule rule;
+  std::vector<Leaf> leaves{};  ///< by index of the micro-batch
+  float samples = 1;           ///< of all of them
+  UpdateRule rule{};
 };
 
 struct StoreConfig {
   std::int64_t floats = 0;
   int state_buffers = 0;
-  std::int64_t shards = 1;          ///< at most; there is none without a chunk of 1024 floats
-  std::int64_t version = 0;         ///< that it begins with
-  int most_at_once = 1;             ///< threads that apply versions
-  std::optional<double> clip_norm;  ///< of a version's mean gradient
+  std::int64_t shards = 1;            ///< at most; there is none without a chunk of 1024 floats
+  std::int64_t version = 0;           ///< that it begins with
+  int most_at_once = 1;               ///< threads that apply versions
+  std::optional<double> clip_norm{};  ///< of a version's mean gradient
   /// Where the buffers lie: pinned memory, say, for GPUs.
   std::function<Buffer(std::size_t bytes)> allocate = &Buffer::host;
 };
