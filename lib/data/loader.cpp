@@ -22,6 +22,21 @@ Loader::Loader(const Dataset& dataset, Source source, std::int64_t largest_batch
 }
 
 Loader::~Loader() {
+  stop();
+}
+
+void Loader::restart(Source source) {
+  const bool worker = worker_.joinable();
+  stop();
+  source_ = std::move(source);
+  filled_ = released_ = 0;
+  end_ = ~std::uint64_t{0};
+  error_ = nullptr;
+  stop_ = false;
+  if (worker) worker_ = std::thread([this] { work(); });
+}
+
+void Loader::stop() {
   stop_.store(true, std::memory_order_relaxed);
   released_.fetch_add(1, std::memory_order_release);  // the worker wakes, and sees that it shall stop
   released_.notify_all();

@@ -41,6 +41,8 @@ class Loader {
   /// The next batch, valid until release(). Waits for the worker. Errors: what the source or the dataset throw.
   const Batch& next();
   void release();
+  /// From now on batches come from `source`; those that were loaded ahead are forgotten. Between release() and next().
+  void restart(Source source);
 
  private:
   struct Slot {
@@ -51,6 +53,7 @@ class Loader {
   };
   bool fill(Slot& slot);  // false after the last
   void work();
+  void stop();
 
   const Dataset& dataset_;
   Source source_;

@@ -30,7 +30,8 @@ struct Pass {
   std::int64_t batch = 0;
   bool training = true;
   std::uint64_t seed = 0;
-  std::int64_t step = 0;                         ///< the version of the weights
+  std::int64_t step = 0;
+  std::int64_t weights = 0;                      ///< their version: where it is another, they may be others
   const std::int64_t* step_on_device = nullptr;  ///< the same number where the device reads it; names random draws
   const std::int64_t* ids = nullptr;             ///< sample ids, batch of them, on the device
 };

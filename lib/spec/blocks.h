@@ -15,6 +15,8 @@ TrainSpec read_train(const Value& block);
 AsyncSpec read_async(const Value& block);
 /// What async asks of other blocks, where it is the mode.
 void check_async(const JobSpec& job, Diagnostics& diagnostics);
+FaultsSpec read_faults(const Value& block);
+std::vector<DrillSpec> read_drills(const Value& list);
 
 /// The whole spec: the top level with its small blocks, and the checks that need several blocks.
 JobSpec read_job_tree(const Value& root, const std::filesystem::path& file);
