@@ -98,16 +98,22 @@ std::string start_json(const RunPlan& plan) {
 }
 
 std::string train_json(const StepReport& report) {
-  return dump(Json{{"event", "train"},
-                   {"step", report.step},
-                   {"epoch", report.epoch},
-                   {"loss", report.loss},
-                   {"lr", report.lr},
-                   {"samples_per_second", report.samples_per_second},
-                   {"data", report.shares.data},
-                   {"compute", report.shares.compute},
-                   {"reduce", report.shares.reduce},
-                   {"wait", report.shares.wait}});
+  Json json{{"event", "train"},
+            {"step", report.step},
+            {"epoch", report.epoch},
+            {"loss", report.loss},
+            {"lr", report.lr},
+            {"samples_per_second", report.samples_per_second},
+            {"data", report.shares.data},
+            {"compute", report.shares.compute},
+            {"reduce", report.shares.reduce},
+            {"wait", report.shares.wait}};
+  if (report.async) {
+    json["versions"] = report.async->versions;
+    json["staleness"] = {{"max", report.async->max_staleness}, {"mean", report.async->mean_staleness}};
+    json["dropped"] = report.async->dropped;
+  }
+  return dump(json);
 }
 
 std::string evaluate_json(const EvalReport& report) {
@@ -147,37 +153,46 @@ std::string end_json(const Summary& summary) {
 std::string summary_json(const Summary& summary) {
   Json faults = Json::array();
   for (const FaultReport& fault : summary.faults) faults.push_back(fault_object(fault));
-  return dump(Json{{"status", text(summary.status)},
-                   {"name", summary.name},
-                   {"dataset", summary.dataset},
-                   {"device_type", summary.device_type},
-                   {"devices", summary.devices},
-                   {"replicas", summary.replicas},
-                   {"micro_batches", summary.micro_batches},
-                   {"mode", summary.mode},
-                   {"reproducible", summary.reproducible},
-                   {"seed", summary.seed},
-                   {"parameters", summary.parameters},
-                   {"steps", summary.steps},
-                   {"epochs", summary.epochs},
-                   {"samples", summary.samples},
-                   {"wall_seconds", summary.wall_seconds},
-                   {"startup_seconds", summary.startup_seconds},
-                   {"train_seconds", summary.train_seconds},
-                   {"samples_per_second", summary.samples_per_second},
-                   {"final_loss", summary.final_loss},
-                   {"test_loss", summary.test_loss},
-                   {"test_accuracy", summary.test_accuracy},
-                   {"weights_hash", summary.weights_hash},
-                   {"shares",
-                    {{"data", summary.shares.data},
-                     {"compute", summary.shares.compute},
-                     {"reduce", summary.shares.reduce},
-                     {"wait", summary.shares.wait}}},
-                   {"peak_rss_bytes", summary.peak_rss_bytes},
-                   {"skipped_steps", summary.skipped_steps},
-                   {"faults", faults},
-                   {"version", version()}});
+  Json json{{"status", text(summary.status)},
+            {"name", summary.name},
+            {"dataset", summary.dataset},
+            {"device_type", summary.device_type},
+            {"devices", summary.devices},
+            {"replicas", summary.replicas},
+            {"micro_batches", summary.micro_batches},
+            {"mode", summary.mode},
+            {"reproducible", summary.reproducible},
+            {"seed", summary.seed},
+            {"parameters", summary.parameters},
+            {"steps", summary.steps},
+            {"epochs", summary.epochs},
+            {"samples", summary.samples},
+            {"wall_seconds", summary.wall_seconds},
+            {"startup_seconds", summary.startup_seconds},
+            {"train_seconds", summary.train_seconds},
+            {"samples_per_second", summary.samples_per_second},
+            {"final_loss", summary.final_loss},
+            {"test_loss", summary.test_loss},
+            {"test_accuracy", summary.test_accuracy},
+            {"weights_hash", summary.weights_hash},
+            {"shares",
+             {{"data", summary.shares.data},
+              {"compute", summary.shares.compute},
+              {"reduce", summary.shares.reduce},
+              {"wait", summary.shares.wait}}},
+            {"peak_rss_bytes", summary.peak_rss_bytes},
+            {"skipped_steps", summary.skipped_steps},
+            {"faults", faults},
+            {"version", version()}};
+  if (summary.async) {
+    const AsyncReport& async = *summary.async;
+    json["staleness"] = {{"max", async.max_staleness}, {"mean", async.mean_staleness}, {"histogram", async.histogram}};
+    json["dropped"] = async.dropped;
+    json["skipped_gradients"] = async.skipped;
+    json["versions"] = async.versions;
+    json["fallback_step"] = async.fallback_step < 0 ? Json() : Json(async.fallback_step);
+  }
+  return dump(json);
 }
 
 }  // namespace dptrain

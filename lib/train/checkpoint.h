@@ -15,11 +15,19 @@
 
 #include "nn/parameters.h"
 #include "report/records.h"
+#include "train/async/staleness.h"
 
 namespace dptrain {
 
 /// What the bits of a run rest on besides its job, as name and value: build, instruction set, libraries, devices, threads.
 using Basis = std::vector<std::pair<std::string, std::string>>;
+
+/// What an asynchronous run has besides.
+struct AsyncState {
+  std::int64_t version = 0;  ///< of the store
+  StalenessCounts staleness{};
+  std::int64_t fallback_step = -1, fallback_version = -1;  ///< where it became synchronous; -1: it did not
+};
 
 /// The state of a run at a step that is not in tensors. See rules.md, "State of a run".
 struct RunState {
@@ -28,13 +36,14 @@ struct RunState {
   std::string job;  ///< the part of the resolved spec that decides the weights
   Basis basis;
   double train_seconds = 0, final_loss = not_known, test_loss = not_known, test_accuracy = not_known;
-  std::int64_t evaluated_step = -1;  ///< of test_loss and test_accuracy; -1: none
-  std::int64_t best_step = -1;       ///< of the best checkpoint so far; -1: none
-  double best_metric = not_known;    ///< its test accuracy, or minus its test loss
-  double lr_factor = 1;              ///< what rollbacks have left of the learning rate
-  std::int64_t rollbacks = 0;        ///< so far
-  std::int64_t skipped_steps = 0;    ///< so far
-  std::int64_t skips_in_a_row = 0;   ///< up to this step
+  std::int64_t evaluated_step = -1;   ///< of test_loss and test_accuracy; -1: none
+  std::int64_t best_step = -1;        ///< of the best checkpoint so far; -1: none
+  double best_metric = not_known;     ///< its test accuracy, or minus its test loss
+  double lr_factor = 1;               ///< what rollbacks have left of the learning rate
+  std::int64_t rollbacks = 0;         ///< so far
+  std::int64_t skipped_steps = 0;     ///< so far
+  std::int64_t skips_in_a_row = 0;    ///< up to this step
+  std::optional<AsyncState> async{};  ///< in mode async
   std::string weights_hash;
 };
 

@@ -36,4 +36,14 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
   run.group.barrier();  // the next evaluation writes test_sums again
 }
 
+void between_steps(Run& run, Replica& replica, int rank, std::int64_t step) {
+  const bool evaluates = step % run.evaluate_every == 0 || step == run.end;
+  // On a request to stop what was reached comes to the disk before anything else.
+  const bool stopped = step == run.end && step < run.schedule.steps();
+  const bool saves = stopped || step % run.checkpoint_every == 0;
+  if (rank == 0 && stopped) save(run, replica.parameters(), step);
+  if (evaluates && !run.options.until) evaluate(run, replica, rank, step);
+  if (rank == 0 && saves && !stopped && step < run.end) save(run, replica.parameters(), step);
+}
+
 }  // namespace dptrain

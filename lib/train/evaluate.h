@@ -9,4 +9,8 @@ namespace dptrain {
 /// request cuts it short the run ends with `step`. Returns when all have done their part. Errors: GroupAborted.
 void evaluate(Run& run, Replica& replica, int rank, std::int64_t step);
 
+/// What is due when `step` steps are done, on the weights that the replica reads: evaluation and checkpoint. By all replicas' threads
+/// together; before rank 0 returns nobody changes the weights.
+void between_steps(Run& run, Replica& replica, int rank, std::int64_t step);
+
 }  // namespace dptrain

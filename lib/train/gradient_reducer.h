@@ -10,10 +10,11 @@
 
 #include "kernels/update_rules.h"
 #include "train/replica.h"
+#include "train/weights_holder.h"
 
 namespace dptrain {
 
-class GradientReducer {
+class GradientReducer : public WeightsHolder {
  public:
   /// Floats; the unit of slices and of sums, so it must not depend on the number of replicas.
   static constexpr std::int64_t kChunk = 1024;
@@ -24,16 +25,6 @@ class GradientReducer {
     double end = 0;     ///< steady_seconds() on return
   };
 
-  virtual ~GradientReducer() = default;
-
-  /// The flat parameters that replica `rank` reads, in the memory of its device.
-  virtual const float* parameters(int rank) const = 0;
-  /// The flat parameters from and to the host's memory; they wait for the devices.
-  virtual void load(const float* parameters) = 0;
-  virtual void save(float* parameters) const = 0;
-  /// Buffer k of the optimizer's state, likewise.
-  virtual void load_state(int k, const float* state) = 0;
-  virtual void save_state(int k, float* state) const = 0;
   /// The replica's gradients from now on. Before the first step.
   virtual void join(int rank, Replica& replica) = 0;
 

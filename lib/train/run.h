@@ -1,5 +1,5 @@
 // Purpose: what the replicas of one run share, and what is done with it once for all of them: how a run begins and goes on, and how it
-//   ends. The steps are those of its mode: train/sync/run_sync.h. Thread safety: members are written by one thread between two
+//   ends. The steps are those of its mode: train/update_strategy.h. Thread safety: members are written by one thread between two
 //   barriers, or before the threads start; those that are kept by replica belong to its thread until the next barrier; the functions
 //   are rank 0's, or called while no replica runs.
 #pragma once
@@ -15,6 +15,7 @@
 #include "train/fit.h"
 #include "train/progress.h"
 #include "train/trainer.h"
+#include "train/update_strategy.h"
 #include "train/watchdog.h"
 
 namespace dptrain {
@@ -39,7 +40,9 @@ struct Run {
   std::shared_ptr<const Assignment> assignment;  // who runs what, from the coming step on
   std::unique_ptr<Optimizer> optimizer;
   Schedule learning_rate;
-  std::unique_ptr<GradientReducer> reducer;  // made by rank 0, which knows the parameters first
+  std::unique_ptr<UpdateStrategy> strategy;
+  WeightsHolder* weights = nullptr;          // the strategy's, made by rank 0, which knows the parameters first
+  std::unique_ptr<GradientReducer> reducer;  // where steps are taken together
   // They outlive their threads: a device may still work with one's gradients when its own thread has failed.
   std::vector<std::unique_ptr<Replica>> replicas;
   std::unique_ptr<Progress> progress;  // rank 0's

@@ -30,8 +30,8 @@ void keep_rollback_point(Run& run, const ParameterTable& table, std::int64_t ste
     if (buffer.size() == 0) buffer = Buffer::host_floats(table.floats());
     return buffer.floats();
   };
-  run.reducer->save(keep(point.parameters));
-  for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.reducer->save_state(k, keep(point.state[k]));
+  run.weights->save(keep(point.parameters));
+  for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.weights->save_state(k, keep(point.state[k]));
 }
 
 }  // namespace
@@ -49,6 +49,7 @@ Run::Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, con
       optimizer(make_optimizer(job_.train.optimizer)),
       learning_rate(make_schedule(job_.train.schedule, base_lr(job_.train.optimizer), schedule.steps(),
                                   schedule.steps_per_epoch())),
+      strategy(make_strategy(job_)),
       replicas(static_cast<std::size_t>(placement.replicas)),
       losses(schedule.full().micro_batches.size()),
       test_sums(static_cast<std::size_t>((data_.test->size() + evaluation_chunk(schedule, data_.test->size()) - 1) /
@@ -87,6 +88,7 @@ RunState state_at(Run& run, std::int64_t step) {
   state.rollbacks = run.rollbacks;
   state.skipped_steps = run.summary.skipped_steps;
   state.skips_in_a_row = run.skips_in_a_row;
+  run.strategy->describe(state);
   return state;
 }
 
@@ -95,9 +97,9 @@ Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t 
   for (int k = -1; k < run.optimizer->state_buffers(); ++k) {
     copies->push_back(Buffer::host_floats(table.floats()));
     if (k < 0)
-      run.reducer->save(copies->back().floats());
+      run.weights->save(copies->back().floats());
     else
-      run.reducer->save_state(k, copies->back().floats());
+      run.weights->save_state(k, copies->back().floats());
     if (!std::isfinite(largest_magnitude(copies->back().floats(), table.floats())))
       fail(ExitStatus::failed, "after {} the {} are not finite: training has diverged, and they are not saved",
            run.progress->place(step, run.lr(step)),
@@ -118,8 +120,8 @@ void save(Run& run, const ParameterTable& table, std::int64_t step) {
 
 void load_rollback_point(Run& run) {
   const RollbackPoint& point = run.rollback_point;
-  run.reducer->load(point.parameters.floats());
-  for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.reducer->load_state(k, point.state[k].floats());
+  run.weights->load(point.parameters.floats());
+  for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.weights->load_state(k, point.state[k].floats());
 }
 
 void set_up_weights(Run& run, const ParameterTable& table) {
@@ -133,7 +135,7 @@ void set_up_weights(Run& run, const ParameterTable& table) {
       states.push_back(buffers[k].floats());
     }
     options.resume_from->restore(table, weights.floats(), run.optimizer->state_names(), states);
-    for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.reducer->load_state(k, buffers[k].floats());
+    for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.weights->load_state(k, buffers[k].floats());
     const RunState& state = options.resume_from->snapshot.state;
     run.best_step = state.best_step;
     run.best_metric = state.best_metric;
@@ -148,7 +150,7 @@ void set_up_weights(Run& run, const ParameterTable& table) {
   } else {
     table.initialise(run.job.seed, weights.floats());
   }
-  run.reducer->load(weights.floats());
+  run.weights->load(weights.floats());
   keep_rollback_point(run, table, run.first);
 }
 

@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "report/process.h"
+#include "spec/names.h"
 #include "train/run.h"
 
 namespace dptrain {
@@ -39,16 +40,17 @@ void summarise(Run& run) {
   s.name = job.name;
   s.dataset = run.data.name;
   s.device_type = device_type(run);
-  s.mode = "sync";
+  s.mode = names::mode.name_of(job.mode);
   s.seed = job.seed;
   s.devices = device_count(run);
   s.replicas = run.group.size();
   s.micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
-  s.reproducible = job.reproducible;
+  s.reproducible = run.strategy->reproducible(job);
   s.wall_seconds = seconds_since_start();
   s.peak_rss_bytes = peak_rss_bytes();
   // A test set that was cut short leaves an earlier evaluation's figures, of other weights.
   if (run.cut_short) s.test_loss = s.test_accuracy = not_known;
+  run.strategy->summarise(s);
 }
 
 /// What `expect` asks for and the run has not reached.
@@ -85,7 +87,7 @@ RunPlan describe(const Run& run, const ParameterTable& table) {
   plan.replicas = run.group.size();
   plan.threads_per_replica = job.devices.threads_per_replica;
   plan.parameters = table.elements();
-  plan.mode = "sync";
+  plan.mode = names::mode.name_of(job.mode);
   plan.reproducible = job.reproducible;
   plan.global_batch_size = job.train.global_batch_size;
   plan.step_samples = run.schedule.full().samples;

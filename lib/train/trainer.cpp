@@ -12,7 +12,6 @@
 #include "train/doubts.h"
 #include "train/float_mode.h"
 #include "train/run.h"
-#include "train/sync/run_sync.h"
 
 namespace dptrain {
 
@@ -20,24 +19,21 @@ namespace {
 
 std::unique_ptr<Replica> make_replica(Run& run, int rank) {
   const std::int64_t batch_floats = run.schedule.largest_batch() * run.data.train->shape().elements();
-  return run.backend->make_replica({.job = run.job,
-                                    .schedule = run.schedule,
-                                    .data = run.data,
-                                    .rank = rank,
-                                    .replicas = run.group.size(),
-                                    .first_step = run.first,
-                                    .loader_worker = wants_loader_worker(run.job, run.group.size(), batch_floats),
-                                    .reassigned = may_reassign(run.job, run.group.size())});
+  Replica::Config config{.job = run.job,
+                         .schedule = run.schedule,
+                         .data = run.data,
+                         .rank = rank,
+                         .replicas = run.group.size(),
+                         .first_step = run.first,
+                         .loader_worker = wants_loader_worker(run.job, run.group.size(), batch_floats)};
+  run.strategy->configure(run, config);
+  return run.backend->make_replica(config);
 }
 
 /// Rank 0's: everything that the replicas share and that only a model's parameters make possible.
 void set_up(Run& run, const ParameterTable& table) {
   run.parameters = table.elements();
-  run.reducer = run.backend->make_reducer({.group = run.group,
-                                           .schedule = run.schedule,
-                                           .floats = table.floats(),
-                                           .state_buffers = run.optimizer->state_buffers(),
-                                           .clip_norm = run.job.train.clip_norm});
+  run.weights = &run.strategy->hold(run, table.floats());
   set_up_weights(run, table);
   run.reporter.started(describe(run, table), to_yaml(run.job));
   for (const std::string& doubt : doubts(run.job, run.schedule)) run.reporter.warning(doubt);
@@ -48,12 +44,13 @@ void set_up(Run& run, const ParameterTable& table) {
     run.checkpointer = std::make_unique<Checkpointer>(run.options.checkpoints.run_folder, run.job.checkpoint.keep,
                                                       [&run](const std::string& text) { run.reporter.warning(text); });
   }
+  run.strategy->start(run);
 }
 
 /// Rank 0's, after the last step: the weights' hash, and the last checkpoint.
 void keep_result(Run& run, const ParameterTable& table) {
   const Buffer weights = Buffer::host_floats(table.floats());
-  run.reducer->save(weights.floats());
+  run.weights->save(weights.floats());
   run.summary.weights_hash = table.hash(weights.floats());
   if (run.checkpointer) {
     RunState state = state_at(run, run.end);
@@ -79,17 +76,16 @@ void replicate(Run& run, int rank) {
     }
   } const quiet{rank == 0 ? &run.checkpointer : nullptr};
   run.group.barrier();
-  replica->bind(run.reducer->parameters(rank));
-  run.reducer->join(rank, *replica);
+  run.strategy->join(run, rank, *replica);
   run.group.barrier();
   if (rank == 0) run.progress->start(steady_seconds(), seconds_since_start());  // here every replica is ready
 
   try {
-    run_sync(run, rank, *replica);
+    run.strategy->run(run, rank, *replica);
   } catch (...) {
     // Said at once: others may wait for this one, on the host or on their devices.
     if (!run.group.error()) run.group.abort(std::current_exception());
-    run.reducer->abandon();
+    run.strategy->abandon(run);
     throw;
   }
   if (rank == 0) keep_result(run, table);
@@ -99,9 +95,8 @@ void replicate(Run& run, int rank) {
 
 Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, const TrainOptions& options) {
   check_data_fit(job, data.train->shape(), data.train->classes());
-  Placement placement = place(job, data.train->size());
-  check_faults_fit(job, placement);
-  Run run(job, data, reporter, options, std::move(placement));
+  Run run(job, data, reporter, options, place(job, data.train->size()));
+  run.strategy->check(run);
   const int replicas = run.group.size();
   if (run.first > run.end) {
     fail(ExitStatus::usage, "the checkpoint is of step {}, and this job ends at step {}", run.first, run.end);

@@ -5,6 +5,7 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "train/evaluate.h"
+#include "train/run.h"
 #include "train/settle.h"
 
 namespace dptrain {
@@ -86,18 +87,6 @@ void catch_up(Run& run, int rank, Replica& replica, std::int64_t& collected, std
   }
 }
 
-/// What is due when `step` steps are done: evaluation and checkpoint.
-void between_steps(Run& run, int rank, Replica& replica, std::int64_t& collected, std::int64_t step) {
-  const bool evaluates = step % run.evaluate_every == 0 || step == run.end;
-  if (evaluates) catch_up(run, rank, replica, collected, step);
-  // On a request to stop what was reached comes to the disk before anything else.
-  const bool stopped = step == run.end && step < run.schedule.steps();
-  const bool saves = stopped || step % run.checkpoint_every == 0;
-  if (rank == 0 && stopped) save(run, replica.parameters(), step);
-  if (evaluates && !run.options.until) evaluate(run, replica, rank, step);
-  if (rank == 0 && saves && !stopped && step < run.end) save(run, replica.parameters(), step);
-}
-
 /// The end of a step without an update: nobody begins the next before all know.
 GradientReducer::Times meet(Run& run) {
   const double start = steady_seconds();
@@ -106,8 +95,7 @@ GradientReducer::Times meet(Run& run) {
   return {.wait = end - start, .end = end};
 }
 
-}  // namespace
-
+/// Steps run.first to run.end, with the evaluations and checkpoints between them. Errors: what ends the run.
 void run_sync(Run& run, int rank, Replica& replica) {
   StepTimes& times = run.times[static_cast<std::size_t>(rank)];
   std::shared_ptr<const Assignment> assignment = run.assignment;
@@ -149,8 +137,38 @@ void run_sync(Run& run, int rank, Replica& replica) {
       ++collected;
       if (rank == 0) run.progress->report_if_due(collected, run.end, reduced.end);
     }
-    between_steps(run, rank, replica, collected, step);
+    if (step % run.evaluate_every == 0 || step == run.end) catch_up(run, rank, replica, collected, step);
+    between_steps(run, replica, rank, step);
   }
+}
+
+class SyncStrategy final : public UpdateStrategy {
+ public:
+  void check(const Run& run) const override { check_faults_fit(run.job, run.placement); }
+  void configure(const Run& run, Replica::Config& config) const override {
+    config.reassigned = may_reassign(run.job, run.group.size());
+  }
+  WeightsHolder& hold(Run& run, std::int64_t floats) override {
+    run.reducer = run.backend->make_reducer({.group = run.group,
+                                             .schedule = run.schedule,
+                                             .floats = floats,
+                                             .state_buffers = run.optimizer->state_buffers(),
+                                             .clip_norm = run.job.train.clip_norm});
+    return *run.reducer;
+  }
+  void start(Run&) override {}
+  void join(Run& run, int rank, Replica& replica) override {
+    replica.bind(run.reducer->parameters(rank));
+    run.reducer->join(rank, replica);
+  }
+  void run(Run& run, int rank, Replica& replica) override { run_sync(run, rank, replica); }
+  void abandon(Run& run) noexcept override { run.reducer->abandon(); }
+};
+
+}  // namespace
+
+std::unique_ptr<UpdateStrategy> make_sync_strategy() {
+  return std::make_unique<SyncStrategy>();
 }
 
 }  // namespace dptrain

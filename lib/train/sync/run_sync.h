@@ -2,11 +2,12 @@
 //   all replicas' threads together. Invariants: the weights do not depend on the number of replicas, nor on who runs what.
 #pragma once
 
-#include "train/run.h"
+#include <memory>
+
+#include "train/update_strategy.h"
 
 namespace dptrain {
 
-/// Steps run.first to run.end, with the evaluations and checkpoints between them. Errors: what ends the run.
-void run_sync(Run& run, int rank, Replica& replica);
+std::unique_ptr<UpdateStrategy> make_sync_strategy();
 
 }  // namespace dptrain

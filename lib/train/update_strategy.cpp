@@ -1,0 +1,19 @@
+#include "train/update_strategy.h"
+
+#include "core/error.h"
+#include "train/async/async_strategy.h"
+#include "train/sync/run_sync.h"
+
+namespace dptrain {
+
+std::unique_ptr<UpdateStrategy> make_strategy(const JobSpec& job) {
+  switch (job.mode) {
+    case Mode::sync:
+      return make_sync_strategy();
+    case Mode::async:
+      return make_async_strategy();
+  }
+  DPTRAIN_CHECK(false, "a mode without a strategy");
+}
+
+}  // namespace dptrain

@@ -1,0 +1,21 @@
+// Purpose: where a run's weights and the optimizer's state lie, wherever its devices want them. Every mode has one of its own.
+// Thread safety: parameters() from every replica's thread; the rest by one thread while no replica is at work.
+#pragma once
+
+namespace dptrain {
+
+class WeightsHolder {
+ public:
+  virtual ~WeightsHolder() = default;
+
+  /// The flat parameters that replica `rank` reads, in the memory of its device.
+  virtual const float* parameters(int rank) const = 0;
+  /// The flat parameters from and to the host's memory; they wait for the devices.
+  virtual void load(const float* parameters) = 0;
+  virtual void save(float* parameters) const = 0;
+  /// Buffer k of the optimizer's state, likewise.
+  virtual void load_state(int k, const float* state) = 0;
+  virtual void save_state(int k, float* state) const = 0;
+};
+
+}  // namespace dptrain
