@@ -60,7 +60,8 @@ bool check_stretch(const std::filesystem::path& run, const JobSpec& job, const D
                    const RunState& to, std::ostream& out) {
   TrainOptions options;
   options.until = to.step;
-  if (from > 0) options.checkpoints.resume_from = std::make_shared<Checkpoint>(read_checkpoint(checkpoint_folder(run, from)));
+  if (from > 0)
+    options.checkpoints.resume_from = std::make_shared<Checkpoint>(read_checkpoint(checkpoint_folder(run, from)));
   Reporter silent;
   const Summary summary = train(job, data, silent, options);
   const bool same = summary.weights_hash == to.weights_hash;
@@ -79,6 +80,9 @@ int verify_run(const VerifyCommand& command, std::ostream& out) {
   std::vector<Override> overrides;
   if (command.devices) overrides.push_back({"--devices", "devices.count", fmt::format("{}", *command.devices)});
   const JobSpec job = read_job(run / "job.yaml", overrides);
+  if (job.mode == Mode::async)
+    fail(ExitStatus::usage, "{}: a run in mode async: `dptrain replay` re-executes one that was recorded",
+         run.string());
   const DatasetPair data = open_dataset(job.dataset, {});
   const int replicas = replica_count(job, data.train->size());
   const std::vector<RunState> states = states_of(run);

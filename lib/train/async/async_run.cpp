@@ -163,10 +163,7 @@ void settle(Run& run, AsyncRun& async) {
 
 AsyncRun::AsyncRun(const Run& run)
     : places(run.schedule),
-      rests{.evaluate_every = run.evaluate_every,
-            .checkpoint_every = run.checkpoint_every,
-            .epoch = run.schedule.steps_per_epoch(),
-            .end = run.schedule.steps()},
+      rests(rests_of(run.job, run.schedule)),
       per_version(
           gradients_per_version(run.job.async, static_cast<std::int64_t>(run.schedule.full().micro_batches.size()))),
       rates(run.job, places, rests, per_version) {}

@@ -153,14 +153,12 @@ class AsyncStrategy final : public UpdateStrategy {
       async_->record = std::make_unique<RecordWriter>(file, run.first, before.version);
       return;
     }
-    const RecordHeader header{
-        .job = hash_of_text(weights_yaml(run.job)),
-        .weights = hash_of_text({reinterpret_cast<const char*>(async_->store->weights()),
-                                 static_cast<std::size_t>(async_->store->floats()) * sizeof(float)}),
-        .floats = async_->store->floats(),
-        .shards = static_cast<std::int64_t>(async_->store->shards()),
-        .step = run.first,
-        .version = before.version};
+    const RecordHeader header{.job = hash_of_text(weights_yaml(run.job)),
+                              .weights = hash_of_weights(*async_->store),
+                              .floats = async_->store->floats(),
+                              .shards = static_cast<std::int64_t>(async_->store->shards()),
+                              .step = run.first,
+                              .version = before.version};
     async_->record = std::make_unique<RecordWriter>(file, header);
   }
 

@@ -76,7 +76,7 @@ Record read_record(const std::filesystem::path& file, const std::function<std::i
 /// Its first line alone.
 RecordHeader read_record_header(const std::filesystem::path& file);
 
-/// For RecordHeader.
+/// For RecordHeader::job.
 std::string hash_of_text(std::string_view text);
 
 }  // namespace dptrain

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "core/error.h"
+#include "core/hash.h"
 #include "kernels/clip.h"
 #include "train/gradient_reducer.h"
 #include "train/reduction_tree.h"
@@ -112,6 +113,12 @@ const float* Store::gradient(const Slot& slot, std::int64_t offset, std::int64_t
   const float* sum = tree_sum(leaves, 0, static_cast<int>(leaves.size()), offset, count, scratch);
   for (std::int64_t i = 0; i < count; ++i) out[i] = sum[i] / slot.update.samples;
   return out;
+}
+
+std::string hash_of_weights(const Store& store) {
+  Hash128 hash;
+  hash.update(store.weights(), static_cast<std::size_t>(store.floats()) * sizeof(float));
+  return hash.hex();
 }
 
 }  // namespace dptrain

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "device/buffer.h"
@@ -90,6 +91,9 @@ class Store {
   const std::size_t slot_count_;  // as many as threads: each applies one version at a time
   const std::unique_ptr<Slot[]> slots_;
 };
+
+/// Of its flat weights, for records.
+std::string hash_of_weights(const Store& store);
 
 /// A lock a shard. Versions come to a shard in order; whoever holds its lock applies those that are missing, so that nobody waits
 /// for a thread that has fallen behind.

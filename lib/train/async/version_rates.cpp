@@ -14,6 +14,16 @@ std::int64_t RestPlan::after(std::int64_t step) const {
   return next;
 }
 
+RestPlan rests_of(const JobSpec& job, const RunSchedule& schedule) {
+  const auto steps = [&](const std::optional<Interval>& every) {
+    return every ? schedule.steps_of(*every) : schedule.steps();
+  };
+  return {.evaluate_every = steps(job.evaluate.every),
+          .checkpoint_every = steps(job.checkpoint.every),
+          .epoch = schedule.steps_per_epoch(),
+          .end = schedule.steps()};
+}
+
 std::int64_t planned_versions(const MicroBatchPlaces& places, const RestPlan& rests, std::int64_t per_version,
                               std::int64_t first, std::int64_t last) {
   std::int64_t versions = 0;

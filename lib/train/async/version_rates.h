@@ -17,6 +17,8 @@ struct RestPlan {
   std::int64_t after(std::int64_t step) const;
 };
 
+RestPlan rests_of(const JobSpec& job, const RunSchedule& schedule);
+
 /// Versions of steps [first, last), at `per_version` gradients each, where none is dropped.
 std::int64_t planned_versions(const MicroBatchPlaces& places, const RestPlan& rests, std::int64_t per_version,
                               std::int64_t first, std::int64_t last);
