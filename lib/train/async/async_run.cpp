@@ -5,6 +5,7 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/magnitude.h"
 #include "train/evaluate.h"
 
 namespace dptrain {
@@ -51,18 +52,34 @@ Replica::Gradient compute(Run& run, const AsyncRun& async, Executor& me, const D
   }
 }
 
+/// The first parameter in backward's order whose gradient is not finite; empty where there is none.
+std::string first_not_finite(const ParameterTable& table, const float* gradient) {
+  for (const Parameter& parameter : table.all()) {
+    if (!std::isfinite(largest_magnitude(gradient + parameter.offset, parameter.desc.stored_floats)))
+      return parameter.name;
+  }
+  return {};
+}
+
 /// What the job says should be done about a gradient that is of no use. Errors: what ends the run.
-void leave_out(Run& run, AsyncRun& async, int rank, const Dispatcher::Work& work, bool loss_is_finite) {
+void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::Work& work, bool loss_is_finite) {
   const double began = steady_seconds();
+  const int rank = me.rank;
   const FaultsSpec& policy = run.job.faults;
   const MicroBatchPlace place = async.places.at(work.index);
+  const std::string parameter = first_not_finite(me.replica.parameters(), work.gradient);
   async.dispatcher->withdraw(work);
   const std::lock_guard lock(async.reporting);
-  FaultReport report{
-      .kind = "not_finite", .action = "skip", .step = place.step, .replica = rank, .micro_batch = place.micro_batch};
-  report.message = fmt::format(
-      "the {} is not finite at {}, micro-batch {} on replica {}", loss_is_finite ? "gradient" : "loss",
-      run.progress->place(place.step, async.rates.rate(async.dispatcher->version())), place.micro_batch, rank);
+  FaultReport report{.kind = "not_finite",
+                     .action = "skip",
+                     .step = place.step,
+                     .replica = rank,
+                     .micro_batch = place.micro_batch,
+                     .parameter = parameter};
+  report.message = fmt::format("{} is not finite at {}, micro-batch {} on replica {}",
+                               loss_is_finite ? fmt::format("the gradient of {}", parameter) : std::string("the loss"),
+                               run.progress->place(place.step, async.rates.rate(async.dispatcher->version())),
+                               place.micro_batch, rank);
   if (policy.on_nan != OnNan::skip || async.skips_in_a_row >= policy.max_skips) {
     report.action = "stop";
     if (policy.on_nan == OnNan::skip)
@@ -115,7 +132,7 @@ void work(Run& run, AsyncRun& async, Executor& me) {
     const Replica::Gradient gradient = compute(run, async, me, *work);
     const bool loss_is_finite = std::isfinite(gradient.loss.loss);
     if (!loss_is_finite || !std::isfinite(gradient.largest)) {
-      leave_out(run, async, me.rank, *work, loss_is_finite);
+      leave_out(run, async, me, *work, loss_is_finite);
       continue;
     }
     const StepTimes pushed = push(async, me, *work);

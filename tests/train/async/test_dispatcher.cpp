@@ -82,8 +82,7 @@ TEST_CASE("threads: the bound holds, every gradient is counted and applied") {
           CHECK(counts.dropped == 0);
           if (per_version > 1) continue;
           CHECK(bench.dispatcher.version() == 1000);
-          if (on_stale == OnStale::wait)
-            CHECK(bench.store->weights()[5] == -1000.0f);
+          if (on_stale == OnStale::wait) CHECK(bench.store->weights()[5] == -1000.0f);
         }
       }
     }
