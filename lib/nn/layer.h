@@ -14,6 +14,10 @@
 
 namespace dptrain {
 
+/// What a parameter is to the optimizer. A statistic is not trained: what a layer writes as its gradient is, summed over the
+/// samples, the value that the step has seen, and the step moves the statistic towards the mean of that.
+enum class ParameterRole { weight, bias, norm, statistic };
+
 /// One parameter tensor of a layer. `name` is as in PyTorch ("weight", "bias").
 struct ParameterDesc {
   std::string name;
@@ -21,6 +25,8 @@ struct ParameterDesc {
   std::int64_t stored_floats = 0;  ///< in the layout of the kernels, padding included
   std::int64_t fan_in = 1, fan_out = 1;
   Initialiser init = Initialiser::pytorch_default;
+  ParameterRole role = ParameterRole::weight;
+  double statistic_rate = 0.1;              ///< of a statistic: the part of the way that a step goes
   const AffineOperation* packer = nullptr;  ///< null: stored as it is
 };
 

@@ -12,7 +12,10 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
   double asked = not_known;  // when this replica first saw the request
   const auto give_up = [&] {
     if (!stop_asked(run.options.stop)) return false;
-    if (std::isnan(asked)) asked = steady_seconds();
+    if (std::isnan(asked)) {
+      asked = steady_seconds();
+      if (rank == 0) save(run, replica.parameters(), step);  // on its way to the disk while this goes on
+    }
     return steady_seconds() - asked >= run.options.evaluation_grace;
   };
   run.evaluated[static_cast<std::size_t>(rank)] =
@@ -20,9 +23,8 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
   run.group.barrier();
   if (rank == 0) {
     run.cut_short = std::find(run.evaluated.begin(), run.evaluated.end(), false) != run.evaluated.end();
-    if (run.cut_short) {
-      run.end = step;
-    } else {
+    if (run.cut_short || stop_asked(run.options.stop)) run.end = step;
+    if (!run.cut_short) {
       LossSum sum;
       for (const LossSum& chunk : run.test_sums) {
         sum.loss += chunk.loss;

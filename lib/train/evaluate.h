@@ -5,8 +5,9 @@
 
 namespace dptrain {
 
-/// Every sample of the test set once, by all replicas; rank 0 adds the chunks in index order and reports. Where a stop
-/// request cuts it short the run ends with `step`. Returns when all have done their part. Errors: GroupAborted.
+/// Every sample of the test set once, by all replicas; rank 0 adds the chunks in index order and reports. On a request to stop
+/// the run ends with `step`, is saved, and the evaluation cut short after TrainOptions::evaluation_grace. Returns when all have
+/// done their part. Errors: GroupAborted.
 void evaluate(Run& run, Replica& replica, int rank, std::int64_t step);
 
 /// What is due when `step` steps are done, on the weights that the replica reads: evaluation and checkpoint. By all replicas' threads

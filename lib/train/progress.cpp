@@ -48,7 +48,7 @@ void Progress::start(double now, double since_process_start) {
   startup_seconds_ = since_process_start;
 }
 
-void Progress::check_finite(double loss, const char* what, std::int64_t step, double lr) const {
+void Progress::check_finite(double loss, const std::string& what, std::int64_t step, double lr) const {
   if (std::isfinite(loss)) return;
   fail(ExitStatus::failed,
        "the {} is not finite at {}: training has diverged. A lower learning rate, warm-up "
@@ -62,7 +62,11 @@ void Progress::stepped(std::int64_t step, double lr, const StepPlan& plan, const
   double loss = 0;
   for (std::size_t m = 0; m < plan.micro_batches.size(); ++m) loss += losses[m].loss;
   if (samples > 0) final_loss_ = loss / static_cast<double>(samples);
-  check_finite(loss, "loss", step, lr);
+  if (!std::isfinite(loss)) {
+    const auto bad =
+        std::find_if(losses.begin(), losses.end(), [](const LossSum& sum) { return !std::isfinite(sum.loss); });
+    check_finite(loss, fmt::format("loss of micro-batch {}", bad - losses.begin()), step, lr);
+  }
   interval_.loss += loss;
   interval_.samples += samples;
   interval_.skipped += left_out;

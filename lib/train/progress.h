@@ -70,7 +70,7 @@ class Progress {
   }
   /// The interval up to now_.
   StepReport interval_report() const;
-  void check_finite(double loss, const char* what, std::int64_t step, double lr) const;
+  void check_finite(double loss, const std::string& what, std::int64_t step, double lr) const;
   static TimeShares shares(const StepTimes& times);
 
   const RunSchedule& schedule_;

@@ -53,6 +53,7 @@ struct Run {
   std::int64_t evaluate_every, checkpoint_every;
   std::int64_t first;  // steps done before this run began
   std::unique_ptr<Checkpointer> checkpointer;
+  std::int64_t saved_step = -1;  // the last that save() was called for
   Basis basis;
   std::int64_t best_step = -1;  // of the checkpoints
   double best_metric = not_known;
@@ -88,7 +89,7 @@ RunState state_at(Run& run, std::int64_t step);
 /// What makes the snapshot, from copies. At the end of `step` and before rank 0 begins the next: the others may already compute
 /// gradients, but update nothing. Errors: failed where a parameter is not finite: nothing of that kind is ever saved.
 Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t step);
-/// Likewise: the checkpoint of `step`, on its way to the disk, and to roll back to where the job may do that.
+/// Likewise: the checkpoint of `step`, on its way to the disk, and to roll back to where the job may do that. Once a step.
 void save(Run& run, const ParameterTable& table, std::int64_t step);
 /// Weights and optimizer state are those of the rollback point again. While no replica computes.
 void load_rollback_point(Run& run);

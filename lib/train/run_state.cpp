@@ -114,12 +114,15 @@ Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t 
 }
 
 void save(Run& run, const ParameterTable& table, std::int64_t step) {
+  if (run.saved_step == step) return;
+  run.saved_step = step;
   keep_rollback_point(run, table, step);
   if (run.checkpointer) run.checkpointer->save(snapshot(run, table, step));
 }
 
 void load_rollback_point(Run& run) {
   const RollbackPoint& point = run.rollback_point;
+  run.saved_step = -1;  // what comes after it is saved anew
   run.weights->load(point.parameters.floats());
   for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.weights->load_state(k, point.state[k].floats());
 }

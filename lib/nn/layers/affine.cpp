@@ -16,6 +16,7 @@ std::vector<ParameterDesc> Affine::parameters() const {
     bias.shape = Shape{weight_.shape[0]};
     bias.stored_floats = weight_.shape[0];
     bias.packer = nullptr;
+    bias.role = ParameterRole::bias;
     all.push_back(bias);
   }
   return all;
