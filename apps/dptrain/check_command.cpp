@@ -10,11 +10,13 @@
 #include "optim/optimizer.h"
 #include "report/lines.h"
 #include "spec/shapes.h"
+#include "train/async/version_rates.h"
 #include "train/backend.h"
 #include "train/doubts.h"
 #include "train/faults.h"
 #include "train/fit.h"
 #include "train/replica.h"
+#include "train/update_strategy.h"
 
 namespace dptrain {
 
@@ -57,6 +59,28 @@ void print_gpus(const Placement& placement, std::ostream& out) {
   }
 }
 
+/// How mode async goes about it, and the memory that it takes.
+void print_async(const JobSpec& job, const RunSchedule& schedule, const ModelPlan& model, const DatasetInfo& data,
+                 std::ostream& out) {
+  const auto replicas = static_cast<std::int64_t>(schedule.full().programs.size());
+  const std::int64_t per_version = gradients_per_version(job.async, schedule);
+  const MicroBatchPlaces places(schedule);
+  const std::int64_t versions = planned_versions(places, rests_of(job, schedule), per_version, schedule.steps());
+  fmt::print(out, "versions        {} of {} gradient{} each\n", grouped(versions), per_version,
+             per_version == 1 ? "" : "s");
+  fmt::print(out, "staleness       {}\n",
+             job.async.max_staleness ? fmt::format("at most {}", *job.async.max_staleness) : "without a bound");
+  fmt::print(out, "replicas        {} on the CPU, each with its own micro-batches as it is free\n", replicas);
+  const std::int64_t flat = model.parameters.floats() * static_cast<std::int64_t>(sizeof(float));
+  const int state = make_optimizer(job.train.optimizer)->state_buffers();
+  fmt::print(out, "memory          {} weights and optimizer state, {} gradients ({} buffers), shared\n",
+             megabytes((1 + state) * flat), megabytes((replicas + per_version - 1) * flat), replicas + per_version - 1);
+  fmt::print(out, "                {} a replica: {} weights, {} activations, {} for a batch\n",
+             megabytes(flat + model.activation_bytes + schedule.largest_batch() * data.shape.elements() * 4),
+             megabytes(flat), megabytes(model.activation_bytes),
+             megabytes(schedule.largest_batch() * data.shape.elements() * 4));
+}
+
 }  // namespace
 
 int check_job(const JobOptions& options, std::ostream& out) {
@@ -64,9 +88,9 @@ int check_job(const JobOptions& options, std::ostream& out) {
   const DatasetInfo data = inspect_dataset(job.dataset);
   check_data_fit(job, data.shape, data.classes);
   const Placement placement = place(job, data.train_samples);
-  check_faults_fit(job, placement);
   const int replicas = placement.replicas;
   const RunSchedule schedule(job, data.train_samples, replicas);
+  make_strategy(job)->check(job, placement, schedule);
 
   // A replica's model, with the memory it takes, but no thread and no data.
   std::vector<std::int64_t> batches = schedule.batch_sizes();
@@ -87,9 +111,17 @@ int check_job(const JobOptions& options, std::ostream& out) {
   };
   fmt::print(out, "steps           {} ({} an epoch)\n", grouped(schedule.steps()), grouped(schedule.steps_per_epoch()));
   fmt::print(out, "a step          {}{}\n", cut(full),
-             job.reproducible ? fmt::format(", same bits at 1 to {} replicas", full.micro_batches.size()) : "");
+             job.reproducible && job.mode == Mode::sync
+                 ? fmt::format(", same bits at 1 to {} replicas", full.micro_batches.size())
+                 : "");
   if (schedule.last().samples != full.samples) fmt::print(out, "  last step     {}\n", cut(schedule.last()));
 
+  if (job.mode == Mode::async) {
+    print_gpus(placement, out);
+    print_async(job, schedule, model, data, out);
+    for (const std::string& doubt : doubts(job, schedule)) fmt::print(out, "warning: {}\n", doubt);
+    return static_cast<int>(ExitStatus::ok);
+  }
   std::int64_t exchanged = 0, buffers = 0;
   std::string shares;
   for (const ReplicaProgram& program : full.programs) {

@@ -181,8 +181,7 @@ void settle(Run& run, AsyncRun& async) {
 AsyncRun::AsyncRun(const Run& run)
     : places(run.schedule),
       rests(rests_of(run.job, run.schedule)),
-      per_version(
-          gradients_per_version(run.job.async, static_cast<std::int64_t>(run.schedule.full().micro_batches.size()))),
+      per_version(gradients_per_version(run.job.async, run.schedule)),
       rates(run.job, places, rests, per_version) {}
 
 std::int64_t AsyncRun::stop_at(std::int64_t next) const {

@@ -42,18 +42,17 @@ AsyncState state_before(const Run& run) {
 
 class AsyncStrategy final : public UpdateStrategy {
  public:
-  void check(const Run& run) const override {
-    check_faults_fit(run.job, run.placement);
-    if (run.placement.type == DeviceType::cuda)
-      refuse(run.job.devices.at, "mode async runs on the CPU in this version: --set devices.type=cpu");
-    if (run.job.faults.on_nan == OnNan::rollback)
-      refuse(run.job.faults.on_nan_at, "faults.on_nan: rollback is for mode sync; in async there are stop and skip");
-    if (run.job.faults.on_replica_failure != OnReplicaFailure::stop)
-      refuse(run.job.faults.on_replica_failure_at, "faults.on_replica_failure: continue is for mode sync");
-    const auto micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
-    const AsyncSpec& spec = run.job.async;
-    if (spec.max_staleness == 0 && gradients_per_version(spec, micro_batches) != micro_batches)
-      refuse(spec.updates_per_apply_at,
+  void check(const JobSpec& job, const Placement& placement, const RunSchedule& schedule) const override {
+    check_faults_fit(job, placement);
+    if (placement.type == DeviceType::cuda)
+      refuse(job.devices.at, "mode async runs on the CPU in this version: --set devices.type=cpu");
+    if (job.faults.on_nan == OnNan::rollback)
+      refuse(job.faults.on_nan_at, "faults.on_nan: rollback is for mode sync; in async there are stop and skip");
+    if (job.faults.on_replica_failure != OnReplicaFailure::stop)
+      refuse(job.faults.on_replica_failure_at, "faults.on_replica_failure: continue is for mode sync");
+    const auto micro_batches = static_cast<std::int64_t>(schedule.full().micro_batches.size());
+    if (job.async.max_staleness == 0 && gradients_per_version(job.async, schedule) != micro_batches)
+      refuse(job.async.updates_per_apply_at,
              fmt::format("async.updates_per_apply: max_staleness 0 makes a version of a whole step, which has {} "
                          "micro-batches here; leave it to auto",
                          micro_batches));
@@ -84,7 +83,6 @@ class AsyncStrategy final : public UpdateStrategy {
     AsyncRun& async = *async_;
     const AsyncState before = state_before(run);
     LedgerRules rules = rules_of(run.job.async, async.per_version);
-    warn_of_waiting(run, rules);
     if (before.fallback_step >= 0) {
       const auto micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
       rules = synchronous_rules(micro_batches);
@@ -131,17 +129,6 @@ class AsyncStrategy final : public UpdateStrategy {
   }
 
  private:
-  /// At once so many replicas can compute within the bound that the others wait.
-  static void warn_of_waiting(Run& run, const LedgerRules& rules) {
-    if (!rules.bound || rules.on_stale == OnStale::drop) return;
-    const std::int64_t most = rules.per_version * (*rules.bound + 1);
-    if (run.group.size() <= most) return;
-    run.reporter.warning(fmt::format(
-        "async.max_staleness: {} lets {} of {} replicas compute at a time, and the others wait; a bound of {} or more "
-        "lets all of them",
-        *rules.bound, most, run.group.size(), (run.group.size() + rules.per_version - 1) / rules.per_version - 1));
-  }
-
   static bool continues_record(const Run& run) {
     return run.job.async.record && run.options.checkpoints.resume_from &&
            std::filesystem::exists(record_file(run.options.checkpoints.run_folder));

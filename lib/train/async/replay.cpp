@@ -123,7 +123,7 @@ class Replay {
     last_ = std::max(last_, header.version);
     result_.versions = last_;
     const auto micro_batches = static_cast<std::int64_t>(schedule_.full().micro_batches.size());
-    rates_.emplace(job_, places_, rests_of(job_, schedule_), gradients_per_version(job_.async, micro_batches));
+    rates_.emplace(job_, places_, rests_of(job_, schedule_), gradients_per_version(job_.async, schedule_));
     if (record_.fallback_step >= 0) rates_->fall_back(record_.fallback_version, micro_batches);
   }
 

@@ -2,6 +2,9 @@
 // Thread safety: rate() from any thread; fall_back() while nobody asks.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "optim/schedule.h"
 #include "train/async/places.h"
 
@@ -19,9 +22,9 @@ struct RestPlan {
 
 RestPlan rests_of(const JobSpec& job, const RunSchedule& schedule);
 
-/// Versions of steps [first, last), at `per_version` gradients each, where none is dropped.
+/// Versions of the first `steps` steps, at `per_version` gradients each, where none is dropped.
 std::int64_t planned_versions(const MicroBatchPlaces& places, const RestPlan& rests, std::int64_t per_version,
-                              std::int64_t first, std::int64_t last);
+                              std::int64_t steps);
 
 class VersionRates {
  public:
@@ -38,7 +41,10 @@ class VersionRates {
   std::int64_t fallen_at_ = -1, worth_ = 1;  // in versions as they were
 };
 
-/// Gradients that make a version of the job, where a full step has `micro_batches`.
-std::int64_t gradients_per_version(const AsyncSpec& async, std::int64_t micro_batches);
+/// Gradients that make a version; an epoch has at least as many.
+std::int64_t gradients_per_version(const AsyncSpec& async, const RunSchedule& schedule);
+
+/// What of the job's asynchronous settings is allowed but hardly meant.
+std::vector<std::string> async_doubts(const JobSpec& job, const RunSchedule& schedule);
 
 }  // namespace dptrain

@@ -144,7 +144,9 @@ void run_sync(Run& run, int rank, Replica& replica) {
 
 class SyncStrategy final : public UpdateStrategy {
  public:
-  void check(const Run& run) const override { check_faults_fit(run.job, run.placement); }
+  void check(const JobSpec& job, const Placement& placement, const RunSchedule&) const override {
+    check_faults_fit(job, placement);
+  }
   void configure(const Run& run, Replica::Config& config) const override {
     config.reassigned = may_reassign(run.job, run.group.size());
   }
