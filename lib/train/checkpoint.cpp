@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "interop/safetensors.h"
+#include "train/async/async_state.h"
 #include "train/checked_folder.h"
 
 namespace dptrain {
@@ -33,51 +34,27 @@ Json number(double value) {
   return std::isfinite(value) ? Json(value) : Json(nullptr);
 }
 
-Json async_json(const AsyncState& state) {
-  return {{"version", state.version},
-          {"gradients", state.staleness.gradients},
-          {"dropped", state.staleness.dropped},
-          {"skipped", state.staleness.skipped},
-          {"staleness_max", state.staleness.max},
-          {"staleness_sum", state.staleness.sum},
-          {"staleness_histogram", state.staleness.histogram},
-          {"fallback_step", state.fallback_step},
-          {"fallback_version", state.fallback_version}};
-}
-
-AsyncState parse_async(const Json& json) {
-  return {.version = json.at("version"),
-          .staleness = {.gradients = json.at("gradients"),
-                        .dropped = json.at("dropped"),
-                        .skipped = json.at("skipped"),
-                        .max = json.at("staleness_max"),
-                        .sum = json.at("staleness_sum"),
-                        .histogram = json.at("staleness_histogram").get<std::vector<std::int64_t>>()},
-          .fallback_step = json.at("fallback_step"),
-          .fallback_version = json.at("fallback_version")};
-}
-
 std::string state_text(const RunState& state) {
   Json basis = Json::object();
   for (const auto& [name, value] : state.basis) basis[name] = value;
   Json json{{"format", 1},
-                  {"step", state.step},
-                  {"seed", state.seed},
-                  {"weights_hash", state.weights_hash},
-                  {"basis", basis},
-                  {"train_seconds", number(state.train_seconds)},
-                  {"final_loss", number(state.final_loss)},
-                  {"test_loss", number(state.test_loss)},
-                  {"test_accuracy", number(state.test_accuracy)},
-                  {"evaluated_step", state.evaluated_step},
-                  {"best_step", state.best_step},
-                  {"best_metric", number(state.best_metric)},
-                  {"lr_factor", state.lr_factor},
-                  {"rollbacks", state.rollbacks},
-                  {"skipped_steps", state.skipped_steps},
-                  {"skips_in_a_row", state.skips_in_a_row},
-                  {"job", state.job}};
-  if (state.async) json["async"] = async_json(*state.async);
+            {"step", state.step},
+            {"seed", state.seed},
+            {"weights_hash", state.weights_hash},
+            {"basis", basis},
+            {"train_seconds", number(state.train_seconds)},
+            {"final_loss", number(state.final_loss)},
+            {"test_loss", number(state.test_loss)},
+            {"test_accuracy", number(state.test_accuracy)},
+            {"evaluated_step", state.evaluated_step},
+            {"best_step", state.best_step},
+            {"best_metric", number(state.best_metric)},
+            {"lr_factor", state.lr_factor},
+            {"rollbacks", state.rollbacks},
+            {"skipped_steps", state.skipped_steps},
+            {"skips_in_a_row", state.skips_in_a_row},
+            {"job", state.job}};
+  if (state.async) json["async"] = to_json_object(*state.async);
   return json.dump(2) + "\n";
 }
 
@@ -102,7 +79,7 @@ RunState parse_state(const std::string& text, const fs::path& file) {
     state.rollbacks = json.value("rollbacks", std::int64_t{0});
     state.skipped_steps = json.value("skipped_steps", std::int64_t{0});
     state.skips_in_a_row = json.value("skips_in_a_row", std::int64_t{0});
-    if (json.contains("async")) state.async = parse_async(json.at("async"));
+    if (json.contains("async")) state.async = async_state_of(json.at("async"));
     state.job = json.at("job").get<std::string>();
     return state;
   } catch (const Json::exception& error) {

@@ -22,13 +22,6 @@ namespace dptrain {
 /// What the bits of a run rest on besides its job, as name and value: build, instruction set, libraries, devices, threads.
 using Basis = std::vector<std::pair<std::string, std::string>>;
 
-/// What an asynchronous run has besides.
-struct AsyncState {
-  std::int64_t version = 0;  ///< of the store
-  StalenessCounts staleness{};
-  std::int64_t fallback_step = -1, fallback_version = -1;  ///< where it became synchronous; -1: it did not
-};
-
 /// The state of a run at a step that is not in tensors. See rules.md, "State of a run".
 struct RunState {
   std::int64_t step = 0;  ///< steps done; the place in the epoch follows from it and the job

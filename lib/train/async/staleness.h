@@ -28,4 +28,11 @@ struct StalenessCounts {
   bool operator==(const StalenessCounts&) const = default;
 };
 
+/// What a checkpoint keeps of an asynchronous run besides what every run has.
+struct AsyncState {
+  std::int64_t version = 0;  ///< of the store
+  StalenessCounts staleness{};
+  std::int64_t fallback_step = -1, fallback_version = -1;  ///< where it became synchronous; -1: it did not
+};
+
 }  // namespace dptrain

@@ -15,7 +15,7 @@ using namespace test;
 TEST_CASE("max_staleness 0 has the bits of sync at 1, 2 and 4 replicas, short last steps included") {
   for (const char* yaml : {kAsyncMlp, kAsyncCnn}) {
     const Summary sync = run_async_job(async_job(yaml, 2, ""));
-    for (const std::int64_t replicas : {1, 2, 4}) {
+    for (const std::int64_t replicas : {1, 2, 4, 6}) {
       for (const char* on_stale : {"wait", "scale"}) {
         const Summary s = run_async_job(
             async_job(yaml, replicas, fmt::format("{{max_staleness: 0, on_stale: {}, shards: 2}}", on_stale)));

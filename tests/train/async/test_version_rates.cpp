@@ -1,5 +1,6 @@
 // The versions that a run will make, and the learning rate of each.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <rapidcheck.h>
 
 #include "spec/reader.h"
