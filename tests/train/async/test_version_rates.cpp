@@ -22,7 +22,7 @@ JobSpec job_of(std::int64_t steps, const std::string& schedule) {
 }  // namespace
 
 TEST_CASE("places: steps of 4, 4 and 3 micro-batches, and back") {
-  const JobSpec job = job_of(100, "constant");
+  const JobSpec job = job_of(100, "{name: constant}");
   const RunSchedule schedule(job, 43, 1);
   const MicroBatchPlaces places(schedule);
   std::int64_t index = 0;
@@ -41,7 +41,7 @@ TEST_CASE("planned versions are those that the rests make, counted one by one") 
     const auto number = [](std::int64_t low, std::int64_t high) {
       return *rc::gen::inRange<std::int64_t>(low, high + 1);
     };
-    const JobSpec job = job_of(1, "constant");
+    const JobSpec job = job_of(1, "{name: constant}");
     const RunSchedule schedule(job, number(1, 200), 1);
     const MicroBatchPlaces places(schedule);
     const std::int64_t steps = number(1, 100), per_version = number(1, 9);
@@ -61,7 +61,7 @@ TEST_CASE("planned versions are those that the rests make, counted one by one") 
 }
 
 TEST_CASE("a run of a million million steps is planned at once") {
-  const JobSpec job = job_of(1'000'000'000'000, "constant");
+  const JobSpec job = job_of(1'000'000'000'000, "{name: constant}");
   const RunSchedule schedule(job, 43, 1);
   const RestPlan rests{1'000'003, 999'983, schedule.steps_per_epoch(), schedule.steps()};
   CHECK(planned_versions(MicroBatchPlaces(schedule), {schedule.steps(), schedule.steps(), 3, schedule.steps()}, 1,
