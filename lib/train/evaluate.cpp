@@ -7,10 +7,11 @@
 
 namespace dptrain {
 
-void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
+Outcome evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
   const double start = steady_seconds();
   double asked = not_known;  // when this replica first saw the request
   const auto give_up = [&] {
+    if (run.watchdog) run.watchdog->begin(rank, step);  // the deadline is for each chunk
     if (!stop_asked(run.options.stop)) return false;
     if (std::isnan(asked)) {
       asked = steady_seconds();
@@ -20,8 +21,10 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
   };
   run.evaluated[static_cast<std::size_t>(rank)] =
       run.faults.out(rank) || replica.evaluate(step, run.test_sums, give_up);
+  if (run.watchdog) run.watchdog->end(rank);
   run.group.barrier();
   if (rank == 0) {
+    run.outcome = static_cast<int>(Outcome::good);
     run.cut_short = std::find(run.evaluated.begin(), run.evaluated.end(), false) != run.evaluated.end();
     if (run.cut_short || stop_asked(run.options.stop)) run.end = step;
     if (!run.cut_short) {
@@ -33,19 +36,52 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
       const auto samples = static_cast<double>(run.data.test->size());
       run.progress->evaluated(step, sum.loss / samples, static_cast<double>(sum.correct) / samples,
                               steady_seconds() - start);
+      if (!std::isfinite(sum.loss)) {
+        FaultReport report{.kind = "not_finite", .action = {}, .step = step};
+        report.message = fmt::format("the test loss is not finite after {}", run.progress->place(step, run.lr(step)));
+        run.outcome = static_cast<int>(decide(run, std::move(report), start, false));
+      }
     }
   }
   run.group.barrier();  // the next evaluation writes test_sums again
+  return static_cast<Outcome>(run.outcome);
 }
 
-void between_steps(Run& run, Replica& replica, int rank, std::int64_t step) {
+namespace {
+
+/// A checkpoint of `step`. Where the job may go back, weights that are not finite are a reason to: then all wait for the answer.
+Outcome save_or_go_back(Run& run, int rank, Replica& replica, std::int64_t step) {
+  if (run.job.faults.on_nan != OnNan::rollback) {
+    if (rank == 0) save(run, replica.parameters(), step);
+    return Outcome::good;
+  }
+  if (rank == 0) {
+    run.outcome = static_cast<int>(Outcome::good);
+    if (state_is_finite(run, replica.parameters())) {
+      save(run, replica.parameters(), step);
+    } else {
+      FaultReport report{.kind = "not_finite", .action = {}, .step = step};
+      report.message = fmt::format("the weights are not finite after {}", run.progress->place(step, run.lr(step)));
+      run.outcome = static_cast<int>(decide(run, std::move(report), steady_seconds(), false));
+    }
+  }
+  run.group.barrier();
+  return static_cast<Outcome>(run.outcome);
+}
+
+}  // namespace
+
+Outcome between_steps(Run& run, Replica& replica, int rank, std::int64_t step) {
   const bool evaluates = step % run.evaluate_every == 0 || step == run.end;
   // On a request to stop what was reached comes to the disk before anything else.
   const bool stopped = step == run.end && step < run.schedule.steps();
   const bool saves = stopped || step % run.checkpoint_every == 0;
-  if (rank == 0 && stopped) save(run, replica.parameters(), step);
-  if (evaluates && !run.options.until) evaluate(run, replica, rank, step);
-  if (rank == 0 && saves && !stopped && step < run.end) save(run, replica.parameters(), step);
+  Outcome outcome = Outcome::good;
+  if (stopped) outcome = save_or_go_back(run, rank, replica, step);
+  if (outcome == Outcome::good && evaluates && !run.options.until) outcome = evaluate(run, replica, rank, step);
+  if (outcome == Outcome::good && saves && !stopped && step < run.end)
+    outcome = save_or_go_back(run, rank, replica, step);
+  return outcome;
 }
 
 }  // namespace dptrain

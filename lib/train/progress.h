@@ -50,7 +50,7 @@ class Progress {
   bool report_if_due(std::int64_t steps, std::int64_t end, double now);
   /// Of the interval that was reported last, or of the steps since.
   double last_loss() const { return final_loss_; }
-  /// `seconds` it took. Errors: failed where the loss is not finite: the last update may be the one that diverged.
+  /// `seconds` it took. A loss that is not finite is reported as it is.
   void evaluated(std::int64_t steps, double loss, double accuracy, double seconds);
 
   /// Training seconds up to the last step, final loss and the last evaluation, into the state of a checkpoint.

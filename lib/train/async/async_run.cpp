@@ -193,6 +193,9 @@ void step_done(Run& run, AsyncRun& async, std::int64_t step, const StepCollector
   run.progress->stepped(step, async.rates.rate(async.dispatcher->version()), run.schedule.plan(step), done.losses,
                         run.times, done.skipped);
   std::fill(run.times.begin(), run.times.end(), StepTimes());
+  if (!run.faults.list().empty()) {
+    for (const FaultReport& report : run.faults.recovered(step, steady_seconds())) run.reporter.recovered(report);
+  }
   run.progress->set_async(report_of(async));
   const bool reported = run.progress->report_if_due(step + 1, run.end, steady_seconds());
   const std::optional<double>& above = run.job.async.fallback_loss_above;

@@ -66,7 +66,9 @@ void account(Run& run, std::int64_t step, const StepPlan& plan, bool applies, st
   if (applies) {
     if (collected >= 0) stepped(run, collected);
     run.skips_in_a_row = 0;
-    if (!run.faults.list().empty()) run.faults.recovered(step, steady_seconds());
+    if (!run.faults.list().empty()) {
+      for (const FaultReport& report : run.faults.recovered(step, steady_seconds())) run.reporter.recovered(report);
+    }
   } else {
     run.progress->skipped(step);
   }
@@ -101,16 +103,25 @@ void run_sync(Run& run, int rank, Replica& replica) {
   std::shared_ptr<const Assignment> assignment = run.assignment;
   std::int64_t step = run.first, collected = run.first;  // steps begun, and those whose losses are known
   std::int64_t weights = run.first;                      // their version
+  bool again = false;                                    // the step is done once more, and its drills with it
+  bool poison = false;
+  const auto go_on_from_rollback = [&] {
+    step = collected = run.rollback_step;
+    ++weights;
+    if (!run.faults.out(rank)) replica.assign(assignment, step);
+  };
   // A run that was stopped after its last step and before the evaluation.
-  if (run.first == run.end && run.options.checkpoints.resume_from->snapshot.state.evaluated_step != run.end)
-    evaluate(run, replica, rank, run.end);
+  if (run.first == run.end && run.options.checkpoints.resume_from->snapshot.state.evaluated_step != run.end &&
+      evaluate(run, replica, rank, run.end) == Outcome::back)
+    go_on_from_rollback();
   while (step < run.end) {
     if (assignment != run.assignment) {
       assignment = run.assignment;
       if (!run.faults.out(rank)) replica.assign(assignment, step);
     }
     const StepPlan& plan = assignment->plan(step);
-    const StepTask task{.step = step, .weights = weights, .poison = run.drills.poisons(rank, step)};
+    if (!again) poison = run.drills.poisons(rank, step);
+    const StepTask task{.step = step, .weights = weights, .poison = poison};
     run.reducer->begin(rank, run.optimizer->rule(step, run.lr(step)));
     const bool due = step - collected >= replica.lag();
     const Replica::Times computed = attempt(run, rank, replica, task, plan, due ? collected : -1);
@@ -120,13 +131,13 @@ void run_sync(Run& run, int rank, Replica& replica) {
     const double waited = run.reducer->gather(rank);
 
     const Outcome outcome = run.faults.any() ? settle(run, rank, replica, task, plan) : Outcome::good;
-    if (outcome == Outcome::again) continue;
-    ++weights;
+    again = outcome == Outcome::again;
+    if (again) continue;
     if (outcome == Outcome::back) {
-      step = collected = run.rollback_point.step;
-      if (!run.faults.out(rank)) replica.assign(assignment, step);
+      go_on_from_rollback();
       continue;
     }
+    ++weights;
     const bool applies = outcome == Outcome::good;
     if (rank == 0) account(run, step, plan, applies, due ? collected : -1);
     const GradientReducer::Times reduced = applies ? run.reducer->update(rank, plan) : meet(run);
@@ -138,7 +149,7 @@ void run_sync(Run& run, int rank, Replica& replica) {
       if (rank == 0) run.progress->report_if_due(collected, run.end, reduced.end);
     }
     if (step % run.evaluate_every == 0 || step == run.end) catch_up(run, rank, replica, collected, step);
-    between_steps(run, replica, rank, step);
+    if (between_steps(run, replica, rank, step) == Outcome::back) go_on_from_rollback();
   }
 }
 
