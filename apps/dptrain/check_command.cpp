@@ -10,6 +10,7 @@
 #include "optim/optimizer.h"
 #include "report/lines.h"
 #include "spec/shapes.h"
+#include "train/async/version_rates.h"
 #include "train/backend.h"
 #include "train/doubts.h"
 #include "train/faults.h"
@@ -17,6 +18,7 @@
 #include "train/local_sgd/slices.h"
 #include "train/replica.h"
 #include "train/rollback.h"
+#include "train/update_strategy.h"
 
 namespace dptrain {
 
@@ -77,15 +79,21 @@ void print_replica_memory(const Plan& plan, std::int64_t buffers, std::int64_t a
              buffers == 1 ? "" : "s", megabytes(plan.model.activation_bytes), megabytes(batches));
 }
 
-void print_sync(const Plan& plan, std::ostream& out) {
-  const int replicas = plan.placement.replicas;
-  const StepPlan& full = plan.schedule.full();
+void print_cut(const Plan& plan, const std::string& promise, std::ostream& out) {
+  const StepPlan &full = plan.schedule.full(), &last = plan.schedule.last();
   const auto cut = [](const StepPlan& step) {
     return cut_text(step.samples, static_cast<std::int64_t>(step.micro_batches.size()));
   };
-  fmt::print(out, "a step          {}{}\n", cut(full),
-             plan.job.reproducible ? fmt::format(", same bits at 1 to {} replicas", full.micro_batches.size()) : "");
-  if (plan.schedule.last().samples != full.samples) fmt::print(out, "  last step     {}\n", cut(plan.schedule.last()));
+  fmt::print(out, "a step          {}{}\n", cut(full), promise);
+  if (last.samples != full.samples) fmt::print(out, "  last step     {}\n", cut(last));
+}
+
+void print_sync(const Plan& plan, std::ostream& out) {
+  const int replicas = plan.placement.replicas;
+  const StepPlan& full = plan.schedule.full();
+  print_cut(plan,
+            plan.job.reproducible ? fmt::format(", same bits at 1 to {} replicas", full.micro_batches.size()) : "",
+            out);
 
   std::int64_t exchanged = 0, buffers = 0;
   std::string shares;
@@ -153,6 +161,31 @@ void print_workers(const Plan& plan, std::ostream& out) {
   print_replica_memory(plan, replica_program(most, {0, most}).buffers, 1, out);
 }
 
+/// How mode async goes about it, and the memory that it takes.
+void print_async(const Plan& plan, std::ostream& out) {
+  const JobSpec& job = plan.job;
+  const RunSchedule& schedule = plan.schedule;
+  print_cut(plan, "", out);
+  print_gpus(plan.placement, out);
+  const auto replicas = static_cast<std::int64_t>(schedule.full().programs.size());
+  const std::int64_t per_version = gradients_per_version(job.async, schedule);
+  const MicroBatchPlaces places(schedule);
+  const std::int64_t versions = planned_versions(places, rests_of(job, schedule), per_version, schedule.steps());
+  fmt::print(out, "versions        {} of {} gradient{} each\n", grouped(versions), per_version,
+             per_version == 1 ? "" : "s");
+  fmt::print(out, "staleness       {}\n",
+             job.async.max_staleness ? fmt::format("at most {}", *job.async.max_staleness) : "without a bound");
+  fmt::print(out, "replicas        {} on the CPU, each with its own micro-batches as it is free\n", replicas);
+  const std::int64_t flat = plan.model.parameters.floats() * static_cast<std::int64_t>(sizeof(float));
+  const int state = make_optimizer(job.train.optimizer)->state_buffers();
+  fmt::print(out, "memory          {} weights and optimizer state, {} gradients ({} buffers), shared\n",
+             megabytes((1 + state) * flat), megabytes((replicas + per_version - 1) * flat), replicas + per_version - 1);
+  fmt::print(out, "                {} a replica: {} weights, {} activations, {} for a batch\n",
+             megabytes(flat + plan.model.activation_bytes + schedule.largest_batch() * plan.sample_floats * 4),
+             megabytes(flat), megabytes(plan.model.activation_bytes),
+             megabytes(schedule.largest_batch() * plan.sample_floats * 4));
+}
+
 }  // namespace
 
 int check_job(const JobOptions& options, std::ostream& out) {
@@ -160,9 +193,9 @@ int check_job(const JobOptions& options, std::ostream& out) {
   const DatasetInfo data = inspect_dataset(job.dataset);
   check_data_fit(job, data.shape, data.classes);
   const Placement placement = place(job, data.train_samples);
-  check_faults_fit(job, placement);
   const int replicas = placement.replicas;
   const RunSchedule schedule(job, data.train_samples, replicas);
+  make_strategy(job)->check(job, placement, schedule);
 
   // A replica's model, with the memory it takes, but no thread and no data.
   std::vector<std::int64_t> batches = schedule.batch_sizes();
@@ -178,10 +211,17 @@ int check_job(const JobOptions& options, std::ostream& out) {
              grouped(data.test_samples), data.shape.text());
   fmt::print(out, "steps           {} ({} an epoch)\n", grouped(schedule.steps()), grouped(schedule.steps_per_epoch()));
   const Plan plan{job, placement, schedule, model, data.shape.elements()};
-  if (job.mode == Mode::local_sgd)
-    print_workers(plan, out);
-  else
-    print_sync(plan, out);
+  switch (job.mode) {
+    case Mode::sync:
+      print_sync(plan, out);
+      break;
+    case Mode::async:
+      print_async(plan, out);
+      break;
+    case Mode::local_sgd:
+      print_workers(plan, out);
+      break;
+  }
   for (const std::string& doubt : doubts(job, schedule)) fmt::print(out, "warning: {}\n", doubt);
   return static_cast<int>(ExitStatus::ok);
 }

@@ -39,7 +39,7 @@ void add_job_options(CLI::App& app, JobOptions& options) {
       ->trigger_on_parse();
   add_short(app, options, "--devices", "devices.count", "how many replicas");
   add_short(app, options, "--gpus", "gpus", "how many GPUs, one replica each");
-  add_short(app, options, "--mode", "mode", "sync or local_sgd");
+  add_short(app, options, "--mode", "mode", "sync, async or local_sgd");
   add_short(app, options, "--seed", "seed", "the seed of all randomness");
 }
 

@@ -10,6 +10,7 @@
 #include "dptrain/check_command.h"
 #include "dptrain/compare_command.h"
 #include "dptrain/data_command.h"
+#include "dptrain/replay_command.h"
 #include "dptrain/train_command.h"
 #include "dptrain/verify_command.h"
 #include "report/output.h"
@@ -102,6 +103,14 @@ int command_line(int argc, char** argv) {
   compare->add_flag("--quiet", compared.quiet, "nothing but the table");
   compare->add_flag("--json", compared.json, "one JSON object in place of the table");
 
+  ReplayCommand replayed;
+  CLI::App* replay =
+      app.add_subcommand("replay", "re-execute a recorded asynchronous run and compare the weights, to the bit");
+  replay->add_option("RUN", replayed.run, "the run folder")->required();
+  replay->add_option("--devices", replayed.devices, "how many replicas, however many the run had")
+      ->check(CLI::Range(1, 4096));
+  replay->add_option("--init-from", replayed.init_from, "the first weights, as the run had them");
+
   CLI::App* data = app.add_subcommand("data", "list, inspect or download datasets");
   data->require_subcommand(1);
   CLI::App* list = data->add_subcommand("list", "the datasets with a descriptor, and whether they are on this machine");
@@ -121,6 +130,7 @@ int command_line(int argc, char** argv) {
   if (check->parsed()) return print([&](std::ostream& out) { return check_job(checked, out); });
   if (verify->parsed()) return print_lines([&](const auto& say) { return verify_run(verified, say); });
   if (compare->parsed()) return print([&](std::ostream& out) { return compare_modes(compared, out); });
+  if (replay->parsed()) return print([&](std::ostream& out) { return replay_run(replayed, out); });
   if (list->parsed()) return print([&](std::ostream& out) { return data_list(out); });
   if (info->parsed()) return print([&](std::ostream& out) { return data_info(info_of, out); });
   if (fetch->parsed()) {

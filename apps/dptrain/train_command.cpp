@@ -9,11 +9,11 @@
 #include "dptrain/signals.h"
 #include "report/json.h"
 #include "report/reporter.h"
-#include "train/faults.h"
 #include "train/first_weights.h"
 #include "train/fit.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
+#include "train/update_strategy.h"
 
 namespace dptrain {
 
@@ -107,7 +107,8 @@ int run_training(const TrainCommand& command) {
   const JobSpec job = read_job(command.job.file, command.job.overrides);
   const DatasetInfo info = inspect_dataset(job.dataset);
   check_data_fit(job, info.shape, info.classes);
-  check_faults_fit(job, place(job, info.train_samples));  // refuse what this machine does not have
+  const Placement placement = place(job, info.train_samples);  // refuses what this machine does not have
+  make_strategy(job)->check(job, placement, RunSchedule(job, info.train_samples, placement.replicas));
   if (!command.init_from.empty() && !std::filesystem::exists(command.init_from))
     fail(ExitStatus::usage, "--init-from {}: there is no such file", command.init_from);
 

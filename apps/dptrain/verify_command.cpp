@@ -161,6 +161,9 @@ int verify_run(const VerifyCommand& command, const Say& say) {
   const fs::path run = command.run;
   if (!fs::exists(run / "job.yaml")) fail(ExitStatus::usage, "{}: holds no run: there is no job.yaml", run.string());
   JobSpec job = read_job(run / "job.yaml");
+  if (job.mode == Mode::async)
+    fail(ExitStatus::usage, "{}: a run in mode async: `dptrain replay` re-executes one that was recorded",
+         run.string());
   if (command.devices) job.devices.count = *command.devices;  // read with as many as its drills are for
   const States states = states_of(run, job, say);
   if (states.all.empty()) fail(ExitStatus::failed, "{}: there is no checkpoint to verify", run.string());

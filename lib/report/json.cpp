@@ -98,16 +98,22 @@ std::string start_json(const RunPlan& plan) {
 }
 
 std::string train_json(const StepReport& report) {
-  return dump(Json{{"event", "train"},
-                   {"step", report.step},
-                   {"epoch", report.epoch},
-                   {"loss", report.loss},
-                   {"lr", report.lr},
-                   {"samples_per_second", report.samples_per_second},
-                   {"data", report.shares.data},
-                   {"compute", report.shares.compute},
-                   {"reduce", report.shares.reduce},
-                   {"wait", report.shares.wait}});
+  Json json{{"event", "train"},
+            {"step", report.step},
+            {"epoch", report.epoch},
+            {"loss", report.loss},
+            {"lr", report.lr},
+            {"samples_per_second", report.samples_per_second},
+            {"data", report.shares.data},
+            {"compute", report.shares.compute},
+            {"reduce", report.shares.reduce},
+            {"wait", report.shares.wait}};
+  if (report.async) {
+    json["versions"] = report.async->versions;
+    json["staleness"] = {{"max", report.async->max_staleness}, {"mean", report.async->mean_staleness}};
+    json["dropped"] = report.async->dropped;
+  }
+  return dump(json);
 }
 
 std::string evaluate_json(const EvalReport& report) {
@@ -189,6 +195,14 @@ std::string summary_json(const Summary& summary) {
             {"version", version()}};
   if (const std::optional<LocalSgdSummary>& local = summary.local_sgd) {
     json["local_sgd"] = {{"workers", local->workers}, {"sync_every", local->sync_every}, {"averages", local->averages}};
+  }
+  if (summary.async) {
+    const AsyncReport& async = *summary.async;
+    json["staleness"] = {{"max", async.max_staleness}, {"mean", async.mean_staleness}, {"histogram", async.histogram}};
+    json["dropped"] = async.dropped;
+    json["skipped_gradients"] = async.skipped;
+    json["versions"] = async.versions;
+    json["fallback_step"] = async.fallback_step < 0 ? Json() : Json(async.fallback_step);
   }
   return dump(json);
 }

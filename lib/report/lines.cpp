@@ -180,6 +180,12 @@ std::vector<std::string> end_lines(const Summary& summary) {
     if (!std::isnan(summary.test_accuracy)) line = fmt::format("test accuracy {:.2f}%  ", 100 * summary.test_accuracy);
     lines.push_back(line + fmt::format("test loss {}", loss_text(summary.test_loss)));
   }
+  if (summary.async) {
+    const AsyncReport& async = *summary.async;
+    lines.push_back(fmt::format("{}, gradients stale by {:.2f} on average and {} at most; {} dropped",
+                                plural(async.versions, "version", "versions"), async.mean_staleness,
+                                grouped(async.max_staleness), grouped(async.dropped)));
+  }
   if (!summary.faults.empty()) {
     std::string recovered;
     for (const FaultReport& fault : summary.faults) {

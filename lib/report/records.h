@@ -39,7 +39,7 @@ struct RunPlan {
   std::string device_type;  ///< "cpu" or "cuda"
   std::int64_t devices = 0, replicas = 0, threads_per_replica = 1;
   std::int64_t parameters = 0;
-  std::string mode;                          ///< "sync"
+  std::string mode;                          ///< "sync", "async", "local_sgd"
   std::int64_t workers = 0, sync_every = 0;  ///< of local_sgd
   bool reproducible = true;
   std::int64_t global_batch_size = 0;  ///< as the job says
@@ -49,14 +49,26 @@ struct RunPlan {
   double epochs = 0;               ///< of the whole run
 };
 
+/// What asynchronous updates have come to, from the beginning of the run.
+struct AsyncReport {
+  std::int64_t versions = 0;
+  std::int64_t max_staleness = 0;         ///< in versions
+  double mean_staleness = 0;              ///< likewise
+  std::vector<std::int64_t> histogram{};  ///< how many gradients had a lag of k; entry 64 counts those above, too
+  std::int64_t dropped = 0;               ///< gradients that were too stale
+  std::int64_t skipped = 0;               ///< gradients that were not finite
+  std::int64_t fallback_step = -1;        ///< from which on the run was synchronous; -1: it did not fall back
+};
+
 /// One log interval of training, or what there is of it so far; the event "train".
 struct StepReport {
   std::int64_t step = 0;    ///< steps done
   double epoch = 0;         ///< epochs done, with fraction
   double loss = not_known;  ///< mean over the interval's samples
   double lr = 0;
-  double samples_per_second = 0;  ///< over the interval
-  TimeShares shares;              ///< of the interval
+  double samples_per_second = 0;       ///< over the interval
+  TimeShares shares;                   ///< of the interval
+  std::optional<AsyncReport> async{};  ///< in mode async
 };
 
 /// One pass over the test set; the event "evaluate".
@@ -124,6 +136,7 @@ struct Summary {
   std::int64_t skipped_steps = 0;   ///< whose updates were left out
   std::vector<FaultReport> faults;  ///< in all parts of the run
   std::optional<LocalSgdSummary> local_sgd;
+  std::optional<AsyncReport> async{};  ///< in mode async
 };
 
 }  // namespace dptrain

@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 namespace {
 
 // In the order of removal: job.yaml goes last, because it is what a run is recognised by.
-constexpr std::array run_files = {"summary.json", "metrics.jsonl", "job.yaml"};
+constexpr std::array run_files = {"summary.json", "metrics.jsonl", "async.record", "job.yaml"};
 constexpr const char* checkpoints = "checkpoints";
 
 // The first line of job.yaml tells a run's resolved spec from a spec of the user's own that has the same name.

@@ -16,6 +16,9 @@ OptimizerSpec read_optimizer(const Value& block);
 LocalSgdSpec read_local_sgd(const Value& block);
 /// What local_sgd asks of other blocks, where it is the mode.
 void check_local_sgd(const JobSpec& job, Diagnostics& diagnostics);
+AsyncSpec read_async(const Value& block);
+/// What async asks of other blocks, where it is the mode.
+void check_async(const JobSpec& job, Diagnostics& diagnostics);
 FaultsSpec read_faults(const Value& block);
 std::vector<DrillSpec> read_drills(const Value& list);
 

@@ -198,7 +198,7 @@ struct DevicesSpec {
   bool operator==(const DevicesSpec&) const = default;
 };
 
-enum class Mode { sync, local_sgd };
+enum class Mode { sync, async, local_sgd };
 
 /// What becomes of the workers' optimizer state at an average: their mean for all, each its own, or a fresh start.
 enum class WorkerState { average, keep, reset };
@@ -213,6 +213,27 @@ struct LocalSgdSpec {
   std::int64_t warmup_sync_steps = 0;  ///< the first steps of the run are synchronous
   SourceMark at;                       ///< of `workers`
   bool operator==(const LocalSgdSpec&) const = default;
+};
+
+/// What becomes of a gradient that would be more stale than the bound allows.
+enum class OnStale {
+  wait,   ///< it cannot come to that: replicas wait before they begin, or before they deposit
+  drop,   ///< nobody waits; the gradient is discarded
+  scale,  ///< as `wait`, and every gradient is weighted 1 / (1 + lag)
+};
+enum class StoreUpdates { locked, hogwild };
+/// `async:`, checked whatever the mode is, and used where that is async.
+struct AsyncSpec {
+  std::optional<std::int64_t> max_staleness;  ///< versions; empty: `null`, unbounded
+  OnStale on_stale = OnStale::wait;
+  std::optional<std::int64_t>
+      updates_per_apply;  ///< gradients a version; empty: `auto`, 1, or a whole step's where max_staleness is 0
+  StoreUpdates updates = StoreUpdates::locked;
+  std::optional<std::int64_t> shards;         ///< of the store; empty: `auto`, a few a replica
+  bool record = false;                        ///< for `dptrain replay`
+  std::optional<double> fallback_loss_above;  ///< `fallback: {to: sync, if_loss_above: X}`; empty: `none`
+  SourceMark updates_per_apply_at, updates_at;
+  bool operator==(const AsyncSpec&) const = default;
 };
 
 /// "N steps" or "N epochs" (N may be a fraction of an epoch).
@@ -297,6 +318,7 @@ struct JobSpec {
   TrainSpec train;
   DevicesSpec devices;
   Mode mode = Mode::sync;
+  AsyncSpec async;
   LocalSgdSpec local_sgd;
   bool reproducible = true;
   EvaluateSpec evaluate;

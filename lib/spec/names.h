@@ -42,12 +42,22 @@ inline const Choices<ScheduleUnit> schedule_unit{
 inline const Choices<DeviceType> device_type{
     "device type", {{"cpu", DeviceType::cpu}, {"cuda", DeviceType::cuda}}, {"rocm", "mps", "xpu", "tpu"}};
 
-inline const Choices<Mode> mode{"mode", {{"sync", Mode::sync}, {"local_sgd", Mode::local_sgd}}, {"async", "hogwild"}};
+inline const Choices<Mode> mode{
+    "mode", {{"sync", Mode::sync}, {"async", Mode::async}, {"local_sgd", Mode::local_sgd}}, {}};
 
 inline const Choices<WorkerState> worker_state{
     "worker state",
     {{"average", WorkerState::average}, {"keep", WorkerState::keep}, {"reset", WorkerState::reset}},
     {}};
+
+inline const Choices<OnStale> on_stale{
+    "way with stale gradients", {{"wait", OnStale::wait}, {"drop", OnStale::drop}, {"scale", OnStale::scale}}, {}};
+
+inline const Choices<StoreUpdates> store_updates{
+    "kind of updates", {{"locked", StoreUpdates::locked}, {"hogwild", StoreUpdates::hogwild}}, {}};
+
+/// What an asynchronous run can fall back to.
+inline const Choices<Mode> fallback{"mode to fall back to", {{"sync", Mode::sync}}, {}};
 
 inline const Choices<OnNan> on_nan{
     "policy", {{"stop", OnNan::stop}, {"skip", OnNan::skip}, {"rollback", OnNan::rollback}}, {}};

@@ -152,6 +152,7 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   block("train", true, job.train, read_train);
   block("devices", false, job.devices, read_devices);
   map.optional("mode", job.mode, choice(names::mode));
+  block("async", false, job.async, read_async);
   map.optional("reproducible", job.reproducible, boolean);
   block("local_sgd", false, job.local_sgd, read_local_sgd);
   good = good && diagnostics.problems() == before_train;
@@ -167,7 +168,6 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   if (map.take("gpus"))
     map.error("gpus", "'devices' is given too", "'gpus: N' is short for 'devices: {type: cuda, count: N}'");
   map.later("resume", "a run is continued by --resume; remove the key");
-  map.later("async", "the modes are: sync, local_sgd");
   map.later("sync", "mode sync has no settings");
   map.later("augment", "samples are normalised, and nothing else");
   map.finish();
@@ -175,6 +175,7 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   if (model_is_good) check_shapes(job.model, diagnostics);
   if (good) check_replicas(job, diagnostics);
   if (good) check_local_sgd(job, diagnostics);
+  if (good) check_async(job, diagnostics);
   check_drills(job, diagnostics);
   return job;
 }

@@ -141,6 +141,20 @@ std::string local_sgd_text(const LocalSgdSpec& local) {
       local.workers, local.sync_every, names::worker_state.name_of(local.worker_state), local.warmup_sync_steps, outer);
 }
 
+std::string async_text(const AsyncSpec& async) {
+  std::string out = "async:\n";
+  out += fmt::format("  max_staleness: {}\n", value_or(async.max_staleness, "null"));
+  out += fmt::format("  on_stale: {}\n", names::on_stale.name_of(async.on_stale));
+  out += fmt::format("  updates_per_apply: {}\n", value_or(async.updates_per_apply, "auto"));
+  out += fmt::format("  updates: {}\n", names::store_updates.name_of(async.updates));
+  out += fmt::format("  shards: {}\n", value_or(async.shards, "auto"));
+  out += fmt::format("  record: {}\n", async.record);
+  return out + fmt::format("  fallback: {}\n",
+                           async.fallback_loss_above
+                               ? fmt::format("{{to: sync, if_loss_above: {}}}", *async.fallback_loss_above)
+                               : "none");
+}
+
 std::string faults_text(const JobSpec& job) {
   const FaultsSpec& faults = job.faults;
   std::string out = fmt::format(
@@ -184,7 +198,8 @@ std::string weights_yaml(const JobSpec& job) {
   return fmt::format("seed: {}\n", job.seed) + dataset_text(job.dataset) + model_text(job.model) +
          train_text(decisive.train) +
          fmt::format("mode: {}\nreproducible: {}\n", names::mode.name_of(job.mode), job.reproducible) +
-         decisive_faults(job) + (job.mode == Mode::local_sgd ? local_sgd_text(job.local_sgd) : "");
+         decisive_faults(job) + (job.mode == Mode::local_sgd ? local_sgd_text(job.local_sgd) : "") +
+         (job.mode == Mode::async ? async_text(job.async) : "");
 }
 
 std::string to_yaml(const JobSpec& job) {
@@ -196,6 +211,7 @@ std::string to_yaml(const JobSpec& job) {
                      job.devices.type ? names::device_type.name_of(*job.devices.type) : "auto",
                      value_or(job.devices.count, "auto"), job.devices.threads_per_replica, job.devices.share);
   out += fmt::format("mode: {}\nreproducible: {}\n", names::mode.name_of(job.mode), job.reproducible);
+  out += async_text(job.async);
   out += local_sgd_text(job.local_sgd);
   out += fmt::format("evaluate: {{every: {}}}\n", interval_or(job.evaluate.every, "end"));
   out += fmt::format("checkpoint: {{every: {}, keep: {}}}\n", interval_or(job.checkpoint.every, "end"),

@@ -10,6 +10,7 @@
 #include "core/hash.h"
 #include "core/magnitude.h"
 #include "interop/safetensors.h"
+#include "train/async/async_state.h"
 #include "train/checked_folder.h"
 #include "train/checkpoint_folders.h"
 
@@ -33,26 +34,27 @@ Json number(double value) {
 std::string state_text(const RunState& state) {
   Json basis = Json::object();
   for (const auto& [name, value] : state.basis) basis[name] = value;
-  const Json json{{"format", 1},
-                  {"step", state.step},
-                  {"seed", state.seed},
-                  {"weights_hash", state.weights_hash},
-                  {"basis", basis},
-                  {"train_seconds", number(state.train_seconds)},
-                  {"final_loss", number(state.final_loss)},
-                  {"test_loss", number(state.test_loss)},
-                  {"test_accuracy", number(state.test_accuracy)},
-                  {"evaluated_step", state.evaluated_step},
-                  {"best_step", state.best_step},
-                  {"best_metric", number(state.best_metric)},
-                  {"lr_factor", state.lr_factor},
-                  {"rollbacks", state.rollbacks},
-                  {"skipped_steps", state.skipped_steps},
-                  {"skips_in_a_row", state.skips_in_a_row},
-                  {"rollback_steps", state.rollback_steps},
-                  {"failed_at", state.failed_at},
-                  {"spoilt", state.spoilt},
-                  {"job", state.job}};
+  Json json{{"format", 1},
+            {"step", state.step},
+            {"seed", state.seed},
+            {"weights_hash", state.weights_hash},
+            {"basis", basis},
+            {"train_seconds", number(state.train_seconds)},
+            {"final_loss", number(state.final_loss)},
+            {"test_loss", number(state.test_loss)},
+            {"test_accuracy", number(state.test_accuracy)},
+            {"evaluated_step", state.evaluated_step},
+            {"best_step", state.best_step},
+            {"best_metric", number(state.best_metric)},
+            {"lr_factor", state.lr_factor},
+            {"rollbacks", state.rollbacks},
+            {"skipped_steps", state.skipped_steps},
+            {"skips_in_a_row", state.skips_in_a_row},
+            {"rollback_steps", state.rollback_steps},
+            {"failed_at", state.failed_at},
+            {"spoilt", state.spoilt},
+            {"job", state.job}};
+  if (state.async) json["async"] = to_json_object(*state.async);
   return json.dump(2) + "\n";
 }
 
@@ -77,6 +79,7 @@ RunState parse_state(const std::string& text, const fs::path& file) {
     state.rollbacks = json.value("rollbacks", std::int64_t{0});
     state.skipped_steps = json.value("skipped_steps", std::int64_t{0});
     state.skips_in_a_row = json.value("skips_in_a_row", std::int64_t{0});
+    if (json.contains("async")) state.async = async_state_of(json.at("async"));
     state.rollback_steps = json.value("rollback_steps", std::vector<std::int64_t>{});
     state.failed_at = json.value("failed_at", std::int64_t{-1});
     state.spoilt = json.value("spoilt", state.spoilt);

@@ -15,6 +15,7 @@
 
 #include "nn/parameters.h"
 #include "report/records.h"
+#include "train/async/staleness.h"
 
 namespace dptrain {
 
@@ -39,6 +40,7 @@ struct RunState {
   std::int64_t failed_at = -1;                 ///< the step that led to the last rollback; -1: none
   /// Step and replica of the gradients that drills have spoilt so far.
   std::vector<std::pair<std::int64_t, std::int64_t>> spoilt{};
+  std::optional<AsyncState> async{};  ///< in mode async
   std::string weights_hash;
 };
 

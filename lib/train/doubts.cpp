@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "train/async/version_rates.h"
+
 namespace dptrain {
 
 namespace {
@@ -43,6 +45,7 @@ std::vector<std::string> doubts(const JobSpec& job, const RunSchedule& schedule)
     if (drill.at_step >= steps)
       found.push_back(fmt::format("drills: step {} is never reached in a run of {}", drill.at_step, steps));
   }
+  for (std::string& doubt : async_doubts(job, schedule)) found.push_back(std::move(doubt));
   return found;
 }
 

@@ -48,4 +48,41 @@ Outcome evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
   return static_cast<Outcome>(run.outcome);
 }
 
+namespace {
+
+/// A checkpoint of `step`. Where the job may go back, weights that are not finite are a reason to: then all wait for the answer.
+Outcome save_or_go_back(Run& run, int rank, Replica& replica, std::int64_t step) {
+  if (run.job.faults.on_nan != OnNan::rollback) {
+    if (rank == 0) save(run, replica.parameters(), step);
+    return Outcome::good;
+  }
+  if (rank == 0) {
+    run.outcome = static_cast<int>(Outcome::good);
+    if (state_is_finite(run, replica.parameters())) {
+      save(run, replica.parameters(), step);
+    } else {
+      FaultReport report{.kind = "not_finite", .action = {}, .step = step};
+      report.message = fmt::format("the weights are not finite after {}", run.progress->place(step, run.lr(step)));
+      run.outcome = static_cast<int>(decide(run, std::move(report), steady_seconds(), false));
+    }
+  }
+  run.group.barrier();
+  return static_cast<Outcome>(run.outcome);
+}
+
+}  // namespace
+
+Outcome between_steps(Run& run, Replica& replica, int rank, std::int64_t step) {
+  const bool evaluates = step % run.evaluate_every == 0 || step == run.end;
+  // On a request to stop what was reached comes to the disk before anything else.
+  const bool stopped = step == run.end && step < run.schedule.steps();
+  const bool saves = stopped || step % run.checkpoint_every == 0;
+  Outcome outcome = Outcome::good;
+  if (stopped) outcome = save_or_go_back(run, rank, replica, step);
+  if (outcome == Outcome::good && evaluates && !run.options.until) outcome = evaluate(run, replica, rank, step);
+  if (outcome == Outcome::good && saves && !stopped && step < run.end)
+    outcome = save_or_go_back(run, rank, replica, step);
+  return outcome;
+}
+
 }  // namespace dptrain

@@ -57,17 +57,19 @@ void Progress::check_finite(double loss, const std::string& what, std::int64_t s
 }
 
 void Progress::stepped(std::int64_t step, double lr, const StepPlan& plan, const std::vector<LossSum>& losses,
-                       const std::vector<StepTimes>& times) {
+                       const std::vector<StepTimes>& times, std::int64_t left_out) {
+  const std::int64_t samples = plan.samples - left_out;
   double loss = 0;
   for (std::size_t m = 0; m < plan.micro_batches.size(); ++m) loss += losses[m].loss;
-  final_loss_ = loss / static_cast<double>(plan.samples);
+  if (samples > 0) final_loss_ = loss / static_cast<double>(samples);
   if (!std::isfinite(loss)) {
     const auto bad =
         std::find_if(losses.begin(), losses.end(), [](const LossSum& sum) { return !std::isfinite(sum.loss); });
     check_finite(loss, fmt::format("loss of micro-batch {}", bad - losses.begin()), step, lr);
   }
   interval_.loss += loss;
-  interval_.samples += plan.samples;
+  interval_.samples += samples;
+  interval_.skipped += left_out;
   lr_ = lr;
   steps_ = step + 1;
   for (const StepTimes& replica : times) add(interval_.times, replica, 1.0 / static_cast<double>(times.size()));
@@ -101,13 +103,16 @@ StepReport Progress::interval_report() const {
           .loss = interval_.samples > 0 ? interval_.loss / samples : not_known,
           .lr = lr_,
           .samples_per_second = static_cast<double>(interval_.samples + interval_.skipped) / (now_ - interval_.start),
-          .shares = shares(interval_.times)};
+          .shares = shares(interval_.times),
+          .async = async_};
 }
 
-void Progress::report_if_due(std::int64_t steps, std::int64_t end, double now) {
+bool Progress::report_if_due(std::int64_t steps, std::int64_t end, double now) {
   constexpr double kLivePeriod = 0.1;  // seconds
   now_ = now;
-  if (steps % log_every_ == 0 || steps == end) {
+  if (interval_.samples + interval_.skipped == 0) return false;
+  const bool due = steps % log_every_ == 0 || steps == end;
+  if (due) {
     const StepReport report = interval_report();
     train_seconds_ += now - interval_.start;
     add(total_, interval_.times);
@@ -118,9 +123,10 @@ void Progress::report_if_due(std::int64_t steps, std::int64_t end, double now) {
   } else if (now >= next_live_) {
     reporter_.live(interval_report());
   } else {
-    return;
+    return false;
   }
   next_live_ = now + kLivePeriod;
+  return due;
 }
 
 EvalReport Progress::evaluated(std::int64_t steps, double loss, double accuracy, double seconds) {

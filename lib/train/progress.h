@@ -1,9 +1,11 @@
 // Purpose: what rank 0 knows of a run as it goes on: losses, times, the last evaluation; it decides when a log interval is
 //   over, feeds the live line in between, and fills the summary. It asks no clock: in a step of microseconds that would
-//   show, so it gets the times that the step has taken anyway. Thread safety: rank 0's thread alone.
+//   show, so it gets the times that the step has taken anyway. Thread safety: one user at a time, which is rank 0 where steps
+//   are taken together.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,9 +32,11 @@ class Progress {
   /// Before the first step.
   void start(double now, double since_process_start);
 
-  /// Step `step` has its losses (by micro-batch). Errors: failed where the loss is not finite.
+  /// Step `step` has its losses (by micro-batch), but for `left_out` samples whose gradients were of no use. Errors: failed where the loss is not finite.
   void stepped(std::int64_t step, double lr, const StepPlan& plan, const std::vector<LossSum>& losses,
-               const std::vector<StepTimes>& times);
+               const std::vector<StepTimes>& times, std::int64_t left_out = 0);
+  /// What asynchronous updates have come to, for the next report.
+  void set_async(AsyncReport report) { async_ = std::move(report); }
   /// The loss of the coming step is not finite, and that ends the run.
   void diverged() { final_loss_ = not_known; }
   /// Step `step` was left out.
@@ -42,7 +46,10 @@ class Progress {
   /// "step 12 (epoch 0.31, learning rate 0.1)".
   std::string place(std::int64_t step, double lr) const;
   /// `steps` are done at `now`; reports where that ends an interval or the run, and else feeds the live line now and then.
-  void report_if_due(std::int64_t steps, std::int64_t end, double now);
+  /// Whether it did.
+  bool report_if_due(std::int64_t steps, std::int64_t end, double now);
+  /// Of the interval that was reported last, or of the steps since.
+  double last_loss() const { return final_loss_; }
   /// `seconds` it took. A loss that is not finite is reported as it is.
   EvalReport evaluated(std::int64_t steps, double loss, double accuracy, double seconds);
 
@@ -75,6 +82,7 @@ class Progress {
   double now_ = 0, next_live_ = 0;  ///< when the last step ended; when the live line is fed again
   double startup_seconds_ = not_known, train_seconds_ = 0, final_loss_ = not_known;
   StepTimes total_;
+  std::optional<AsyncReport> async_;
   double test_loss_ = not_known, test_accuracy_ = not_known;
   std::int64_t evaluated_step_ = -1;  ///< whose weights they are of
 };

@@ -45,7 +45,7 @@ void summarise(Run& run) {
   s.devices = device_count(run);
   s.replicas = run.group.size();
   s.micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
-  s.reproducible = job.reproducible;
+  s.reproducible = run.strategy->reproducible(job);
   s.wall_seconds = seconds_since_start();
   s.peak_rss_bytes = peak_rss_bytes();
   // A test set that was cut short leaves an earlier evaluation's figures, of other weights.

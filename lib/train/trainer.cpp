@@ -146,7 +146,7 @@ void wait_for_replicas(Run& run) {
 Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, const TrainOptions& options) {
   check_data_fit(job, data.train->shape(), data.train->classes());
   Run run(job, data, reporter, options, place(job, data.train->size()));
-  run.strategy->check(run);
+  run.strategy->check(job, run.placement, run.schedule);
   const int replicas = run.group.size();
   if (run.first > run.end) {
     fail(ExitStatus::usage, "the checkpoint is of step {}, and this job ends at step {}", run.first, run.end);

@@ -7,6 +7,7 @@
 
 #include "report/records.h"
 #include "train/checkpoint.h"
+#include "train/fit.h"
 #include "train/replica.h"
 #include "train/weights_holder.h"
 
@@ -19,7 +20,7 @@ class UpdateStrategy {
   virtual ~UpdateStrategy() = default;
 
   /// Whether job and devices are what the mode can do, before anything is made. Errors: usage.
-  virtual void check(const Run& run) const = 0;
+  virtual void check(const JobSpec& job, const Placement& placement, const RunSchedule& schedule) const = 0;
   /// What its replicas need. Any thread.
   virtual void configure(const Run& run, Replica::Config& config) const = 0;
   /// Rank 0's, once the parameters are known: makes what will hold them.
@@ -34,6 +35,8 @@ class UpdateStrategy {
   /// A replica has failed, and nobody is to wait for it. Any thread, at any time after hold().
   virtual void abandon(Run& run) noexcept = 0;
 
+  /// Whether the weights have the same bits in every run of the job.
+  virtual bool reproducible(const JobSpec& job) const { return job.reproducible; }
   /// What the mode has to say in checkpoints, in reports of an interval, and in the summary. While no replica is at work.
   virtual void describe(RunState&) const {}
   virtual void summarise(Summary&) const {}

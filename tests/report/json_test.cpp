@@ -89,6 +89,18 @@ TEST_CASE("an assignment: replicas that have failed have no time") {
         "from step 32 on: 11 + 0 + 5 micro-batches (2.00, -, 4.30 ms each), before 8 + 0 + 8: balance");
 }
 
+TEST_CASE("asynchronous runs: how stale the gradients were, in the summary and in each interval") {
+  Summary summary = sample_summary();
+  CHECK(summary_json(summary).find("staleness") == std::string::npos);
+  summary.async =
+      AsyncReport{.versions = 12, .max_staleness = 2, .mean_staleness = 0.5, .histogram = {8, 2, 2}, .dropped = 3};
+  CHECK(summary_json(summary).ends_with(
+      R"("staleness":{"max":2,"mean":0.5,"histogram":[8,2,2]},"dropped":3,"skipped_gradients":0,"versions":12,"fallback_step":null})"));
+  StepReport report;
+  report.async = summary.async;
+  CHECK(train_json(report).ends_with(R"("versions":12,"staleness":{"max":2,"mean":0.5},"dropped":3})"));
+}
+
 TEST_CASE("each status has its own text") {
   CHECK(text(RunStatus::done) == "done");
   CHECK(text(RunStatus::expect_not_met) == "expect_not_met");

@@ -77,11 +77,11 @@ TEST_CASE("what is wrong with an override is said of the argument") {
         "  --devices 0\n"
         "            ^\n"
         "  hint: expected an integer from 1 to 4096");
-  CHECK(refusal_of(kSmallSpec, {{"--mode", "mode", "async"}}) ==
-        "--mode async: error: mode: mode 'async' is not in this version of dptrain\n"
-        "  --mode async\n"
+  CHECK(refusal_of(kSmallSpec, {{"--mode", "mode", "assync"}}) ==
+        "--mode assync: error: mode: unknown mode 'assync'\n"
+        "  --mode assync\n"
         "         ^\n"
-        "  hint: it has: sync, local_sgd");
+        "  hint: did you mean 'async'?");
   CHECK(refusal_of(kSmallSpec, {set("train.lerning_rate", "1")})
             .starts_with("--set train.lerning_rate=1: error: unknown key 'lerning_rate' in train\n"
                          "  --set train.lerning_rate=1\n"

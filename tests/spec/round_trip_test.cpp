@@ -141,6 +141,19 @@ std::optional<Interval> random_interval() {
   return Interval{real(0.001, 10), Interval::Unit::epochs};
 }
 
+AsyncSpec random_async() {
+  AsyncSpec async;
+  async.max_staleness = maybe(between(1, 1000));
+  async.on_stale = static_cast<OnStale>(between(0, 2));
+  async.updates = coin() ? StoreUpdates::locked : StoreUpdates::hogwild;
+  const bool locked = async.updates == StoreUpdates::locked;
+  async.updates_per_apply = maybe(between(1, locked ? 100 : 1));
+  async.shards = maybe(between(1, 1000));
+  async.record = locked && coin();
+  async.fallback_loss_above = maybe(real(0, 10));
+  return async;
+}
+
 FaultsSpec random_faults() {
   FaultsSpec faults;
   faults.on_nan = *rc::gen::element(OnNan::stop, OnNan::skip, OnNan::rollback);
@@ -195,10 +208,9 @@ JobSpec random_job() {
   job.devices.count = maybe<std::int64_t>(1);
   if (job.devices.type != DeviceType::cpu) job.devices.share = coin();
   if (job.devices.type != DeviceType::cuda) job.devices.threads_per_replica = between(1, 16);
-  if (coin()) {
-    job.local_sgd.workers = between(1, train.global_batch_size);
-    job.mode = coin() ? Mode::local_sgd : Mode::sync;
-  }
+  job.mode = static_cast<Mode>(between(0, 2));
+  job.async = random_async();
+  if (coin() || job.mode == Mode::local_sgd) job.local_sgd.workers = between(1, train.global_batch_size);
   job.local_sgd.sync_every = between(1, 1000000);
   job.local_sgd.warmup_sync_steps = between(0, 1000000);
   job.local_sgd.worker_state = static_cast<WorkerState>(between(0, 2));

@@ -17,7 +17,9 @@ namespace {
 
 class LocalSgdStrategy final : public UpdateStrategy {
  public:
-  void check(const Run& run) const override { check_faults_fit(run.job, run.placement); }
+  void check(const JobSpec& job, const Placement& placement, const RunSchedule&) const override {
+    check_faults_fit(job, placement);
+  }
   void configure(const Run& run, Replica::Config& config) const override {
     config.steps = begins_in_sync(run);
     config.single_sizes = run.schedule.batch_sizes();

@@ -90,41 +90,6 @@ void catch_up(Run& run, int rank, Replica& replica, std::int64_t& collected, std
   }
 }
 
-/// A checkpoint of `step`. Where the job may go back, weights that are not finite are a reason to: then all wait for the answer.
-Outcome save_or_go_back(Run& run, int rank, Replica& replica, std::int64_t step) {
-  if (run.job.faults.on_nan != OnNan::rollback) {
-    if (rank == 0) save(run, replica.parameters(), step);
-    return Outcome::good;
-  }
-  if (rank == 0) {
-    run.outcome = static_cast<int>(Outcome::good);
-    if (state_is_finite(run, replica.parameters())) {
-      save(run, replica.parameters(), step);
-    } else {
-      FaultReport report{.kind = "not_finite", .action = {}, .step = step};
-      report.message = fmt::format("the weights are not finite after {}", run.progress->place(step, run.lr(step)));
-      run.outcome = static_cast<int>(decide(run, std::move(report), steady_seconds(), false));
-    }
-  }
-  run.group.barrier();
-  return static_cast<Outcome>(run.outcome);
-}
-
-/// What is due when `step` steps are done: evaluation and checkpoint.
-Outcome between_steps(Run& run, int rank, Replica& replica, std::int64_t& collected, std::int64_t step) {
-  const bool evaluates = step % run.evaluate_every == 0 || step == run.end;
-  if (evaluates) catch_up(run, rank, replica, collected, step);
-  // On a request to stop what was reached comes to the disk before anything else.
-  const bool stopped = step == run.end && step < run.schedule.steps();
-  const bool saves = stopped || step % run.checkpoint_every == 0;
-  Outcome outcome = Outcome::good;
-  if (stopped) outcome = save_or_go_back(run, rank, replica, step);
-  if (outcome == Outcome::good && evaluates && !run.options.until) outcome = evaluate(run, replica, rank, step);
-  if (outcome == Outcome::good && saves && !stopped && step < run.end)
-    outcome = save_or_go_back(run, rank, replica, step);
-  return outcome;
-}
-
 /// The end of a step without an update: nobody begins the next before all know.
 GradientReducer::Times meet(Run& run) {
   const double start = steady_seconds();
@@ -185,7 +150,8 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
       ++collected;
       if (rank == 0) run.progress->report_if_due(collected, run.end, reduced.end);
     }
-    if (between_steps(run, rank, replica, collected, step) == Outcome::back) go_on_from_rollback();
+    if (step % run.evaluate_every == 0 || step == run.end) catch_up(run, rank, replica, collected, step);
+    if (between_steps(run, replica, rank, step) == Outcome::back) go_on_from_rollback();
   }
   catch_up(run, rank, replica, collected, step);  // where the run goes on otherwise
 }
@@ -194,7 +160,9 @@ namespace {
 
 class SyncStrategy final : public UpdateStrategy {
  public:
-  void check(const Run& run) const override { check_faults_fit(run.job, run.placement); }
+  void check(const JobSpec& job, const Placement& placement, const RunSchedule&) const override {
+    check_faults_fit(job, placement);
+  }
   void configure(const Run& run, Replica::Config& config) const override {
     config.reassigned = may_reassign(run.job, run.group.size());
   }

@@ -1,0 +1,68 @@
+#include "dptrain/replay_command.h"
+
+#include <fmt/ostream.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "core/error.h"
+#include "data/open.h"
+#include "report/json.h"
+#include "report/lines.h"
+#include "spec/names.h"
+#include "spec/reader.h"
+#include "train/async/record.h"
+#include "train/async/replay.h"
+#include "train/fit.h"
+
+namespace dptrain {
+
+namespace {
+
+/// What the run came to. Errors: usage where it did not.
+Summary summary_of(const std::filesystem::path& run) {
+  const std::filesystem::path file = run / "summary.json";
+  std::ifstream in(file, std::ios::binary);
+  if (!in) fail(ExitStatus::usage, "{}: the run has no summary.json: it has not ended", run.string());
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  Summary summary = parse_summary(text, file.string());
+  if (summary.weights_hash.empty())
+    fail(ExitStatus::usage, "{}: the run failed, and there are no weights to reach", run.string());
+  return summary;
+}
+
+}  // namespace
+
+int replay_run(const ReplayCommand& command, std::ostream& out) {
+  const std::filesystem::path run = command.run;
+  if (!std::filesystem::exists(run / "job.yaml"))
+    fail(ExitStatus::usage, "{}: holds no run: there is no job.yaml", run.string());
+  std::vector<Override> overrides;
+  if (command.devices) overrides.push_back({"--devices", "devices.count", fmt::format("{}", *command.devices)});
+  const JobSpec job = read_job(run / "job.yaml", overrides);
+  if (job.mode != Mode::async)
+    fail(ExitStatus::usage, "{}: a run in mode {}: replay is for async, see `dptrain verify`", run.string(),
+         names::mode.name_of(job.mode));
+  if (job.async.updates == StoreUpdates::hogwild)
+    fail(ExitStatus::usage,
+         "{}: a hogwild run cannot be replayed: its updates have no order, and which of two was lost is known to "
+         "nobody; "
+         "async.updates: locked can be",
+         run.string());
+  const std::filesystem::path record = record_file(run);
+  if (!std::filesystem::exists(record))
+    fail(ExitStatus::usage, "{}: the run was not recorded: async.record: true does that", run.string());
+  const Summary summary = summary_of(run);
+  const DatasetPair data = open_dataset(job.dataset, {});
+  const ReplayResult result = replay(job, data, record, command.init_from);
+  const int replicas = replica_count(job, data.train->size());
+  const bool same = result.weights_hash == summary.weights_hash;
+  fmt::print(out, "replayed        {} versions of {} gradients ({} dropped) on {} replica{}\n",
+             grouped(result.versions), grouped(result.gradients), grouped(result.dropped), replicas,
+             replicas == 1 ? "" : "s");
+  fmt::print(out, "weights         {}: {}\n", result.weights_hash,
+             same ? "the bits of the run" : fmt::format("NOT those of the run, {}", summary.weights_hash));
+  return static_cast<int>(same ? ExitStatus::ok : ExitStatus::failed);
+}
+
+}  // namespace dptrain

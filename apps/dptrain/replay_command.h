@@ -1,0 +1,21 @@
+// Purpose: `dptrain replay RUN`: re-executes a recorded asynchronous run and compares the weights. Thread safety: one thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <ostream>
+#include <string>
+
+namespace dptrain {
+
+struct ReplayCommand {
+  std::string run;  ///< the run folder
+  std::optional<std::int64_t> devices;
+  std::string init_from;  ///< as the run had it
+};
+
+/// The exit status: ok where the weights come to the bits of the run's summary, failed where they do not. Errors: usage where there is
+/// no run or nothing that could be replayed; failed where the record cannot be used.
+int replay_run(const ReplayCommand& command, std::ostream& out);
+
+}  // namespace dptrain

@@ -1,0 +1,249 @@
+#include "train/async/async_run.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/clock.h"
+#include "core/error.h"
+#include "core/magnitude.h"
+#include "train/evaluate.h"
+
+namespace dptrain {
+
+namespace {
+
+/// A replica as it takes part.
+struct Executor {
+  int rank = 0;
+  Replica& replica;
+  Buffer weights;                    // as it read them
+  std::vector<std::int64_t> read{};  // version of each shard of them
+  std::int64_t drilled = 0;          // steps whose drills it has had
+};
+
+/// The gradient of a micro-batch, with what the drills do to it. Errors: the replica's, with its name.
+Replica::Gradient compute(Run& run, const AsyncRun& async, Executor& me, const Dispatcher::Work& work) {
+  const MicroBatchPlace place = async.places.at(work.index);
+  const MicroBatch& part = run.schedule.plan(place.step).micro_batches[static_cast<std::size_t>(place.micro_batch)];
+  GradientTask task{.step = place.step,
+                    .first = part.first,
+                    .count = part.count,
+                    .weights = me.weights.floats(),
+                    .version = work.index,
+                    .gradient = work.gradient};
+  try {
+    if (run.watchdog) run.watchdog->begin(me.rank, place.step);
+    for (; me.drilled <= place.step; ++me.drilled) {
+      run.drills.before(me.rank, me.drilled);
+      task.poison = run.drills.poisons(me.rank, me.drilled) || task.poison;
+    }
+    Replica::Gradient gradient = me.replica.gradient(task);
+    Replica::Times times{.data = gradient.data, .compute = gradient.compute};
+    run.drills.after(me.rank, place.step, times);
+    gradient.compute = times.compute;
+    if (run.watchdog) run.watchdog->end(me.rank);
+    return gradient;
+  } catch (const GroupAborted&) {
+    throw;
+  } catch (...) {
+    if (run.watchdog) run.watchdog->end(me.rank);
+    run.faults.failed(me.rank, place.step, std::current_exception());
+    throw replica_error(me.rank, place.step, std::current_exception());
+  }
+}
+
+/// The first parameter in backward's order whose gradient is not finite; empty where there is none.
+std::string first_not_finite(const ParameterTable& table, const float* gradient) {
+  for (const Parameter& parameter : table.all()) {
+    if (!std::isfinite(largest_magnitude(gradient + parameter.offset, parameter.desc.stored_floats)))
+      return parameter.name;
+  }
+  return {};
+}
+
+/// What the job says should be done about a gradient that is of no use. Errors: what ends the run.
+void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::Work& work, bool loss_is_finite) {
+  const double began = steady_seconds();
+  const int rank = me.rank;
+  const FaultsSpec& policy = run.job.faults;
+  const MicroBatchPlace place = async.places.at(work.index);
+  const std::string parameter = first_not_finite(me.replica.parameters(), work.gradient);
+  async.dispatcher->withdraw(work);
+  const std::lock_guard lock(async.reporting);
+  FaultReport report{.kind = "not_finite",
+                     .action = "skip",
+                     .step = place.step,
+                     .replica = rank,
+                     .micro_batch = place.micro_batch,
+                     .parameter = parameter};
+  report.message = fmt::format("{} is not finite at {}, micro-batch {} on replica {}",
+                               loss_is_finite ? fmt::format("the gradient of {}", parameter) : std::string("the loss"),
+                               run.progress->place(place.step, async.rates.rate(async.dispatcher->version())),
+                               place.micro_batch, rank);
+  if (policy.on_nan != OnNan::skip || async.skips_in_a_row >= policy.max_skips) {
+    report.action = "stop";
+    if (policy.on_nan == OnNan::skip)
+      report.message += fmt::format(", after {} in a row that were left out (faults.max_skips)", async.skips_in_a_row);
+    report.message +=
+        ": training has diverged. A lower learning rate, warm-up (train.lr_schedule.warmup_steps), clipping "
+        "(train.clip_grad_norm) or a bound (async.max_staleness) may help; faults.on_nan can skip such a gradient.";
+    run.faults.note(report, began);
+    if (!loss_is_finite) run.progress->diverged();
+    throw Error(ExitStatus::failed, report.message);
+  }
+  ++async.skips_in_a_row;
+  report.message += fmt::format(": it is left out ({} in a row, at most {})", async.skips_in_a_row, policy.max_skips);
+  run.reporter.fault(report);
+  run.faults.note(std::move(report), began);
+  async.collector->ended(place, nullptr);
+}
+
+/// The gradient goes to the store; seconds spent waiting and in additions and updates.
+StepTimes push(AsyncRun& async, const Executor& me, const Dispatcher::Work& work) {
+  StepTimes times;
+  const double start = steady_seconds();
+  const auto pushed = async.dispatcher->push(work, *std::min_element(me.read.begin(), me.read.end()));
+  const double admitted = steady_seconds();
+  if (pushed.deposit.closes) {
+    async.store->apply(pushed.deposit.version);
+    async.dispatcher->give_back(pushed.buffers);
+  }
+  if (async.record) {
+    RecordedGradient line{.index = work.index, .ticket = pushed.ticket, .read = me.read, .lag = pushed.deposit.lag};
+    if (!pushed.deposit.dropped) line.version = pushed.deposit.version;
+    line.scale = pushed.deposit.scale;
+    async.record->gradient(line);
+  }
+  times.wait = admitted - start;
+  times.reduce = steady_seconds() - admitted;
+  return times;
+}
+
+/// Micro-batches until the next rest.
+void work(Run& run, AsyncRun& async, Executor& me) {
+  for (;;) {
+    if (stop_asked(run.options.stop)) async.dispatcher->stop();
+    const double start = steady_seconds();
+    const std::optional<Dispatcher::Work> work = async.dispatcher->next();
+    if (!work) return;
+    const double begun = steady_seconds();
+    async.store->pull(me.weights.floats(), work->version, me.read);
+    const double pulled = steady_seconds();
+    const Replica::Gradient gradient = compute(run, async, me, *work);
+    const bool loss_is_finite = std::isfinite(gradient.loss.loss);
+    if (!loss_is_finite || !std::isfinite(gradient.largest)) {
+      leave_out(run, async, me, *work, loss_is_finite);
+      continue;
+    }
+    const StepTimes pushed = push(async, me, *work);
+    const std::lock_guard lock(async.reporting);
+    StepTimes& times = run.times[static_cast<std::size_t>(me.rank)];
+    times.data += gradient.data;
+    times.compute += gradient.compute;
+    times.reduce += pulled - begun + pushed.reduce;
+    times.wait += begun - start + pushed.wait;
+    async.skips_in_a_row = 0;
+    async.collector->ended(async.places.at(work->index), &gradient.loss);
+  }
+}
+
+void fall_back(Run& run, AsyncRun& async) {
+  const auto micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
+  async.fallback_step = async.reached;
+  async.fallback_version = async.dispatcher->version();
+  async.dispatcher->change_rules(synchronous_rules(micro_batches));
+  async.rates.fall_back(async.fallback_version, micro_batches);
+  if (async.record) async.record->fallback(async.fallback_step, async.fallback_version);
+  run.reporter.warning(fmt::format(
+      "the training loss is above {:g} (async.fallback): from step {} on all micro-batches of a step make one version",
+      *run.job.async.fallback_loss_above, async.fallback_step));
+}
+
+/// Rank 0's, when every micro-batch that was begun is pushed.
+void settle(Run& run, AsyncRun& async) {
+  if (const auto last = async.dispatcher->close_short()) {
+    async.store->apply(last->deposit.version);
+    async.dispatcher->give_back(last->buffers);
+  }
+  if (async.record) async.record->flush();
+  async.segment = async.dispatcher->begun();
+  async.reached = async.places.at(async.segment).step;
+  if (stop_asked(run.options.stop)) {
+    run.end = std::min(run.end, async.reached);
+    run.progress->report_if_due(async.reached, run.end, steady_seconds());
+  }
+  if (async.loss_is_above && async.reached < run.end) fall_back(run, async);
+  async.loss_is_above = false;
+}
+
+}  // namespace
+
+AsyncRun::AsyncRun(const Run& run)
+    : places(run.schedule),
+      rests(rests_of(run.job, run.schedule)),
+      per_version(gradients_per_version(run.job.async, run.schedule)),
+      rates(run.job, places, rests, per_version) {}
+
+std::int64_t AsyncRun::stop_at(std::int64_t next) const {
+  const MicroBatchPlace place = places.at(next);
+  return place.micro_batch == 0 && next > segment ? next : places.first_of(place.step + 1);
+}
+
+void step_done(Run& run, AsyncRun& async, std::int64_t step, const StepCollector::Step& done) {
+  run.progress->stepped(step, async.rates.rate(async.dispatcher->version()), run.schedule.plan(step), done.losses,
+                        run.times, done.skipped);
+  std::fill(run.times.begin(), run.times.end(), StepTimes());
+  if (!run.faults.list().empty()) {
+    for (const FaultReport& report : run.faults.recovered(step, steady_seconds())) run.reporter.recovered(report);
+  }
+  run.progress->set_async(report_of(async));
+  const bool reported = run.progress->report_if_due(step + 1, run.end, steady_seconds());
+  const std::optional<double>& above = run.job.async.fallback_loss_above;
+  if (!reported || !above || async.fallen_back() || !(run.progress->last_loss() > *above)) return;
+  async.loss_is_above = true;
+  async.dispatcher->stop();
+}
+
+LedgerRules rules_of(const AsyncSpec& spec, std::int64_t per_version) {
+  return {.per_version = per_version, .bound = spec.max_staleness, .on_stale = spec.on_stale};
+}
+
+LedgerRules synchronous_rules(std::int64_t micro_batches) {
+  return {.per_version = micro_batches, .bound = 0, .on_stale = OnStale::wait};
+}
+
+AsyncReport report_of(const AsyncRun& async) {
+  const StalenessCounts counts = async.dispatcher->counts();
+  return {.versions = async.dispatcher->version(),
+          .max_staleness = counts.max,
+          .mean_staleness = counts.mean(),
+          .histogram = counts.histogram,
+          .dropped = counts.dropped,
+          .skipped = counts.skipped,
+          .fallback_step = async.fallback_step};
+}
+
+void run_async(Run& run, AsyncRun& async, int rank, Replica& replica) {
+  Executor me{.rank = rank,
+              .replica = replica,
+              .weights = Buffer::host_floats(async.store->floats()),
+              .read = std::vector<std::int64_t>(async.store->shards()),
+              .drilled = run.first};
+  std::int64_t step = run.first;
+  // A run that was stopped after its last step and before the evaluation.
+  if (run.first == run.end && run.options.checkpoints.resume_from->snapshot.state.evaluated_step != run.end)
+    evaluate(run, replica, rank, run.end);
+  while (step < run.end) {
+    if (rank == 0) async.dispatcher->open(async.places.first_of(std::min(run.end, async.rests.after(step))));
+    run.group.barrier();
+    work(run, async, me);
+    run.group.barrier();
+    if (rank == 0) settle(run, async);
+    run.group.barrier();
+    step = async.reached;
+    replica.bind(run.weights->parameters(rank));
+    between_steps(run, replica, rank, step);
+  }
+}
+
+}  // namespace dptrain

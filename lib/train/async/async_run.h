@@ -1,0 +1,59 @@
+// Purpose: `mode: async`: every replica takes the next micro-batch, reads the store, computes and pushes, and goes on; at points of
+//   rest nothing is in the air, and there the run is evaluated and saved.
+// Thread safety: run_async() is called by all replicas' threads together; what of an AsyncRun is written at rest is written by rank 0
+//   between two barriers, the rest is guarded as said. Invariants: points of rest lie between steps.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "train/async/dispatcher.h"
+#include "train/async/record.h"
+#include "train/async/step_collector.h"
+#include "train/async/version_rates.h"
+#include "train/run.h"
+
+namespace dptrain {
+
+/// What the replicas of an asynchronous run share besides the Run.
+struct AsyncRun {
+  explicit AsyncRun(const Run& run);
+
+  MicroBatchPlaces places;
+  RestPlan rests;
+  std::int64_t per_version;  // gradients that make a version
+  VersionRates rates;
+  std::unique_ptr<Store> store;
+  std::unique_ptr<Dispatcher> dispatcher;
+  std::unique_ptr<RecordWriter> record;  // where the job asks for one, and there is a run folder
+
+  std::mutex reporting;  // guards the Progress, the run's times and faults, and these
+  std::optional<StepCollector> collector;
+  std::int64_t skips_in_a_row = 0;
+  bool loss_is_above = false;  // the band: at the next rest the run falls back
+
+  // Written at rest.
+  std::int64_t segment = 0;  // the first micro-batch after the last rest
+  std::int64_t reached = 0;  // step
+  std::int64_t fallback_step = -1, fallback_version = -1;
+
+  bool fallen_back() const { return fallback_step >= 0; }
+  /// Where a run that is asked to stop rests, once all micro-batches before `next` were begun: after the step that goes on, and
+  /// after at least one.
+  std::int64_t stop_at(std::int64_t next) const;
+};
+
+/// The versions that an asynchronous run has made and how stale its gradients were, for reports.
+AsyncReport report_of(const AsyncRun& async);
+/// The ledger's rules of the job as it begins, or after it fell back.
+LedgerRules rules_of(const AsyncSpec& spec, std::int64_t per_version);
+LedgerRules synchronous_rules(std::int64_t micro_batches);
+
+/// A step's micro-batches have all ended. Under `reporting`.
+void step_done(Run& run, AsyncRun& async, std::int64_t step, const StepCollector::Step& done);
+
+/// Steps run.first to run.end. Errors: what ends the run.
+void run_async(Run& run, AsyncRun& async, int rank, Replica& replica);
+
+}  // namespace dptrain

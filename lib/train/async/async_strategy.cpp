@@ -1,0 +1,162 @@
+#include "train/async/async_strategy.h"
+
+#include <cstring>
+
+#include "core/error.h"
+#include "spec/reader.h"
+#include "train/async/async_run.h"
+
+namespace dptrain {
+
+namespace {
+
+constexpr std::int64_t kShardsAReplica = 4;
+
+/// The store of an asynchronous run, which CPU replicas read where it lies.
+class StoreHolder final : public WeightsHolder {
+ public:
+  explicit StoreHolder(Store& store) : store_(store) {}
+
+  const float* parameters(int) const override { return store_.weights(); }
+  void load(const float* parameters) override { copy(store_.weights(), parameters); }
+  void save(float* parameters) const override { copy(parameters, store_.weights()); }
+  void load_state(int k, const float* state) override { copy(store_.state(k), state); }
+  void save_state(int k, float* state) const override { copy(state, store_.state(k)); }
+
+ private:
+  void copy(float* to, const float* from) const {
+    std::memcpy(to, from, static_cast<std::size_t>(store_.floats()) * sizeof(float));
+  }
+  Store& store_;
+};
+
+[[noreturn]] void refuse(const SourceMark& at, const std::string& message) {
+  throw Error(ExitStatus::usage, complaint(at, message));
+}
+
+/// As the checkpoint has it that the run goes on from.
+AsyncState state_before(const Run& run) {
+  const auto& checkpoint = run.options.checkpoints.resume_from;
+  return checkpoint ? checkpoint->snapshot.state.async.value_or(AsyncState()) : AsyncState();
+}
+
+class AsyncStrategy final : public UpdateStrategy {
+ public:
+  void check(const JobSpec& job, const Placement& placement, const RunSchedule& schedule) const override {
+    check_faults_fit(job, placement);
+    if (placement.type == DeviceType::cuda)
+      refuse(job.devices.at, "mode async runs on the CPU in this version: --set devices.type=cpu");
+    if (job.faults.on_nan == OnNan::rollback)
+      refuse(job.faults.on_nan_at, "faults.on_nan: rollback is for mode sync; in async there are stop and skip");
+    if (job.faults.on_replica_failure != OnReplicaFailure::stop)
+      refuse(job.faults.on_replica_failure_at, "faults.on_replica_failure: continue is for mode sync");
+    const auto micro_batches = static_cast<std::int64_t>(schedule.full().micro_batches.size());
+    if (job.async.max_staleness == 0 && gradients_per_version(job.async, schedule) != micro_batches)
+      refuse(job.async.updates_per_apply_at,
+             fmt::format("async.updates_per_apply: max_staleness 0 makes a version of a whole step, which has {} "
+                         "micro-batches here; leave it to auto",
+                         micro_batches));
+  }
+
+  void configure(const Run& run, Replica::Config& config) const override {
+    config.steps = false;
+    config.single_sizes = run.schedule.batch_sizes();
+  }
+
+  WeightsHolder& hold(Run& run, std::int64_t floats) override {
+    std::int64_t shards = run.job.async.shards.value_or(kShardsAReplica * run.group.size());
+    if (continues_record(run)) shards = read_record_header(record_file(run.options.checkpoints.run_folder)).shards;
+    async_ = std::make_unique<AsyncRun>(run);
+    const StoreConfig config{.floats = floats,
+                             .state_buffers = run.optimizer->state_buffers(),
+                             .shards = shards,
+                             .version = state_before(run).version,
+                             .most_at_once = run.group.size(),
+                             .clip_norm = run.job.train.clip_norm};
+    async_->store =
+        run.job.async.updates == StoreUpdates::locked ? make_locked_store(config) : make_hogwild_store(config);
+    holder_ = std::make_unique<StoreHolder>(*async_->store);
+    return *holder_;
+  }
+
+  void start(Run& run) override {
+    AsyncRun& async = *async_;
+    const AsyncState before = state_before(run);
+    LedgerRules rules = rules_of(run.job.async, async.per_version);
+    if (before.fallback_step >= 0) {
+      const auto micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
+      rules = synchronous_rules(micro_batches);
+      async.fallback_step = before.fallback_step;
+      async.fallback_version = before.fallback_version;
+      async.rates.fall_back(before.fallback_version, micro_batches);
+    }
+    async.segment = async.places.first_of(run.first);
+    async.dispatcher = std::make_unique<Dispatcher>(
+        DispatcherConfig{
+            .rules = rules,
+            .version = before.version,
+            .next = async.segment,
+            .replicas = run.group.size(),
+            .counts = before.staleness,
+            .samples = [&async](std::int64_t index) { return async.places.samples(index); },
+            .rule = [&run,
+                     &async](std::int64_t version) { return run.optimizer->rule(version, async.rates.rate(version)); },
+            .stop_at = [&async](std::int64_t next) { return async.stop_at(next); }},
+        *async.store);
+    async.collector.emplace(
+        run.schedule, run.first,
+        [&run, &async](std::int64_t step, const StepCollector::Step& done) { step_done(run, async, step, done); });
+    if (run.job.async.record && !run.options.checkpoints.run_folder.empty()) begin_record(run, before);
+  }
+
+  void join(Run& run, int rank, Replica& replica) override { replica.bind(run.weights->parameters(rank)); }
+  void run(Run& run, int rank, Replica& replica) override { run_async(run, *async_, rank, replica); }
+  void abandon(Run&) noexcept override {
+    if (async_->dispatcher) async_->dispatcher->abandon();
+  }
+
+  bool reproducible(const JobSpec& job) const override {
+    return job.reproducible && job.async.max_staleness == 0 && job.async.on_stale != OnStale::drop;
+  }
+  void describe(RunState& state) const override {
+    state.async = AsyncState{.version = async_->dispatcher->version(),
+                             .staleness = async_->dispatcher->counts(),
+                             .fallback_step = async_->fallback_step,
+                             .fallback_version = async_->fallback_version};
+  }
+  void summarise(Summary& summary) const override {
+    if (async_ && async_->dispatcher) summary.async = report_of(*async_);
+  }
+
+ private:
+  static bool continues_record(const Run& run) {
+    return run.job.async.record && run.options.checkpoints.resume_from &&
+           std::filesystem::exists(record_file(run.options.checkpoints.run_folder));
+  }
+
+  void begin_record(Run& run, const AsyncState& before) {
+    const auto file = record_file(run.options.checkpoints.run_folder);
+    if (continues_record(run)) {
+      async_->record = std::make_unique<RecordWriter>(file, run.first, before.version);
+      return;
+    }
+    const RecordHeader header{.job = hash_of_text(weights_yaml(run.job)),
+                              .weights = hash_of_weights(*async_->store),
+                              .floats = async_->store->floats(),
+                              .shards = static_cast<std::int64_t>(async_->store->shards()),
+                              .step = run.first,
+                              .version = before.version};
+    async_->record = std::make_unique<RecordWriter>(file, header);
+  }
+
+  std::unique_ptr<AsyncRun> async_;
+  std::unique_ptr<StoreHolder> holder_;
+};
+
+}  // namespace
+
+std::unique_ptr<UpdateStrategy> make_async_strategy() {
+  return std::make_unique<AsyncStrategy>();
+}
+
+}  // namespace dptrain

@@ -1,0 +1,10 @@
+// Purpose: `mode: async` as the trainer sees it. See train/update_strategy.h.
+#pragma once
+
+#include "train/update_strategy.h"
+
+namespace dptrain {
+
+std::unique_ptr<UpdateStrategy> make_async_strategy();
+
+}  // namespace dptrain

@@ -1,0 +1,89 @@
+// Purpose: hands out the micro-batches of an asynchronous run in order, and takes in their gradients: the Ledger under a mutex, with
+//   the waiting that it asks for, and the gradient buffers, which belong to a version until it is applied.
+// Thread safety: every member, from any thread, but for open(), close_short() and change_rules(), which are called while every replica is
+//   at rest. Invariants: micro-batches are begun in the order of their index; every one that is begun is pushed or withdrawn.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "train/async/ledger.h"
+#include "train/async/staleness.h"
+#include "train/async/store.h"
+
+namespace dptrain {
+
+struct DispatcherConfig {
+  LedgerRules rules{};
+  std::int64_t version = 0;  ///< of the store
+  std::int64_t next = 0;     ///< the first micro-batch's index
+  int replicas = 1;
+  StalenessCounts counts{};                                   ///< of the run so far
+  std::function<std::int64_t(std::int64_t index)> samples{};  ///< of a micro-batch
+  std::function<UpdateRule(std::int64_t version)> rule{};     ///< what makes version + 1 of it
+  /// The index at which a run that is asked to stop may rest, once all before `next` were begun.
+  std::function<std::int64_t(std::int64_t next)> stop_at{};
+  std::function<Buffer(std::size_t bytes)> allocate = &Buffer::host;
+};
+
+class Dispatcher {
+ public:
+  /// Announces versions to `store`, which must outlive it.
+  Dispatcher(DispatcherConfig config, Store& store);
+
+  /// A micro-batch that was begun, and the place for its gradient.
+  struct Work {
+    std::int64_t index = 0;
+    std::int64_t version = 0;  ///< it may read nothing older; 0 where it may read anything
+    int buffer = 0;
+    float* gradient = nullptr;
+  };
+  /// Micro-batches below `limit` may be begun.
+  void open(std::int64_t limit);
+  /// The next one, when the contract admits it; nothing where those below the limit are all begun. Errors: GroupAborted.
+  std::optional<Work> next();
+  /// Moves the limit to the earliest place where the run can stop.
+  void stop();
+
+  struct Pushed {
+    std::int64_t ticket = 0;  ///< counts what was pushed, in order
+    Ledger::Deposit deposit;
+    std::vector<int> buffers;  ///< of the version that it closed; the caller applies it and gives them back
+  };
+  /// Version `oldest` is the oldest that it read. Waits where the contract says so. Errors: GroupAborted.
+  Pushed push(const Work& work, std::int64_t oldest);
+  /// The gradient is of no use.
+  void withdraw(const Work& work);
+  void give_back(const std::vector<int>& buffers);
+
+  /// Closes a version that lacks gradients, where there is one; the caller applies it.
+  std::optional<Pushed> close_short();
+  void change_rules(const LedgerRules& rules);
+  std::int64_t begun() const;
+  std::int64_t version() const;
+  StalenessCounts counts() const;
+  /// A replica has failed: nobody waits any longer.
+  void abandon();
+
+ private:
+  void check() const;
+  /// The version that the ledger closed last goes to the store.
+  std::vector<int> announce();
+  int buffer_of(std::int64_t index) const;
+
+  DispatcherConfig config_;
+  Store& store_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  Ledger ledger_;
+  StalenessCounts counts_;
+  std::int64_t next_, limit_, tickets_ = 0;
+  bool abandoned_ = false;
+  std::vector<Buffer> gradients_;
+  std::vector<std::int64_t> owner_;  // of each buffer: the micro-batch, or -1
+};
+
+}  // namespace dptrain

@@ -1,0 +1,225 @@
+#include "train/async/replay.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <thread>
+
+#include "comm/local/local_group.h"
+#include "core/error.h"
+#include "optim/optimizer.h"
+#include "spec/reader.h"
+#include "train/async/async_run.h"
+#include "train/backend.h"
+#include "train/fit.h"
+#include "train/float_mode.h"
+
+namespace dptrain {
+
+namespace {
+
+/// A gradient of the record on its way.
+struct Pending {
+  const RecordedGradient* recorded = nullptr;
+  Buffer weights, gradient;
+  std::size_t missing = 0;  // shards that it has not read
+};
+
+class Replay {
+ public:
+  Replay(const JobSpec& job, const DatasetPair& data, const std::filesystem::path& file,
+         const std::filesystem::path& first_weights)
+      : job_(job),
+        data_(data),
+        file_(file),
+        first_weights_(first_weights),
+        placement_(place(job, data.train->size())),
+        group_(placement_.replicas),
+        schedule_(job, data.train->size(), placement_.replicas),
+        places_(schedule_),
+        record_(read_record(file, [this](std::int64_t step) { return places_.first_of(step); })),
+        optimizer_(make_optimizer(job.train.optimizer)),
+        backend_(make_backend(job, placement_)) {
+    if (record_.header.job != hash_of_text(weights_yaml(job)))
+      fail(ExitStatus::failed, "{}: is a record of another job than the run's job.yaml", file_.string());
+  }
+
+  ReplayResult run() {
+    std::vector<std::thread> threads;
+    for (int rank = 0; rank < placement_.replicas; ++rank) {
+      threads.emplace_back([this, rank] {
+        try {
+          live(rank);
+        } catch (const GroupAborted&) {
+          // Another has failed and said why.
+        } catch (...) {
+          group_.abort(std::current_exception());
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    if (const std::exception_ptr error = group_.error()) std::rethrow_exception(error);
+    return result_;
+  }
+
+ private:
+  void live(int rank) {
+    omp_set_num_threads(static_cast<int>(job_.devices.threads_per_replica));
+    flush_denormals();
+    const auto replica = backend_->make_replica({.job = job_,
+                                                 .schedule = schedule_,
+                                                 .data = data_,
+                                                 .rank = rank,
+                                                 .replicas = placement_.replicas,
+                                                 .steps = false,
+                                                 .single_sizes = schedule_.batch_sizes()});
+    if (rank == 0) begin(replica->parameters());
+    for (std::int64_t version = record_.header.version;; ++version) {
+      if (rank == 0) hand_out(version);
+      group_.barrier();
+      for (std::size_t k = next_++; k < ready_.size(); k = next_++) compute(*replica, *ready_[k]);
+      group_.barrier();
+      if (version == last_) break;
+      if (rank == 0) apply(version + 1);
+    }
+    if (rank == 0) result_.weights_hash = replica->parameters().hash(store_->weights());
+  }
+
+  /// Rank 0's: the store as the run began with it, and who reads and makes what.
+  void begin(const ParameterTable& table) {
+    const RecordHeader& header = record_.header;
+    if (header.floats != table.floats())
+      fail(ExitStatus::failed, "{}: is of a model of {} floats, and this one has {}", file_.string(), header.floats,
+           table.floats());
+    store_ = make_locked_store({.floats = table.floats(),
+                                .state_buffers = optimizer_->state_buffers(),
+                                .shards = header.shards,
+                                .version = header.version,
+                                .clip_norm = job_.train.clip_norm});
+    if (first_weights_.empty())
+      table.initialise(job_.seed, store_->weights());
+    else
+      init_from(first_weights_, table, store_->weights());
+    if (header.step != 0 || hash_of_weights(*store_) != header.weights)
+      fail(ExitStatus::failed,
+           "{}: the run began with other weights than {}; a run that began with --init-from is replayed with the same "
+           "file",
+           file_.string(), first_weights_.empty() ? "the seed's" : first_weights_.string());
+    for (const RecordedGradient& gradient : record_.gradients) {
+      if (!gradient.version) {
+        ++result_.dropped;
+        continue;
+      }
+      ++result_.gradients;
+      last_ = std::max(last_, *gradient.version);
+      members_[*gradient.version].push_back(&gradient);
+      for (std::size_t shard = 0; shard < gradient.read.size(); ++shard)
+        reads_[gradient.read[shard]].push_back({&gradient, shard});
+    }
+    last_ = std::max(last_, header.version);
+    result_.versions = last_;
+    const auto micro_batches = static_cast<std::int64_t>(schedule_.full().micro_batches.size());
+    rates_.emplace(job_, places_, rests_of(job_, schedule_), gradients_per_version(job_.async, schedule_));
+    if (record_.fallback_step >= 0) rates_->fall_back(record_.fallback_version, micro_batches);
+  }
+
+  /// Rank 0's: what was read at `version` is copied; gradients that have all their weights are ready.
+  void hand_out(std::int64_t version) {
+    ready_.clear();
+    next_ = 0;
+    const auto reads = reads_.find(version);
+    if (reads == reads_.end()) return;
+    for (const auto& [gradient, shard] : reads->second) {
+      Pending& pending = pending_[gradient->index];
+      if (pending.recorded == nullptr) {
+        pending = {gradient, buffer(), buffer(), store_->shards()};
+      }
+      const Range range = store_->shard(shard);
+      std::memcpy(pending.weights.floats() + range.first, store_->weights() + range.first,
+                  static_cast<std::size_t>(range.count()) * sizeof(float));
+      if (--pending.missing == 0) ready_.push_back(&pending);
+    }
+    reads_.erase(reads);
+  }
+
+  void compute(Replica& replica, Pending& pending) const {
+    const MicroBatchPlace place = places_.at(pending.recorded->index);
+    const MicroBatch& part = schedule_.plan(place.step).micro_batches[static_cast<std::size_t>(place.micro_batch)];
+    replica.gradient({.step = place.step,
+                      .first = part.first,
+                      .count = part.count,
+                      .weights = pending.weights.floats(),
+                      .version = pending.recorded->index,
+                      .gradient = pending.gradient.floats()});
+  }
+
+  /// Rank 0's.
+  void apply(std::int64_t version) {
+    auto& members = members_[version];
+    std::sort(members.begin(), members.end(), [](const auto* a, const auto* b) { return a->index < b->index; });
+    VersionUpdate update{.rule = optimizer_->rule(version - 1, rates_->rate(version - 1))};
+    std::int64_t samples = 0;
+    for (const RecordedGradient* member : members) {
+      const auto pending = pending_.find(member->index);
+      if (pending == pending_.end() || pending->second.missing > 0)
+        fail(ExitStatus::failed, "{}: version {} has a gradient that had not read its weights", file_.string(),
+             version);
+      update.leaves.push_back({pending->second.gradient.floats(), member->scale});
+      samples += places_.samples(member->index);
+    }
+    if (members.empty()) fail(ExitStatus::failed, "{}: nothing is recorded of version {}", file_.string(), version);
+    update.samples = static_cast<float>(samples);
+    store_->announce(version, std::move(update));
+    store_->apply(version);
+    for (const RecordedGradient* member : members) {
+      Pending& done = pending_[member->index];
+      spare_.push_back(std::move(done.weights));
+      spare_.push_back(std::move(done.gradient));
+      pending_.erase(member->index);
+    }
+    members_.erase(version);
+  }
+
+  Buffer buffer() {
+    if (spare_.empty()) return Buffer::host_floats(store_->floats());
+    Buffer taken = std::move(spare_.back());
+    spare_.pop_back();
+    return taken;
+  }
+
+  const JobSpec& job_;
+  const DatasetPair& data_;
+  const std::filesystem::path file_, first_weights_;
+  const Placement placement_;
+  LocalGroup group_;
+  const RunSchedule schedule_;
+  const MicroBatchPlaces places_;
+  const Record record_;
+  const std::unique_ptr<Optimizer> optimizer_;
+  const std::unique_ptr<Backend> backend_;
+
+  // Rank 0's between barriers.
+  std::unique_ptr<Store> store_;
+  std::optional<VersionRates> rates_;
+  std::map<std::int64_t, std::vector<const RecordedGradient*>> members_;                        // by version
+  std::map<std::int64_t, std::vector<std::pair<const RecordedGradient*, std::size_t>>> reads_;  // by version
+  std::map<std::int64_t, Pending> pending_;                                                     // by micro-batch
+  std::vector<Buffer> spare_;
+  std::int64_t last_ = 0;  // version
+  std::vector<Pending*> ready_;
+  std::atomic<std::size_t> next_{0};
+  ReplayResult result_;
+};
+
+}  // namespace
+
+ReplayResult replay(const JobSpec& job, const DatasetPair& data, const std::filesystem::path& file,
+                    const std::filesystem::path& init_from) {
+  return Replay(job, data, file, init_from).run();
+}
+
+}  // namespace dptrain

@@ -1,0 +1,106 @@
+// Purpose: where the weights and the optimizer's state of an asynchronous run lie, in the host's memory, cut into shards. Versions
+//   are announced in order, and applied by whoever comes first.
+// Thread safety: announce() is called in order, under the Dispatcher's mutex; pull() and apply() by any replica's thread; the rest
+//   while nobody else is at work. A thread pulls or applies up to versions that were announced before it left the mutex last.
+// Invariants: a version's gradients are added in the tree's order over their index, divided by their samples together, clipped, and
+//   applied once to every element: the arithmetic of a synchronous step.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "device/buffer.h"
+#include "kernels/update_rules.h"
+#include "train/micro_batches.h"
+
+namespace dptrain {
+
+/// What a version is made of.
+struct VersionUpdate {
+  struct Leaf {
+    float* gradient =
+        nullptr;  ///< the sum over a micro-batch, flat; kept and not read by others until the version is applied
+    float scale = 1;
+  };
+  std::vector<Leaf> leaves{};  ///< by index of the micro-batch
+  float samples = 1;           ///< of all of them
+  UpdateRule rule{};
+};
+
+struct StoreConfig {
+  std::int64_t floats = 0;
+  int state_buffers = 0;
+  std::int64_t shards = 1;            ///< at most; there is none without a chunk of 1024 floats
+  std::int64_t version = 0;           ///< that it begins with
+  int most_at_once = 1;               ///< threads that apply versions
+  std::optional<double> clip_norm{};  ///< of a version's mean gradient
+  /// Where the buffers lie: pinned memory, say, for GPUs.
+  std::function<Buffer(std::size_t bytes)> allocate = &Buffer::host;
+};
+
+class Store {
+ public:
+  explicit Store(const StoreConfig& config);
+  virtual ~Store() = default;
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  std::int64_t floats() const { return config_.floats; }
+  std::size_t shards() const { return shards_.size(); }
+  /// Shard k in floats.
+  Range shard(std::size_t k) const { return shards_[k]; }
+  /// The flat weights and state buffer k. Only where nobody else is at work.
+  float* weights() const { return weights_.floats(); }
+  float* state(int k) const { return state_[k].floats(); }
+
+  /// Version `version` is this, from here on; the one before has been announced.
+  void announce(std::int64_t version, VersionUpdate update);
+  /// Copies the weights to `to`, each shard of version `at_least` or later; which, into read[shard].
+  virtual void pull(float* to, std::int64_t at_least, std::vector<std::int64_t>& read) = 0;
+  /// The announced version `version` is applied everywhere when it returns. Called once for each, by whoever closed it.
+  virtual void apply(std::int64_t version) = 0;
+
+  /// The L2 norm of the mean gradient of a version is found, and the mean left in its first leaf.
+  static double collapse(VersionUpdate& update, std::int64_t floats);
+
+ protected:
+  struct Slot {
+    std::atomic<std::int64_t> version{-1};  // -1: free
+    VersionUpdate update;
+    float factor = 1;                 // of clipping
+    bool collapsed = false;           // its first leaf is the mean
+    std::atomic<bool> ready = false;  // the two are known
+  };
+  /// Of a version that is announced, and whose apply() has not returned.
+  Slot& slot(std::int64_t version) const;
+  /// What has to be known of a whole version before any of it is applied.
+  void prepare(Slot& slot);
+  /// The gradient that floats [offset, offset + count) of the version's update take, at most a chunk; in `scratch` or in a leaf.
+  static const float* gradient(const Slot& slot, std::int64_t offset, std::int64_t count, float* scratch);
+
+  const StoreConfig config_;
+  std::vector<Range> shards_;
+  Buffer weights_, state_[2];
+
+ private:
+  const std::size_t slot_count_;  // as many as threads: each applies one version at a time
+  const std::unique_ptr<Slot[]> slots_;
+};
+
+/// Of its flat weights, for records.
+std::string hash_of_weights(const Store& store);
+
+/// A lock a shard. Versions come to a shard in order; whoever holds its lock applies those that are missing, so that nobody waits
+/// for a thread that has fallen behind.
+std::unique_ptr<Store> make_locked_store(const StoreConfig& config);
+
+/// No locks (Niu et al., "Hogwild!", 2011): replicas read and write elements at the same time, by relaxed atomic accesses of one
+/// float each; an update may be lost to another. A pull notes how many versions, all in order, were applied completely before it.
+std::unique_ptr<Store> make_hogwild_store(const StoreConfig& config);
+
+}  // namespace dptrain

@@ -1,0 +1,102 @@
+#include "train/async/version_rates.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "optim/optimizer.h"
+
+namespace dptrain {
+
+std::int64_t RestPlan::after(std::int64_t step) const {
+  std::int64_t next = end;
+  for (const std::int64_t every : {evaluate_every, checkpoint_every, epoch}) {
+    next = std::min(next, (step / every + 1) * every);
+  }
+  return next;
+}
+
+RestPlan rests_of(const JobSpec& job, const RunSchedule& schedule) {
+  const auto steps = [&](const std::optional<Interval>& every) {
+    return every ? schedule.steps_of(*every) : schedule.steps();
+  };
+  return {.evaluate_every = steps(job.evaluate.every),
+          .checkpoint_every = steps(job.checkpoint.every),
+          .epoch = schedule.steps_per_epoch(),
+          .end = schedule.steps()};
+}
+
+namespace {
+
+std::int64_t count_versions(const MicroBatchPlaces& places, const RestPlan& rests, std::int64_t per_version,
+                            std::int64_t first, std::int64_t last) {
+  std::int64_t versions = 0;
+  while (first < last) {
+    const std::int64_t rest = std::min(last, rests.after(first));
+    const std::int64_t gradients = places.first_of(rest) - places.first_of(first);
+    versions += (gradients + per_version - 1) / per_version;
+    first = rest;
+  }
+  return versions;
+}
+
+}  // namespace
+
+std::int64_t planned_versions(const MicroBatchPlaces& places, const RestPlan& rests, std::int64_t per_version,
+                              std::int64_t steps) {
+  // Runs may be very long: what repeats is counted once.
+  std::int64_t period = rests.epoch;
+  for (const std::int64_t every : {rests.evaluate_every, rests.checkpoint_every}) {
+    if (every >= steps || period >= steps) continue;
+    const std::int64_t times = every / std::gcd(period, every);
+    period = times <= steps / period ? period * times : steps;
+  }
+  if (period >= steps) return count_versions(places, rests, per_version, 0, steps);
+  return steps / period * count_versions(places, rests, per_version, 0, period) +
+         count_versions(places, rests, per_version, 0, steps % period);
+}
+
+VersionRates::VersionRates(const JobSpec& job, const MicroBatchPlaces& places, const RestPlan& rests,
+                           std::int64_t per_version)
+    : per_version_(per_version),
+      schedule_(make_schedule(
+          job.train.schedule, base_lr(job.train.optimizer), planned_versions(places, rests, per_version, rests.end),
+          planned_versions(places, {rests.evaluate_every, rests.checkpoint_every, rests.epoch, rests.epoch},
+                           per_version, rests.epoch))) {}
+
+double VersionRates::rate(std::int64_t version) const {
+  if (fallen_at_ >= 0 && version > fallen_at_) version = fallen_at_ + (version - fallen_at_) * worth_;
+  return schedule_.lr(version);
+}
+
+void VersionRates::fall_back(std::int64_t version, std::int64_t gradients) {
+  fallen_at_ = version;
+  worth_ = std::max<std::int64_t>(1, (gradients + per_version_ - 1) / per_version_);
+}
+
+std::int64_t gradients_per_version(const AsyncSpec& async, const RunSchedule& schedule) {
+  const auto a_step = static_cast<std::int64_t>(schedule.full().micro_batches.size());
+  const std::int64_t an_epoch = MicroBatchPlaces(schedule).first_of(schedule.steps_per_epoch());
+  return std::min(an_epoch, async.updates_per_apply.value_or(async.max_staleness == 0 ? a_step : 1));
+}
+
+std::vector<std::string> async_doubts(const JobSpec& job, const RunSchedule& schedule) {
+  std::vector<std::string> found;
+  if (job.mode != Mode::async) return found;
+  const auto replicas = static_cast<std::int64_t>(schedule.full().programs.size());
+  const std::int64_t per_version = gradients_per_version(job.async, schedule);
+  const std::optional<std::int64_t>& bound = job.async.max_staleness;
+  if (bound && job.async.on_stale != OnStale::drop && replicas > per_version * (*bound + 1)) {
+    found.push_back(fmt::format(
+        "async.max_staleness: {} lets {} of {} replicas compute at a time, and the others wait; a bound of {} or more "
+        "lets all of them",
+        *bound, per_version * (*bound + 1), replicas, (replicas + per_version - 1) / per_version - 1));
+  }
+  if (job.balance != Balance::off)
+    found.push_back(
+        "balance: auto has nothing to do in mode async, where replicas take micro-batches as they are free");
+  return found;
+}
+
+}  // namespace dptrain

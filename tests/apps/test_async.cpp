@@ -1,0 +1,96 @@
+// `mode: async` and `dptrain replay` through the binary: what is left, what is printed, and the statuses.
+#include <doctest/doctest.h>
+
+#include "apps/end_to_end.h"
+
+namespace dptrain::test {
+
+using nlohmann::json;
+
+TEST_CASE("a recorded run, its summary, and its replay at other numbers of replicas") {
+  const Workplace here;
+  const Finished done =
+      here.dptrain({"job.yaml", "--mode", "async", "--set", "async={record: true, max_staleness: 3}", "--out", "run"});
+  CHECK(done.status == 0);
+  CHECK(has(done.out, "mode async: bits may differ from run to run"));
+  CHECK(has(done.out, "gradients stale by "));
+  const json summary = here.summary("run");
+  CHECK(summary["mode"] == "async");
+  CHECK(summary["reproducible"] == false);
+  CHECK(summary["versions"] == 23);  // steps of 4, and one epoch's last of 3
+  CHECK(summary["dropped"] == 0);
+  CHECK(summary["staleness"]["max"] <= 3);
+  CHECK(summary["staleness"]["histogram"].is_array());
+  CHECK(has(read_text(here.folder / "run/metrics.jsonl"), "\"staleness\":{\"max\":"));
+  for (const char* devices : {"1", "3"}) {
+    const Finished replayed = here.dptrain({"replay", "run", "--devices", devices});
+    CHECK(replayed.status == 0);
+    CHECK(has(replayed.out, "replayed        23 versions of 23 gradients (0 dropped)"));
+    CHECK(has(replayed.out, "the bits of the run"));
+  }
+  std::string text = read_text(here.folder / "run/summary.json");
+  text.replace(text.find("\"weights_hash\":\"") + 16, 4, "0000");
+  write_text(here.folder / "run/summary.json", text);
+  const Finished other = here.dptrain({"replay", "run"});
+  CHECK(other.status == 1);
+  CHECK(has(other.out, "NOT those of the run"));
+}
+
+TEST_CASE("replay refuses what cannot be replayed, with the reason") {
+  const Workplace here;
+  REQUIRE(here.dptrain({"job.yaml", "--quiet", "--out", "sync"}).status == 0);
+  REQUIRE(here.dptrain({"job.yaml", "--quiet", "--mode", "async", "--out", "plain"}).status == 0);
+  REQUIRE(here.dptrain({"job.yaml", "--quiet", "--mode", "async", "--set", "async.updates=hogwild", "--out", "hogwild"})
+              .status == 0);
+  for (const auto& [run, reason] : {std::pair{"sync", "replay is for async"},
+                                    {"plain", "the run was not recorded"},
+                                    {"hogwild", "a hogwild run cannot be replayed: its updates have no order"},
+                                    {"nowhere", "holds no run"}}) {
+    const Finished refused = here.dptrain({"replay", run});
+    CHECK(refused.status == 2);
+    CHECK(has(refused.err, reason));
+  }
+  const Finished verify = here.dptrain({"verify", "plain"});
+  CHECK(verify.status == 2);
+  CHECK(has(verify.err, "dptrain replay"));
+}
+
+TEST_CASE("check prints the plan of the mode, and refuses what it cannot do") {
+  const Workplace here;
+  const Finished plan = here.dptrain({"check", "job.yaml", "--mode", "async", "--set", "async.max_staleness=0"});
+  CHECK(plan.status == 0);
+  CHECK(has(plan.out, "versions        6 of 4 gradients each"));
+  CHECK(has(plan.out, "staleness       at most 0"));
+  CHECK_FALSE(has(plan.out, "same bits"));
+  for (const char* command : {"check", ""}) {
+    std::vector<std::string> arguments{"job.yaml", "--mode", "async", "--set", "faults.on_nan=rollback"};
+    if (*command != 0) arguments.insert(arguments.begin(), command);
+    const Finished refused = here.dptrain(arguments);
+    CHECK(refused.status == 2);
+    CHECK(has(refused.err, "rollback is for mode sync"));
+  }
+  CHECK_FALSE(fs::exists(here.folder / "runs/small"));
+}
+
+TEST_CASE("a signal ends an asynchronous run between steps, and --resume goes on") {
+  const Workplace here;
+  Process process(
+      here.command({"job.yaml", "--json", "--out", "run", "--mode", "async", "--set", "train.steps=100000000"}),
+      here.options());
+  REQUIRE(eventually([&] { return has(read_text(here.folder / "run/metrics.jsonl"), "\"train\""); }));
+  process.signal(SIGTERM);
+  const Finished stopped = process.wait();
+  CHECK(stopped.status == 143);
+  const json summary = json::parse(stopped.out);
+  CHECK(summary["status"] == "stopped");
+  CHECK(summary["test_loss"].is_number());
+  const std::int64_t steps = summary["steps"];
+  CHECK(fs::exists(here.folder / "run/checkpoints" / ("step-" + std::to_string(steps)) / "model.safetensors"));
+  const Finished resumed = here.dptrain({"job.yaml", "--quiet", "--out", "run", "--mode", "async", "--resume", "--set",
+                                         "train.steps=" + std::to_string(steps + 5)});
+  CHECK(resumed.status == 0);
+  CHECK(here.summary("run")["steps"] == steps + 5);
+  CHECK(here.summary("run")["versions"] > summary["versions"]);
+}
+
+}  // namespace dptrain::test

@@ -1,0 +1,123 @@
+// The dispatcher with real threads: the bound holds there too, gradients go where they belong, and failures wake everybody.
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "comm/local/local_group.h"
+#include "train/async/dispatcher.h"
+
+namespace dptrain {
+
+namespace {
+
+constexpr std::int64_t kFloats = 2048;
+
+struct Setting {
+  LedgerRules rules{};
+  int replicas = 4;
+  bool hogwild = false;
+};
+
+struct Bench {
+  explicit Bench(const Setting& setting)
+      : replicas(setting.replicas),
+        store((setting.hogwild ? make_hogwild_store : make_locked_store)(
+            {.floats = kFloats, .shards = 2, .most_at_once = setting.replicas})),
+        dispatcher({.rules = setting.rules,
+                    .replicas = setting.replicas,
+                    .samples = [](std::int64_t) { return std::int64_t{1}; },
+                    .rule = [](std::int64_t) { return SgdRule{.lr = 1}; },
+                    .stop_at = [](std::int64_t next) { return (next + 9) / 10 * 10; }},
+                   *store) {}
+
+  /// What a replica does between two points of rest; every gradient is one.
+  void live(const std::function<void(std::int64_t)>& computing = [](std::int64_t) {}) {
+    std::vector<float> weights(static_cast<std::size_t>(kFloats));
+    std::vector<std::int64_t> read(store->shards());
+    while (const auto work = dispatcher.next()) {
+      store->pull(weights.data(), work->version, read);
+      computing(work->index);
+      std::fill_n(work->gradient, kFloats, 1.0f);
+      const auto pushed = dispatcher.push(*work, std::min(read.front(), read.back()));
+      if (!pushed.deposit.closes) continue;
+      store->apply(pushed.deposit.version);
+      dispatcher.give_back(pushed.buffers);
+    }
+  }
+  void live_all(std::int64_t limit) {
+    dispatcher.open(limit);
+    std::vector<std::thread> threads;
+    for (int rank = 0; rank < replicas; ++rank) threads.emplace_back([this] { live(); });
+    for (std::thread& thread : threads) thread.join();
+    if (const auto rest = dispatcher.close_short()) {
+      store->apply(rest->deposit.version);
+      dispatcher.give_back(rest->buffers);
+    }
+  }
+
+  int replicas;
+  std::unique_ptr<Store> store;
+  Dispatcher dispatcher;
+};
+
+}  // namespace
+
+TEST_CASE("threads: the bound holds, every gradient is counted and applied") {
+  for (const bool hogwild : {false, true}) {
+    for (const std::int64_t per_version : {1, 3}) {
+      if (hogwild && per_version > 1) continue;
+      for (const OnStale on_stale : {OnStale::wait, OnStale::drop, OnStale::scale}) {
+        for (const std::optional<std::int64_t> bound :
+             {std::optional<std::int64_t>(), std::optional<std::int64_t>(1), std::optional<std::int64_t>(2),
+              std::optional<std::int64_t>(8)}) {
+          Bench bench(
+              {.rules = {.per_version = per_version, .bound = bound, .on_stale = on_stale}, .hogwild = hogwild});
+          bench.live_all(500);
+          bench.live_all(1000);
+          const StalenessCounts counts = bench.dispatcher.counts();
+          CHECK(counts.gradients + counts.dropped == 1000);
+          if (bound) CHECK(counts.max <= *bound);
+          if (on_stale == OnStale::drop || hogwild) continue;
+          CHECK(counts.dropped == 0);
+          if (per_version > 1) continue;
+          CHECK(bench.dispatcher.version() == 1000);
+          if (on_stale == OnStale::wait) CHECK(bench.store->weights()[5] == -1000.0f);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a stop moves the limit to the end of the step that has begun") {
+  Bench bench({.replicas = 1});
+  bench.dispatcher.open(100);
+  bench.live([&](std::int64_t index) {
+    if (index == 34) bench.dispatcher.stop();
+  });
+  CHECK(bench.dispatcher.begun() == 40);
+  bench.dispatcher.stop();
+  bench.live();
+  CHECK(bench.dispatcher.begun() == 40);
+}
+
+TEST_CASE("where a replica fails, those that wait for it do so no longer") {
+  Bench bench({.rules = {.per_version = 2, .bound = 0}, .replicas = 2});
+  bench.dispatcher.open(100);
+  const auto first = bench.dispatcher.next(), second = bench.dispatcher.next();
+  REQUIRE(first);
+  REQUIRE(second);
+  std::atomic<int> woken = 0;
+  std::thread waiting([&] {
+    try {
+      bench.dispatcher.next();
+    } catch (const GroupAborted&) {
+      ++woken;
+    }
+  });
+  bench.dispatcher.abandon();
+  waiting.join();
+  CHECK(woken == 1);
+}
+
+}  // namespace dptrain

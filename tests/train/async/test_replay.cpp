@@ -1,0 +1,136 @@
+// Recorded runs, replayed at 1, 2 and 4 replicas to the recorded hash; and records that cannot be replayed.
+#include <fstream>
+#include <sstream>
+
+#include "support/process.h"
+#include "train/async/async_jobs.h"
+#include "train/async/record.h"
+#include "train/async/replay.h"
+#include "train/resumed_runs.h"
+
+namespace dptrain {
+
+using namespace test;
+
+namespace {
+
+void check_replays(JobSpec job, const std::filesystem::path& folder, const Summary& recorded) {
+  for (const std::int64_t replicas : {1, 2, 4}) {
+    job.devices.count = replicas;
+    const ReplayResult result = replay(job, async_data(), record_file(folder));
+    CHECK(result.weights_hash == recorded.weights_hash);
+    CHECK(result.versions == recorded.async->versions);
+    CHECK(result.dropped == recorded.async->dropped);
+  }
+}
+
+std::string replay_failure(const JobSpec& job, const std::filesystem::path& file) {
+  try {
+    replay(job, async_data(), file);
+  } catch (const Error& error) {
+    CHECK(error.status() == ExitStatus::failed);
+    return error.what();
+  }
+  return "no error";
+}
+
+}  // namespace
+
+TEST_CASE("ten recorded runs reach the recorded hash each, on 1, 2 and 4 replicas") {
+  const char* const blocks[] = {
+      "{record: true}",
+      "{record: true, shards: 1}",
+      "{record: true, max_staleness: 0}",
+      "{record: true, max_staleness: 1}",
+      "{record: true, max_staleness: 2, on_stale: drop}",
+      "{record: true, max_staleness: 8, on_stale: scale, shards: 2}",
+      "{record: true, on_stale: scale, updates_per_apply: 2}",
+      "{record: true, updates_per_apply: 3, max_staleness: 1}",
+      "{record: true, max_staleness: 1, on_stale: drop, updates_per_apply: 2}",
+      "{record: true, fallback: {if_loss_above: 0.01}}",
+  };
+  int k = 0;
+  for (const char* block : blocks) {
+    CAPTURE(block);
+    const JobSpec job =
+        async_job(k % 2 == 0 ? kAsyncMlp : kAsyncCnn, 2 + k % 3, block, {{"--set", "log.every", "2 steps"}});
+    ++k;
+    TemporaryFolder folder;
+    const Summary recorded = run_async_job(job, {.checkpoints = {.run_folder = folder.path()}});
+    check_replays(job, folder.path(), recorded);
+  }
+}
+
+TEST_CASE("a run that was stopped and went on with another number of replicas is replayed as one") {
+  const JobSpec job = async_job(kAsyncMlp, 2, "{record: true}");
+  const PartsOfRun parts{.job = job, .shape = kAsyncShape, .train_samples = kAsyncSamples, .test_samples = 70};
+  TemporaryFolder folder;
+  const Summary first = parts.part(folder.path(), 20, job.devices);
+  CHECK(first.status == RunStatus::stopped);
+  // What a run had recorded when it was killed, beyond the checkpoint that it goes on from.
+  std::ofstream(record_file(folder.path()), std::ios::app)
+      << R"({"gradient": 32, "ticket": 99, "read": 1, "version": 99, "lag": 0, "scale": 1})"
+      << "\n{\"gradient\": 3";
+  DevicesSpec devices = job.devices;
+  devices.count = 3;
+  const Summary second = parts.part(folder.path(), to_the_end, devices);
+  check_replays(job, folder.path(), second);
+}
+
+TEST_CASE("records are read as they were written") {
+  TemporaryFolder folder;
+  const auto file = folder / "async.record";
+  const RecordHeader header{.job = "j", .weights = "w", .floats = 3000, .shards = 3, .step = 0, .version = 0};
+  const RecordedGradient one{.index = 0, .ticket = 0, .read = {0, 0, 0}, .version = 1, .lag = 0, .scale = 1};
+  const RecordedGradient two{.index = 5, .ticket = 1, .read = {1, 0, 1}, .version = {}, .lag = 7, .scale = 1 / 3.0f};
+  {
+    RecordWriter writer(file, header);
+    writer.gradient(one);
+    writer.gradient(two);
+    writer.fallback(4, 17);
+  }
+  const auto first_of = [](std::int64_t step) { return 4 * step; };
+  Record record = read_record(file, first_of);
+  CHECK(record.header == header);
+  CHECK(read_record_header(file) == header);
+  CHECK(record.gradients == std::vector<RecordedGradient>{one, two});
+  CHECK(record.fallback_step == 4);
+  CHECK(record.fallback_version == 17);
+  RecordWriter(file, 1, 1);
+  record = read_record(file, first_of);
+  CHECK(record.gradients == std::vector<RecordedGradient>{one});
+  CHECK(record.fallback_step == -1);
+}
+
+TEST_CASE("what cannot be replayed says why") {
+  const JobSpec job = async_job(kAsyncMlp, 2, "{record: true}");
+  TemporaryFolder folder;
+  run_async_job(job, {.checkpoints = {.run_folder = folder.path()}});
+  const auto file = record_file(folder.path());
+  JobSpec other = job;
+  other.train.shuffle = false;
+  CHECK(contains(replay_failure(other, file), "another job"));
+  std::ifstream in(file);
+  std::stringstream text;
+  text << in.rdbuf();
+  const std::string whole = text.str();
+  const auto with = [&](const std::string& changed) {
+    std::ofstream(folder / "changed") << changed;
+    return replay_failure(job, folder / "changed");
+  };
+  CHECK(contains(with(""), "the file is empty"));
+  CHECK(contains(with("{}\n" + whole), "no record of a run"));
+  const std::size_t second = whole.find('\n') + 1;
+  const std::size_t first_version = whole.find("\"version\": 1,", second);  // lines are written as threads come to it
+  const std::size_t its_line = whole.rfind('\n', first_version) + 1, next_line = whole.find('\n', its_line) + 1;
+  CHECK(contains(with(whole.substr(0, its_line) + whole.substr(next_line)), "nothing is recorded of version 1"));
+  std::string weights = whole;
+  weights.replace(weights.find("\"weights\":\"") + 11, 4, "zzzz");
+  CHECK(contains(with(weights), "the run began with other weights than the seed's"));
+  std::string early = whole;
+  const std::size_t read = early.find("\"read\": 0", second);
+  early.replace(read, 9, "\"read\": 30");
+  CHECK(contains(with(early), "had not read its weights"));
+}
+
+}  // namespace dptrain
