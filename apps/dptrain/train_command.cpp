@@ -140,7 +140,7 @@ int run_training(const TrainCommand& command) {
   RunFolder folder({.out = command.out, .fresh = command.fresh, .resume = command.resume}, job.name);
   const std::filesystem::path path = folder.path();
   const bool continues = folder.continues();
-  CheckpointOptions checkpoints{.run_folder = path, .init_from = command.init_from};
+  CheckpointOptions checkpoints{.run_folder = path, .continues = continues, .init_from = command.init_from};
   if (continues) {
     refuse_another_job(path, job);
     checkpoints.first_weights = refuse_other_first_weights(path, command.init_from);

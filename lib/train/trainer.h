@@ -28,6 +28,7 @@ struct WeightsView {
 struct CheckpointOptions {
   std::filesystem::path run_folder{};         ///< empty: no checkpoints
   std::shared_ptr<Checkpoint> resume_from{};  ///< continue after its step; its tensors are given up once they are used
+  bool continues = false;  ///< the run folder holds an earlier part of this run, perhaps without a checkpoint
   /// A safetensors file with the first weights; empty: from the seed. They are published as the checkpoint of step 0.
   std::filesystem::path init_from{};
   std::string first_weights{};  ///< of a run that is resumed: their hash where they were a file's

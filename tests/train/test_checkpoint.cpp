@@ -273,7 +273,7 @@ TEST_CASE("one that was set aside for another, which never took its place, is a 
   fs::copy(both.newest(), old, fs::copy_options::recursive);
   CHECK(both.found(2).empty());
   CHECK(fs::exists(old));
-  prune_checkpoints(both.run.path(), 2, 2, -1);
+  prune_checkpoints(both.run.path(), 2, 2, {});
   CHECK(names_in(both.run / "checkpoints") == std::vector<std::string>{"step-1", "step-2"});
 }
 
@@ -324,11 +324,11 @@ TEST_CASE("the newest few and the best are kept; what unfinished saves left, and
   fs::create_directories(run / "checkpoints/.step-7.gone");
   write_text(run / "checkpoints/.step-9.tmp/model.safetensors", "half");
   write_text(run / "checkpoints/mine", "x");
-  prune_checkpoints(run.path(), 2, 6, 3);
+  prune_checkpoints(run.path(), 2, 6, {3});
   CHECK(names_in(run / "checkpoints") == std::vector<std::string>{"mine", "step-3", "step-5", "step-6"});
-  prune_checkpoints(run.path(), 2, 6, 6);  // the best is among the newest
+  prune_checkpoints(run.path(), 2, 6, {6});  // the best is among the newest
   CHECK(names_in(run / "checkpoints") == std::vector<std::string>{"mine", "step-5", "step-6"});
-  prune_checkpoints(run.path(), 1, 5, -1);  // the run could not go on from step 6
+  prune_checkpoints(run.path(), 1, 5, {-1});  // the run could not go on from step 6
   CHECK(names_in(run / "checkpoints") == std::vector<std::string>{"mine", "step-5"});
 }
 
