@@ -33,7 +33,8 @@ const std::string* value_of(const Basis& basis, const std::string& name) {
 std::string job_difference(const std::string& there, const JobSpec& job) {
   JobSpec stopping = job;
   stopping.faults.on_nan = OnNan::stop;
-  if (there == weights_yaml(job) || there == weights_yaml(stopping)) return "";
+  const bool drilled = !nan_drill_steps(job).empty();  // the end of a part of the run that others would have survived
+  if (there == weights_yaml(job) || (there == weights_yaml(stopping) && !drilled)) return "";
   return first_difference(there, weights_yaml(job));
 }
 

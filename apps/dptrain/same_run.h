@@ -10,7 +10,7 @@ namespace dptrain {
 
 /// The first difference between `there`, the weights_yaml() of another job, and `job`, in what decides the weights: "'lr: 0.1'
 /// there, 'lr: 0.2' here"; empty where there is none. A run in which a value that is not finite would have been the end has met
-/// none so far, and may go on with another policy.
+/// none so far, and may go on with another policy, unless drills are to make some.
 std::string job_difference(const std::string& there, const JobSpec& job);
 
 /// Likewise of a checkpoint's state and the job, by the seed too.

@@ -82,7 +82,8 @@ States states_of(const fs::path& run, const JobSpec& job, const Say& say) {
 JobSpec without_trouble(JobSpec job, int replicas) {
   job.faults.step_deadline.reset();
   const std::vector<std::int64_t> steps = nan_drill_steps(job);
-  std::erase_if(job.drills, [](const DrillSpec& drill) { return drill.kind != DrillKind::nan; });
+  const bool ends = job.faults.on_nan == OnNan::stop;  // at the drill, which the part of the run after it was without
+  std::erase_if(job.drills, [&](const DrillSpec& drill) { return ends || drill.kind != DrillKind::nan; });
   if (std::any_of(job.drills.begin(), job.drills.end(), [&](const DrillSpec& d) { return d.replica >= replicas; })) {
     job.drills.clear();  // whose gradient is spoilt changes no bit
     for (const std::int64_t step : steps) job.drills.push_back({.at_step = step, .replica = 0, .kind = DrillKind::nan});

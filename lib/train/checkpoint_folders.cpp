@@ -111,9 +111,8 @@ void prune_checkpoints(const fs::path& run_folder, std::int64_t keep, std::int64
   std::error_code error;  // what cannot be removed costs space, no more
   for (const std::int64_t step : steps_among(names_of(run_folder, error))) {
     // Later ones are of an attempt that could not be gone on from.
-    if (step <= newest &&
-        (kept++ < keep || step == 0 || std::find(besides.begin(), besides.end(), step) != besides.end()))
-      continue;
+    const bool wanted = step == 0 || std::find(besides.begin(), besides.end(), step) != besides.end();
+    if (step <= newest && (kept++ < keep || wanted)) continue;
     const fs::path folder = checkpoint_folder(run_folder, step);
     set_aside(folder, hidden(folder, kGone));
   }

@@ -94,11 +94,14 @@ StateCopies restored(const Run& run, const ParameterTable& table, const Checkpoi
 
 /// Before the first step, from nothing but the job.
 StateCopies initial_state(const Run& run, const ParameterTable& table) {
+  const CheckpointOptions& options = run.options.checkpoints;
+  if (options.init_from.empty() && !options.first_weights.empty())
+    fail(ExitStatus::failed, "the run began with the weights of a file, and checkpoints/step-0 is missing");
   std::vector<Buffer> copies = empty_copies(run, table);
-  if (run.options.checkpoints.init_from.empty())
+  if (options.init_from.empty())
     table.initialise(run.job.seed, copies.front().floats());
   else
-    init_from(run.options.checkpoints.init_from, table, copies.front().floats());
+    init_from(options.init_from, table, copies.front().floats());
   return std::make_shared<const std::vector<Buffer>>(std::move(copies));
 }
 
@@ -224,7 +227,11 @@ void set_up_weights(Run& run, const ParameterTable& table) {
     run.rollbacks = state.rollbacks;
     run.summary.skipped_steps = state.skipped_steps;
     run.skips_in_a_row = state.skips_in_a_row;
-    for (const DrillDone& done : state.spoilt) run.drills.leave_out(DrillKind::nan, done);
+    for (const auto& [step, replica] : state.spoilt) {
+      // On whichever replica it is drilled now: that changes no bit.
+      for (const DrillSpec& drill : run.job.drills)
+        if (drill.at_step == step) run.drills.leave_out(DrillKind::nan, {step, drill.replica});
+    }
     if (may_roll_back(run)) restore_points(run, table, *options.resume_from, copies);
     options.resume_from->snapshot.model.clear();  // memory that the run can use
     options.resume_from->snapshot.optimizer.clear();

@@ -144,6 +144,25 @@ TEST_CASE("verify leaves out drills that cost time, and does those that decide w
   }
 }
 
+TEST_CASE("verify of a run that a drill ended, and that got past it when it was gone on with") {
+  const Workplace here;
+  const std::vector<std::string> drilled = {"job.yaml",
+                                            "--quiet",
+                                            "--out",
+                                            "run",
+                                            "--resume",
+                                            "--set",
+                                            "checkpoint.every=2 steps",
+                                            "--set",
+                                            "drills=[{at_step: 3, replica: 1, do: nan}]"};
+  REQUIRE(here.dptrain(drilled).status == 1);
+  REQUIRE(here.dptrain(drilled).status == 0);
+  const Finished done = verify(here, {"--all"});
+  INFO(done.out);
+  CHECK(done.status == 0);
+  CHECK(saved_in(done.out) == 3);
+}
+
 TEST_CASE("verify needs a run, and a checkpoint that can be read") {
   const Workplace here;
   const Finished none = here.dptrain({"verify", "nowhere"});
