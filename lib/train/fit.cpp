@@ -89,7 +89,7 @@ Placement place(const JobSpec& job, std::int64_t train_samples, const Accelerato
     if (on_gpus && !job.devices.share && replicas > static_cast<std::int64_t>(machine.usable.size())) {
       refuse_crowd(job, replicas, machine);
     }
-    if (job.mode == Mode::sync && replicas > micro_batches(replicas)) {
+    if (job.mode != Mode::async && replicas > micro_batches(replicas)) {
       refuse(job.devices.at,
              fmt::format("{} replicas for {} micro-batches a step ({} samples in micro-batches of {}): some would have "
                          "nothing to do",
