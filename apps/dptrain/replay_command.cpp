@@ -37,9 +37,8 @@ int replay_run(const ReplayCommand& command, std::ostream& out) {
   const std::filesystem::path run = command.run;
   if (!std::filesystem::exists(run / "job.yaml"))
     fail(ExitStatus::usage, "{}: holds no run: there is no job.yaml", run.string());
-  std::vector<Override> overrides;
-  if (command.devices) overrides.push_back({"--devices", "devices.count", fmt::format("{}", *command.devices)});
-  const JobSpec job = read_job(run / "job.yaml", overrides);
+  JobSpec job = read_job(run / "job.yaml");
+  if (command.devices) job.devices.count = *command.devices;  // read with as many as its drills are for
   if (job.mode != Mode::async)
     fail(ExitStatus::usage, "{}: a run in mode {}: replay is for async, see `dptrain verify`", run.string(),
          names::mode.name_of(job.mode));

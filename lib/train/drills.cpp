@@ -41,7 +41,7 @@ std::vector<DrillDone> Drills::spoilt() const {
 
 void Drills::leave_out(DrillKind kind, const DrillDone& done) {
   for (Drill& drill : drills_) {
-    if (drill.spec.kind == kind && drill.spec.at_step == done.first && drill.spec.replica == done.second)
+    if (drill.spec.kind == kind && drill.spec.at_step <= done.first && drill.spec.replica == done.second)
       drill.done = true;
   }
 }

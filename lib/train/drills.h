@@ -26,7 +26,7 @@ class Drills {
   /// Steps and replicas of the gradients that were spoilt: they are not spoilt again where a step comes once more, which makes
   /// them a part of the run's state. While no replica is in a step.
   std::vector<DrillDone> spoilt() const;
-  /// Those that came in an earlier part of the run do not come again.
+  /// Those that came in an earlier part of the run do not come again; nor do those of steps before, which came as well.
   void leave_out(DrillKind kind, const DrillDone& done);
   /// Those of steps from `first` on and before `end` that did not happen. As spoilt().
   std::vector<DrillSpec> missed(std::int64_t first, std::int64_t end) const;

@@ -98,13 +98,16 @@ void Faults::note(FaultReport report, double began) {
   began_.push_back(began);
 }
 
-void Faults::note_unsettled() {
+std::vector<FaultReport> Faults::note_unsettled() {
+  std::vector<FaultReport> all;
   for (const int rank : take_failed()) {
     const Health& health = health_[static_cast<std::size_t>(rank)];
     FaultReport report{.kind = "replica_failed", .action = "stop", .step = health.step, .replica = rank};
     report.message = replica_error(rank, health.step, health.error).what();
+    all.push_back(report);
     note(std::move(report), health.since);
   }
+  return all;
 }
 
 void Faults::remember(std::vector<FaultReport> history) {

@@ -49,7 +49,8 @@ class Faults {
   /// Adds to the list; `began` is steady_seconds() of the trouble.
   void note(FaultReport report, double began);
   /// Adds those that failed and were not settled: when no replica's thread is left, and the run with them.
-  void note_unsettled();
+  /// Returns them.
+  std::vector<FaultReport> note_unsettled();
   /// Step `step` is done well at `now`: what happened in it or before has been recovered from. Returns that.
   std::vector<FaultReport> recovered(std::int64_t step, double now);
   const std::vector<FaultReport>& list() const { return list_; }

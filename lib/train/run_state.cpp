@@ -180,7 +180,6 @@ RunState state_at(Run& run, std::int64_t step) {
   state.rollback_steps = run.rollback_points.steps();
   state.failed_at = run.rollback_points.failed_at();
   state.spoilt = run.drills.spoilt();
-  run.strategy->describe(state);
   return state;
 }
 

@@ -117,10 +117,12 @@ void finish(Run& run) {
 
 void leave_failed(Run& run) {
   if (run.progress == nullptr) return;
+  const std::vector<FaultReport> unsettled = run.faults.note_unsettled();
   summarise(run);
   run.summary.weights_hash.clear();  // these weights are nobody's result
   run.summary.status = RunStatus::failed;
   try {
+    for (const FaultReport& report : unsettled) run.reporter.record(report);
     run.reporter.failed(run.summary);
   } catch (const Error&) {
     // The error that ended the run is the one to tell; this one may well be the same: a full disk.

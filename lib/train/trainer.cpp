@@ -190,7 +190,6 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
   wait_for_replicas(run);
   for (std::thread& thread : threads) thread.join();
   if (const std::exception_ptr error = run.group.error()) {
-    run.faults.note_unsettled();
     leave_failed(run);
     std::rethrow_exception(error);
   }

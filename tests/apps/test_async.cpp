@@ -36,6 +36,29 @@ TEST_CASE("a recorded run, its summary, and its replay at other numbers of repli
   CHECK(has(other.out, "NOT those of the run"));
 }
 
+TEST_CASE("a recorded run from the weights of a file: stopped by a rehearsal, gone on with, and replayed") {
+  const Workplace here;
+  REQUIRE(here.dptrain({"job.yaml", "--quiet", "--out", "first"}).status == 0);
+  fs::path weights;
+  for (const auto& entry : fs::directory_iterator(here.folder / "first/checkpoints")) weights = entry.path();
+  const std::vector<std::string> job = {"job.yaml", "--quiet",
+                                        "--mode",   "async",
+                                        "--out",    "run",
+                                        "--set",    "async.record=true",
+                                        "--set",    "checkpoint.every=2 steps",
+                                        "--set",    "drills=[{at_step: 3, replica: 0, do: nan}]"};
+  std::vector<std::string> begin = job, resume = job;
+  begin.insert(begin.end(), {"--init-from", (weights / "model.safetensors").string()});
+  resume.emplace_back("--resume");
+  CHECK(here.dptrain(begin).status == 1);
+  CHECK(has(read_text(here.folder / "run/metrics.jsonl"), R"({"event":"fault","kind":"not_finite","action":"stop")"));
+  CHECK(here.dptrain(resume).status == 0);  // it gets past the rehearsal
+  const Finished replayed =
+      here.dptrain({"replay", "run", "--devices", "3", "--init-from", (weights / "model.safetensors").string()});
+  CHECK(replayed.status == 0);
+  CHECK(has(replayed.out, "the bits of the run"));
+}
+
 TEST_CASE("replay refuses what cannot be replayed, with the reason") {
   const Workplace here;
   REQUIRE(here.dptrain({"job.yaml", "--quiet", "--out", "sync"}).status == 0);

@@ -87,6 +87,7 @@ void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::
     report.message +=
         ": training has diverged. A lower learning rate, warm-up (train.lr_schedule.warmup_steps), clipping "
         "(train.clip_grad_norm) or a bound (async.max_staleness) may help; faults.on_nan can skip such a gradient.";
+    run.reporter.record(report);
     run.faults.note(report, began);
     if (!loss_is_finite) run.progress->diverged();
     throw Error(ExitStatus::failed, report.message);
@@ -107,6 +108,7 @@ StepTimes push(AsyncRun& async, const Executor& me, const Dispatcher::Work& work
   if (pushed.deposit.closes) {
     async.store->apply(pushed.deposit.version);
     async.dispatcher->give_back(pushed.buffers);
+    if (async.record) async.record->version(pushed.deposit.version, async.rates.rate(pushed.deposit.version - 1));
   }
   if (async.record) {
     RecordedGradient line{.index = work.index, .ticket = pushed.ticket, .read = me.read, .lag = pushed.deposit.lag};
@@ -164,8 +166,8 @@ void settle(Run& run, AsyncRun& async) {
   if (const auto last = async.dispatcher->close_short()) {
     async.store->apply(last->deposit.version);
     async.dispatcher->give_back(last->buffers);
+    if (async.record) async.record->version(last->deposit.version, async.rates.rate(last->deposit.version - 1));
   }
-  if (async.record) async.record->flush();
   async.segment = async.dispatcher->begun();
   async.reached = async.places.at(async.segment).step;
   if (stop_asked(run.options.stop)) {
@@ -174,6 +176,7 @@ void settle(Run& run, AsyncRun& async) {
   }
   if (async.loss_is_above && async.reached < run.end) fall_back(run, async);
   async.loss_is_above = false;
+  if (async.record) async.record->flush();  // a checkpoint may follow
 }
 
 }  // namespace

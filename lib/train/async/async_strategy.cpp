@@ -64,6 +64,7 @@ class AsyncStrategy final : public UpdateStrategy {
   }
 
   WeightsHolder& hold(Run& run, std::int64_t floats) override {
+    before_ = state_before(run);
     std::int64_t shards = run.job.async.shards.value_or(kShardsAReplica * run.group.size());
     if (continues_record(run)) shards = read_record_header(record_file(run.options.checkpoints.run_folder)).shards;
     async_ = std::make_unique<AsyncRun>(run);
@@ -119,6 +120,10 @@ class AsyncStrategy final : public UpdateStrategy {
     return job.reproducible && job.async.max_staleness == 0 && job.async.on_stale != OnStale::drop;
   }
   void describe(RunState& state) const override {
+    if (!async_->dispatcher) {  // before the first step
+      state.async = before_;
+      return;
+    }
     state.async = AsyncState{.version = async_->dispatcher->version(),
                              .staleness = async_->dispatcher->counts(),
                              .fallback_step = async_->fallback_step,
@@ -144,11 +149,13 @@ class AsyncStrategy final : public UpdateStrategy {
                               .weights = hash_of_weights(*async_->store),
                               .floats = async_->store->floats(),
                               .shards = static_cast<std::int64_t>(async_->store->shards()),
+                              .micro_batch = micro_batch_size(run.job, run.group.size()),
                               .step = run.first,
                               .version = before.version};
     async_->record = std::make_unique<RecordWriter>(file, header);
   }
 
+  AsyncState before_;
   std::unique_ptr<AsyncRun> async_;
   std::unique_ptr<StoreHolder> holder_;
 };

@@ -43,13 +43,15 @@ RecordHeader header_of(const Json& json, const std::filesystem::path& file) {
           .weights = json.at("weights"),
           .floats = json.at("floats"),
           .shards = json.at("shards"),
+          .micro_batch = json.at("micro_batch"),
           .step = json.at("step"),
           .version = json.at("version")};
 }
 
-void forget_from(Record& record, std::int64_t step, std::int64_t index) {
+void forget_from(Record& record, std::int64_t step, std::int64_t index, std::int64_t version) {
   std::erase_if(record.gradients, [&](const RecordedGradient& gradient) { return gradient.index >= index; });
-  if (record.fallback_step >= step) record.fallback_step = record.fallback_version = -1;
+  record.rates.erase(record.rates.upper_bound(version), record.rates.end());
+  if (record.fallback_step > step) record.fallback_step = -1;
 }
 
 }  // namespace
@@ -71,9 +73,11 @@ RecordWriter::RecordWriter(const std::filesystem::path& file, const RecordHeader
             {"weights", header.weights},
             {"floats", header.floats},
             {"shards", header.shards},
+            {"micro_batch", header.micro_batch},
             {"step", header.step},
             {"version", header.version}}
            .dump());
+  flush();  // whoever goes on with the run needs it
 }
 
 RecordWriter::RecordWriter(const std::filesystem::path& file, std::int64_t step, std::int64_t version) : file_(file) {
@@ -106,6 +110,10 @@ void RecordWriter::gradient(const RecordedGradient& gradient) {
       gradient.version ? fmt::format("{}", *gradient.version) : std::string("null"), gradient.lag, gradient.scale));
 }
 
+void RecordWriter::version(std::int64_t version, double rate) {
+  line(fmt::format(R"({{"version": {}, "rate": {}}})", version, rate));
+}
+
 void RecordWriter::fallback(std::int64_t step, std::int64_t version) {
   line(fmt::format(R"({{"fallback": {}, "version": {}}})", step, version));
 }
@@ -118,7 +126,8 @@ void RecordWriter::flush() {
 RecordHeader read_record_header(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
   std::string text;
-  if (!std::getline(in, text)) fail(ExitStatus::failed, "cannot read {}", file.string());
+  if (!std::getline(in, text))
+    fail(ExitStatus::failed, "{} is empty or cannot be read: remove it to go on without it", file.string());
   try {
     return header_of(Json::parse(text, nullptr, false), file);
   } catch (const Json::exception& error) {
@@ -130,27 +139,32 @@ Record read_record(const std::filesystem::path& file, const std::function<std::i
   std::ifstream in(file, std::ios::binary);
   if (!in) fail(ExitStatus::failed, "cannot read {}: {}", file.string(), std::strerror(errno));
   Record record;
-  std::int64_t number = 0;
+  std::int64_t number = 0, cut_off = 0;
   for (std::string text; std::getline(in, text);) {
     ++number;
     if (text.empty()) continue;
     const Json json = Json::parse(text, nullptr, false);
     if (json.is_discarded() && number > 1) {
-      // A run was killed while it wrote this; a checkpoint that it goes on from is older.
+      cut_off = number;  // a run was killed while it wrote this; the checkpoint that it goes on from is older
       continue;
     }
     try {
+      if (cut_off != 0 && !json.contains("resume")) damaged(file, cut_off, "this is no line of a record");
+      cut_off = 0;
       if (number == 1) {
         record.header = header_of(json, file);
+        if (record.header.shards < 1 || record.header.micro_batch < 1)
+          damaged(file, number, "shards and micro_batch are at least 1");
       } else if (json.contains("gradient")) {
         record.gradients.push_back(gradient_of(json, record.header.shards));
         if (static_cast<std::int64_t>(record.gradients.back().read.size()) != record.header.shards)
           damaged(file, number, "a gradient that has read another number of shards");
       } else if (json.contains("resume")) {
-        forget_from(record, json.at("resume"), first_of(json.at("resume")));
+        forget_from(record, json.at("resume"), first_of(json.at("resume")), json.at("version"));
       } else if (json.contains("fallback")) {
         record.fallback_step = json.at("fallback");
-        record.fallback_version = json.at("version");
+      } else if (json.contains("rate")) {
+        record.rates[json.at("version")] = json.at("rate");
       }
     } catch (const Json::exception& error) {
       damaged(file, number, error.what());

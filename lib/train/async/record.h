@@ -1,11 +1,13 @@
 // Purpose: the file async.record of a run, from which `dptrain replay` re-executes it. One JSON object a line:
-//     {"record": 1, "job": "...", "weights": "...", "floats": N, "shards": N, "step": 0, "version": 0}
+//     {"record": 1, "job": "...", "weights": "...", "floats": N, "shards": N, "micro_batch": N, "step": 0, "version": 0}
 //         first: hashes of the job's decisive part and of the first weights, and where the run began
 //     {"gradient": 17, "ticket": 12, "read": [11, 11, 12], "version": 13, "lag": 1, "scale": 1}
 //         micro-batch 17 was pushed as number 12, having read these versions of the shards (one number where they are the same), and is
 //         part of version 13; null where it was dropped
+//     {"version": 13, "rate": 0.05}
+//         version 13 was made with this learning rate
 //     {"fallback": 40, "version": 320}
-//         from step 40 on, at version 320, the run is synchronous
+//         from step 40 on, at version 320, the run is synchronous; for the reader: the rates say what it comes to
 //     {"resume": 20, "version": 160}
 //         the run went on from a checkpoint of step 20: what stands before of later steps is void
 // Thread safety: a writer's gradient() from any thread; the rest by one. Errors: failed, with file and reason.
@@ -15,6 +17,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -25,7 +28,7 @@ namespace dptrain {
 
 struct RecordHeader {
   std::string job, weights;  ///< hashes
-  std::int64_t floats = 0, shards = 1, step = 0, version = 0;
+  std::int64_t floats = 0, shards = 1, micro_batch = 1, step = 0, version = 0;
   bool operator==(const RecordHeader&) const = default;
 };
 
@@ -41,7 +44,8 @@ struct RecordedGradient {
 struct Record {
   RecordHeader header;
   std::vector<RecordedGradient> gradients{};  ///< in the order of the file
-  std::int64_t fallback_step = -1, fallback_version = -1;
+  std::map<std::int64_t, double> rates{};     ///< of each version
+  std::int64_t fallback_step = -1;
 };
 
 std::filesystem::path record_file(const std::filesystem::path& run_folder);
@@ -57,6 +61,7 @@ class RecordWriter {
   RecordWriter& operator=(const RecordWriter&) = delete;
 
   void gradient(const RecordedGradient& gradient);
+  void version(std::int64_t version, double rate);
   void fallback(std::int64_t step, std::int64_t version);
   /// What was recorded is handed to the system.
   void flush();
@@ -70,7 +75,8 @@ class RecordWriter {
   std::FILE* out_ = nullptr;
 };
 
-/// `first_of(step)` is the index of a step's first micro-batch. A last line that was cut off is left out.
+/// `first_of(step)` is the index of a step's first micro-batch. A line that was cut off is left out where the run ended or went
+/// on from a checkpoint behind it.
 Record read_record(const std::filesystem::path& file, const std::function<std::int64_t(std::int64_t step)>& first_of);
 
 /// Its first line alone.

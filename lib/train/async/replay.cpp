@@ -29,21 +29,28 @@ struct Pending {
   std::size_t missing = 0;  // shards that it has not read
 };
 
+/// The job with the recorded cut, which may have followed from the number of replicas, and without drills: what they did is recorded.
+JobSpec without_trouble(JobSpec job, const RecordHeader& header) {
+  job.train.micro_batch_size = header.micro_batch;
+  job.drills.clear();
+  return job;
+}
+
 class Replay {
  public:
   Replay(const JobSpec& job, const DatasetPair& data, const std::filesystem::path& file,
          const std::filesystem::path& first_weights)
-      : job_(job),
+      : job_(without_trouble(job, read_record_header(file))),
         data_(data),
         file_(file),
         first_weights_(first_weights),
-        placement_(place(job, data.train->size())),
+        placement_(place(job_, data.train->size())),
         group_(placement_.replicas),
-        schedule_(job, data.train->size(), placement_.replicas),
+        schedule_(job_, data.train->size(), placement_.replicas),
         places_(schedule_),
         record_(read_record(file, [this](std::int64_t step) { return places_.first_of(step); })),
-        optimizer_(make_optimizer(job.train.optimizer)),
-        backend_(make_backend(job, placement_)) {
+        optimizer_(make_optimizer(job_.train.optimizer)),
+        backend_(make_backend(job_, placement_)) {
     if (record_.header.job != hash_of_text(weights_yaml(job)))
       fail(ExitStatus::failed, "{}: is a record of another job than the run's job.yaml", file_.string());
   }
@@ -109,7 +116,11 @@ class Replay {
            "{}: the run began with other weights than {}; a run that began with --init-from is replayed with the same "
            "file",
            file_.string(), first_weights_.empty() ? "the seed's" : first_weights_.string());
+    if (static_cast<std::int64_t>(store_->shards()) != header.shards)
+      fail(ExitStatus::failed, "{}: {} shards for {} floats", file_.string(), header.shards, header.floats);
     for (const RecordedGradient& gradient : record_.gradients) {
+      if (gradient.index < 0 || gradient.index >= places_.first_of(schedule_.steps()))
+        fail(ExitStatus::failed, "{}: the run has no micro-batch {}", file_.string(), gradient.index);
       if (!gradient.version) {
         ++result_.dropped;
         continue;
@@ -122,9 +133,6 @@ class Replay {
     }
     last_ = std::max(last_, header.version);
     result_.versions = last_;
-    const auto micro_batches = static_cast<std::int64_t>(schedule_.full().micro_batches.size());
-    rates_.emplace(job_, places_, rests_of(job_, schedule_), gradients_per_version(job_.async, schedule_));
-    if (record_.fallback_step >= 0) rates_->fall_back(record_.fallback_version, micro_batches);
   }
 
   /// Rank 0's: what was read at `version` is copied; gradients that have all their weights are ready.
@@ -161,7 +169,10 @@ class Replay {
   void apply(std::int64_t version) {
     auto& members = members_[version];
     std::sort(members.begin(), members.end(), [](const auto* a, const auto* b) { return a->index < b->index; });
-    VersionUpdate update{.rule = optimizer_->rule(version - 1, rates_->rate(version - 1))};
+    const auto rate = record_.rates.find(version);
+    if (rate == record_.rates.end())
+      fail(ExitStatus::failed, "{}: the record is incomplete: it has no rate of version {}", file_.string(), version);
+    VersionUpdate update{.rule = optimizer_->rule(version - 1, rate->second)};
     std::int64_t samples = 0;
     for (const RecordedGradient* member : members) {
       const auto pending = pending_.find(member->index);
@@ -191,7 +202,7 @@ class Replay {
     return taken;
   }
 
-  const JobSpec& job_;
+  const JobSpec job_;
   const DatasetPair& data_;
   const std::filesystem::path file_, first_weights_;
   const Placement placement_;
@@ -204,7 +215,6 @@ class Replay {
 
   // Rank 0's between barriers.
   std::unique_ptr<Store> store_;
-  std::optional<VersionRates> rates_;
   std::map<std::int64_t, std::vector<const RecordedGradient*>> members_;                        // by version
   std::map<std::int64_t, std::vector<std::pair<const RecordedGradient*, std::size_t>>> reads_;  // by version
   std::map<std::int64_t, Pending> pending_;                                                     // by micro-batch

@@ -2,7 +2,9 @@
 // Thread safety: as Run; what is kept by replica, worker or micro-batch belongs to the thread that runs it until the next barrier.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -49,6 +51,8 @@ struct LocalSgd {
 
   std::vector<ToldStep> round;                           // by step of the round
   std::vector<std::optional<NotFiniteStep>> not_finite;  // by replica
+  /// The first step of which that is known: nobody needs to go further.
+  std::atomic<std::int64_t> not_finite_at{std::numeric_limits<std::int64_t>::max()};
 };
 
 }  // namespace dptrain

@@ -93,8 +93,11 @@ void LocalSgdStrategy::set_out(Run& run, std::int64_t step) {
 
 /// The steps of a round, and the average after them: all replicas meet, and each averages its share of the parameters.
 void LocalSgdStrategy::take_round(Run& run, int rank, LocalSteps& steps, std::int64_t first, std::int64_t end) {
-  for (std::int64_t step = first; step < end && steps.finite(); ++step)
+  // Steps before one that was not finite elsewhere are taken: theirs may be the one that is told.
+  for (std::int64_t step = first; step < end && steps.finite() && step <= local_->not_finite_at; ++step) {
+    if (run.group.error()) throw GroupAborted{};
     steps.take(step, local_->round[static_cast<std::size_t>(step - first)]);
+  }
   const double start = steady_seconds();
   run.group.barrier();
   if (rank == 0) {

@@ -95,6 +95,9 @@ bool LocalSteps::gradient(int worker, int micro_batch, std::int64_t step, float*
   told.losses[k] = result.loss;
   const bool loss = !std::isfinite(result.loss.loss);
   if (!loss && std::isfinite(result.largest)) return true;
+  for (std::int64_t first = local_.not_finite_at;
+       step < first && !local_.not_finite_at.compare_exchange_weak(first, step);) {
+  }
   local_.not_finite[static_cast<std::size_t>(rank_)] = {
       .step = step, .worker = worker, .micro_batch = micro_batch, .replica = rank_, .loss = loss};
   return false;

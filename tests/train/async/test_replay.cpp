@@ -87,6 +87,8 @@ TEST_CASE("records are read as they were written") {
     RecordWriter writer(file, header);
     writer.gradient(one);
     writer.gradient(two);
+    writer.version(1, 0.1);
+    writer.version(2, 1 / 3.0);
     writer.fallback(4, 17);
   }
   const auto first_of = [](std::int64_t step) { return 4 * step; };
@@ -95,11 +97,35 @@ TEST_CASE("records are read as they were written") {
   CHECK(read_record_header(file) == header);
   CHECK(record.gradients == std::vector<RecordedGradient>{one, two});
   CHECK(record.fallback_step == 4);
-  CHECK(record.fallback_version == 17);
+  CHECK(record.rates == std::map<std::int64_t, double>{{1, 0.1}, {2, 1 / 3.0}});
+
   RecordWriter(file, 1, 1);
   record = read_record(file, first_of);
   CHECK(record.gradients == std::vector<RecordedGradient>{one});
   CHECK(record.fallback_step == -1);
+  CHECK(record.rates == std::map<std::int64_t, double>{{1, 0.1}});
+}
+
+TEST_CASE("a run that fell back, stopped anywhere and gone on with, and one that was made longer, are replayed") {
+  const std::string settings = "{record: true, fallback: {to: sync, if_loss_above: 0.01}}";
+  JobSpec job = async_job(kAsyncMlp, 2, settings);
+  job.train.schedule.shape = CosineSchedule{};
+  job.log.every = job.checkpoint.every = Interval{.every = 1, .unit = Interval::Unit::steps};
+  const PartsOfRun parts{.job = job, .shape = kAsyncShape, .train_samples = kAsyncSamples, .test_samples = 70};
+  for (const std::int64_t samples : {5, 20, 40}) {
+    TemporaryFolder folder;
+    parts.part(folder.path(), samples, job.devices);
+    check_replays(job, folder.path(), parts.part(folder.path(), to_the_end, job.devices));
+  }
+  JobSpec shorter = async_job(kAsyncMlp, 2, "{record: true, updates_per_apply: 3}");
+  shorter.train.schedule.shape = CosineSchedule{};
+  JobSpec longer = shorter;
+  shorter.train.epochs = *shorter.train.epochs / 2;
+  TemporaryFolder folder;
+  const PartsOfRun first{.job = shorter, .shape = kAsyncShape, .train_samples = kAsyncSamples, .test_samples = 70};
+  const PartsOfRun second{.job = longer, .shape = kAsyncShape, .train_samples = kAsyncSamples, .test_samples = 70};
+  first.part(folder.path(), to_the_end, shorter.devices);
+  check_replays(longer, folder.path(), second.part(folder.path(), to_the_end, longer.devices));
 }
 
 TEST_CASE("what cannot be replayed says why") {
@@ -118,10 +144,11 @@ TEST_CASE("what cannot be replayed says why") {
     std::ofstream(folder / "changed") << changed;
     return replay_failure(job, folder / "changed");
   };
-  CHECK(contains(with(""), "the file is empty"));
+  CHECK(contains(with(""), "is empty"));
   CHECK(contains(with("{}\n" + whole), "no record of a run"));
   const std::size_t second = whole.find('\n') + 1;
-  const std::size_t first_version = whole.find("\"version\": 1,", second);  // lines are written as threads come to it
+  const std::size_t first_version =
+      whole.find("\"version\": 1, \"lag\"", second);  // lines are written as threads come to it
   const std::size_t its_line = whole.rfind('\n', first_version) + 1, next_line = whole.find('\n', its_line) + 1;
   CHECK(contains(with(whole.substr(0, its_line) + whole.substr(next_line)), "nothing is recorded of version 1"));
   std::string weights = whole;
