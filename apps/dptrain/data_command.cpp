@@ -1,6 +1,7 @@
 #include "dptrain/data_command.h"
 
 #include <fmt/ostream.h>
+#include <fmt/ranges.h>
 
 #include <ostream>
 #include <utility>
@@ -57,7 +58,12 @@ int info_of_files(const DatasetDescriptor& descriptor, std::ostream& out) {
   fmt::print(out, "found in  {}\n", folder->string());
   int status = kFine;
   for (const DescribedFile& file : descriptor.files) {
-    const fs::path path = *find_plain_or_gz(*folder, file.name);
+    const auto there = find_file(*folder, file);
+    if (!there) {
+      fmt::print(out, "file      {}: not there, but what it holds is, unpacked\n", file.name);
+      continue;
+    }
+    const fs::path& path = *there;
     const std::string problem = mismatch(path, file);
     if (!problem.empty()) status = kBad;
     const std::string verdict =
@@ -89,7 +95,8 @@ int data_info(const std::string& dataset, std::ostream& out) {
   spec.name = dataset;
   fmt::print(out, "title     {}\n", descriptor.title);
   print_info(inspect_dataset(spec), out);
-  fmt::print(out, "mean      {:.4f}, std {:.4f} (from the descriptor)\n", descriptor.mean[0], descriptor.std[0]);
+  fmt::print(out, "mean      {:.4f}, std {:.4f} (from the descriptor)\n", fmt::join(descriptor.mean, " "),
+             fmt::join(descriptor.std, " "));
   fmt::print(out, "described {}\n", descriptor.source.string());
   if (descriptor.format != DatasetFormat::generated) return info_of_files(descriptor, out);
   fmt::print(out, "found in  nowhere: generated, as many samples as asked for\n");

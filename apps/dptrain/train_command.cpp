@@ -155,7 +155,10 @@ int run_training(const TrainCommand& command) {
   try {
     data = open_dataset(job.dataset, {.offline = command.offline,
                                       .progress = [&](const std::string& line) { reporter.message(line); },
-                                      .stop = &stop_request});
+                                      .stop = &stop_request,
+                                      .warning = [&](const std::string& line) { reporter.warning(line); },
+                                      .cache_bytes = job.data.cache_bytes,
+                                      .unpack_bytes = job.data.unpack_bytes});
     throw_if_stopped(&stop_request);
   } catch (const Stopped&) {
     return stopped();  // the reporter takes the empty run folder back

@@ -27,7 +27,7 @@ void count_uses(const JobSpec& job, const RunSchedule& schedule, const DatasetPa
     const Replica::Config config{.job = job, .schedule = schedule, .data = data, .rank = rank, .replicas = replicas};
     const Loader::Source next = micro_batch_source(config);
     std::vector<std::int64_t> ids(static_cast<std::size_t>(schedule.largest_batch()));
-    while (const std::size_t count = next(ids)) {
+    while (const std::size_t count = next(ids).count) {
       for (std::size_t k = 0; k < count; ++k) ++uses[static_cast<std::size_t>(ids[k])];
     }
   }
@@ -79,7 +79,8 @@ int verify_run(const VerifyCommand& command, std::ostream& out) {
   std::vector<Override> overrides;
   if (command.devices) overrides.push_back({"--devices", "devices.count", fmt::format("{}", *command.devices)});
   const JobSpec job = read_job(run / "job.yaml", overrides);
-  const DatasetPair data = open_dataset(job.dataset, {});
+  const DatasetPair data =
+      open_dataset(job.dataset, {.cache_bytes = job.data.cache_bytes, .unpack_bytes = job.data.unpack_bytes});
   const int replicas = replica_count(job, data.train->size());
   const std::vector<RunState> states = states_of(run);
   if (states.empty()) fail(ExitStatus::failed, "{}: there is no checkpoint to verify", run.string());

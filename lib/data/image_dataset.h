@@ -44,5 +44,8 @@ class ImageDataset final : public Dataset {
 /// Mean and standard deviation over all bytes, from exact integer sums, so the same on every machine; one channel.
 /// Errors (data): all values are equal, so there is nothing to learn from; `what` names them in the message.
 Normalisation measure_normalisation(std::span<const std::uint8_t> values, const std::string& what);
+/// The same of each channel; `values` is (samples, channels, plane).
+Normalisation measure_normalisation(std::span<const std::uint8_t> values, std::int64_t channels, std::int64_t plane,
+                                    const std::string& what);
 
 }  // namespace dptrain

@@ -10,8 +10,12 @@
 namespace dptrain {
 
 DatasetSpec read_dataset(const Value& block);
+std::vector<AugmentSpec> read_augment(const Value& list);
 ModelSpec read_model(const Value& block);
 TrainSpec read_train(const Value& block);
+
+/// The list as one line of YAML.
+std::string augment_text(const std::vector<AugmentSpec>& augment);
 
 /// The whole spec: the top level with its small blocks, and the checks that need several blocks.
 JobSpec read_job_tree(const Value& root, const std::filesystem::path& file);

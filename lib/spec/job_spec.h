@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -26,7 +27,40 @@ struct SourceMark {
 
 // ---- dataset -------------------------------------------------------------------------------------------------------
 
-enum class DatasetFormat { idx, generated };
+enum class DatasetFormat { idx, generated, cifar, image_folder, image_tar };
+
+/// What is done to a training sample each time it is used, drawn anew for each epoch and sample. Extents of 0: the image's own.
+struct RandomCropSpec {
+  std::int64_t height = 0, width = 0;
+  std::int64_t padding = 0;  ///< black pixels put on each side first
+  bool operator==(const RandomCropSpec&) const = default;
+};
+struct HorizontalFlipSpec {
+  double probability = 0.5;
+  bool operator==(const HorizontalFlipSpec&) const = default;
+};
+/// A square with the mean colour, its centre anywhere in the image.
+struct CutoutSpec {
+  std::int64_t size = 0;
+  bool operator==(const CutoutSpec&) const = default;
+};
+/// A part of the image's area, with width / height drawn evenly in its logarithm, scaled to the extents.
+struct RandomResizedCropSpec {
+  std::int64_t height = 0, width = 0;
+  double scale_min = 0.08, scale_max = 1;
+  double ratio_min = 0.75, ratio_max = 4.0 / 3.0;
+  bool operator==(const RandomResizedCropSpec&) const = default;
+};
+/// Each factor is drawn from [max(0, 1 - x), 1 + x]; in this order.
+struct ColourJitterSpec {
+  double brightness = 0, contrast = 0, saturation = 0;
+  bool operator==(const ColourJitterSpec&) const = default;
+};
+using AugmentSpec =
+    std::variant<RandomCropSpec, HorizontalFlipSpec, CutoutSpec, RandomResizedCropSpec, ColourJitterSpec>;
+
+/// What a sample that cannot be read leads to: the run ends, or the next readable one takes its place.
+enum class OnBadSample { stop, skip };
 
 /// `dataset:` either names a descriptor (datasets/NAME.yaml) or gives a format and a path.
 struct DatasetSpec {
@@ -36,6 +70,10 @@ struct DatasetSpec {
   std::optional<std::int64_t> train_samples;  ///< generated datasets: how many to make; others: use the first so many
   std::optional<std::int64_t> test_samples;
   std::uint64_t generator_seed = 1;  ///< generated datasets only (`dataset.seed`)
+  std::optional<std::pair<std::int64_t, std::int64_t>> resize;  ///< height, width; image folders and tars only
+  std::optional<std::int64_t> channels;                         ///< 1 or 3; image folders and tars given by path only
+  std::vector<AugmentSpec> augment;                             ///< in order; training set only
+  OnBadSample on_bad_sample = OnBadSample::stop;
   SourceMark at;
   bool operator==(const DatasetSpec&) const = default;
 };
@@ -213,11 +251,13 @@ struct EvaluateSpec {
   std::optional<Interval> every;
   bool operator==(const EvaluateSpec&) const = default;
 };
-/// Ring slots and loader threads (0 or 1) a replica. Without a worker the replica loads a batch when it needs it; empty:
-/// `auto`, a worker where there is a spare core for it.
+/// Ring slots and loader threads a replica. Without a worker the replica loads a batch when it needs it; empty: `auto`,
+/// workers where there are spare cores for them.
 struct DataSpec {
   std::int64_t prefetch = 4;
   std::optional<std::int64_t> workers;
+  std::int64_t cache_bytes = std::int64_t{2} << 30;    ///< of decoded images kept in memory, both splits together
+  std::int64_t unpack_bytes = std::int64_t{64} << 30;  ///< a compressed archive that unpacks to more is refused
   bool operator==(const DataSpec&) const = default;
 };
 /// Empty: at the end only (`every: end`); a last checkpoint always happens. The best by test accuracy (or loss) is kept too.

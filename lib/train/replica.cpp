@@ -13,7 +13,7 @@ Loader::Source micro_batch_source(const Replica::Config& config) {
   using Kind = ReplicaProgram::Instruction::Kind;
   const Sampler sampler(config.data.train->size(), config.job.seed, config.job.train.shuffle);
   return [&schedule = config.schedule, sampler, rank = static_cast<std::size_t>(config.rank), step = config.first_step,
-          next = std::size_t{0}](std::span<std::int64_t> ids) mutable -> std::size_t {
+          seed = config.job.seed, next = std::size_t{0}](std::span<std::int64_t> ids) mutable -> Loader::Named {
     for (; step < schedule.steps(); ++step, next = 0) {
       const StepPlan& plan = schedule.plan(step);
       const auto& instructions = plan.programs[rank].instructions;
@@ -22,7 +22,7 @@ Loader::Source micro_batch_source(const Replica::Config& config) {
       const MicroBatch& batch = plan.micro_batches[static_cast<std::size_t>(instructions[next++].micro_batch)];
       const auto count = static_cast<std::size_t>(batch.count);
       sampler.order(schedule.epoch(step), schedule.first_sample(step) + batch.first, ids.first(count));
-      return count;
+      return {count, RandomStream(seed, RandomPurpose::augment, 0, static_cast<std::uint64_t>(schedule.epoch(step)))};
     }
     return 0;
   };

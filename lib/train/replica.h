@@ -29,7 +29,7 @@ class Replica {
     const DatasetPair& data;
     int rank = 0, replicas = 1;
     std::int64_t first_step = 0;
-    bool loader_worker = false;  ///< load ahead on a thread of its own
+    int loader_workers = 0;  ///< threads of its own that load ahead
   };
   virtual ~Replica() = default;
 

@@ -113,7 +113,8 @@ void replicate(Run& run, int rank) {
                                        .rank = rank,
                                        .replicas = run.group.size(),
                                        .first_step = run.first,
-                                       .loader_worker = wants_loader_worker(run.job, run.group.size(), batch_floats)});
+                                       .loader_workers = loader_workers(run.job, run.group.size(), batch_floats,
+                                                                        run.data.train->is_costly())});
   const ParameterTable& table = replica->parameters();
   if (rank == 0) {
     run.parameters = table.elements();

@@ -30,7 +30,7 @@ CpuReplica::CpuReplica(const Config& config)
     gradient_views_.push_back(gradients_.back().floats());
   }
   loader_ = std::make_unique<Loader>(*config.data.train, micro_batch_source(config_), config.schedule.largest_batch(),
-                                     config.job.data.prefetch, config.loader_worker);
+                                     config.job.data.prefetch, config.loader_workers);
   chunk_ids_.resize(static_cast<std::size_t>(chunk_));
   chunk_labels_.resize(static_cast<std::size_t>(chunk_));
   chunk_samples_ = Buffer::host_floats(chunk_ * config.data.test->shape().elements());
