@@ -3,14 +3,17 @@
 #include <fmt/ostream.h>
 #include <fmt/ranges.h>
 
+#include <limits>
 #include <ostream>
 #include <utility>
 
 #include "core/error.h"
 #include "data/descriptors.h"
+#include "data/formats/cifar.h"
 #include "data/formats/idx.h"
 #include "data/image_dataset.h"
 #include "data/locate.h"
+#include "data/open_images.h"
 #include "data/sha256.h"
 #include "data/verify.h"
 
@@ -44,6 +47,27 @@ int info_of_folder(const fs::path& folder, std::ostream& out) {
     const FileDigest digest = digest_file(file, read_idx_header(file, rank).file_bytes());
     fmt::print(out, "file      {}: {} bytes, SHA-256 {}\n", file.string(), digest.bytes, digest.sha256);
   }
+  return kFine;
+}
+
+/// What a descriptor of it would say.
+int info_of_images(const fs::path& path, std::ostream& out) {
+  DatasetSpec spec;
+  spec.path = path;
+  spec.format = DatasetFormat::image_folder;
+  if (find_cifar(path)) {
+    spec.format = DatasetFormat::cifar;
+  } else if (fs::is_regular_file(path)) {
+    spec.format = DatasetFormat::image_tar;
+  }
+  print_info(inspect_dataset(spec), out);
+  if (spec.format == DatasetFormat::cifar) return kFine;
+  const Normalisation measured = measure_training_images(spec);
+  fmt::print(out, "mean      {:.4f}, std {:.4f} (computed from the training images)\n", fmt::join(measured.mean, " "),
+             fmt::join(measured.std, " "));
+  if (spec.format != DatasetFormat::image_tar) return kFine;
+  const FileDigest digest = digest_as_it_is(path, std::numeric_limits<std::int64_t>::max());
+  fmt::print(out, "file      {}: {} bytes, SHA-256 {}\n", path.string(), digest.bytes, digest.sha256);
   return kFine;
 }
 
@@ -89,7 +113,11 @@ int data_list(std::ostream& out) {
 }
 
 int data_info(const std::string& dataset, std::ostream& out) {
-  if (dataset.find('/') != std::string::npos) return info_of_folder(dataset, out);
+  if (dataset.find('/') != std::string::npos) {
+    const bool holds_images =
+        fs::is_regular_file(dataset) || fs::is_directory(fs::path(dataset) / "train") || find_cifar(dataset);
+    return holds_images ? info_of_images(dataset, out) : info_of_folder(dataset, out);
+  }
   const DatasetDescriptor descriptor = find_descriptor(dataset);
   DatasetSpec spec;
   spec.name = dataset;

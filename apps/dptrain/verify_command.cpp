@@ -60,7 +60,8 @@ bool check_stretch(const std::filesystem::path& run, const JobSpec& job, const D
                    const RunState& to, std::ostream& out) {
   TrainOptions options;
   options.until = to.step;
-  if (from > 0) options.checkpoints.resume_from = std::make_shared<Checkpoint>(read_checkpoint(checkpoint_folder(run, from)));
+  if (from > 0)
+    options.checkpoints.resume_from = std::make_shared<Checkpoint>(read_checkpoint(checkpoint_folder(run, from)));
   Reporter silent;
   const Summary summary = train(job, data, silent, options);
   const bool same = summary.weights_hash == to.weights_hash;

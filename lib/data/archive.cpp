@@ -18,9 +18,10 @@ std::string name_in_cache(const fs::path& archive) {
   std::error_code error;
   const fs::path canonical = fs::canonical(archive, error);
   struct stat status = {};
-  if (error || ::stat(archive.c_str(), &status) != 0) fail(ExitStatus::data, "{}: cannot be looked at", archive.string());
-  const std::string key = fmt::format("{}|{}|{}.{}", canonical.string(), status.st_size, status.st_mtim.tv_sec,
-                                      status.st_mtim.tv_nsec);
+  if (error || ::stat(archive.c_str(), &status) != 0)
+    fail(ExitStatus::data, "{}: cannot be looked at", archive.string());
+  const std::string key =
+      fmt::format("{}|{}|{}.{}", canonical.string(), status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
   Hash128 hash;
   hash.update(key.data(), key.size());
   std::string stem = archive.filename().string();

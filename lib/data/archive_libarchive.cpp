@@ -1,5 +1,7 @@
 // Compression filters alone, never formats: what a file decompresses to is taken as one stream of bytes.
 
+#include "data/archive.h"
+
 #include <archive.h>
 #include <archive_entry.h>
 
@@ -7,7 +9,6 @@
 
 #include "core/durable_file.h"
 #include "core/error.h"
-#include "data/archive.h"
 
 namespace dptrain {
 namespace {
@@ -23,7 +24,8 @@ void decompress(const std::filesystem::path& archive, const std::filesystem::pat
   if (!reader) fail(ExitStatus::failed, "libarchive cannot start: out of memory");
   const auto refuse = [&] {
     const char* why = ::archive_error_string(reader.get());
-    fail(ExitStatus::data, "{}: cannot be unpacked: {}", archive.string(), why != nullptr ? why : "it does not say why");
+    fail(ExitStatus::data, "{}: cannot be unpacked: {}", archive.string(),
+         why != nullptr ? why : "it does not say why");
   };
   // Those that are code in the library. Others would start programs.
   ::archive_read_support_filter_gzip(reader.get());

@@ -1,7 +1,6 @@
 #include "data/image_dataset.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/error.h"
 #include "data/normalise.h"
@@ -62,51 +61,6 @@ void ImageDataset::gather(std::span<const std::int64_t> ids, float* out, std::in
     }
     labels[i] = labels_.data()[ids[i]];
   }
-}
-
-namespace {
-
-/// Exact sums, so that their order means nothing.
-struct Sums {
-  std::uint64_t sum = 0, squares = 0, count = 0;
-
-  void add(std::span<const std::uint8_t> values) {
-    constexpr std::size_t chunk = 1 << 16;  // 65536 * 255^2 just fits in 32 bits, which vectorises
-    for (std::size_t start = 0; start < values.size(); start += chunk) {
-      std::uint32_t part = 0, part_squares = 0;
-      for (const std::uint8_t value : values.subspan(start, std::min(chunk, values.size() - start))) {
-        part += value;
-        part_squares += std::uint32_t{value} * value;
-      }
-      sum += part;
-      squares += part_squares;
-    }
-    count += values.size();
-  }
-};
-
-}  // namespace
-
-Normalisation measure_normalisation(std::span<const std::uint8_t> values, const std::string& what) {
-  return measure_normalisation(values, 1, static_cast<std::int64_t>(values.size()), what);
-}
-
-Normalisation measure_normalisation(std::span<const std::uint8_t> values, std::int64_t channels, std::int64_t plane,
-                                    const std::string& what) {
-  const auto planes = static_cast<std::size_t>(channels), size = static_cast<std::size_t>(plane);
-  std::vector<Sums> sums(planes);
-  for (std::size_t k = 0; (k + 1) * size <= values.size(); ++k) sums[k % planes].add(values.subspan(k * size, size));
-  Normalisation out;
-  for (const Sums& of : sums) {
-    const double count = static_cast<double>(of.count);
-    const double mean = static_cast<double>(of.sum) / count;
-    const double variance = static_cast<double>(of.squares) / count - mean * mean;
-    if (!(variance > 1e-9))
-      fail(ExitStatus::data, "{}: every value is {}; there is nothing to learn from", what, values[0]);
-    out.mean.push_back(static_cast<float>(mean / 255));
-    out.std.push_back(static_cast<float>(std::sqrt(variance) / 255));
-  }
-  return out;
 }
 
 }  // namespace dptrain

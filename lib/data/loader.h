@@ -77,9 +77,9 @@ class Loader {
   const Dataset& dataset_;
   Source source_;
   std::vector<Slot> slots_;
-  std::mutex claims_;           // guards the source and the two below
-  std::uint64_t claimed_ = 0;   // batches named so far
-  bool is_over_ = false;        // nothing more will be named
+  std::mutex claims_;                                   // guards the source and the two below
+  std::uint64_t claimed_ = 0;                           // batches named so far
+  bool is_over_ = false;                                // nothing more will be named
   alignas(64) std::atomic<std::uint64_t> released_{0};  // slots given back so far, by the replica
   std::atomic<bool> stop_{false};
   bool ended_ = false;        // the replica has seen the end, or

@@ -110,8 +110,8 @@ DatasetPair make_pair(const DatasetSpec& spec, const IdxFiles& files, IdxContent
   check_labels(files.train_labels, contents.train_labels, classes);
   check_labels(files.test_labels, contents.test_labels, classes);
   const Shape shape = image_shape(contents.train_images.header);
-  const auto split = [&](IdxArray& images, IdxArray& labels, const std::optional<std::int64_t>& wanted,
-                         const char* key, bool is_training) {
+  const auto split = [&](IdxArray& images, IdxArray& labels, const std::optional<std::int64_t>& wanted, const char* key,
+                         bool is_training) {
     const std::int64_t size = chosen_samples(spec, wanted, key, labels.header.extents[0]);
     return split_in_memory(spec, std::move(images.values), std::move(labels.values), size, shape, classes,
                            normalisation, is_training);
@@ -165,9 +165,9 @@ fs::path fetch_or_explain(const DatasetDescriptor& descriptor, const std::vector
     for (const TriedPlace& place : tried) message += fmt::format("  {}: {}\n", place.folder.string(), place.why);
     message += fmt::format("and could not download it: {}\n", error.what());
     message += fmt::format(
-        "Ways out: put its files into one of those folders; set DPTRAIN_DATA to a folder that holds {0}/; "
+        "Ways out: put its files into one of those folders; set DPTRAIN_DATA to a folder that holds {1}/; "
         "set dataset.path in the job; or run `dptrain data fetch {0}` where there is a network.",
-        descriptor.name);
+        descriptor.name, descriptor.folder);
     throw Error(error.status(), message);
   }
 }
@@ -234,7 +234,8 @@ DatasetInfo inspect_dataset(const DatasetSpec& spec) {
     const DatasetDescriptor descriptor = spec_descriptor(spec);
     const Shape stored =
         spec.resize ? Shape{descriptor.shape[0], spec.resize->first, spec.resize->second} : descriptor.shape;
-    info = {descriptor.name, augmented_shape(spec, stored), descriptor.classes, descriptor.train_samples, descriptor.test_samples};
+    info = {descriptor.name, augmented_shape(spec, stored), descriptor.classes, descriptor.train_samples,
+            descriptor.test_samples};
     if (descriptor.format == DatasetFormat::generated) {  // as many as asked for
       info.train_samples = spec.train_samples ? kMostDigits : info.train_samples;
       info.test_samples = spec.test_samples ? kMostDigits : info.test_samples;

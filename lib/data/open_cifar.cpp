@@ -74,8 +74,9 @@ DatasetPair open_cifar_folder(const DatasetSpec& spec, const DataOptions& option
   const auto [files, folder] = cifar_folder(spec);
   CifarSplit train = read_cifar(*files, cifar_parts(folder, files->train), options.stop);
   CifarSplit test = read_cifar(*files, cifar_parts(folder, files->test), options.stop);
-  const Normalisation measured =
-      measure_normalisation(train.pixels.span(), 3, kCifarPixels / 3, (folder / files->train.front()).string());
+  ChannelSums sums(3);
+  sums.add(train.pixels.span().first(static_cast<std::size_t>(train.samples * kCifarPixels)), kCifarPixels / 3);
+  const Normalisation measured = sums.normalisation((folder / files->train.front()).string());
   DatasetPair pair = make_pair(spec, std::move(train), std::move(test), files->classes, measured);
   pair.name = pair.location = spec.path.string();
   return pair;

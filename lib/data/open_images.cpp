@@ -17,6 +17,8 @@ namespace {
 
 /// The cache's folder for archives that a job gives by their path.
 const char* const kUnpacked = "unpacked";
+/// Samples that tell the mean of a dataset that is given by its path: it is off by a hundredth at most.
+constexpr std::int64_t kMeasured = 512;
 
 ImageFilesPair open_files(const DatasetSpec& spec, const DataOptions& options) {
   if (*spec.format == DatasetFormat::image_folder) return open_image_folder(spec.path, options.stop);
@@ -47,17 +49,16 @@ Shape stored_shape(const DatasetSpec& spec, const ImageFiles& files) {
   }
 }
 
-/// Mean and standard deviation of some hundred samples from all over the training set, the same ones every time.
-Normalisation measured(const ImageSource& source, const std::string& what) {
-  constexpr std::int64_t kMeasured = 512;
-  const std::int64_t count = std::min(kMeasured, source.size()), elements = source.shape().elements();
-  std::vector<std::uint8_t> pixels(static_cast<std::size_t>(count * elements));
+/// Mean and standard deviation of some samples from all over the training set, the same ones every time.
+Normalisation measured(const ImageSource& source, std::int64_t at_most, const std::string& what) {
+  const std::int64_t count = std::min(at_most, source.size()), elements = source.shape().elements();
+  ChannelSums sums(source.shape()[0]);
   DecodeRoom room;
   for (std::int64_t k = 0; k < count; ++k) {
     const StoredImage image = source.read(k * source.size() / count, room);
-    std::copy_n(image.pixels, elements, pixels.begin() + k * elements);
+    sums.add({image.pixels, static_cast<std::size_t>(elements)}, elements / source.shape()[0]);
   }
-  return measure_normalisation(pixels, source.shape()[0], elements / source.shape()[0], what);
+  return sums.normalisation(what);
 }
 
 /// Both splits of decoded images; each gets its part of the cache.
@@ -78,7 +79,7 @@ DatasetPair decoded_pair(const DatasetSpec& spec, ImageFilesPair files, const Sh
   };
   auto train = source(std::move(files.train), train_size);
   auto test = source(std::move(files.test), test_size);
-  const Normalisation normalisation = known ? *known : measured(*train, name);
+  const Normalisation normalisation = known ? *known : measured(*train, kMeasured, name);
   const Augmenter augmenter(shape, spec.augment, normalisation.mean, name);
   DatasetPair pair;
   pair.train = std::make_unique<TransformedImages>(std::move(train), augmenter, normalisation, true);
@@ -127,6 +128,15 @@ DatasetPair open_images(const DatasetSpec& spec, const DataOptions& options) {
   DatasetPair pair = decoded_pair(spec, std::move(files), shape, std::nullopt, spec.path.string(), options);
   pair.location = spec.path.string();
   return pair;
+}
+
+Normalisation measure_training_images(const DatasetSpec& spec) {
+  ImageFilesPair files = open_files(spec, {});
+  const Shape shape = stored_shape(spec, *files.train);
+  const std::int64_t size = files.train->size();
+  const DecodedImages source(std::move(files.train), size, shape, static_cast<std::int64_t>(files.classes.size()),
+                             {.resize = spec.resize.has_value(), .on_bad_sample = spec.on_bad_sample, .warning = {}});
+  return measured(source, size, spec.path.string());
 }
 
 DatasetPair open_described_images(const DatasetSpec& spec, const DatasetDescriptor& descriptor, const fs::path& folder,

@@ -1,5 +1,5 @@
 // Purpose: opens what holds images in colour: CIFAR's binary files, folders and tars of JPEGs and PNGs; and puts augmentation
-//   around samples in memory. Thread safety and errors: as open.h. Used by open.cpp alone.
+//   around samples in memory. Thread safety and errors: as open.h.
 #pragma once
 
 #include <memory>
@@ -23,6 +23,9 @@ std::int64_t chosen_samples(const DatasetSpec& spec, const std::optional<std::in
 /// `format: cifar | image_folder | image_tar` with a path. The counts are those of all samples.
 DatasetInfo inspect_images(const DatasetSpec& spec);
 DatasetPair open_images(const DatasetSpec& spec, const DataOptions& options);
+
+/// Over all training images of a folder or tar that is given by its path, which takes as long as decoding them does.
+Normalisation measure_training_images(const DatasetSpec& spec);
 
 /// A described CIFAR or tar of images that lies in `folder`.
 DatasetPair open_described_images(const DatasetSpec& spec, const DatasetDescriptor& descriptor,

@@ -81,9 +81,9 @@ constexpr Kind kKinds[] = {
     {"random_resized_crop", "", "size", read_resized_crop},
     {"colour_jitter", "color_jitter", "", read_jitter},
 };
-const Names kLater{"vertical_flip", "random_vertical_flip", "random_rotation", "random_affine", "random_erasing",
-                   "mixup",         "cutmix",               "auto_augment",    "rand_augment",  "trivial_augment",
-                   "gaussian_blur", "grayscale",            "normalize"};
+const Names kLater{
+    "vertical_flip", "random_vertical_flip", "random_rotation", "random_affine", "random_erasing", "mixup",    "cutmix",
+    "auto_augment",  "rand_augment",         "trivial_augment", "gaussian_blur", "grayscale",      "normalize"};
 
 const Kind* find_kind(const Value& at, const std::string& name) {
   Names valid;
@@ -126,8 +126,8 @@ std::optional<AugmentSpec> read_item(const Value& item) {
     name.text = node.keys[0].text;
     const Kind* kind = find_kind(Value{name, item.path, name.at, item.diagnostics}, name.text);
     if (kind == nullptr) return std::nullopt;
-    return read_settings(
-        *kind, Value{node.items[0], fmt::format("{}.{}", item.path, name.text), name.at, item.diagnostics});
+    return read_settings(*kind,
+                         Value{node.items[0], fmt::format("{}.{}", item.path, name.text), name.at, item.diagnostics});
   }
   item.expected("an augmentation", "write a name such as 'horizontal_flip', or 'random_crop: {padding: 4}'");
   return std::nullopt;

@@ -13,10 +13,11 @@ void check_format(MapReader& map, const DatasetSpec& dataset) {
   if (format == DatasetFormat::generated) {
     if (map.has("path")) map.error("path", "a generated dataset has no files", "remove 'path'");
   } else {
-    const char* const what = format == DatasetFormat::idx            ? "the folder with the four IDX files"
-                             : format == DatasetFormat::cifar        ? "the folder with CIFAR's .bin files"
-                             : format == DatasetFormat::image_folder ? "the folder that holds train/CLASS/ and test/CLASS/"
-                                                                     : "the tar file with train/CLASS/ and test/CLASS/";
+    const char* const what = format == DatasetFormat::idx     ? "the folder with the four IDX files"
+                             : format == DatasetFormat::cifar ? "the folder with CIFAR's .bin files"
+                             : format == DatasetFormat::image_folder
+                                 ? "the folder that holds train/CLASS/ and test/CLASS/"
+                                 : "the tar file with train/CLASS/ and test/CLASS/";
     if (!map.has("path")) map.missing("path", what);
     if (map.has("seed") && dataset.generator_seed != 1) {
       map.error("seed", "only generated datasets have a seed",

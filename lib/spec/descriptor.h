@@ -30,12 +30,13 @@ struct DatasetDescriptor {
   Shape shape;  ///< one sample
   std::int64_t classes = 0;
   std::int64_t train_samples = 0, test_samples = 0;
-  std::vector<float> mean, std;      ///< one per channel, of values scaled to [0, 1]
-  std::vector<std::string> mirrors;  ///< base URLs, tried in order; a file is fetched as mirror + name + ".gz", or an archive
-                                     ///< as mirror + name
+  std::vector<float> mean, std;  ///< one per channel, of values scaled to [0, 1]
+  std::vector<std::string>
+      mirrors;  ///< base URLs, tried in order; a file is fetched as mirror + name + ".gz", or an archive
+                ///< as mirror + name
   std::vector<DescribedFile> files;  ///< empty for generated datasets
-  std::string folder;                ///< where in $DPTRAIN_DATA and datasets/ the files lie; its name, unless it says so
-  std::filesystem::path source;      ///< the descriptor's own path
+  std::string folder;            ///< where in $DPTRAIN_DATA and datasets/ the files lie; its name, unless it says so
+  std::filesystem::path source;  ///< the descriptor's own path
 };
 
 /// Throws Error(ExitStatus::usage) in the manner of read_job.

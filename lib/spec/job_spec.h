@@ -69,7 +69,7 @@ struct DatasetSpec {
   std::filesystem::path path;                 ///< folder with the files; may be empty with `name`
   std::optional<std::int64_t> train_samples;  ///< generated datasets: how many to make; others: use the first so many
   std::optional<std::int64_t> test_samples;
-  std::uint64_t generator_seed = 1;  ///< generated datasets only (`dataset.seed`)
+  std::uint64_t generator_seed = 1;                             ///< generated datasets only (`dataset.seed`)
   std::optional<std::pair<std::int64_t, std::int64_t>> resize;  ///< height, width; image folders and tars only
   std::optional<std::int64_t> channels;                         ///< 1 or 3; image folders and tars given by path only
   std::vector<AugmentSpec> augment;                             ///< in order; training set only

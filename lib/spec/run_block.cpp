@@ -153,7 +153,7 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   map.later("async", "the modes are: sync");
   map.later("local_sgd", "the modes are: sync");
   map.later("sync", "mode sync has no settings");
-  map.later("augment", "it belongs into 'dataset'");
+  if (map.take("augment")) map.error("augment", "is a setting of 'dataset'", "write dataset: {augment: [...]}");
   map.finish();
 
   if (model_is_good) check_shapes(job.model, diagnostics);

@@ -136,12 +136,18 @@ Reader<std::int64_t> integer(std::int64_t min, std::int64_t max) {
 
 Reader<std::int64_t> byte_count(std::int64_t min) {
   return [min](const Value& value) -> std::optional<std::int64_t> {
-    static constexpr std::pair<std::string_view, std::int64_t> kUnits[] = {
-        {"KiB", std::int64_t{1} << 10}, {"MiB", std::int64_t{1} << 20}, {"GiB", std::int64_t{1} << 30},
-        {"TiB", std::int64_t{1} << 40}, {"kB", 1000},                   {"KB", 1000},
-        {"MB", 1'000'000},              {"GB", 1'000'000'000},          {"TB", 1'000'000'000'000}};
+    static constexpr std::pair<std::string_view, std::int64_t> kUnits[] = {{"KiB", std::int64_t{1} << 10},
+                                                                           {"MiB", std::int64_t{1} << 20},
+                                                                           {"GiB", std::int64_t{1} << 30},
+                                                                           {"TiB", std::int64_t{1} << 40},
+                                                                           {"kB", 1000},
+                                                                           {"KB", 1000},
+                                                                           {"MB", 1'000'000},
+                                                                           {"GB", 1'000'000'000},
+                                                                           {"TB", 1'000'000'000'000}};
     const Node& node = value.node;
-    if (node.kind != Node::Kind::scalar || node.is_quoted) return read_integer<std::int64_t>(value, min, kMaxCount * 1024);
+    if (node.kind != Node::Kind::scalar || node.is_quoted)
+      return read_integer<std::int64_t>(value, min, kMaxCount * 1024);
     for (const auto& [unit, factor] : kUnits) {
       if (!node.text.ends_with(unit)) continue;
       Node digits = node;

@@ -25,9 +25,7 @@ class FolderImages final : public ImageFiles {
   }
 
  private:
-  const std::string& relative(std::int64_t id) const {
-    return (*names_)[split_.entries[static_cast<std::size_t>(id)]];
-  }
+  const std::string& relative(std::int64_t id) const { return (*names_)[split_.entries[static_cast<std::size_t>(id)]]; }
 
   fs::path folder_;
   std::shared_ptr<const std::vector<std::string>> names_;

@@ -115,7 +115,8 @@ class Indexer {
               std::vector<TarMember>& members) {
     while (name.starts_with("./")) name.erase(0, 2);
     if (name.starts_with('/') || fmt::format("/{}/", name).find("/../") != std::string::npos) {
-      corrupt(fmt::format("member '{}' would lie outside of the archive's folder; the archive is refused", shown(name)));
+      corrupt(
+          fmt::format("member '{}' would lie outside of the archive's folder; the archive is refused", shown(name)));
     }
     if (type == '5' || name.empty() || name.ends_with('/')) return;  // a folder
     if (is_regular) {
@@ -178,8 +179,8 @@ class Indexer {
   const InputFile& file_;
   const TarFile::Skip& skip_;
   const StopRequest* stop_;
-  std::int64_t at_ = 0;         // of the header at hand
-  std::string long_name_;       // for the next member
+  std::int64_t at_ = 0;          // of the header at hand
+  std::string long_name_;        // for the next member
   std::int64_t pax_bytes_ = -1;  // likewise
 };
 

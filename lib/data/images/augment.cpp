@@ -116,7 +116,8 @@ struct Apply {
     if (draws.uniform(0) >= spec.probability) return;
     std::uint8_t* row = canvas.writable();
     const std::int64_t width = canvas.extents.width;
-    for (std::int64_t y = 0; y < canvas.channels * canvas.extents.height; ++y, row += width) std::reverse(row, row + width);
+    for (std::int64_t y = 0; y < canvas.channels * canvas.extents.height; ++y, row += width)
+      std::reverse(row, row + width);
   }
 
   void operator()(const CutoutSpec& spec) const {
@@ -192,7 +193,8 @@ struct Apply {
 Augmenter::Augmenter(const Shape& stored, std::vector<AugmentSpec> list, std::span<const float> mean,
                      const std::string& what)
     : stored_(stored), list_(std::move(list)) {
-  DPTRAIN_CHECK(stored.rank() == 3 && mean.size() == static_cast<std::size_t>(stored[0]), "images of {}", stored.text());
+  DPTRAIN_CHECK(stored.rank() == 3 && mean.size() == static_cast<std::size_t>(stored[0]), "images of {}",
+                stored.text());
   for (const float value : mean) fill_.push_back(to_byte(value * 255));
   ImageExtents extents{stored[1], stored[2]};
   for (const AugmentSpec& spec : list_) {
@@ -200,7 +202,8 @@ Augmenter::Augmenter(const Shape& stored, std::vector<AugmentSpec> list, std::sp
       const ImageExtents size = size_of(crop_->height, crop_->width, extents);
       if (size.height > extents.height + 2 * crop_->padding || size.width > extents.width + 2 * crop_->padding) {
         fail(ExitStatus::usage,
-             "dataset.augment: random_crop of {}x{} from images of {}x{} with a padding of {} ({}); make the crop smaller, "
+             "dataset.augment: random_crop of {}x{} from images of {}x{} with a padding of {} ({}); make the crop "
+             "smaller, "
              "or the padding larger",
              size.height, size.width, extents.height, extents.width, crop_->padding, what);
       }

@@ -17,7 +17,8 @@
 namespace dptrain {
 
 struct DecodeOptions {
-  bool resize = false;  ///< other extents are brought to the shape: scaled to cover it, the middle kept; otherwise refused
+  bool resize =
+      false;  ///< other extents are brought to the shape: scaled to cover it, the middle kept; otherwise refused
   OnBadSample on_bad_sample = OnBadSample::stop;
   std::int64_t cache_bytes = 0;
   std::function<void(const std::string&)> warning;  ///< from any thread; may be empty

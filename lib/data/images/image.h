@@ -27,7 +27,7 @@ struct Image {
 ImageExtents image_extents(std::span<const std::uint8_t> file);
 
 /// Decodes a JPEG or PNG into `channels` channels (1: grey, by the luma of ITU-R BT.601). PNG's alpha is laid on black, 16 bits
-/// become 8, CMYK becomes RGB. A JPEG may come out at 1/2, 1/4 or 1/8 of its extents where that is no smaller than `enough`.
+/// become 8, CMYK becomes RGB; gamma and colour profiles are not looked at. A JPEG may come out at 1/2, 1/4 or 1/8 of its extents where that is no smaller than `enough`.
 /// Errors (data), without the file's name: neither JPEG nor PNG; more than kMostPixels; truncated or corrupt; this build lacks
 /// the library.
 void decode_image(std::span<const std::uint8_t> file, std::int64_t channels, ImageExtents enough, Image& out);

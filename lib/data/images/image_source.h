@@ -42,7 +42,11 @@ class ImageSource {
 class MemoryImages final : public ImageSource {
  public:
   MemoryImages(ByteBlock pixels, ByteBlock labels, std::int64_t size, Shape shape, std::int64_t classes)
-      : pixels_(std::move(pixels)), labels_(std::move(labels)), size_(size), shape_(std::move(shape)), classes_(classes) {}
+      : pixels_(std::move(pixels)),
+        labels_(std::move(labels)),
+        size_(size),
+        shape_(std::move(shape)),
+        classes_(classes) {}
 
   std::int64_t size() const override { return size_; }
   const Shape& shape() const override { return shape_; }

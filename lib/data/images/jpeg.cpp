@@ -5,9 +5,8 @@
 #include <cstddef>
 #include <cstdio>
 // jpeglib.h needs the two above.
-#include <jpeglib.h>
-
 #include <jerror.h>
+#include <jpeglib.h>
 
 #include "core/error.h"
 #include "data/images/codecs.h"

@@ -27,8 +27,8 @@ void make_axis(double start, double length, std::int64_t extent, std::int64_t co
     const auto first = std::max<std::int64_t>(0, static_cast<std::int64_t>(std::floor(centre - reach + 0.5)));
     const auto last = std::min<std::int64_t>(extent, static_cast<std::int64_t>(std::floor(centre + reach + 0.5)));
     const std::int64_t begin = std::clamp<std::int64_t>(first, 0, extent - 1);
-    const auto taps = static_cast<std::size_t>(
-        std::clamp<std::int64_t>(last - begin, 1, static_cast<std::int64_t>(most)));
+    const auto taps =
+        static_cast<std::size_t>(std::clamp<std::int64_t>(last - begin, 1, static_cast<std::int64_t>(most)));
     double total = 0;
     for (std::size_t t = 0; t < taps; ++t) {
       const double distance = std::abs(static_cast<double>(begin) + static_cast<double>(t) + 0.5 - centre) / reach;

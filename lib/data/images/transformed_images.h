@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "data/dataset.h"
-#include "data/image_dataset.h"
 #include "data/images/augment.h"
 #include "data/images/image_source.h"
+#include "data/measure.h"
 
 namespace dptrain {
 
