@@ -36,7 +36,8 @@ Summary parse_summary(const std::string& text_of_file, const std::string& file) 
     const Json json = Json::parse(text_of_file);
     const auto real = [&](const char* key) { return json.at(key).is_null() ? not_known : json.at(key).get<double>(); };
     Summary s;
-    for (const RunStatus status : {RunStatus::done, RunStatus::expect_not_met, RunStatus::stopped, RunStatus::failed}) {
+    for (const RunStatus status :
+         {RunStatus::done, RunStatus::expect_not_met, RunStatus::stopped, RunStatus::failed}) {
       if (json.at("status") == text(status)) s.status = status;
     }
     json.at("name").get_to(s.name);

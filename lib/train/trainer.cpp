@@ -107,14 +107,14 @@ void replicate(Run& run, int rank) {
   flush_denormals();
   const std::int64_t batch_floats = run.schedule.largest_batch() * run.data.train->shape().elements();
   std::unique_ptr<Replica>& replica = run.replicas[static_cast<std::size_t>(rank)];
-  replica = run.backend->make_replica(
-      {.job = run.job,
-       .schedule = run.schedule,
-       .data = run.data,
-       .rank = rank,
-       .replicas = run.group.size(),
-       .first_step = run.first,
-       .loader_workers = loader_workers(run.job, run.group.size(), batch_floats, run.data.train->is_costly())});
+  replica = run.backend->make_replica({.job = run.job,
+                                       .schedule = run.schedule,
+                                       .data = run.data,
+                                       .rank = rank,
+                                       .replicas = run.group.size(),
+                                       .first_step = run.first,
+                                       .loader_workers = loader_workers(run.job, run.group.size(), batch_floats,
+                                                                        run.data.train->is_costly())});
   const ParameterTable& table = replica->parameters();
   if (rank == 0) {
     run.parameters = table.elements();

@@ -4,9 +4,10 @@
 #include <csetjmp>
 #include <cstddef>
 #include <cstdio>
-// jpeglib.h needs the two above.
-#include <jerror.h>
+// clang-format off: jpeglib.h needs the two above, and jerror.h needs jpeglib.h.
 #include <jpeglib.h>
+#include <jerror.h>
+// clang-format on
 
 #include "core/error.h"
 #include "data/images/codecs.h"
