@@ -3,6 +3,7 @@
 #include <atomic>
 #include <thread>
 
+#include "core/magnitude.h"
 #include "dpbench/benchmarks.h"
 #include "train/cpu/cpu_reducer.h"
 
@@ -58,9 +59,40 @@ void reduce(benchmark::State& state, int replicas) {
   state.SetBytesProcessed(state.iterations() * floats * static_cast<std::int64_t>(sizeof(float)) * replicas);
 }
 
+/// What a replica does to its gradient sums last: an addition, with or without a look at what comes out, or a look alone where
+/// it has one micro-batch and adds nothing. The difference is what it costs to know that a step's gradients are finite.
+enum class Last { add, add_and_look, look };
+
+void pass_over(benchmark::State& state, Last pass) {
+  const std::int64_t floats = state.range(0);
+  const Buffer target = Buffer::host_floats(floats), other = Buffer::host_floats(floats);
+  float largest = 0;
+  for (auto _ : state) {
+    if (pass == Last::look) {
+      largest = largest_magnitude(target.floats(), floats);
+    } else if (pass == Last::add_and_look) {
+      largest = add_and_find_largest(target.floats(), other.floats(), floats);
+    } else {
+      float* to = target.floats();
+      for (std::int64_t i = 0; i < floats; ++i) to[i] += other.floats()[i];
+    }
+    benchmark::DoNotOptimize(largest);
+    benchmark::ClobberMemory();
+  }
+}
+
 }  // namespace
 
 void register_reducer_benchmarks() {
+  const std::pair<const char*, Last> passes[] = {
+      {"finite/add", Last::add}, {"finite/add_and_look", Last::add_and_look}, {"finite/look", Last::look}};
+  for (const auto& [name, pass] : passes) {
+    benchmark::RegisterBenchmark(name, pass_over, pass)
+        ->ArgName("parameters")
+        ->Arg(25'450)
+        ->Arg(407'050)
+        ->Arg(10'000'000);
+  }
   benchmark::RegisterBenchmark("barrier/two_meetings", meet)->UseRealTime();
   for (const int replicas : {1, 2}) {
     const std::string name = "reducer/replicas:" + std::to_string(replicas);

@@ -12,6 +12,7 @@
 #include "spec/shapes.h"
 #include "train/backend.h"
 #include "train/doubts.h"
+#include "train/faults.h"
 #include "train/fit.h"
 #include "train/replica.h"
 
@@ -63,6 +64,7 @@ int check_job(const JobOptions& options, std::ostream& out) {
   const DatasetInfo data = inspect_dataset(job.dataset);
   check_data_fit(job, data.shape, data.classes);
   const Placement placement = place(job, data.train_samples);
+  check_faults_fit(job, placement);
   const int replicas = placement.replicas;
   const RunSchedule schedule(job, data.train_samples, replicas);
 
@@ -97,6 +99,10 @@ int check_job(const JobOptions& options, std::ostream& out) {
         program.instructions.begin(), program.instructions.end(),
         [](const auto& instruction) { return instruction.kind == ReplicaProgram::Instruction::Kind::run; });
     shares += fmt::format("{}{}", shares.empty() ? "" : " + ", runs);
+  }
+  if (may_reassign(job, replicas)) {  // any range of micro-batches may become anyone's
+    for (const StepPlan* plan : {&full, &schedule.last()})
+      buffers = std::max<std::int64_t>(buffers, buffers_for_any_range(static_cast<int>(plan->micro_batches.size())));
   }
   fmt::print(out, "replicas        {} {}; micro-batches a step: {}\n", replicas, where_text(job, placement), shares);
   print_gpus(placement, out);

@@ -46,7 +46,7 @@ int command_line(int argc, char** argv) {
   app.require_subcommand(0, 1);
   app.footer(
       "Exit status: 0 done, 1 failed, 2 usage or job spec, 3 dataset missing or corrupt, 4 `expect` not met,\n"
-      "128+n ended by signal n.");
+      "75 a replica was past the step deadline, 128+n ended by signal n.");
 
   TrainCommand training;
   add_job_options(app, training.job);

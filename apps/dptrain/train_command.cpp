@@ -10,6 +10,7 @@
 #include "data/open.h"
 #include "report/json.h"
 #include "report/reporter.h"
+#include "train/faults.h"
 #include "train/fit.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
@@ -133,7 +134,7 @@ int run_training(const TrainCommand& command) {
   const JobSpec job = read_job(command.job.file, command.job.overrides);
   const DatasetInfo info = inspect_dataset(job.dataset);
   check_data_fit(job, info.shape, info.classes);
-  place(job, info.train_samples);  // refuses what this machine does not have
+  check_faults_fit(job, place(job, info.train_samples));  // refuse what this machine does not have
   if (!command.init_from.empty() && !std::filesystem::exists(command.init_from))
     fail(ExitStatus::usage, "--init-from {}: there is no such file", command.init_from);
 

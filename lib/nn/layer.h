@@ -14,6 +14,10 @@
 
 namespace dptrain {
 
+/// What a parameter is to the optimizer. A statistic is not trained: what a layer writes as its gradient is, summed over the
+/// samples, the value that the step has seen, and the step moves the statistic towards the mean of that.
+enum class ParameterRole { weight, bias, norm, statistic };
+
 /// One parameter tensor of a layer. `name` is as in PyTorch ("weight", "bias").
 struct ParameterDesc {
   std::string name;
@@ -21,6 +25,8 @@ struct ParameterDesc {
   std::int64_t stored_floats = 0;  ///< in the layout of the kernels, padding included
   std::int64_t fan_in = 1, fan_out = 1;
   Initialiser init = Initialiser::pytorch_default;
+  ParameterRole role = ParameterRole::weight;
+  double statistic_rate = 0.1;              ///< of a statistic: the part of the way that a step goes
   const AffineOperation* packer = nullptr;  ///< null: stored as it is
 };
 
@@ -30,7 +36,8 @@ struct Pass {
   std::int64_t batch = 0;
   bool training = true;
   std::uint64_t seed = 0;
-  std::int64_t step = 0;                         ///< the version of the weights
+  std::int64_t step = 0;
+  std::int64_t weights = 0;                      ///< their version: where it is another, they may be others
   const std::int64_t* step_on_device = nullptr;  ///< the same number where the device reads it; names random draws
   const std::int64_t* ids = nullptr;             ///< sample ids, batch of them, on the device
 };

@@ -157,6 +157,7 @@ Pass Model::make_pass(const Input& input, std::uint64_t seed, const Step& step) 
   pass.seed = seed;
   pass.step = step.number;
   pass.step_on_device = step.on_device;
+  pass.weights = step.weights.value_or(step.number);
   return pass;
 }
 
@@ -212,9 +213,9 @@ void Model::evaluate(const Step& step, const Input& input, LossSum* sum) {
 }
 
 LossSum Model::train(std::uint64_t seed, std::int64_t step, std::span<const std::int64_t> ids, const float* x,
-                     const std::int32_t* labels, float* gradients) {
+                     const std::int32_t* labels, float* gradients, std::optional<std::int64_t> weights) {
   LossSum sum;
-  train(seed, {step, &step}, {static_cast<std::int64_t>(ids.size()), ids.data(), x, labels},
+  train(seed, {step, &step, weights}, {static_cast<std::int64_t>(ids.size()), ids.data(), x, labels},
         {.gradients = gradients, .loss = &sum});
   return sum;
 }

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,6 +39,8 @@ class Model {
   struct Step {
     std::int64_t number = 0;
     const std::int64_t* on_device = nullptr;
+    /// The version of the weights: copies of them are kept for as long as it stays. Empty: the number of the step.
+    std::optional<std::int64_t> weights{};
   };
   /// What a training pass leaves, in the memory of the device.
   struct Output {
@@ -54,7 +57,7 @@ class Model {
 
   /// The same for a device whose memory is the host's.
   LossSum train(std::uint64_t seed, std::int64_t step, std::span<const std::int64_t> ids, const float* x,
-                const std::int32_t* labels, float* gradients);
+                const std::int32_t* labels, float* gradients, std::optional<std::int64_t> weights = {});
   LossSum evaluate(std::int64_t step, std::span<const std::int64_t> ids, const float* x, const std::int32_t* labels);
   /// Outputs of the last pass, (batch, classes) plain.
   const float* outputs() const { return at(stages_.back().output); }

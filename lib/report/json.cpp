@@ -15,6 +15,17 @@ std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+Json fault_object(const FaultReport& report) {
+  return {{"kind", report.kind},
+          {"action", report.action},
+          {"step", report.step},
+          {"replica", report.replica < 0 ? Json() : Json(report.replica)},
+          {"micro_batch", report.micro_batch < 0 ? Json() : Json(report.micro_batch)},
+          {"parameter", report.parameter.empty() ? Json() : Json(report.parameter)},
+          {"message", report.message},
+          {"recovery_seconds", report.recovery_seconds}};
+}
+
 }  // namespace
 
 std::string text(RunStatus status) {
@@ -36,8 +47,7 @@ Summary parse_summary(const std::string& text_of_file, const std::string& file) 
     const Json json = Json::parse(text_of_file);
     const auto real = [&](const char* key) { return json.at(key).is_null() ? not_known : json.at(key).get<double>(); };
     Summary s;
-    for (const RunStatus status :
-         {RunStatus::done, RunStatus::expect_not_met, RunStatus::stopped, RunStatus::failed}) {
+    for (const RunStatus status : {RunStatus::done, RunStatus::expect_not_met, RunStatus::stopped, RunStatus::failed}) {
       if (json.at("status") == text(status)) s.status = status;
     }
     json.at("name").get_to(s.name);
@@ -109,6 +119,23 @@ std::string evaluate_json(const EvalReport& report) {
                    {"seconds", report.seconds}});
 }
 
+std::string fault_json(const FaultReport& report) {
+  Json json = fault_object(report);
+  json.erase("recovery_seconds");
+  Json event{{"event", "fault"}};
+  event.update(json);
+  return dump(event);
+}
+
+std::string assignment_json(const AssignmentReport& report) {
+  return dump(Json{{"event", "assignment"},
+                   {"step", report.step},
+                   {"reason", report.reason},
+                   {"micro_batches", report.micro_batches},
+                   {"before", report.before},
+                   {"seconds", report.seconds}});
+}
+
 std::string end_json(const Summary& summary) {
   return dump(Json{{"event", "end"},
                    {"status", text(summary.status)},
@@ -118,6 +145,8 @@ std::string end_json(const Summary& summary) {
 }
 
 std::string summary_json(const Summary& summary) {
+  Json faults = Json::array();
+  for (const FaultReport& fault : summary.faults) faults.push_back(fault_object(fault));
   return dump(Json{{"status", text(summary.status)},
                    {"name", summary.name},
                    {"dataset", summary.dataset},
@@ -146,6 +175,8 @@ std::string summary_json(const Summary& summary) {
                      {"reduce", summary.shares.reduce},
                      {"wait", summary.shares.wait}}},
                    {"peak_rss_bytes", summary.peak_rss_bytes},
+                   {"skipped_steps", summary.skipped_steps},
+                   {"faults", faults},
                    {"version", version()}});
 }
 

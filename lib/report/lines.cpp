@@ -1,6 +1,7 @@
 #include "report/lines.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -148,6 +149,17 @@ std::string evaluation_line(const EvalReport& report) {
   return line + fmt::format("  loss {}  ({:.1f} s)", loss_text(report.test_loss), report.seconds);
 }
 
+std::string assignment_line(const AssignmentReport& report) {
+  std::string each;
+  for (const double seconds : report.seconds) {
+    each += fmt::format("{}{}", each.empty() ? "" : ", ",
+                        std::isfinite(seconds) ? fmt::format("{:.2f}", 1e3 * seconds) : "-");
+  }
+  return fmt::format("from step {} on: {} micro-batches{}, before {}: {}", grouped(report.step),
+                     fmt::join(report.micro_batches, " + "), each.empty() ? each : fmt::format(" ({} ms each)", each),
+                     fmt::join(report.before, " + "), report.reason);
+}
+
 std::vector<std::string> end_lines(const Summary& summary) {
   std::vector<std::string> lines;
   lines.push_back(fmt::format("{}: {}, {} {}, {} in {:.1f} s of training, {:.1f} s in all: {}",
@@ -162,6 +174,15 @@ std::vector<std::string> end_lines(const Summary& summary) {
     std::string line;
     if (!std::isnan(summary.test_accuracy)) line = fmt::format("test accuracy {:.2f}%  ", 100 * summary.test_accuracy);
     lines.push_back(line + fmt::format("test loss {}", loss_text(summary.test_loss)));
+  }
+  if (!summary.faults.empty()) {
+    std::string recovered;
+    for (const FaultReport& fault : summary.faults) {
+      if (!std::isfinite(fault.recovery_seconds)) continue;
+      recovered += fmt::format("{}{:.3f}", recovered.empty() ? "; seconds to recover: " : ", ", fault.recovery_seconds);
+    }
+    lines.push_back(
+        fmt::format("{}{}", plural(static_cast<std::int64_t>(summary.faults.size()), "fault", "faults"), recovered));
   }
   lines.push_back(fmt::format("weights {}", summary.weights_hash));
   return lines;

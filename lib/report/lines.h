@@ -20,6 +20,8 @@ StepParts step_parts(const RunPlan& plan, const StepReport& report);
 std::string step_line(const RunPlan& plan, const StepReport& report);
 /// "test at epoch 1.00  accuracy 97.45%  loss 0.0812  (0.6 s)".
 std::string evaluation_line(const EvalReport& report);
+/// "from step 32 on: 11 + 5 micro-batches (2.01, 4.36 ms each), before 8 + 8: balance".
+std::string assignment_line(const AssignmentReport& report);
 /// What is said at the end: what was done and how fast, where the time went, the accuracy, the weights' hash.
 std::vector<std::string> end_lines(const Summary& summary);
 

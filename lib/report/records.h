@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "core/shape.h"
 
@@ -65,6 +66,26 @@ struct EvalReport {
   double seconds = 0;
 };
 
+/// Something that went wrong, and what was done about it; the event "fault", and an entry of the summary's `faults`.
+struct FaultReport {
+  std::string kind;       ///< "not_finite", "replica_failed", "deadline"
+  std::string action;     ///< "stop", "skip", "rollback", "continue"
+  std::int64_t step = 0;  ///< in which it happened, counted from 0
+  int replica = -1;       ///< -1: none in particular
+  int micro_batch = -1;
+  std::string parameter{};
+  std::string message{};                ///< all of it in a sentence
+  double recovery_seconds = not_known;  ///< until the step, or one after it, was done well; known at the end only
+};
+
+/// Who runs how many micro-batches of a full step from now on; the event "assignment".
+struct AssignmentReport {
+  std::int64_t step = 0;                   ///< the first of them
+  std::string reason;                      ///< "balance", "replica_failed"
+  std::vector<int> micro_batches, before;  ///< by replica
+  std::vector<double> seconds;             ///< that a micro-batch takes each; empty where it was not measured
+};
+
 enum class RunStatus {
   done,
   expect_not_met,  ///< ran to its end, below what `expect` asks for
@@ -89,6 +110,8 @@ struct Summary {
   double final_loss = not_known, test_loss = not_known, test_accuracy = not_known;
   TimeShares shares;  ///< of train_seconds
   std::int64_t peak_rss_bytes = 0;
+  std::int64_t skipped_steps = 0;   ///< whose updates were left out
+  std::vector<FaultReport> faults;  ///< in this process
 };
 
 }  // namespace dptrain

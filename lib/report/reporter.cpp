@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "report/json.h"
+#include "report/lines.h"
 
 namespace dptrain {
 
@@ -42,6 +43,18 @@ void Reporter::evaluated(const EvalReport& report) {
   const std::lock_guard lock(mutex_);
   if (folder_) folder_->append_metrics(evaluate_json(report));
   console_->evaluated(report);
+}
+
+void Reporter::fault(const FaultReport& report) {
+  const std::lock_guard lock(mutex_);
+  if (folder_) folder_->append_metrics(fault_json(report));
+  console_->warning(report.message);
+}
+
+void Reporter::assigned(const AssignmentReport& report) {
+  const std::lock_guard lock(mutex_);
+  if (folder_) folder_->append_metrics(assignment_json(report));
+  console_->message(assignment_line(report));
 }
 
 void Reporter::leave(const Summary& summary) {

@@ -36,6 +36,9 @@ class Reporter {
   /// An interval that goes on, for a live line; leaves nothing in the folder.
   void live(const StepReport& report);
   void evaluated(const EvalReport& report);
+  /// A fault is a warning too.
+  void fault(const FaultReport& report);
+  void assigned(const AssignmentReport& report);
   /// Errors: also failed where --json cannot be written; a reader that has gone is no error.
   void finished(const Summary& summary);
   /// A run that was complete before: its summary once more, without a trace in the folder. Errors: as finished().

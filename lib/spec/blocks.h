@@ -13,6 +13,8 @@ DatasetSpec read_dataset(const Value& block);
 std::vector<AugmentSpec> read_augment(const Value& list);
 ModelSpec read_model(const Value& block);
 TrainSpec read_train(const Value& block);
+FaultsSpec read_faults(const Value& block);
+std::vector<DrillSpec> read_drills(const Value& list);
 
 /// The list as one line of YAML.
 std::string augment_text(const std::vector<AugmentSpec>& augment);

@@ -50,4 +50,17 @@ inline const Choices<DeviceType> device_type{
 
 inline const Choices<Mode> mode{"mode", {{"sync", Mode::sync}}, {"async", "local_sgd", "hogwild"}};
 
+inline const Choices<OnNan> on_nan{
+    "policy", {{"stop", OnNan::stop}, {"skip", OnNan::skip}, {"rollback", OnNan::rollback}}, {}};
+
+inline const Choices<OnReplicaFailure> on_replica_failure{
+    "policy", {{"stop", OnReplicaFailure::stop}, {"continue", OnReplicaFailure::continue_}}, {}};
+
+inline const Choices<Balance> balance{"way to balance", {{"off", Balance::off}, {"auto", Balance::automatic}}, {}};
+
+inline const Choices<DrillKind> drill{
+    "drill",
+    {{"throw", DrillKind::throw_}, {"stall", DrillKind::stall}, {"slow", DrillKind::slow}, {"nan", DrillKind::nan}},
+    {}};
+
 }  // namespace dptrain::names

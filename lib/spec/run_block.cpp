@@ -108,6 +108,20 @@ void check_replicas(const JobSpec& job, Diagnostics& diagnostics) {
       hint);
 }
 
+void check_drills(const JobSpec& job, Diagnostics& diagnostics) {
+  for (const DrillSpec& drill : job.drills) {
+    if (drill.kind == DrillKind::stall && !drill.seconds && !job.faults.step_deadline) {
+      diagnostics.error(drill.at, "a stall without 'seconds' lasts for ever",
+                        "set its seconds, or faults.step_deadline, which ends the run");
+    }
+    if (job.devices.count && drill.replica >= *job.devices.count) {
+      diagnostics.error(drill.at,
+                        fmt::format("there is no replica {}: the job has {}", drill.replica, *job.devices.count),
+                        "replicas are counted from 0");
+    }
+  }
+}
+
 }  // namespace
 
 std::int64_t micro_batch_size(const JobSpec& job, std::int64_t replicas) {
@@ -147,6 +161,10 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   block("data", false, job.data, read_data);
   block("log", false, job.log, read_log);
   block("expect", false, job.expect, read_expect);
+  block("faults", false, job.faults, read_faults);
+  map.optional("balance", job.balance, choice(names::balance));
+  job.balance_at = map.at("balance").outlive();
+  block("drills", false, job.drills, read_drills);
   if (map.take("gpus"))
     map.error("gpus", "'devices' is given too", "'gpus: N' is short for 'devices: {type: cuda, count: N}'");
   map.later("resume", "a run is continued by --resume; remove the key");
@@ -158,6 +176,7 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
 
   if (model_is_good) check_shapes(job.model, diagnostics);
   if (good) check_replicas(job, diagnostics);
+  check_drills(job, diagnostics);
   return job;
 }
 

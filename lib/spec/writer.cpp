@@ -138,6 +138,24 @@ std::string train_text(const TrainSpec& train) {
   return out;
 }
 
+std::string faults_text(const JobSpec& job) {
+  const FaultsSpec& faults = job.faults;
+  std::string out = fmt::format(
+      "faults:\n  on_nan: {}\n  rollback_lr_factor: {}\n  max_rollbacks: {}\n  max_skips: {}\n",
+      names::on_nan.name_of(faults.on_nan), faults.rollback_lr_factor, faults.max_rollbacks, faults.max_skips);
+  out +=
+      fmt::format("  on_replica_failure: {}\n  step_deadline: {}\n",
+                  names::on_replica_failure.name_of(faults.on_replica_failure), value_or(faults.step_deadline, "none"));
+  out += fmt::format("balance: {}\ndrills:{}\n", names::balance.name_of(job.balance), job.drills.empty() ? " []" : "");
+  for (const DrillSpec& drill : job.drills) {
+    out += fmt::format("  - {{at_step: {}, replica: {}, do: {}{}{}}}\n", drill.at_step, drill.replica,
+                       names::drill.name_of(drill.kind),
+                       drill.seconds ? fmt::format(", seconds: {}", *drill.seconds) : std::string(),
+                       drill.kind == DrillKind::slow ? fmt::format(", factor: {}", drill.factor) : std::string());
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string weights_yaml(const JobSpec& job) {
@@ -166,6 +184,7 @@ std::string to_yaml(const JobSpec& job) {
   out += fmt::format("log: {{every: {}}}\n", interval_or(job.log.every, "auto"));
   out += fmt::format("expect: {{test_accuracy: {}, test_loss: {}}}\n", value_or(job.expect.test_accuracy, "none"),
                      value_or(job.expect.test_loss, "none"));
+  out += faults_text(job);
   return out;
 }
 

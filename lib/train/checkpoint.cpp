@@ -48,6 +48,10 @@ std::string state_text(const RunState& state) {
                   {"evaluated_step", state.evaluated_step},
                   {"best_step", state.best_step},
                   {"best_metric", number(state.best_metric)},
+                  {"lr_factor", state.lr_factor},
+                  {"rollbacks", state.rollbacks},
+                  {"skipped_steps", state.skipped_steps},
+                  {"skips_in_a_row", state.skips_in_a_row},
                   {"job", state.job}};
   return json.dump(2) + "\n";
 }
@@ -69,6 +73,10 @@ RunState parse_state(const std::string& text, const fs::path& file) {
     state.evaluated_step = json.at("evaluated_step").get<std::int64_t>();
     state.best_step = json.at("best_step").get<std::int64_t>();
     state.best_metric = real("best_metric");
+    state.lr_factor = json.value("lr_factor", 1.0);  // not there in the first checkpoints of this format
+    state.rollbacks = json.value("rollbacks", std::int64_t{0});
+    state.skipped_steps = json.value("skipped_steps", std::int64_t{0});
+    state.skips_in_a_row = json.value("skips_in_a_row", std::int64_t{0});
     state.job = json.at("job").get<std::string>();
     return state;
   } catch (const Json::exception& error) {

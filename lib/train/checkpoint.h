@@ -31,6 +31,10 @@ struct RunState {
   std::int64_t evaluated_step = -1;  ///< of test_loss and test_accuracy; -1: none
   std::int64_t best_step = -1;       ///< of the best checkpoint so far; -1: none
   double best_metric = not_known;    ///< its test accuracy, or minus its test loss
+  double lr_factor = 1;              ///< what rollbacks have left of the learning rate
+  std::int64_t rollbacks = 0;        ///< so far
+  std::int64_t skipped_steps = 0;    ///< so far
+  std::int64_t skips_in_a_row = 0;   ///< up to this step
   std::string weights_hash;
 };
 

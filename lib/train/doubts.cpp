@@ -18,6 +18,10 @@ std::vector<std::string> doubts(const JobSpec& job, const RunSchedule& schedule)
         "model.layers: the last layer is softmax, and the loss cross_entropy takes the softmax by itself: it is taken "
         "twice; remove the layer");
   }
+  for (const DrillSpec& drill : job.drills) {
+    if (drill.at_step >= steps)
+      found.push_back(fmt::format("drills: step {} is never reached in a run of {}", drill.at_step, steps));
+  }
   return found;
 }
 

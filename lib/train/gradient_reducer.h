@@ -45,6 +45,9 @@ class GradientReducer {
   /// After this call replica `rank` reads the next step's parameters. Errors: GroupAborted.
   virtual Times update(int rank, const StepPlan& plan) = 0;
 
+  /// After gather(), instead of update(): whether every element of the tree's sum in this replica's slice is finite.
+  virtual bool finite(int, const StepPlan&) const { return true; }
+
   /// A replica has failed: what is in line on the devices and waits for its part never gets it, and must not be waited for.
   /// Any thread, at any time.
   virtual void abandon() noexcept {}

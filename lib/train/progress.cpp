@@ -48,12 +48,12 @@ void Progress::start(double now, double since_process_start) {
   startup_seconds_ = since_process_start;
 }
 
-void Progress::check_finite(double loss, const char* what, std::int64_t step, double lr) const {
+void Progress::check_finite(double loss, const std::string& what, std::int64_t step, double lr) const {
   if (std::isfinite(loss)) return;
   fail(ExitStatus::failed,
-       "the {} is not finite at step {} (epoch {:.2f}, learning rate {:g}): training has diverged. A lower learning "
-       "rate, warm-up (train.lr_schedule.warmup_steps) or clipping (train.clip_grad_norm) may help.",
-       what, step, epochs(step), lr);
+       "the {} is not finite at {}: training has diverged. A lower learning rate, warm-up "
+       "(train.lr_schedule.warmup_steps) or clipping (train.clip_grad_norm) may help.",
+       what, place(step, lr));
 }
 
 void Progress::stepped(std::int64_t step, double lr, const StepPlan& plan, const std::vector<LossSum>& losses,
@@ -61,7 +61,11 @@ void Progress::stepped(std::int64_t step, double lr, const StepPlan& plan, const
   double loss = 0;
   for (std::size_t m = 0; m < plan.micro_batches.size(); ++m) loss += losses[m].loss;
   final_loss_ = loss / static_cast<double>(plan.samples);
-  check_finite(loss, "loss", step, lr);
+  if (!std::isfinite(loss)) {
+    const auto bad =
+        std::find_if(losses.begin(), losses.end(), [](const LossSum& sum) { return !std::isfinite(sum.loss); });
+    check_finite(loss, fmt::format("loss of micro-batch {}", bad - losses.begin()), step, lr);
+  }
   interval_.loss += loss;
   interval_.samples += plan.samples;
   lr_ = lr;
@@ -69,13 +73,30 @@ void Progress::stepped(std::int64_t step, double lr, const StepPlan& plan, const
   for (const StepTimes& replica : times) add(interval_.times, replica, 1.0 / static_cast<double>(times.size()));
 }
 
+void Progress::skipped(std::int64_t step) {
+  interval_.skipped += schedule_.plan(step).samples;
+  steps_ = step + 1;
+}
+
+void Progress::rewound(std::int64_t step) {
+  train_seconds_ += std::max(0.0, now_ - interval_.start);
+  add(total_, interval_.times);
+  interval_ = {};
+  interval_.start = now_;
+  steps_ = step;
+}
+
+std::string Progress::place(std::int64_t step, double lr) const {
+  return fmt::format("step {} (epoch {:.2f}, learning rate {:g})", step, epochs(step), lr);
+}
+
 StepReport Progress::interval_report() const {
   const auto samples = static_cast<double>(interval_.samples);
   return {.step = steps_,
           .epoch = epochs(steps_),
-          .loss = interval_.loss / samples,
+          .loss = interval_.samples > 0 ? interval_.loss / samples : not_known,
           .lr = lr_,
-          .samples_per_second = samples / (now_ - interval_.start),
+          .samples_per_second = static_cast<double>(interval_.samples + interval_.skipped) / (now_ - interval_.start),
           .shares = shares(interval_.times)};
 }
 
@@ -86,7 +107,7 @@ void Progress::report_if_due(std::int64_t steps, std::int64_t end, double now) {
     const StepReport report = interval_report();
     train_seconds_ += now - interval_.start;
     add(total_, interval_.times);
-    final_loss_ = report.loss;
+    if (interval_.samples > 0) final_loss_ = report.loss;
     reporter_.step(report);
     interval_ = {};
     interval_.start = now;

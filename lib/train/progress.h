@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -32,6 +33,14 @@ class Progress {
   /// Step `step` has its losses (by micro-batch). Errors: failed where the loss is not finite.
   void stepped(std::int64_t step, double lr, const StepPlan& plan, const std::vector<LossSum>& losses,
                const std::vector<StepTimes>& times);
+  /// The loss of the coming step is not finite, and that ends the run.
+  void diverged() { final_loss_ = not_known; }
+  /// Step `step` was left out.
+  void skipped(std::int64_t step);
+  /// The run goes on at `step`, which it has passed before; what was spent on the way counts as training.
+  void rewound(std::int64_t step);
+  /// "step 12 (epoch 0.31, learning rate 0.1)".
+  std::string place(std::int64_t step, double lr) const;
   /// `steps` are done at `now`; reports where that ends an interval or the run, and else feeds the live line now and then.
   void report_if_due(std::int64_t steps, std::int64_t end, double now);
   /// `seconds` it took. Errors: failed where the loss is not finite: the last update may be the one that diverged.
@@ -46,7 +55,7 @@ class Progress {
  private:
   struct Interval {
     double start = 0, loss = 0;
-    std::int64_t samples = 0;
+    std::int64_t samples = 0, skipped = 0;
     StepTimes times;  ///< mean over replicas, summed over steps
   };
   double epochs(std::int64_t steps) const {
@@ -54,7 +63,7 @@ class Progress {
   }
   /// The interval up to now_.
   StepReport interval_report() const;
-  void check_finite(double loss, const char* what, std::int64_t step, double lr) const;
+  void check_finite(double loss, const std::string& what, std::int64_t step, double lr) const;
   static TimeShares shares(const StepTimes& times);
 
   const RunSchedule& schedule_;

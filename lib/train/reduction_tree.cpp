@@ -29,6 +29,7 @@ void find_roots(Range node, Range mine, ReplicaProgram& program) {
     const int buffer = static_cast<int>(program.roots.size());
     program.roots.push_back(node);
     add_up(node, buffer, program);
+    program.instructions.back().completes_root = true;
     return;
   }
   const int mid = tree_split(node.first, node.last);
@@ -69,6 +70,12 @@ ReplicaProgram replica_program(int count, Range mine) {
   ReplicaProgram program;
   if (mine.count() > 0) find_roots({0, count}, mine, program);
   return program;
+}
+
+int buffers_for_any_range(int count) {
+  int log = 0;
+  while (count >> (log + 1) > 0) ++log;
+  return std::max({1, log + 1, 2 * log});  // see ReplicaProgram::buffers
 }
 
 CombineProgram combine_program(int count, const std::vector<ReplicaProgram>& programs) {

@@ -23,6 +23,7 @@ struct ReplicaProgram {
     } kind;
     int buffer = 0;
     int micro_batch = 0;
+    bool completes_root = false;  ///< `buffer` is then a root's, and nothing writes to it any more
   };
   std::vector<Instruction> instructions;
   std::vector<Range> roots;  ///< the maximal subtrees; root k ends up in buffer k
@@ -33,6 +34,9 @@ struct ReplicaProgram {
 
 /// `mine` is a range of the step's `count` micro-batches.
 ReplicaProgram replica_program(int count, Range mine);
+
+/// Buffers that are enough for any range of `count` micro-batches.
+int buffers_for_any_range(int count);
 
 /// The rest of the tree over the replicas' roots, in postfix order.
 struct CombineProgram {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/error.h"
+
 namespace dptrain {
 
 std::int64_t evaluation_chunk(const RunSchedule& schedule, std::int64_t test_samples) {
@@ -9,20 +11,42 @@ std::int64_t evaluation_chunk(const RunSchedule& schedule, std::int64_t test_sam
   return std::min(std::max(schedule.full().micro_batches.front().count, kSmallest), test_samples);
 }
 
+Replica::Gradient Replica::gradient(const GradientTask&) {
+  DPTRAIN_CHECK(false, "a replica of this kind takes whole steps");
+}
+
+void Replica::assign(std::shared_ptr<const Assignment>, std::int64_t) {
+  DPTRAIN_CHECK(false, "a replica of this kind keeps its micro-batches");
+}
+
+std::shared_ptr<const Assignment> equal_shares(const RunSchedule& schedule, int replicas) {
+  return std::make_shared<const Assignment>(schedule, std::vector<double>(static_cast<std::size_t>(replicas), 1.0));
+}
+
+RandomStream augmentation(const Replica::Config& config, std::int64_t step) {
+  return {config.job.seed, RandomPurpose::augment, 0, static_cast<std::uint64_t>(config.schedule.epoch(step))};
+}
+
 Loader::Source micro_batch_source(const Replica::Config& config) {
+  return micro_batch_source(config, equal_shares(config.schedule, config.replicas), config.first_step);
+}
+
+Loader::Source micro_batch_source(const Replica::Config& config, std::shared_ptr<const Assignment> assignment,
+                                  std::int64_t step) {
   using Kind = ReplicaProgram::Instruction::Kind;
   const Sampler sampler(config.data.train->size(), config.job.seed, config.job.train.shuffle);
-  return [&schedule = config.schedule, sampler, rank = static_cast<std::size_t>(config.rank), step = config.first_step,
-          seed = config.job.seed, next = std::size_t{0}](std::span<std::int64_t> ids) mutable -> Loader::Named {
+  return [&config, &schedule = config.schedule, assignment = std::move(assignment), sampler,
+          rank = static_cast<std::size_t>(config.rank), step,
+          next = std::size_t{0}](std::span<std::int64_t> ids) mutable -> Loader::Named {
     for (; step < schedule.steps(); ++step, next = 0) {
-      const StepPlan& plan = schedule.plan(step);
+      const StepPlan& plan = assignment->plan(step);
       const auto& instructions = plan.programs[rank].instructions;
       while (next < instructions.size() && instructions[next].kind != Kind::run) ++next;
       if (next == instructions.size()) continue;
       const MicroBatch& batch = plan.micro_batches[static_cast<std::size_t>(instructions[next++].micro_batch)];
       const auto count = static_cast<std::size_t>(batch.count);
       sampler.order(schedule.epoch(step), schedule.first_sample(step) + batch.first, ids.first(count));
-      return {count, RandomStream(seed, RandomPurpose::augment, 0, static_cast<std::uint64_t>(schedule.epoch(step)))};
+      return {count, augmentation(config, step)};
     }
     return 0;
   };
@@ -30,11 +54,14 @@ Loader::Source micro_batch_source(const Replica::Config& config) {
 
 std::vector<std::int64_t> batch_sizes(const Replica::Config& config) {
   std::vector<std::int64_t> sizes = config.schedule.batch_sizes();
+  const auto add = [&sizes](std::int64_t size) {
+    if (size > 0 && std::find(sizes.begin(), sizes.end(), size) == sizes.end()) sizes.push_back(size);
+  };
+  for (const std::int64_t size : config.single_sizes) add(size);
   const std::int64_t test_samples = config.data.test->size();
   const std::int64_t chunk = evaluation_chunk(config.schedule, test_samples);
-  for (const std::int64_t size : {chunk, test_samples % chunk}) {
-    if (size > 0 && std::find(sizes.begin(), sizes.end(), size) == sizes.end()) sizes.push_back(size);
-  }
+  add(chunk);
+  add(test_samples % chunk);
   return sizes;
 }
 

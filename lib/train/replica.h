@@ -7,6 +7,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "data/dataset.h"
@@ -14,12 +18,38 @@
 #include "data/sampler.h"
 #include "kernels/loss_sum.h"
 #include "nn/parameters.h"
+#include "train/assignment.h"
 #include "train/schedule.h"
 
 namespace dptrain {
 
 /// Evaluation sums the test set over fixed chunks of this many samples, in index order, whoever computed them.
 std::int64_t evaluation_chunk(const RunSchedule& schedule, std::int64_t test_samples);
+
+/// One step as a replica is told to run it.
+struct StepTask {
+  std::int64_t step = 0;
+  std::int64_t weights = 0;  ///< the version of the weights: another number where they have changed in any way
+  bool poison = false;       ///< a drill: the gradient of its first micro-batch is not a number
+};
+
+/// One micro-batch by itself, for modes in which replicas do not take steps together.
+struct GradientTask {
+  std::int64_t step = 0;           ///< names the epoch's order and the random draws
+  std::int64_t first = 0;          ///< the first of its samples, counted from the step's first
+  std::int64_t count = 0;          ///< of samples; a size that was prepared
+  const float* weights = nullptr;  ///< flat, in the memory of the device
+  std::int64_t version = 0;        ///< of the weights: another number for other contents
+  float* gradient = nullptr;       ///< flat, in the memory of the device; the sum over the samples is written here
+  bool poison = false;             ///< a drill: the gradient is not a number
+};
+
+/// The first micro-batch of a replica, and the first gradient in backward's order, that is not finite.
+struct NotFinite {
+  int micro_batch = 0;
+  bool loss = false;      ///< the loss is not finite either
+  std::string parameter;  ///< whose gradient it is, empty where it is the loss alone
+};
 
 class Replica {
  public:
@@ -29,7 +59,10 @@ class Replica {
     const DatasetPair& data;
     int rank = 0, replicas = 1;
     std::int64_t first_step = 0;
-    int loader_workers = 0;  ///< threads of its own that load ahead
+    int loader_workers = 0;                    ///< threads of its own that load ahead
+    bool reassigned = false;                   ///< assign() may come: there are buffers for any range of micro-batches
+    bool steps = true;                         ///< run() is called: a loader and gradient buffers are made for it
+    std::vector<std::int64_t> single_sizes{};  ///< the batch sizes with which gradient() is called
   };
   virtual ~Replica() = default;
 
@@ -42,8 +75,24 @@ class Replica {
   struct Times {
     double data = 0, compute = 0, reduce = 0;  ///< seconds; reduce: additions of its own gradient sums
   };
-  /// Runs this replica's program of `step`. Steps come in order.
-  virtual Times run(std::int64_t step) = 0;
+  /// Runs this replica's program of the step. Steps come in order, but for assign().
+  virtual Times run(const StepTask& task) = 0;
+  struct Gradient {
+    LossSum loss;
+    double largest = 0;            ///< magnitude of the gradient's elements; infinite where one is not finite
+    double data = 0, compute = 0;  ///< seconds
+  };
+  /// One micro-batch, whole, on return. Needs Config::single_sizes.
+  virtual Gradient gradient(const GradientTask& task);
+  /// The next step is `step`, and this is who runs what from then on; before the first step it is an equal share each.
+  /// Needs Config::reassigned. Errors: none of its own; replicas that cannot are not asked to (see check_faults_fit).
+  virtual void assign(std::shared_ptr<const Assignment> assignment, std::int64_t step);
+  /// After run(): no element of the sum of what it hands over is larger than this; infinite where one is not finite.
+  /// Replicas that do not look say 0.
+  virtual double gradient_bound() const { return 0; }
+  /// Runs its micro-batches of the step that ran last once more, one by one, to find what is not finite. Afterwards
+  /// gradients() hold nothing of use.
+  virtual std::optional<NotFinite> diagnose(const StepTask&) { return std::nullopt; }
   /// How many steps the host may be ahead of the device: collect(step) without waiting needs run(step + lag()).
   virtual int lag() const = 0;
   /// The loss sums of its micro-batches of `step` into losses[micro-batch]; waits for the device where it must. Once a step,
@@ -55,7 +104,14 @@ class Replica {
   virtual bool evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) = 0;
 };
 
-/// The ids of a replica's micro-batches, in the order in which it runs them. `config` must outlive it.
+/// An equal share each: where every run begins.
+std::shared_ptr<const Assignment> equal_shares(const RunSchedule& schedule, int replicas);
+/// What the samples of a step are augmented by.
+RandomStream augmentation(const Replica::Config& config, std::int64_t step);
+/// The ids of a replica's micro-batches from `step` on, in the order in which it runs them. `config` must outlive it.
+Loader::Source micro_batch_source(const Replica::Config& config, std::shared_ptr<const Assignment> assignment,
+                                  std::int64_t step);
+/// The same where the assignment never changes.
 Loader::Source micro_batch_source(const Replica::Config& config);
 /// The batch sizes that a replica prepares, training's and evaluation's, without repetition. The first decides layouts.
 std::vector<std::int64_t> batch_sizes(const Replica::Config& config);

@@ -1,43 +1,33 @@
 // Purpose: what the replicas of one run share, and what is done with it once for all of them: how a run begins and goes on, and how it
-//   ends. The loop itself is the trainer's. Thread safety: members are written by one thread between two barriers, or before the
-//   threads start; the functions are rank 0's, or called while no replica runs.
+//   ends. The steps are those of its mode: train/sync/run_sync.h. Thread safety: members are written by one thread between two
+//   barriers, or before the threads start; those that are kept by replica belong to its thread until the next barrier; the functions
+//   are rank 0's, or called while no replica runs.
 #pragma once
 
 #include "comm/local/local_group.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "train/backend.h"
+#include "train/balance.h"
 #include "train/checkpointer.h"
+#include "train/drills.h"
+#include "train/faults.h"
 #include "train/fit.h"
 #include "train/progress.h"
 #include "train/trainer.h"
+#include "train/watchdog.h"
 
 namespace dptrain {
 
-/// What the replicas of one run share. Members are written by one thread between two barriers, or before the threads start.
+/// What a rollback goes back to: the last checkpoint's weights and optimizer state, flat.
+struct RollbackPoint {
+  std::int64_t step = 0;
+  Buffer parameters, state[2];
+};
+
 struct Run {
-  Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, const TrainOptions& options_,
-      Placement placement_)
-      : job(job_),
-        data(data_),
-        reporter(reporter_),
-        options(options_),
-        placement(std::move(placement_)),
-        group(placement.replicas),
-        schedule(job_, data_.train->size(), placement.replicas),
-        optimizer(make_optimizer(job_.train.optimizer)),
-        learning_rate(make_schedule(job_.train.schedule, base_lr(job_.train.optimizer), schedule.steps(),
-                                    schedule.steps_per_epoch())),
-        replicas(static_cast<std::size_t>(placement.replicas)),
-        losses(schedule.full().micro_batches.size()),
-        test_sums(static_cast<std::size_t>((data_.test->size() + evaluation_chunk(schedule, data_.test->size()) - 1) /
-                                           evaluation_chunk(schedule, data_.test->size()))),
-        evaluated(static_cast<std::size_t>(placement.replicas)),
-        evaluate_every(job_.evaluate.every ? schedule.steps_of(*job_.evaluate.every) : schedule.steps()),
-        checkpoint_every(job_.checkpoint.every ? schedule.steps_of(*job_.checkpoint.every) : schedule.steps()),
-        first(options_.checkpoints.resume_from ? options_.checkpoints.resume_from->snapshot.state.step : 0),
-        times(static_cast<std::size_t>(placement.replicas)),
-        backend(make_backend(job_, placement)) {}
+  Run(const JobSpec& job, const DatasetPair& data, Reporter& reporter, const TrainOptions& options,
+      Placement placement);
 
   const JobSpec& job;
   const DatasetPair& data;
@@ -46,6 +36,7 @@ struct Run {
   Placement placement;
   LocalGroup group;
   RunSchedule schedule;
+  std::shared_ptr<const Assignment> assignment;  // who runs what, from the coming step on
   std::unique_ptr<Optimizer> optimizer;
   Schedule learning_rate;
   std::unique_ptr<GradientReducer> reducer;  // made by rank 0, which knows the parameters first
@@ -59,28 +50,53 @@ struct Run {
   std::int64_t evaluate_every, checkpoint_every;
   std::int64_t first;  // steps done before this run began
   std::unique_ptr<Checkpointer> checkpointer;
+  std::int64_t saved_step = -1;  // the last that save() was called for
   Basis basis;
   std::int64_t best_step = -1;  // of the checkpoints
   double best_metric = not_known;
   std::vector<StepTimes> times;  // by replica, of the step that just ended
+  std::vector<double> busy;      // by replica, seconds in its part of the step
   std::int64_t end = 0;          // steps after which the run ends; moved forward by a stop request
   std::int64_t parameters = 0;   // of the model; known to rank 0 first
   std::unique_ptr<Backend> backend;
   Summary summary;
+
+  // What went wrong, and how it is dealt with: train/settle.h.
+  Faults faults;
+  Drills drills;
+  std::optional<Balancer> balancer;                  // rank 0's
+  std::unique_ptr<Watchdog> watchdog;                // where there is a deadline
+  std::vector<std::optional<NotFinite>> not_finite;  // by replica
+  std::vector<char> finite;                          // by replica: its slice of the gradients' sum
+  int outcome = 0;
+  double lr_factor = 1;  // what rollbacks have left of the learning rate
+  std::int64_t rollbacks = 0, skips_in_a_row = 0;
+  RollbackPoint rollback_point;
+
+  /// The learning rate of a step.
+  double lr(std::int64_t step) const { return learning_rate.lr(step) * lr_factor; }
 };
 
 /// What is said before the first step.
 RunPlan describe(const Run& run, const ParameterTable& table);
-/// Parameters and optimizer state as the run begins: from a checkpoint, a file, or the seed.
+/// Parameters, optimizer state and all the rest as the run begins: from a checkpoint, a file, or the seed.
 void set_up_weights(Run& run, const ParameterTable& table);
 /// The state after `step`, but for the hash of the weights.
 RunState state_at(Run& run, std::int64_t step);
 /// What makes the snapshot, from copies. At the end of `step` and before rank 0 begins the next: the others may already compute
-/// gradients, but update nothing.
+/// gradients, but update nothing. Errors: failed where a parameter is not finite: nothing of that kind is ever saved.
 Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t step);
+/// Likewise: the checkpoint of `step`, on its way to the disk, and to roll back to where the job may do that. Once a step.
+void save(Run& run, const ParameterTable& table, std::int64_t step);
+/// Weights and optimizer state are those of the rollback point again. While no replica computes.
+void load_rollback_point(Run& run);
+
 /// The summary of a run that came to its end, or was stopped, and what it misses of `expect`.
 void finish(Run& run);
 /// A run that ends by an error after it began says so in its folder.
 void leave_failed(Run& run);
+/// Replica `rank` is past the step deadline. Its thread cannot be stopped or joined, so all that can be done is to say it and
+/// end the process, with status 75. Any thread.
+[[noreturn]] void leave_late(Run& run, int rank, std::int64_t step);
 
 }  // namespace dptrain

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "core/error.h"
+#include "core/magnitude.h"
 #include "report/process.h"
 #include "spec/reader.h"
 #include "train/run.h"
@@ -19,7 +21,52 @@ bool rests_on_length(const ScheduleSpec& schedule) {
          std::holds_alternative<OneCycleSchedule>(schedule.shape);
 }
 
+/// The last checkpoint's weights and optimizer state, where the job may go back to them.
+void keep_rollback_point(Run& run, const ParameterTable& table, std::int64_t step) {
+  if (run.job.faults.on_nan != OnNan::rollback) return;
+  RollbackPoint& point = run.rollback_point;
+  point.step = step;
+  const auto keep = [&](Buffer& buffer) {
+    if (buffer.size() == 0) buffer = Buffer::host_floats(table.floats());
+    return buffer.floats();
+  };
+  run.reducer->save(keep(point.parameters));
+  for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.reducer->save_state(k, keep(point.state[k]));
+}
+
 }  // namespace
+
+Run::Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, const TrainOptions& options_,
+         Placement placement_)
+    : job(job_),
+      data(data_),
+      reporter(reporter_),
+      options(options_),
+      placement(std::move(placement_)),
+      group(placement.replicas),
+      schedule(job_, data_.train->size(), placement.replicas),
+      assignment(equal_shares(schedule, placement.replicas)),
+      optimizer(make_optimizer(job_.train.optimizer)),
+      learning_rate(make_schedule(job_.train.schedule, base_lr(job_.train.optimizer), schedule.steps(),
+                                  schedule.steps_per_epoch())),
+      replicas(static_cast<std::size_t>(placement.replicas)),
+      losses(schedule.full().micro_batches.size()),
+      test_sums(static_cast<std::size_t>((data_.test->size() + evaluation_chunk(schedule, data_.test->size()) - 1) /
+                                         evaluation_chunk(schedule, data_.test->size()))),
+      evaluated(static_cast<std::size_t>(placement.replicas)),
+      evaluate_every(job_.evaluate.every ? schedule.steps_of(*job_.evaluate.every) : schedule.steps()),
+      checkpoint_every(job_.checkpoint.every ? schedule.steps_of(*job_.checkpoint.every) : schedule.steps()),
+      first(options_.checkpoints.resume_from ? options_.checkpoints.resume_from->snapshot.state.step : 0),
+      times(static_cast<std::size_t>(placement.replicas)),
+      busy(static_cast<std::size_t>(placement.replicas)),
+      end(std::min(schedule.steps(), options_.until.value_or(schedule.steps()))),
+      backend(make_backend(job_, placement)),
+      faults(placement.replicas),
+      drills(job_.drills, [this] { return group.error() != nullptr; }),
+      not_finite(static_cast<std::size_t>(placement.replicas)),
+      finite(static_cast<std::size_t>(placement.replicas)) {
+  if (job.balance == Balance::automatic && placement.replicas > 1) balancer.emplace(placement.replicas);
+}
 
 RunState state_at(Run& run, std::int64_t step) {
   RunState state;
@@ -36,6 +83,10 @@ RunState state_at(Run& run, std::int64_t step) {
   }
   state.best_step = run.best_step;
   state.best_metric = run.best_metric;
+  state.lr_factor = run.lr_factor;
+  state.rollbacks = run.rollbacks;
+  state.skipped_steps = run.summary.skipped_steps;
+  state.skips_in_a_row = run.skips_in_a_row;
   return state;
 }
 
@@ -47,6 +98,10 @@ Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t 
       run.reducer->save(copies->back().floats());
     else
       run.reducer->save_state(k, copies->back().floats());
+    if (!std::isfinite(largest_magnitude(copies->back().floats(), table.floats())))
+      fail(ExitStatus::failed, "after {} the {} are not finite: training has diverged, and they are not saved",
+           run.progress->place(step, run.lr(step)),
+           k < 0 ? "parameters" : "optimizer's " + run.optimizer->state_names()[static_cast<std::size_t>(k)]);
   }
   return [&table, copies, names = run.optimizer->state_names(), state = state_at(run, step)]() mutable {
     omp_set_num_threads(1);  // packing is no work for a team
@@ -54,6 +109,20 @@ Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t 
     for (std::size_t k = 1; k < copies->size(); ++k) states.push_back((*copies)[k].floats());
     return take_snapshot(table, copies->front().floats(), names, states, std::move(state));
   };
+}
+
+void save(Run& run, const ParameterTable& table, std::int64_t step) {
+  if (run.saved_step == step) return;
+  run.saved_step = step;
+  keep_rollback_point(run, table, step);
+  if (run.checkpointer) run.checkpointer->save(snapshot(run, table, step));
+}
+
+void load_rollback_point(Run& run) {
+  const RollbackPoint& point = run.rollback_point;
+  run.saved_step = -1;  // what comes after it is saved anew
+  run.reducer->load(point.parameters.floats());
+  for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.reducer->load_state(k, point.state[k].floats());
 }
 
 void set_up_weights(Run& run, const ParameterTable& table) {
@@ -68,8 +137,13 @@ void set_up_weights(Run& run, const ParameterTable& table) {
     }
     options.resume_from->restore(table, weights.floats(), run.optimizer->state_names(), states);
     for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.reducer->load_state(k, buffers[k].floats());
-    run.best_step = options.resume_from->snapshot.state.best_step;
-    run.best_metric = options.resume_from->snapshot.state.best_metric;
+    const RunState& state = options.resume_from->snapshot.state;
+    run.best_step = state.best_step;
+    run.best_metric = state.best_metric;
+    run.lr_factor = state.lr_factor;
+    run.rollbacks = state.rollbacks;
+    run.summary.skipped_steps = state.skipped_steps;
+    run.skips_in_a_row = state.skips_in_a_row;
     options.resume_from->snapshot.model.clear();  // memory that the run can use
     options.resume_from->snapshot.optimizer.clear();
   } else if (!options.init_from.empty()) {
@@ -78,6 +152,7 @@ void set_up_weights(Run& run, const ParameterTable& table) {
     table.initialise(run.job.seed, weights.floats());
   }
   run.reducer->load(weights.floats());
+  keep_rollback_point(run, table, run.first);
 }
 
 Basis basis_of(const JobSpec& job, const DatasetPair& data) {

@@ -1,7 +1,10 @@
 // What a run says of itself, before its first step and at its end.
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <set>
 
+#include "core/clock.h"
 #include "core/error.h"
 #include "report/process.h"
 #include "train/run.h"
@@ -25,10 +28,13 @@ int device_count(const Run& run) {
 /// All of the summary but its status.
 void summarise(Run& run) {
   const JobSpec& job = run.job;
-  const std::string hash = run.summary.weights_hash;
   Summary& s = run.summary;
+  const std::string hash = s.weights_hash;
+  const std::int64_t skipped = s.skipped_steps;
   s = run.progress->summary();
   s.weights_hash = hash;
+  s.skipped_steps = skipped;
+  s.faults = run.faults.list();
   s.parameters = run.parameters;
   s.name = job.name;
   s.dataset = run.data.name;
@@ -109,6 +115,22 @@ void leave_failed(Run& run) {
   } catch (const Error&) {
     // The error that ended the run is the one to tell; this one may well be the same: a full disk.
   }
+}
+
+void leave_late(Run& run, int rank, std::int64_t step) {
+  FaultReport report{.kind = "deadline", .action = "stop", .step = step, .replica = rank};
+  report.message = fmt::format(
+      "replica {} has been at step {} for more than {:g} s (faults.step_deadline): the run is given up, with status {}",
+      rank, step, *run.job.faults.step_deadline, static_cast<int>(ExitStatus::retry));
+  try {
+    run.reporter.fault(report);
+    run.faults.note(std::move(report), steady_seconds());
+    leave_failed(run);
+  } catch (const Error&) {
+    // A full disk, say: the status has to be enough.
+  }
+  std::fflush(nullptr);
+  std::_Exit(static_cast<int>(ExitStatus::retry));
 }
 
 }  // namespace dptrain

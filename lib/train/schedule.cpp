@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/error.h"
+
 namespace dptrain {
 
 StepPlan plan_step(std::int64_t samples, std::int64_t micro_batch_size, int replicas) {
@@ -13,6 +15,21 @@ StepPlan plan_step(std::int64_t samples, std::int64_t micro_batch_size, int repl
   for (int r = 0; r < replicas; ++r) plan.programs.push_back(replica_program(count, share(count, replicas, r)));
   plan.combine = combine_program(count, plan.programs);
   return plan;
+}
+
+StepPlan replan(const StepPlan& plan, const std::vector<int>& shares) {
+  StepPlan other;
+  other.samples = plan.samples;
+  other.micro_batches = plan.micro_batches;
+  const int count = static_cast<int>(plan.micro_batches.size());
+  int first = 0;
+  for (const int share : shares) {
+    other.programs.push_back(replica_program(count, {first, first + share}));
+    first += share;
+  }
+  DPTRAIN_CHECK(first == count, "{} of {} micro-batches are assigned", first, count);
+  other.combine = combine_program(count, other.programs);
+  return other;
 }
 
 RunSchedule::RunSchedule(const JobSpec& job, std::int64_t samples, int replicas)

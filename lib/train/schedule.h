@@ -20,6 +20,8 @@ struct StepPlan {
 };
 
 StepPlan plan_step(std::int64_t samples, std::int64_t micro_batch_size, int replicas);
+/// The same step where replica r runs the next shares[r] micro-batches; together they are all of them.
+StepPlan replan(const StepPlan& plan, const std::vector<int>& shares);
 
 class RunSchedule {
  public:

@@ -49,6 +49,30 @@ TEST_CASE("1: the loss is not finite; nothing on standard output, and the folder
   CHECK(has(failed.err, "not finite at step"));
 }
 
+TEST_CASE(
+    "75: a replica past the step deadline, by its name; the folder says so, and the run goes on from its checkpoint") {
+  const Workplace here;
+  const std::vector<std::string> job = {"job.yaml", "--out", "run", "--quiet", "--set", "checkpoint.every=2 steps"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), job.begin(), job.end());
+    return here.dptrain(more);
+  };
+  const Finished late =
+      with({"--set", "faults.step_deadline=0.2", "--set", "drills=[{at_step: 4, replica: 1, do: stall}]"});
+  CHECK(late.status == 75);
+  CHECK(has(late.err, "replica 1 has been at step 4 for more than 0.2 s (faults.step_deadline)"));
+  const json summary = here.summary("run");
+  CHECK(summary["status"] == "failed");
+  REQUIRE(summary["faults"].size() == 1);
+  CHECK(summary["faults"][0]["kind"] == "deadline");
+  CHECK(summary["faults"][0]["replica"] == 1);
+  CHECK(has(read_text(here.folder / "run/metrics.jsonl"), R"({"event":"fault","kind":"deadline")"));
+  CHECK(with({"--resume"}).status == 0);
+  const std::string resumed = here.summary("run")["weights_hash"];
+  CHECK(here.dptrain({"job.yaml", "--out", "whole", "--quiet"}).status == 0);
+  CHECK(here.summary("whole")["weights_hash"] == resumed);
+}
+
 TEST_CASE("2: usage and job spec, each with a message that helps, and nothing trained or left") {
   const Workplace here;
   struct Wrong {

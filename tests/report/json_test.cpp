@@ -5,6 +5,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "report/lines.h"
 #include "report/process.h"
 #include "report/samples.h"
 
@@ -36,6 +37,7 @@ TEST_CASE("the summary has the contract's keys in a fixed order") {
                                                                          "final_loss",    "test_loss",
                                                                          "test_accuracy", "weights_hash",
                                                                          "shares",        "peak_rss_bytes",
+                                                                         "skipped_steps", "faults",
                                                                          "version"});
   const Json json = Json::parse(summary_json(sample_summary()));
   CHECK(json["status"] == "done");
@@ -48,6 +50,42 @@ TEST_CASE("the summary has the contract's keys in a fixed order") {
   CHECK(json["shares"]["compute"] == 0.9);
   CHECK(json["peak_rss_bytes"] == 123456789);
   CHECK(json["version"] == version());
+}
+
+TEST_CASE("a fault: an event without the time that recovery takes, and an entry of the summary with it") {
+  FaultReport fault{.kind = "replica_failed", .action = "continue", .step = 120, .replica = 1};
+  fault.message = "replica 1 failed in step 120: this is a drill";
+  const Json event = Json::parse(fault_json(fault));
+  CHECK(event == Json{{"event", "fault"},
+                      {"kind", "replica_failed"},
+                      {"action", "continue"},
+                      {"step", 120},
+                      {"replica", 1},
+                      {"micro_batch", nullptr},
+                      {"parameter", nullptr},
+                      {"message", "replica 1 failed in step 120: this is a drill"}});
+  Summary summary = sample_summary();
+  CHECK(Json::parse(summary_json(summary))["faults"].empty());
+  fault.recovery_seconds = 0.25;
+  summary.faults.push_back(fault);
+  const Json json = Json::parse(summary_json(summary));
+  REQUIRE(json["faults"].size() == 1);
+  CHECK(json["faults"][0]["recovery_seconds"] == 0.25);
+  CHECK(json["faults"][0]["replica"] == 1);
+}
+
+TEST_CASE("an assignment: replicas that have failed have no time") {
+  const AssignmentReport report{.step = 32,
+                                .reason = "balance",
+                                .micro_batches = {11, 0, 5},
+                                .before = {8, 0, 8},
+                                .seconds = {0.002, std::numeric_limits<double>::infinity(), 0.0043}};
+  const Json json = Json::parse(assignment_json(report));
+  CHECK(json["event"] == "assignment");
+  CHECK(json["micro_batches"] == Json{11, 0, 5});
+  CHECK(json["seconds"][1].is_null());
+  CHECK(assignment_line(report) ==
+        "from step 32 on: 11 + 0 + 5 micro-batches (2.00, -, 4.30 ms each), before 8 + 0 + 8: balance");
 }
 
 TEST_CASE("each status has its own text") {

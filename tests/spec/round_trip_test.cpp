@@ -159,6 +159,25 @@ AugmentSpec random_augmentation() {
   }
 }
 
+FaultsSpec random_faults() {
+  FaultsSpec faults;
+  faults.on_nan = *rc::gen::element(OnNan::stop, OnNan::skip, OnNan::rollback);
+  faults.rollback_lr_factor = real(0.01, 1);
+  faults.max_rollbacks = between(1, 100);
+  faults.max_skips = between(1, 100);
+  faults.on_replica_failure = coin() ? OnReplicaFailure::stop : OnReplicaFailure::continue_;
+  faults.step_deadline = maybe(real(0.1, 1000));
+  return faults;
+}
+
+DrillSpec random_drill() {
+  DrillSpec drill{.at_step = between(0, 1000)};
+  drill.kind = *rc::gen::element(DrillKind::throw_, DrillKind::stall, DrillKind::slow, DrillKind::nan);
+  if (drill.kind == DrillKind::stall) drill.seconds = real(0.01, 100);
+  if (drill.kind == DrillKind::slow) drill.factor = real(1, 10);
+  return drill;
+}
+
 JobSpec random_job() {
   JobSpec job;
   job.file = "job.yaml";
@@ -206,6 +225,9 @@ JobSpec random_job() {
   job.data = {between(1, 64), maybe<std::int64_t>(between(0, 64)), between(0, 1 << 30), between(1, 1 << 30)};
   job.log.every = random_interval();
   job.expect = {maybe(real(0, 1)), maybe(real(0, 10))};
+  job.faults = random_faults();
+  job.balance = coin() ? Balance::automatic : Balance::off;
+  for (auto drills = between(0, 3); drills > 0; --drills) job.drills.push_back(random_drill());
   return job;
 }
 

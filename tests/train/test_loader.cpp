@@ -62,6 +62,24 @@ TEST_CASE("batches come in the source's order, whole, with and without a worker,
   }
 }
 
+TEST_CASE("a restart forgets what was loaded ahead, in the middle, at the end and after an error") {
+  const MemoryDataset data(17, kShape, 4, 1);
+  for (const int worker : {0, 1, 3}) {
+    Loader loader(data, counting(data.size(), 9), 3, 4, worker);
+    loader.restart(counting(data.size(), 9));  // before anything
+    expect_batches(loader, data, 2);
+    loader.restart(counting(data.size(), 9));
+    expect_batches(loader, data, 9);
+    CHECK_THROWS(loader.next());
+    loader.restart(counting(data.size(), 5));
+    expect_batches(loader, data, 5);
+    loader.restart([](std::span<std::int64_t>) -> std::size_t { throw std::runtime_error("bad"); });
+    CHECK_THROWS_WITH(loader.next(), "bad");
+    loader.restart(counting(data.size(), 5));
+    expect_batches(loader, data, 5);
+  }
+}
+
 TEST_CASE("a slow consumer keeps its batch untouched while the worker runs ahead; a slow worker is waited for") {
   const MemoryDataset data(17, kShape, 4, 1);
   {
@@ -118,24 +136,6 @@ TEST_CASE("what the source or the dataset throws reaches the replica, after the 
     CHECK(from_dataset.next().ids[0] == 1);
     from_dataset.release();
     CHECK_THROWS_WITH(from_dataset.next(), "dataset");
-  }
-}
-
-TEST_CASE("a restart forgets what was loaded ahead, in the middle, at the end and after an error") {
-  const MemoryDataset data(17, kShape, 4, 1);
-  for (const int worker : {0, 1, 3}) {
-    Loader loader(data, counting(data.size(), 9), 3, 4, worker);
-    loader.restart(counting(data.size(), 9));  // before anything
-    expect_batches(loader, data, 2);
-    loader.restart(counting(data.size(), 9));
-    expect_batches(loader, data, 9);
-    CHECK_THROWS(loader.next());
-    loader.restart(counting(data.size(), 5));
-    expect_batches(loader, data, 5);
-    loader.restart([](std::span<std::int64_t>) -> std::size_t { throw std::runtime_error("bad"); });
-    CHECK_THROWS_WITH(loader.next(), "bad");
-    loader.restart(counting(data.size(), 5));
-    expect_batches(loader, data, 5);
   }
 }
 

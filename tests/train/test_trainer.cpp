@@ -195,7 +195,7 @@ TEST_CASE("time: additions of gradient sums are reduce, a replica's own ones too
     CpuReplica replica({.job = job, .schedule = schedule, .data = data});
     std::vector<float> weights(static_cast<std::size_t>(replica.parameters().floats()));
     replica.bind(weights.data());
-    const Replica::Times times = replica.run(0);
+    const Replica::Times times = replica.run({.step = 0});
     CHECK(times.compute > 0);
     CHECK((times.reduce > 0) == (parts > 1));
   }

@@ -16,6 +16,7 @@ std::vector<ParameterDesc> Affine::parameters() const {
     bias.shape = Shape{weight_.shape[0]};
     bias.stored_floats = weight_.shape[0];
     bias.packer = nullptr;
+    bias.role = ParameterRole::bias;
     all.push_back(bias);
   }
   return all;
@@ -28,7 +29,7 @@ void Affine::forward(const Pass& pass, const ParameterViews& parameters, const f
 void Affine::backward(const Pass& pass, const ParameterViews& parameters, const float* x, const float*, float* dy,
                       float* dx) {
   operation_->backward_weights(pass.slot, x, dy, parameters.gradients[0], bias_ ? parameters.gradients[1] : nullptr);
-  if (dx != nullptr) operation_->backward_data(pass.slot, dy, parameters.values[0], pass.step, dx);
+  if (dx != nullptr) operation_->backward_data(pass.slot, dy, parameters.values[0], pass.weights, dx);
 }
 
 std::unique_ptr<Layer> make_linear_layer(const LinearSpec& spec, const LayerContext& context) {

@@ -6,6 +6,7 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/magnitude.h"
 #include "kernels/clip.h"
 #include "kernels/cpu/apply_update.h"
 
@@ -94,6 +95,16 @@ GradientReducer::Times CpuReducer::update(int rank, const StepPlan& plan) {
   times.reduce = reduced - start - waited;
   times.wait = waited + (times.end - reduced);
   return times;
+}
+
+bool CpuReducer::finite(int rank, const StepPlan& plan) const {
+  alignas(64) float scratch[kDeepestTree * kChunk];
+  const Range chunks = slice(rank);
+  for (int chunk = chunks.first; chunk < chunks.last; ++chunk) {
+    const std::int64_t offset = chunk * kChunk, count = std::min(kChunk, floats_ - offset);
+    if (!std::isfinite(largest_magnitude(tree_sum(plan.combine, offset, count, scratch), count))) return false;
+  }
+  return true;
 }
 
 double CpuReducer::reduce(int rank, const StepPlan& plan) {

@@ -30,6 +30,7 @@ class CpuReducer final : public GradientReducer {
   void begin(int rank, const UpdateRule& rule) override { members_[static_cast<std::size_t>(rank)].rule = rule; }
   double gather(int rank) override;
   Times update(int rank, const StepPlan& plan) override;
+  bool finite(int rank, const StepPlan& plan) const override;
 
  private:
   struct alignas(64) Member {

@@ -1,9 +1,13 @@
 #include "train/cpu/cpu_replica.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "core/clock.h"
+#include "core/error.h"
+#include "core/magnitude.h"
 
 namespace dptrain {
 
@@ -15,6 +19,7 @@ using Kind = ReplicaProgram::Instruction::Kind;
 
 CpuReplica::CpuReplica(const Config& config)
     : config_(config),
+      assignment_(equal_shares(config.schedule, config.replicas)),
       kernels_(make_cpu_kernels()),
       losses_(config.schedule.full().micro_batches.size()),
       chunk_(evaluation_chunk(config.schedule, config.data.test->size())) {
@@ -22,47 +27,130 @@ CpuReplica::CpuReplica(const Config& config)
   model_ = std::make_unique<Model>(config.job.model, *kernels_, batches.front());
   model_->prepare(batches);
 
-  const auto rank = static_cast<std::size_t>(config.rank);
-  const int buffers =
-      std::max(config.schedule.full().programs[rank].buffers, config.schedule.last().programs[rank].buffers);
-  for (int b = 0; b < buffers; ++b) {
-    gradients_.push_back(Buffer::host_floats(model_->parameters().floats()));
-    gradient_views_.push_back(gradients_.back().floats());
-  }
-  loader_ = std::make_unique<Loader>(*config.data.train, micro_batch_source(config_), config.schedule.largest_batch(),
-                                     config.job.data.prefetch, config.loader_workers);
+  if (config.steps) prepare_steps();
+  if (!config.single_sizes.empty())
+    prepare_single(*std::max_element(config.single_sizes.begin(), config.single_sizes.end()));
   chunk_ids_.resize(static_cast<std::size_t>(chunk_));
   chunk_labels_.resize(static_cast<std::size_t>(chunk_));
   chunk_samples_ = Buffer::host_floats(chunk_ * config.data.test->shape().elements());
 }
 
-Replica::Times CpuReplica::run(std::int64_t step) {
+void CpuReplica::prepare_steps() {
+  int buffers = 0;
+  for (const StepPlan* plan : {&config_.schedule.full(), &config_.schedule.last()}) {
+    const int count = static_cast<int>(plan->micro_batches.size());
+    buffers = std::max(buffers, config_.reassigned ? buffers_for_any_range(count)
+                                                   : plan->programs[static_cast<std::size_t>(config_.rank)].buffers);
+  }
+  for (int b = 0; b < buffers; ++b) {
+    gradients_.push_back(Buffer::host_floats(model_->parameters().floats()));
+    gradient_views_.push_back(gradients_.back().floats());
+  }
+  loader_ =
+      std::make_unique<Loader>(*config_.data.train, micro_batch_source(config_, assignment_, config_.first_step),
+                               config_.schedule.largest_batch(), config_.job.data.prefetch, config_.loader_workers);
+}
+
+void CpuReplica::prepare_single(std::int64_t most) {
+  sampler_.emplace(config_.data.train->size(), config_.job.seed, config_.job.train.shuffle);
+  ids_.resize(static_cast<std::size_t>(most));
+  labels_.resize(static_cast<std::size_t>(most));
+  samples_ = Buffer::host_floats(most * config_.data.train->shape().elements());
+}
+
+Replica::Gradient CpuReplica::gradient(const GradientTask& task) {
+  Gradient result;
+  const double start = steady_seconds();
+  const std::span<std::int64_t> ids(ids_.data(), static_cast<std::size_t>(task.count));
+  sampler_->order(config_.schedule.epoch(task.step), config_.schedule.first_sample(task.step) + task.first, ids);
+  config_.data.train->gather_augmented(ids, augmentation(config_, task.step), samples_.floats(), labels_.data());
+  const double loaded = steady_seconds();
+  model_->bind(task.weights);
+  result.loss = train({.step = task.step, .weights = task.version, .poison = task.poison}, true,
+                      {ids, samples_.floats(), labels_.data()}, task.gradient);
+  result.largest = largest_magnitude(task.gradient, model_->parameters().floats());
+  result.data = loaded - start;
+  result.compute = steady_seconds() - loaded;
+  return result;
+}
+
+void CpuReplica::assign(std::shared_ptr<const Assignment> assignment, std::int64_t step) {
+  for (const StepPlan* plan : {&assignment->full(), &assignment->last()}) {
+    const int needed = plan->programs[static_cast<std::size_t>(config_.rank)].buffers;
+    DPTRAIN_CHECK(static_cast<std::size_t>(needed) <= gradients_.size(), "{} gradient buffers for a program of {}",
+                  gradients_.size(), needed);
+  }
+  assignment_ = std::move(assignment);
+  loader_->restart(micro_batch_source(config_, assignment_, step));
+}
+
+LossSum CpuReplica::train(const StepTask& task, bool first, const Batch& batch, float* gradient) {
+  const LossSum loss =
+      model_->train(config_.job.seed, task.step, batch.ids, batch.samples, batch.labels, gradient, task.weights);
+  if (task.poison && first) gradient[0] = std::numeric_limits<float>::quiet_NaN();
+  return loss;
+}
+
+Replica::Times CpuReplica::run(const StepTask& task) {
   Times times;
+  bool first = true;
   const std::int64_t floats = model_->parameters().floats();
-  for (const auto& instruction :
-       config_.schedule.plan(step).programs[static_cast<std::size_t>(config_.rank)].instructions) {
+  bound_ = 0;
+  for (const auto& instruction : program(task.step).instructions) {
     float* target = gradient_views_[static_cast<std::size_t>(instruction.buffer)];
     const double start = steady_seconds();
-    if (instruction.kind == Kind::add) {
-      const float* other = gradient_views_[static_cast<std::size_t>(instruction.buffer) + 1];
-      for (std::int64_t i = 0; i < floats; ++i) target[i] += other[i];
-      times.reduce += steady_seconds() - start;
+    if (instruction.kind == Kind::run) {
+      const Batch& batch = loader_->next();
+      const double loaded = steady_seconds();
+      losses_[static_cast<std::size_t>(instruction.micro_batch)] = train(task, first, batch, target);
+      loader_->release();
+      first = false;
+      if (instruction.completes_root) bound_ += largest_magnitude(target, floats);
+      times.data += loaded - start;
+      times.compute += steady_seconds() - loaded;
       continue;
     }
-    const Batch& batch = loader_->next();
-    const double loaded = steady_seconds();
-    losses_[static_cast<std::size_t>(instruction.micro_batch)] =
-        model_->train(config_.job.seed, step, batch.ids, batch.samples, batch.labels, target);
-    loader_->release();
-    times.data += loaded - start;
-    times.compute += steady_seconds() - loaded;
+    const float* other = gradient_views_[static_cast<std::size_t>(instruction.buffer) + 1];
+    if (instruction.completes_root) {
+      bound_ += add_and_find_largest(target, other, floats);
+    } else {
+      for (std::int64_t i = 0; i < floats; ++i) target[i] += other[i];
+    }
+    times.reduce += steady_seconds() - start;
   }
   return times;
 }
 
+std::optional<NotFinite> CpuReplica::diagnose(const StepTask& task) {
+  const StepPlan& plan = assignment_->plan(task.step);
+  const Sampler sampler(config_.data.train->size(), config_.job.seed, config_.job.train.shuffle);
+  const auto most = static_cast<std::size_t>(config_.schedule.largest_batch());
+  std::vector<std::int64_t> ids(most);
+  std::vector<std::int32_t> labels(most);
+  const Buffer samples = Buffer::host_floats(config_.schedule.largest_batch() * config_.data.train->shape().elements());
+  bool first = true;
+  for (const auto& instruction : program(task.step).instructions) {
+    if (instruction.kind != Kind::run) continue;
+    const MicroBatch& part = plan.micro_batches[static_cast<std::size_t>(instruction.micro_batch)];
+    const std::span<std::int64_t> here(ids.data(), static_cast<std::size_t>(part.count));
+    sampler.order(config_.schedule.epoch(task.step), config_.schedule.first_sample(task.step) + part.first, here);
+    config_.data.train->gather_augmented(here, augmentation(config_, task.step), samples.floats(), labels.data());
+    float* gradient = gradient_views_.front();
+    const LossSum loss = train(task, first, {here, samples.floats(), labels.data()}, gradient);
+    first = false;
+    NotFinite found{.micro_batch = instruction.micro_batch, .loss = !std::isfinite(loss.loss), .parameter = {}};
+    for (const Parameter& parameter : model_->parameters().all()) {
+      if (std::isfinite(largest_magnitude(gradient + parameter.offset, parameter.desc.stored_floats))) continue;
+      found.parameter = parameter.name;
+      break;
+    }
+    if (found.loss || !found.parameter.empty()) return found;
+  }
+  return std::nullopt;
+}
+
 void CpuReplica::collect(std::int64_t step, std::vector<LossSum>& losses) {
-  for (const auto& instruction :
-       config_.schedule.plan(step).programs[static_cast<std::size_t>(config_.rank)].instructions) {
+  for (const auto& instruction : program(step).instructions) {
     const auto k = static_cast<std::size_t>(instruction.micro_batch);
     if (instruction.kind == Kind::run) losses[k] = losses_[k];
   }
@@ -70,8 +158,8 @@ void CpuReplica::collect(std::int64_t step, std::vector<LossSum>& losses) {
 
 bool CpuReplica::evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) {
   const Dataset& test = *config_.data.test;
-  for (std::size_t c = static_cast<std::size_t>(config_.rank); c < sums.size();
-       c += static_cast<std::size_t>(config_.replicas)) {
+  for (auto c = static_cast<std::size_t>(assignment_->able_before(config_.rank)); c < sums.size();
+       c += static_cast<std::size_t>(assignment_->able())) {
     if (give_up()) return false;
     const std::int64_t first = static_cast<std::int64_t>(c) * chunk_;
     const auto count = static_cast<std::size_t>(std::min(chunk_, test.size() - first));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "nn/model.h"
@@ -16,19 +17,36 @@ class CpuReplica final : public Replica {
   const ParameterTable& parameters() const override { return model_->parameters(); }
   void bind(const float* weights) override { model_->bind(weights); }
   const std::vector<float*>& gradients() const override { return gradient_views_; }
-  Times run(std::int64_t step) override;
+  Times run(const StepTask& task) override;
+  Gradient gradient(const GradientTask& task) override;
+  void assign(std::shared_ptr<const Assignment> assignment, std::int64_t step) override;
+  double gradient_bound() const override { return bound_; }
+  std::optional<NotFinite> diagnose(const StepTask& task) override;
   int lag() const override { return 0; }
   void collect(std::int64_t step, std::vector<LossSum>& losses) override;
   bool evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) override;
 
  private:
+  const ReplicaProgram& program(std::int64_t step) const {
+    return assignment_->plan(step).programs[static_cast<std::size_t>(config_.rank)];
+  }
+  void prepare_steps();
+  void prepare_single(std::int64_t most);
+  LossSum train(const StepTask& task, bool first, const Batch& batch, float* gradient);
+
   Config config_;
+  std::shared_ptr<const Assignment> assignment_;
   std::unique_ptr<Kernels> kernels_;
   std::unique_ptr<Model> model_;
   std::vector<Buffer> gradients_;
   std::vector<float*> gradient_views_;
   std::vector<LossSum> losses_;  // of the latest step, by micro-batch
+  double bound_ = 0;             // of the latest step's gradients
   std::unique_ptr<Loader> loader_;
+  std::optional<Sampler> sampler_;  // for single micro-batches, and the one at hand
+  std::vector<std::int64_t> ids_;
+  std::vector<std::int32_t> labels_;
+  Buffer samples_;
   std::int64_t chunk_;  // of evaluation
   std::vector<std::int64_t> chunk_ids_;
   std::vector<std::int32_t> chunk_labels_;

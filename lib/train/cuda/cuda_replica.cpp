@@ -131,7 +131,8 @@ std::int32_t* CudaReplica::labels(const Buffer& header) const {
   return reinterpret_cast<std::int32_t*>(ids(header) + step_samples_);
 }
 
-Replica::Times CudaReplica::run(std::int64_t step) {
+Replica::Times CudaReplica::run(const StepTask& task) {
+  const std::int64_t step = task.step;
   Times times;
   const double start = steady_seconds();
   latest_ = step;

@@ -33,7 +33,7 @@ class CudaReplica final : public Replica {
   const ParameterTable& parameters() const override { return model_->parameters(); }
   void bind(const float* weights) override { model_->bind(weights); }
   const std::vector<float*>& gradients() const override { return gradient_views_; }
-  Times run(std::int64_t step) override;
+  Times run(const StepTask& task) override;
   int lag() const override { return kSlots - 1; }
   void collect(std::int64_t step, std::vector<LossSum>& losses) override;
   bool evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) override;

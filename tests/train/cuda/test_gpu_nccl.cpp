@@ -51,7 +51,7 @@ std::string hash_over_nccl(const JobSpec& job, int replicas) {
     group.barrier();
     for (std::int64_t step = 0; step < schedule.steps(); ++step) {
       reducer->begin(rank, optimizer->rule(step, rate.lr(step)));
-      replica->run(step);
+      replica->run({.step = step, .weights = step});
       if (step > 0) replica->collect(step - 1, losses);
       reducer->gather(rank);
       reducer->update(rank, schedule.plan(step));

@@ -1,0 +1,51 @@
+#include "train/drills.h"
+
+#include <chrono>
+#include <thread>
+
+#include "core/clock.h"
+#include "core/error.h"
+
+namespace dptrain {
+
+Drills::Drills(const std::vector<DrillSpec>& drills, std::function<bool()> give_up) : give_up_(std::move(give_up)) {
+  for (const DrillSpec& drill : drills) drills_.push_back({drill});
+}
+
+bool Drills::due(Drill& drill, DrillKind kind, int rank, std::int64_t step) const {
+  if (drill.spec.kind != kind || drill.spec.replica != rank || drill.spec.at_step != step || drill.done) return false;
+  return drill.done = true;  // a step that is done again goes well
+}
+
+void Drills::before(int rank, std::int64_t step) {
+  for (Drill& drill : drills_) {
+    if (due(drill, DrillKind::stall, rank, step)) stall(drill.spec);
+    if (due(drill, DrillKind::throw_, rank, step)) fail(ExitStatus::failed, "this is a drill");
+  }
+}
+
+bool Drills::poisons(int rank, std::int64_t step) {
+  for (Drill& drill : drills_) {
+    if (due(drill, DrillKind::nan, rank, step)) return true;
+  }
+  return false;
+}
+
+void Drills::after(int rank, std::int64_t step, Replica::Times& times) const {
+  for (const Drill& drill : drills_) {
+    if (drill.spec.kind != DrillKind::slow || drill.spec.replica != rank || step < drill.spec.at_step) continue;
+    const double longer = (drill.spec.factor - 1) * (times.data + times.compute + times.reduce);
+    std::this_thread::sleep_for(std::chrono::duration<double>(longer));
+    times.compute += longer;
+  }
+}
+
+void Drills::stall(const DrillSpec& drill) const {
+  constexpr std::chrono::milliseconds kLook{5};
+  const double start = steady_seconds();
+  while (!give_up_() && !(drill.seconds && steady_seconds() - start >= *drill.seconds)) {
+    std::this_thread::sleep_for(kLook);
+  }
+}
+
+}  // namespace dptrain

@@ -1,0 +1,41 @@
+#include "train/evaluate.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/clock.h"
+
+namespace dptrain {
+
+void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
+  const double start = steady_seconds();
+  double asked = not_known;  // when this replica first saw the request
+  const auto give_up = [&] {
+    if (!stop_asked(run.options.stop)) return false;
+    if (std::isnan(asked)) {
+      asked = steady_seconds();
+      if (rank == 0) save(run, replica.parameters(), step);  // on its way to the disk while this goes on
+    }
+    return steady_seconds() - asked >= run.options.evaluation_grace;
+  };
+  run.evaluated[static_cast<std::size_t>(rank)] =
+      run.faults.out(rank) || replica.evaluate(step, run.test_sums, give_up);
+  run.group.barrier();
+  if (rank == 0) {
+    run.cut_short = std::find(run.evaluated.begin(), run.evaluated.end(), false) != run.evaluated.end();
+    if (run.cut_short || stop_asked(run.options.stop)) run.end = step;
+    if (!run.cut_short) {
+      LossSum sum;
+      for (const LossSum& chunk : run.test_sums) {
+        sum.loss += chunk.loss;
+        sum.correct += chunk.correct;
+      }
+      const auto samples = static_cast<double>(run.data.test->size());
+      run.progress->evaluated(step, sum.loss / samples, static_cast<double>(sum.correct) / samples,
+                              steady_seconds() - start);
+    }
+  }
+  run.group.barrier();  // the next evaluation writes test_sums again
+}
+
+}  // namespace dptrain

@@ -1,0 +1,156 @@
+#include "train/sync/run_sync.h"
+
+#include <cmath>
+
+#include "core/clock.h"
+#include "core/error.h"
+#include "train/evaluate.h"
+#include "train/settle.h"
+
+namespace dptrain {
+
+namespace {
+
+/// Whether the losses of this replica's micro-batches are finite.
+bool losses_are_finite(const Run& run, int rank, const StepPlan& plan) {
+  for (const auto& instruction : plan.programs[static_cast<std::size_t>(rank)].instructions) {
+    if (instruction.kind == ReplicaProgram::Instruction::Kind::run &&
+        !std::isfinite(run.losses[static_cast<std::size_t>(instruction.micro_batch)].loss))
+      return false;
+  }
+  return true;
+}
+
+/// The losses of `step` are known.
+void stepped(Run& run, std::int64_t step) {
+  run.progress->stepped(step, run.lr(step), run.schedule.plan(step), run.losses, run.times);
+}
+
+/// This replica's part of a step, with what the drills do to it; `collected` is the step whose losses are due, -1 for none.
+/// Where it fails and the run goes on without it, it says so, and the step is settled after the gather.
+Replica::Times attempt(Run& run, int rank, Replica& replica, const StepTask& task, const StepPlan& plan,
+                       std::int64_t collected) {
+  if (run.faults.out(rank)) return {};
+  Replica::Times times;
+  try {
+    if (run.watchdog) run.watchdog->begin(rank, task.step);
+    run.drills.before(rank, task.step);
+    times = replica.run(task);
+    run.drills.after(rank, task.step, times);
+    if (collected >= 0) replica.collect(collected, run.losses);
+    if (run.watchdog) run.watchdog->end(rank);
+  } catch (const GroupAborted&) {
+    throw;
+  } catch (...) {
+    if (run.watchdog) run.watchdog->end(rank);
+    run.faults.failed(rank, task.step, std::current_exception());
+    if (run.job.faults.on_replica_failure == OnReplicaFailure::stop)
+      throw replica_error(rank, task.step, std::current_exception());
+    return {};
+  }
+  run.faults.well(rank, replica.gradient_bound(), collected != task.step || losses_are_finite(run, rank, plan));
+  return times;
+}
+
+/// Rank 0's, after a full step: whether micro-batches should move.
+void balance(Run& run, std::int64_t step, const StepPlan& plan) {
+  const Assignment& now = *run.assignment;
+  if (!run.balancer || &plan != &now.full()) return;
+  if (auto costs = run.balancer->stepped(run.busy, now.shares(), now.costs()))
+    reassign(run, step + 1, std::move(*costs), "balance");
+}
+
+/// Rank 0's, when all have computed `step` and know whether its update is applied; `collected`: whose losses are known, -1 for none.
+void account(Run& run, std::int64_t step, const StepPlan& plan, bool applies, std::int64_t collected) {
+  if (applies) {
+    if (collected >= 0) stepped(run, collected);
+    run.skips_in_a_row = 0;
+    if (!run.faults.list().empty()) run.faults.recovered(step, steady_seconds());
+  } else {
+    run.progress->skipped(step);
+  }
+  if (stop_asked(run.options.stop)) run.end = step + 1;
+  balance(run, step, plan);
+}
+
+/// The losses of what the devices were still at work on, up to `step`.
+void catch_up(Run& run, int rank, Replica& replica, std::int64_t& collected, std::int64_t step) {
+  for (; collected < step; ++collected) {
+    replica.collect(collected, run.losses);
+    run.group.barrier();
+    if (rank == 0) {
+      stepped(run, collected);
+      run.progress->report_if_due(collected + 1, run.end, steady_seconds());
+    }
+    run.group.barrier();
+  }
+}
+
+/// What is due when `step` steps are done: evaluation and checkpoint.
+void between_steps(Run& run, int rank, Replica& replica, std::int64_t& collected, std::int64_t step) {
+  const bool evaluates = step % run.evaluate_every == 0 || step == run.end;
+  if (evaluates) catch_up(run, rank, replica, collected, step);
+  // On a request to stop what was reached comes to the disk before anything else.
+  const bool stopped = step == run.end && step < run.schedule.steps();
+  const bool saves = stopped || step % run.checkpoint_every == 0;
+  if (rank == 0 && stopped) save(run, replica.parameters(), step);
+  if (evaluates && !run.options.until) evaluate(run, replica, rank, step);
+  if (rank == 0 && saves && !stopped && step < run.end) save(run, replica.parameters(), step);
+}
+
+/// The end of a step without an update: nobody begins the next before all know.
+GradientReducer::Times meet(Run& run) {
+  const double start = steady_seconds();
+  run.group.barrier();
+  const double end = steady_seconds();
+  return {.wait = end - start, .end = end};
+}
+
+}  // namespace
+
+void run_sync(Run& run, int rank, Replica& replica) {
+  StepTimes& times = run.times[static_cast<std::size_t>(rank)];
+  std::shared_ptr<const Assignment> assignment = run.assignment;
+  std::int64_t step = run.first, collected = run.first;  // steps begun, and those whose losses are known
+  std::int64_t weights = run.first;                      // their version
+  // A run that was stopped after its last step and before the evaluation.
+  if (run.first == run.end && run.options.checkpoints.resume_from->snapshot.state.evaluated_step != run.end)
+    evaluate(run, replica, rank, run.end);
+  while (step < run.end) {
+    if (assignment != run.assignment) {
+      assignment = run.assignment;
+      if (!run.faults.out(rank)) replica.assign(assignment, step);
+    }
+    const StepPlan& plan = assignment->plan(step);
+    const StepTask task{.step = step, .weights = weights, .poison = run.drills.poisons(rank, step)};
+    run.reducer->begin(rank, run.optimizer->rule(step, run.lr(step)));
+    const bool due = step - collected >= replica.lag();
+    const Replica::Times computed = attempt(run, rank, replica, task, plan, due ? collected : -1);
+    times.data = computed.data;
+    times.compute = computed.compute;
+    run.busy[static_cast<std::size_t>(rank)] = computed.data + computed.compute + computed.reduce;
+    const double waited = run.reducer->gather(rank);
+
+    const Outcome outcome = run.faults.any() ? settle(run, rank, replica, task, plan) : Outcome::good;
+    if (outcome == Outcome::again) continue;
+    ++weights;
+    if (outcome == Outcome::back) {
+      step = collected = run.rollback_point.step;
+      if (!run.faults.out(rank)) replica.assign(assignment, step);
+      continue;
+    }
+    const bool applies = outcome == Outcome::good;
+    if (rank == 0) account(run, step, plan, applies, due ? collected : -1);
+    const GradientReducer::Times reduced = applies ? run.reducer->update(rank, plan) : meet(run);
+    times.wait = waited + reduced.wait;
+    times.reduce = computed.reduce + reduced.reduce;
+    ++step;
+    if (due) {
+      ++collected;
+      if (rank == 0) run.progress->report_if_due(collected, run.end, reduced.end);
+    }
+    between_steps(run, rank, replica, collected, step);
+  }
+}
+
+}  // namespace dptrain
