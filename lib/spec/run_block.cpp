@@ -171,7 +171,7 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   map.later("async", "the modes are: sync");
   map.later("local_sgd", "the modes are: sync");
   map.later("sync", "mode sync has no settings");
-  if (map.take("augment")) map.error("augment", "is a setting of 'dataset'", "write dataset: {augment: [...]}");
+  map.later("augment", "augmentation stands in 'dataset': write dataset: {augment: [...]}");
   map.finish();
 
   if (model_is_good) check_shapes(job.model, diagnostics);
