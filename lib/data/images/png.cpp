@@ -35,6 +35,7 @@ class Decoder {
     has_alpha_ = ::png_get_channels(png_, info_) == 4;
     make_room(extents(), has_alpha_ ? 4 : 3, out);  // one of which is gone when we are done
     const std::size_t row = ::png_get_rowbytes(png_, info_);
+    DPTRAIN_CHECK(row == static_cast<std::size_t>(out.extents.width * out.channels), "a row of {} bytes", row);
     for (std::int64_t y = 0; y < out.extents.height; ++y)
       rows_.push_back(out.bytes.data() + static_cast<std::size_t>(y) * row);
     if (!read()) refuse();
