@@ -15,6 +15,7 @@
 #include "train/faults.h"
 #include "train/fit.h"
 #include "train/replica.h"
+#include "train/rollback.h"
 
 namespace dptrain {
 
@@ -115,6 +116,10 @@ int check_job(const JobOptions& options, std::ostream& out) {
   }
   const int state = make_optimizer(job.train.optimizer)->state_buffers();
   fmt::print(out, "memory          {} weights and optimizer state, shared\n", megabytes((1 + state) * flat));
+  if (job.faults.on_nan == OnNan::rollback) {
+    fmt::print(out, "                {} copies to go back to, at most\n",
+               megabytes(static_cast<std::int64_t>(RollbackPoints::kPoints) * (1 + state) * flat));
+  }
   fmt::print(
       out, "                {} a replica: {} gradients ({} buffer{}), {} activations, {} batches ahead\n",
       megabytes(buffers * flat + model.activation_bytes + job.data.prefetch * largest * data.shape.elements() * 4),

@@ -7,10 +7,11 @@
 
 namespace dptrain {
 
-void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
+Outcome evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
   const double start = steady_seconds();
   double asked = not_known;  // when this replica first saw the request
   const auto give_up = [&] {
+    if (run.watchdog) run.watchdog->begin(rank, step);  // the deadline is for each chunk
     if (!stop_asked(run.options.stop)) return false;
     if (std::isnan(asked)) {
       asked = steady_seconds();
@@ -20,8 +21,10 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
   };
   run.evaluated[static_cast<std::size_t>(rank)] =
       run.faults.out(rank) || replica.evaluate(step, run.test_sums, give_up);
+  if (run.watchdog) run.watchdog->end(rank);
   run.group.barrier();
   if (rank == 0) {
+    run.outcome = static_cast<int>(Outcome::good);
     run.cut_short = std::find(run.evaluated.begin(), run.evaluated.end(), false) != run.evaluated.end();
     if (run.cut_short || stop_asked(run.options.stop)) run.end = step;
     if (!run.cut_short) {
@@ -33,9 +36,15 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
       const auto samples = static_cast<double>(run.data.test->size());
       run.progress->evaluated(step, sum.loss / samples, static_cast<double>(sum.correct) / samples,
                               steady_seconds() - start);
+      if (!std::isfinite(sum.loss)) {
+        FaultReport report{.kind = "not_finite", .action = {}, .step = step};
+        report.message = fmt::format("the test loss is not finite after {}", run.progress->place(step, run.lr(step)));
+        run.outcome = static_cast<int>(decide(run, std::move(report), start, false));
+      }
     }
   }
   run.group.barrier();  // the next evaluation writes test_sums again
+  return static_cast<Outcome>(run.outcome);
 }
 
 }  // namespace dptrain

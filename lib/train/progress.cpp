@@ -84,6 +84,10 @@ void Progress::rewound(std::int64_t step) {
   interval_ = {};
   interval_.start = now_;
   steps_ = step;
+  if (evaluated_step_ > step) {  // of weights that were given up
+    test_loss_ = test_accuracy_ = not_known;
+    evaluated_step_ = -1;
+  }
 }
 
 std::string Progress::place(std::int64_t step, double lr) const {
@@ -123,7 +127,6 @@ void Progress::evaluated(std::int64_t steps, double loss, double accuracy, doubl
   test_loss_ = loss;
   test_accuracy_ = accuracy;
   evaluated_step_ = steps;
-  check_finite(loss, "test loss", steps, lr_);
   reporter_.evaluated(
       {.step = steps, .epoch = epochs(steps), .test_loss = loss, .test_accuracy = accuracy, .seconds = seconds});
   interval_.start += seconds;  // an interval is time spent training

@@ -43,7 +43,7 @@ class Progress {
   std::string place(std::int64_t step, double lr) const;
   /// `steps` are done at `now`; reports where that ends an interval or the run, and else feeds the live line now and then.
   void report_if_due(std::int64_t steps, std::int64_t end, double now);
-  /// `seconds` it took. Errors: failed where the loss is not finite: the last update may be the one that diverged.
+  /// `seconds` it took. A loss that is not finite is reported as it is.
   void evaluated(std::int64_t steps, double loss, double accuracy, double seconds);
 
   /// Training seconds up to the last step, final loss and the last evaluation, into the state of a checkpoint.
