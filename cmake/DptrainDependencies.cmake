@@ -48,6 +48,9 @@ endif()
 find_package(ZLIB QUIET)                     # zlib1g-dev: gzipped datasets
 find_package(CURL QUIET)                     # libcurl4-openssl-dev: dataset downloads
 find_package(OpenSSL QUIET COMPONENTS Crypto)  # libssl-dev: SHA-256 of dataset files
+find_package(JPEG QUIET)                     # libjpeg-dev, which is libjpeg-turbo's: JPEG datasets
+find_package(PNG 1.6 QUIET)                  # libpng-dev: PNG datasets
+find_package(LibArchive QUIET)               # libarchive-dev: compressed archives
 find_package(OneDNN 2.6 QUIET)               # libdnnl-dev: oneDNN, the CPU kernels
 from_sources(zlib ZLIB::ZLIB INCLUDE . HEADER zlib.h SOURCES *.c)
 if(TARGET bundled_zlib)
@@ -66,6 +69,9 @@ endfunction()
 dptrain_have(DPTRAIN_HAVE_ZLIB ZLIB::ZLIB "zlib: this build reads no gzipped files")
 dptrain_have(DPTRAIN_HAVE_CURL CURL::libcurl "libcurl: this build downloads no datasets")
 dptrain_have(DPTRAIN_HAVE_OPENSSL OpenSSL::Crypto "OpenSSL: the hashes of datasets are computed by slower code of our own")
+dptrain_have(DPTRAIN_HAVE_JPEG JPEG::JPEG "libjpeg-turbo: this build reads no JPEGs")
+dptrain_have(DPTRAIN_HAVE_PNG PNG::PNG "libpng: this build reads no PNGs")
+dptrain_have(DPTRAIN_HAVE_LIBARCHIVE LibArchive::LibArchive "libarchive: this build reads no compressed archives")
 dptrain_have(DPTRAIN_HAVE_ONEDNN OneDNN::OneDNN "oneDNN: this build trains on GPUs alone, and tests of the CPU are left out")
 if(DPTRAIN_TESTS)
   dptrain_have(DPTRAIN_HAVE_RAPIDCHECK rapidcheck "rapidcheck: property tests are left out")

@@ -120,7 +120,11 @@ int compare_modes(const CompareCommand& command, std::ostream& out) {
          result.string());
   DatasetPair data;
   try {
-    data = open_dataset(jobs.front().dataset, {.offline = command.offline, .progress = say, .stop = &stop});
+    data = open_dataset(jobs.front().dataset, {.offline = command.offline,
+                                               .progress = say,
+                                               .stop = &stop,
+                                               .cache_bytes = jobs.front().data.cache_bytes,
+                                               .unpack_bytes = jobs.front().data.unpack_bytes});
   } catch (const Stopped&) {
     return stopped_status();
   }

@@ -1,15 +1,19 @@
 #include "dptrain/data_command.h"
 
 #include <fmt/ostream.h>
+#include <fmt/ranges.h>
 
+#include <limits>
 #include <ostream>
 #include <utility>
 
 #include "core/error.h"
 #include "data/descriptors.h"
+#include "data/formats/cifar.h"
 #include "data/formats/idx.h"
 #include "data/image_dataset.h"
 #include "data/locate.h"
+#include "data/open_images.h"
 #include "data/sha256.h"
 #include "data/verify.h"
 
@@ -46,6 +50,27 @@ int info_of_folder(const fs::path& folder, std::ostream& out) {
   return kFine;
 }
 
+/// What a descriptor of it would say.
+int info_of_images(const fs::path& path, std::ostream& out) {
+  DatasetSpec spec;
+  spec.path = path;
+  spec.format = DatasetFormat::image_folder;
+  if (find_cifar(path)) {
+    spec.format = DatasetFormat::cifar;
+  } else if (fs::is_regular_file(path)) {
+    spec.format = DatasetFormat::image_tar;
+  }
+  print_info(inspect_dataset(spec), out);
+  if (spec.format == DatasetFormat::cifar) return kFine;
+  const Normalisation measured = measure_training_images(spec);
+  fmt::print(out, "mean      {:.4f}, std {:.4f} (computed from the training images)\n", fmt::join(measured.mean, " "),
+             fmt::join(measured.std, " "));
+  if (spec.format != DatasetFormat::image_tar) return kFine;
+  const FileDigest digest = digest_as_it_is(path, std::numeric_limits<std::int64_t>::max());
+  fmt::print(out, "file      {}: {} bytes, SHA-256 {}\n", path.string(), digest.bytes, digest.sha256);
+  return kFine;
+}
+
 int info_of_files(const DatasetDescriptor& descriptor, std::ostream& out) {
   std::vector<TriedPlace> tried;
   const auto folder = find_dataset(descriptor, {}, tried);
@@ -57,7 +82,12 @@ int info_of_files(const DatasetDescriptor& descriptor, std::ostream& out) {
   fmt::print(out, "found in  {}\n", folder->string());
   int status = kFine;
   for (const DescribedFile& file : descriptor.files) {
-    const fs::path path = *find_plain_or_gz(*folder, file.name);
+    const auto there = find_file(*folder, file);
+    if (!there) {
+      fmt::print(out, "file      {}: not there, but what it holds is, unpacked\n", file.name);
+      continue;
+    }
+    const fs::path& path = *there;
     const std::string problem = mismatch(path, file);
     if (!problem.empty()) status = kBad;
     const std::string verdict =
@@ -83,13 +113,18 @@ int data_list(std::ostream& out) {
 }
 
 int data_info(const std::string& dataset, std::ostream& out) {
-  if (dataset.find('/') != std::string::npos) return info_of_folder(dataset, out);
+  if (dataset.find('/') != std::string::npos) {
+    const bool holds_images =
+        fs::is_regular_file(dataset) || fs::is_directory(fs::path(dataset) / "train") || find_cifar(dataset);
+    return holds_images ? info_of_images(dataset, out) : info_of_folder(dataset, out);
+  }
   const DatasetDescriptor descriptor = find_descriptor(dataset);
   DatasetSpec spec;
   spec.name = dataset;
   fmt::print(out, "title     {}\n", descriptor.title);
   print_info(inspect_dataset(spec), out);
-  fmt::print(out, "mean      {:.4f}, std {:.4f} (from the descriptor)\n", descriptor.mean[0], descriptor.std[0]);
+  fmt::print(out, "mean      {:.4f}, std {:.4f} (from the descriptor)\n", fmt::join(descriptor.mean, " "),
+             fmt::join(descriptor.std, " "));
   fmt::print(out, "described {}\n", descriptor.source.string());
   if (descriptor.format != DatasetFormat::generated) return info_of_files(descriptor, out);
   fmt::print(out, "found in  nowhere: generated, as many samples as asked for\n");

@@ -52,7 +52,8 @@ int replay_run(const ReplayCommand& command, std::ostream& out) {
   if (!std::filesystem::exists(record))
     fail(ExitStatus::usage, "{}: the run was not recorded: async.record: true does that", run.string());
   const Summary summary = summary_of(run);
-  const DatasetPair data = open_dataset(job.dataset, {});
+  const DatasetPair data =
+      open_dataset(job.dataset, {.cache_bytes = job.data.cache_bytes, .unpack_bytes = job.data.unpack_bytes});
   const ReplayResult result = replay(job, data, record, command.init_from);
   const int replicas = replica_count(job, data.train->size());
   const bool same = result.weights_hash == summary.weights_hash;

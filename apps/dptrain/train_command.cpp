@@ -135,7 +135,10 @@ int run_training(const TrainCommand& command) {
   try {
     data = open_dataset(job.dataset, {.offline = command.offline,
                                       .progress = [&](const std::string& line) { reporter.message(line); },
-                                      .stop = &stop});
+                                      .stop = &stop,
+                                      .warning = [&](const std::string& line) { reporter.warning(line); },
+                                      .cache_bytes = job.data.cache_bytes,
+                                      .unpack_bytes = job.data.unpack_bytes});
     throw_if_stopped(&stop);
   } catch (const Stopped&) {
     return stopped_status();  // the reporter takes the empty run folder back

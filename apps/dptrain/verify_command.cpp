@@ -33,7 +33,7 @@ void count_uses(const JobSpec& job, const RunSchedule& schedule, const DatasetPa
     const Replica::Config config{.job = job, .schedule = schedule, .data = data, .rank = rank, .replicas = replicas};
     const Loader::Source next = micro_batch_source(config);
     std::vector<std::int64_t> ids(static_cast<std::size_t>(schedule.largest_batch()));
-    while (const std::size_t count = next(ids)) {
+    while (const std::size_t count = next(ids).count) {
       for (std::size_t k = 0; k < count; ++k) ++uses[static_cast<std::size_t>(ids[k])];
     }
   }
@@ -169,9 +169,9 @@ int verify_run(const VerifyCommand& command, const Say& say) {
   const States states = states_of(run, job, say);
   if (states.all.empty()) fail(ExitStatus::failed, "{}: there is no checkpoint to verify", run.string());
   const std::vector<std::int64_t> targets = targets_of(command, states);
-  DataOptions options;
-  options.offline = command.offline;
-  const DatasetPair data = open_dataset(job.dataset, options);
+  const DatasetPair data = open_dataset(
+      job.dataset,
+      {.offline = command.offline, .cache_bytes = job.data.cache_bytes, .unpack_bytes = job.data.unpack_bytes});
   const int replicas = replica_count(job, data.train->size());
   job = without_trouble(std::move(job), replicas);
 

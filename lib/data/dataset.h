@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/philox.h"
 #include "core/shape.h"
 
 namespace dptrain {
@@ -31,8 +32,20 @@ class Dataset {
   virtual std::int64_t classes() const = 0;
 
   /// Writes the normalised samples `ids` to `out`, (ids.size(), shape) row-major, and their labels to `labels`.
-  /// No allocation. Errors: none once the dataset is built (files are checked when they are read).
+  /// Errors: none where the samples are in memory, as files are checked when they are read; data where they are decoded on the
+  /// way, with the file's name. No allocation but of room that serves again.
   virtual void gather(std::span<const std::int64_t> ids, float* out, std::int32_t* labels) const = 0;
+
+  /// The same for training: augmented by what is drawn from `draws`, the stream of (seed, augment, epoch), for each id.
+  virtual void gather_augmented(std::span<const std::int64_t> ids, const RandomStream& draws, float* out,
+                                std::int32_t* labels) const {
+    static_cast<void>(draws);
+    gather(ids, out, labels);
+  }
+  /// Whether gather_augmented() gives other values than gather().
+  virtual bool augments() const { return false; }
+  /// Whether gathering is so much work (decoding) that threads ahead of the replicas pay even for small batches.
+  virtual bool is_costly() const { return false; }
 
   /// What gather() reads, for devices that do that themselves; null where it is computed otherwise.
   virtual const ByteSamples* as_bytes() const { return nullptr; }

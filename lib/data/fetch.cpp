@@ -1,21 +1,15 @@
 #include "data/fetch.h"
 
-#include <fcntl.h>
 #include <fmt/ranges.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <chrono>
-#include <cstring>
 #include <optional>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "core/durable_file.h"
 #include "core/error.h"
+#include "data/folder_lock.h"
 #include "data/formats/byte_source.h"
 #include "data/http.h"
 #include "data/locate.h"
@@ -25,44 +19,16 @@ namespace dptrain {
 namespace fs = std::filesystem;
 namespace {
 
-void tell(const DataOptions& options, const std::string& line) {
-  if (options.progress) options.progress(line);
-}
-
-/// The folder's lock; freed by the kernel when the process ends, however it ends.
-class FolderLock {
- public:
-  FolderLock(const fs::path& folder, const DataOptions& options) {
-    const fs::path file = folder / ".lock";
-    descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (descriptor_ < 0) fail(ExitStatus::data, "{}: cannot be written: {}", file.string(), std::strerror(errno));
-    for (bool told = false; ::flock(descriptor_, LOCK_EX | LOCK_NB) != 0; told = true) {
-      if (errno != EWOULDBLOCK && errno != EINTR) {
-        const int error = errno;
-        ::close(descriptor_);
-        fail(ExitStatus::data, "{}: cannot be locked: {}", file.string(), std::strerror(error));
-      }
-      if (!told) tell(options, fmt::format("waiting for another process that downloads into {}", folder.string()));
-      if (stop_asked(options.stop)) {
-        ::close(descriptor_);
-        throw Stopped();
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    }
-  }
-  ~FolderLock() { ::close(descriptor_); }
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
- private:
-  int descriptor_ = -1;
-};
-
-/// Checks a download, then inflates it into its final place. Returns what is wrong with it, empty where it was
-/// published.
+/// Checks a download, then puts it into its final place, inflated unless it is an archive. Returns what is wrong with it, empty
+/// where it was published.
 std::string unpack(const fs::path& download, const DescribedFile& file, const fs::path& target,
                    const StopRequest* stop) {
   if (std::string problem = mismatch(download, file, stop); !problem.empty()) return problem;
+  if (file.is_archive()) {
+    sync_to_disk(download, ExitStatus::data);
+    publish(download, target, ExitStatus::data);
+    return "";
+  }
   const auto source = open_bytes(download, stop);
   StagedFile staged(target, ExitStatus::data);
   std::vector<char> window(1 << 18);
@@ -76,9 +42,10 @@ std::string unpack(const fs::path& download, const DescribedFile& file, const fs
 /// Asks one mirror; returns why it did not serve, empty where the file is in place.
 std::string fetch_from(const std::string& mirror, const DescribedFile& file, const fs::path& folder,
                        const DataOptions& options) {
-  const fs::path part = folder / (file.name + ".part.gz");
+  const std::string suffix = file.is_archive() ? "" : ".gz";
+  const fs::path part = folder / (file.name + ".part" + suffix);
   HttpRequest request;
-  request.url = mirror + (mirror.ends_with('/') ? "" : "/") + file.name + ".gz";
+  request.url = mirror + (mirror.ends_with('/') ? "" : "/") + file.name + suffix;
   request.file = part;
   request.most_bytes = file.bytes + file.bytes / 100 + 4096;  // deflate at its worst, and a gzip header
   request.timeout_seconds = options.network_timeout_seconds;
@@ -104,7 +71,7 @@ std::string fetch_from(const std::string& mirror, const DescribedFile& file, con
 void download_dataset(const DatasetDescriptor& descriptor, const fs::path& folder, const DataOptions& options,
                       bool verify_present) {
   const auto missing = [&](const DescribedFile& file) {
-    const auto path = find_plain_or_gz(folder, file.name);
+    const auto path = find_file(folder, file);
     if (!path) return true;
     if (!verify_present || mismatch(*path, file, options.stop).empty()) return false;
     tell(options, fmt::format("{}: does not match its hash; fetching it again", path->string()));
@@ -154,7 +121,9 @@ fs::path fetch_dataset(const DatasetDescriptor& descriptor, const DataOptions& o
   if (found && found != find_cache_folder(descriptor.name)) {
     // The user's own: not for us to write into, and no download would be read before it.
     for (const DescribedFile& file : descriptor.files) {
-      const fs::path path = *find_plain_or_gz(*found, file.name);
+      const std::optional<fs::path> path_found = find_file(*found, file);
+      if (!path_found) continue;  // an archive, whose files lie there unpacked
+      const fs::path& path = *path_found;
       const std::string problem = mismatch(path, file, options.stop);
       if (problem.empty()) continue;
       fail(ExitStatus::data, "{}: {}; remove or mend it: training would read it before a download", path.string(),

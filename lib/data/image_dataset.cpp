@@ -1,9 +1,9 @@
 #include "data/image_dataset.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/error.h"
+#include "data/normalise.h"
 
 namespace dptrain {
 
@@ -24,8 +24,8 @@ ImageDataset::ImageDataset(ByteBlock pixels, ByteBlock labels, std::int64_t size
                 "mean and std do not have one entry a channel");
   for (std::int64_t channel = 0; channel < channels_; ++channel) {
     const double mean = normalisation.mean[channel], std = normalisation.std[channel];
-    scale_.push_back(static_cast<float>(1.0 / (255.0 * std)));
-    shift_.push_back(static_cast<float>(-mean / std));
+    scale_.push_back(normalising_scale(std));
+    shift_.push_back(normalising_shift(mean, std));
   }
   as_bytes_ = {.pixels = pixels_.span().first(static_cast<std::size_t>(size_ * shape_.elements())),
                .labels = labels_.span().first(static_cast<std::size_t>(size_)),
@@ -37,13 +37,6 @@ ImageDataset::ImageDataset(ByteBlock pixels, ByteBlock labels, std::int64_t size
 std::span<const std::uint8_t> ImageDataset::pixels(std::int64_t id) const {
   const std::int64_t elements = shape_.elements();
   return pixels_.span().subspan(static_cast<std::size_t>(id * elements), static_cast<std::size_t>(elements));
-}
-
-// A multiply and an add a value vectorise and beat a table of 256 floats. Contraction is off for the whole build, so
-// vector body and scalar tail agree.
-static void convert(const std::uint8_t* __restrict from, std::int64_t count, float scale, float shift,
-                    float* __restrict out) {
-  for (std::int64_t k = 0; k < count; ++k) out[k] = static_cast<float>(from[k]) * scale + shift;
 }
 
 // A sample lies anywhere in memory, and the processor learns where only as the loop comes to it.
@@ -62,32 +55,12 @@ void ImageDataset::gather(std::span<const std::int64_t> ids, float* out, std::in
     if (i + kAhead < ids.size()) prefetch(pixels_.data() + ids[i + kAhead] * elements, elements);
     const std::uint8_t* from = pixels_.data() + ids[i] * elements;
     for (std::int64_t channel = 0; channel < channels_; ++channel) {
-      convert(from, plane_, scale_[channel], shift_[channel], out);
+      normalise(from, plane_, scale_[channel], shift_[channel], out);
       from += plane_;
       out += plane_;
     }
     labels[i] = labels_.data()[ids[i]];
   }
-}
-
-Normalisation measure_normalisation(std::span<const std::uint8_t> values, const std::string& what) {
-  std::uint64_t sum = 0, squares = 0;
-  constexpr std::size_t chunk = 1 << 16;  // 65536 * 255^2 just fits in 32 bits, which vectorises
-  for (std::size_t start = 0; start < values.size(); start += chunk) {
-    std::uint32_t part = 0, part_squares = 0;
-    for (const std::uint8_t value : values.subspan(start, std::min(chunk, values.size() - start))) {
-      part += value;
-      part_squares += std::uint32_t{value} * value;
-    }
-    sum += part;
-    squares += part_squares;
-  }
-  const double count = static_cast<double>(values.size());
-  const double mean = static_cast<double>(sum) / count;
-  const double variance = static_cast<double>(squares) / count - mean * mean;
-  if (!(variance > 1e-9))
-    fail(ExitStatus::data, "{}: every value is {}; there is nothing to learn from", what, values[0]);
-  return {{static_cast<float>(mean / 255)}, {static_cast<float>(std::sqrt(variance) / 255)}};
 }
 
 }  // namespace dptrain

@@ -6,13 +6,9 @@
 
 #include "data/byte_block.h"
 #include "data/dataset.h"
+#include "data/measure.h"
 
 namespace dptrain {
-
-/// Mean and standard deviation of each channel, of values scaled to [0, 1].
-struct Normalisation {
-  std::vector<float> mean, std;
-};
 
 class ImageDataset final : public Dataset {
  public:
@@ -40,9 +36,5 @@ class ImageDataset final : public Dataset {
   std::vector<float> scale_, shift_;  // normalised = byte * scale + shift
   ByteSamples as_bytes_;              // of the members above
 };
-
-/// Mean and standard deviation over all bytes, from exact integer sums, so the same on every machine; one channel.
-/// Errors (data): all values are equal, so there is nothing to learn from; `what` names them in the message.
-Normalisation measure_normalisation(std::span<const std::uint8_t> values, const std::string& what);
 
 }  // namespace dptrain

@@ -1,16 +1,18 @@
 #include "data/loader.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/error.h"
 
 namespace dptrain {
 
-Loader::Loader(const Dataset& dataset, Source source, std::int64_t largest_batch, std::int64_t slots, bool worker,
+Loader::Loader(const Dataset& dataset, Source source, std::int64_t largest_batch, std::int64_t slots, int workers,
                const Allocate& allocate)
     : dataset_(dataset),
       source_(std::move(source)),
-      slots_(static_cast<std::size_t>(worker ? std::max<std::int64_t>(slots, 2) : 1)) {
+      slots_(static_cast<std::size_t>(workers > 0 ? std::max<std::int64_t>(slots, workers + 1) : 1)),
+      workers_(workers) {
   const auto batch = static_cast<std::size_t>(largest_batch);
   const std::size_t floats = batch * static_cast<std::size_t>(dataset.shape().elements());
   for (Slot& slot : slots_) {
@@ -18,7 +20,7 @@ Loader::Loader(const Dataset& dataset, Source source, std::int64_t largest_batch
     slot.labels.resize(batch);
     slot.samples = allocate(floats * sizeof(float));
   }
-  if (worker) worker_ = std::thread([this] { work(); });
+  start();
 }
 
 Loader::~Loader() {
@@ -26,78 +28,127 @@ Loader::~Loader() {
 }
 
 void Loader::restart(Source source) {
-  const bool worker = worker_.joinable();
   stop();
   source_ = std::move(source);
-  filled_ = released_ = 0;
-  end_ = ~std::uint64_t{0};
-  error_ = nullptr;
+  for (Slot& slot : slots_) {
+    slot.ready.store(0, std::memory_order_relaxed);
+    slot.is_end = false;
+    slot.error = nullptr;
+  }
+  claimed_ = 0;
+  is_over_ = false;
+  released_ = 0;
   stop_ = false;
-  if (worker) worker_ = std::thread([this] { work(); });
+  ended_ = false;
+  error_ = nullptr;
+  start();
+}
+
+void Loader::start() {
+  try {
+    for (int k = 0; k < workers_; ++k) threads_.emplace_back([this] { work(); });
+  } catch (...) {  // no more threads to be had
+    stop();
+    throw;
+  }
 }
 
 void Loader::stop() {
   stop_.store(true, std::memory_order_relaxed);
-  released_.fetch_add(1, std::memory_order_release);  // the worker wakes, and sees that it shall stop
+  released_.fetch_add(1, std::memory_order_release);  // a worker wakes, and sees that it shall stop
   released_.notify_all();
-  if (worker_.joinable()) worker_.join();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
-bool Loader::fill(Slot& slot) {
-  const std::size_t count = source_(slot.ids);
-  if (count == 0) return false;
-  const std::span<const std::int64_t> ids(slot.ids.data(), count);
-  dataset_.gather(ids, slot.samples.floats(), slot.labels.data());
+Loader::Named Loader::name(Slot& slot) {
+  slot.error = nullptr;
+  const Named named = source_(slot.ids);
+  slot.is_end = named.count == 0;
+  DPTRAIN_CHECK(slot.is_end || named.draws || !dataset_.augments(),
+                "batches of an augmented dataset without a stream to draw from");
+  return named;
+}
+
+void Loader::gather(Slot& slot, const Named& named) {
+  const std::span<const std::int64_t> ids(slot.ids.data(), named.count);
+  if (named.draws) {
+    dataset_.gather_augmented(ids, *named.draws, slot.samples.floats(), slot.labels.data());
+  } else {
+    dataset_.gather(ids, slot.samples.floats(), slot.labels.data());
+  }
   slot.batch = {ids, slot.samples.floats(), slot.labels.data()};
-  return true;
+}
+
+std::optional<std::pair<std::uint64_t, Loader::Named>> Loader::claim() {
+  const std::lock_guard lock(claims_);
+  if (is_over_) return std::nullopt;
+  const std::uint64_t k = claimed_, ring = slots_.size();
+  // One worker alone sleeps until half of the ring is free: one wake-up fills several slots. Several have work that takes longer
+  // than a wake-up.
+  const std::uint64_t free = workers_ == 1 ? (ring + 1) / 2 : 1;
+  std::uint64_t released = released_.load(std::memory_order_acquire);
+  if (k >= released + ring) {
+    while (k + free > released + ring && !stop_.load(std::memory_order_relaxed)) {
+      released_.wait(released, std::memory_order_acquire);
+      released = released_.load(std::memory_order_acquire);
+    }
+  }
+  if (stop_.load(std::memory_order_relaxed)) return std::nullopt;
+  ++claimed_;
+  Slot& slot = slots_[k % ring];
+  Named named = 0;
+  try {
+    named = name(slot);
+  } catch (...) {
+    slot.error = std::current_exception();
+  }
+  is_over_ = named.count == 0;
+  return std::pair(k, named);
 }
 
 void Loader::work() {
-  const std::uint64_t ring = slots_.size(), batch_of_work = (ring + 1) / 2;
-  try {
-    for (std::uint64_t k = 0;; ++k) {
-      std::uint64_t released = released_.load(std::memory_order_acquire);
-      if (k >= released + ring) {
-        // Asleep until half of the ring is free: one wake-up fills several slots.
-        while (k + batch_of_work > released + ring && !stop_.load(std::memory_order_relaxed)) {
-          released_.wait(released, std::memory_order_acquire);
-          released = released_.load(std::memory_order_acquire);
-        }
+  while (const auto claimed = claim()) {
+    const auto& [k, named] = *claimed;
+    Slot& slot = slots_[k % slots_.size()];
+    if (named.count > 0) {
+      try {
+        gather(slot, named);
+      } catch (...) {
+        slot.error = std::current_exception();
       }
-      if (stop_.load(std::memory_order_relaxed)) return;
-      if (!fill(slots_[k % ring])) break;
-      filled_.store(k + 1, std::memory_order_release);
-      filled_.notify_one();
     }
-  } catch (...) {
-    error_ = std::current_exception();
+    const bool is_last = slot.error != nullptr;  // read before the replica may give the slot back
+    slot.ready.store(k + 1, std::memory_order_release);
+    slot.ready.notify_one();
+    if (!is_last) continue;
+    const std::lock_guard lock(claims_);
+    is_over_ = true;
+    return;
   }
-  end_.store(filled_.load(std::memory_order_relaxed), std::memory_order_release);
-  filled_.fetch_add(1, std::memory_order_release);  // so that a replica which waits sees the end
-  filled_.notify_one();
 }
 
 const Batch& Loader::next() {
+  if (error_) std::rethrow_exception(error_);
+  DPTRAIN_CHECK(!ended_, "a batch was asked for after the last");
   const std::uint64_t k = released_.load(std::memory_order_relaxed);
-  if (!worker_.joinable()) {
-    DPTRAIN_CHECK(fill(slots_[0]), "a batch was asked for after the last");
-    return slots_[0].batch;
-  }
-  std::uint64_t filled = filled_.load(std::memory_order_acquire);
-  while (filled <= k && k < end_.load(std::memory_order_acquire)) {
-    filled_.wait(filled, std::memory_order_acquire);
-    filled = filled_.load(std::memory_order_acquire);
-  }
-  if (k >= end_.load(std::memory_order_acquire)) {
+  Slot& slot = slots_[k % slots_.size()];
+  if (workers_ == 0) {
+    const Named named = name(slot);
+    if (!slot.is_end) gather(slot, named);
+  } else {
+    for (std::uint64_t ready; (ready = slot.ready.load(std::memory_order_acquire)) != k + 1;) slot.ready.wait(ready);
+    error_ = slot.error;
     if (error_) std::rethrow_exception(error_);
-    DPTRAIN_CHECK(false, "a batch was asked for after the last");
   }
-  return slots_[k % slots_.size()].batch;
+  ended_ = slot.is_end;
+  DPTRAIN_CHECK(!ended_, "a batch was asked for after the last");
+  return slot.batch;
 }
 
 void Loader::release() {
   released_.fetch_add(1, std::memory_order_release);
-  if (worker_.joinable()) released_.notify_one();
+  if (workers_ > 0) released_.notify_one();
 }
 
 }  // namespace dptrain

@@ -1,13 +1,15 @@
-// Purpose: a fixed ring of batches ahead of one replica. A worker thread names the next batch's samples, gathers and
-//   normalises them into a free slot; the replica takes slots in order and gives them back.
-// Thread safety: next() and release() belong to the replica's thread. Invariants: slots never move; nothing is allocated
-//   after construction; batches come in the order in which the source names them.
+// Purpose: a fixed ring of batches ahead of one replica. Worker threads name the next batches' samples, in turn, and gather (and
+//   decode and augment) and normalise them into free slots, each its own; the replica takes slots in order and gives them back.
+// Thread safety: next(), release() and restart() belong to the replica's thread. Invariants: slots never move; nothing is allocated
+//   after construction; batches come in the order in which the source names them, whoever filled them.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <mutex>
+#include <optional>
 #include <span>
 #include <thread>
 #include <vector>
@@ -25,20 +27,30 @@ struct Batch {
 
 class Loader {
  public:
-  /// Writes the ids of the replica's next batch to the front of the span and returns how many; 0 after the last.
-  using Source = std::function<std::size_t(std::span<std::int64_t>)>;
+  /// What a source named: how many ids, and for datasets that augment the stream of (seed, augment, epoch) to draw from.
+  struct Named {
+    Named(std::size_t count_) : count(count_) {}  // NOLINT: tests and plain datasets name a count alone
+    Named(std::size_t count_, const RandomStream& draws_) : count(count_), draws(draws_) {}
+    std::size_t count = 0;
+    std::optional<RandomStream> draws;
+  };
+  /// Writes the ids of the replica's next batch to the front of the span and says how many; 0 after the last. Called by one
+  /// thread at a time.
+  using Source = std::function<Named(std::span<std::int64_t>)>;
 
   /// Where samples lie: at least so many bytes, at a multiple of 64, kept for as long as the loader lives.
   using Allocate = std::function<Buffer(std::size_t)>;
 
-  /// `slots` batches of at most `largest_batch` samples. Without a worker the replica fills a slot itself when it asks.
-  Loader(const Dataset& dataset, Source source, std::int64_t largest_batch, std::int64_t slots, bool worker,
+  /// `slots` batches of at most `largest_batch` samples; with workers no fewer than they need. Without workers the replica fills
+  /// a slot itself when it asks.
+  Loader(const Dataset& dataset, Source source, std::int64_t largest_batch, std::int64_t slots, int workers,
          const Allocate& allocate = &Buffer::host);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  /// The next batch, valid until release(). Waits for the worker. Errors: what the source or the dataset throw.
+  /// The next batch, valid until release(). Waits for the workers. Errors: what the source or the dataset throw, after the batches
+  /// before it.
   const Batch& next();
   void release();
   /// From now on batches come from `source`; those that were loaded ahead are forgotten. Between release() and next().
@@ -50,20 +62,30 @@ class Loader {
     std::vector<std::int32_t> labels;
     Buffer samples;
     Batch batch;
+    bool is_end = false;                  // there is no such batch: the source's end, or
+    std::exception_ptr error;             // why it could not be filled
+    std::atomic<std::uint64_t> ready{0};  // k + 1 once batch k is in it
   };
-  bool fill(Slot& slot);  // false after the last
+  Loader::Named name(Slot& slot);
+  void gather(Slot& slot, const Named& named);
+  /// Names the next batch and says which it is, once there is a slot for it; empty after the last.
+  std::optional<std::pair<std::uint64_t, Named>> claim();
   void work();
+  void start();
   void stop();
 
   const Dataset& dataset_;
   Source source_;
   std::vector<Slot> slots_;
-  alignas(64) std::atomic<std::uint64_t> filled_{0};    // slots filled so far, by the worker
+  std::mutex claims_;                                   // guards the source and the two below
+  std::uint64_t claimed_ = 0;                           // batches named so far
+  bool is_over_ = false;                                // nothing more will be named
   alignas(64) std::atomic<std::uint64_t> released_{0};  // slots given back so far, by the replica
   std::atomic<bool> stop_{false};
-  std::atomic<std::uint64_t> end_{~std::uint64_t{0}};  // slots that will ever be filled, once that is known
-  std::exception_ptr error_;  // why no more, where it is not the source's end; written before end_
-  std::thread worker_;
+  bool ended_ = false;        // the replica has seen the end, or
+  std::exception_ptr error_;  // an error
+  int workers_;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace dptrain

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "core/error.h"
+#include "data/formats/cifar.h"
 
 namespace dptrain {
 namespace fs = std::filesystem;
@@ -32,6 +33,12 @@ std::optional<fs::path> find_plain_or_gz(const fs::path& folder, const std::stri
   return std::nullopt;
 }
 
+std::optional<fs::path> find_file(const fs::path& folder, const DescribedFile& file) {
+  if (!file.is_archive()) return find_plain_or_gz(folder, file.name);
+  const fs::path path = folder / file.name;
+  return present(path) ? std::optional(path) : std::nullopt;
+}
+
 std::optional<fs::path> find_cache_folder(const std::string& name) {
   std::optional<fs::path> root = environment("XDG_CACHE_HOME");
   if (!root || !root->is_absolute()) {
@@ -47,12 +54,13 @@ fs::path cache_folder(const std::string& name) {
   fail(ExitStatus::data, "no place for downloaded datasets: neither XDG_CACHE_HOME (an absolute path) nor HOME is set");
 }
 
-std::vector<fs::path> dataset_places(const std::string& name, const fs::path& path) {
+std::vector<fs::path> dataset_places(const DatasetDescriptor& descriptor, const fs::path& path) {
   std::vector<fs::path> places;
+  const std::string& folder = descriptor.folder.empty() ? descriptor.name : descriptor.folder;
   if (!path.empty()) places.push_back(path);
-  if (const auto data = environment("DPTRAIN_DATA")) places.push_back(*data / name);
-  places.push_back(fs::path("datasets") / name);
-  if (const auto cache = find_cache_folder(name)) places.push_back(*cache);
+  if (const auto data = environment("DPTRAIN_DATA")) places.push_back(*data / folder);
+  places.push_back(fs::path("datasets") / folder);
+  if (const auto cache = find_cache_folder(descriptor.name)) places.push_back(*cache);
   return places;
 }
 
@@ -72,12 +80,16 @@ const DescribedFile& described_file(const DatasetDescriptor& descriptor, const s
 
 std::optional<fs::path> find_dataset(const DatasetDescriptor& descriptor, const fs::path& path,
                                      std::vector<TriedPlace>& tried) {
-  for (const fs::path& folder : dataset_places(descriptor.name, path)) {
+  for (const fs::path& folder : dataset_places(descriptor, path)) {
     std::vector<std::string> missing;
     for (const DescribedFile& file : descriptor.files) {
-      if (!find_plain_or_gz(folder, file.name)) missing.push_back(file.name);
+      if (!find_file(folder, file)) missing.push_back(file.name);
     }
     if (missing.empty()) return folder;
+    if (descriptor.format == DatasetFormat::cifar) {
+      const auto unpacked = find_cifar(folder);
+      if (unpacked && unpacked->files->classes == descriptor.classes) return folder;
+    }
     std::string why = "no such folder";
     if (present(folder)) {
       why = missing.size() == descriptor.files.size() ? fmt::format("holds none of the files of {}", descriptor.name)

@@ -12,15 +12,12 @@
 #include "data/formats/idx.h"
 #include "data/image_dataset.h"
 #include "data/locate.h"
+#include "data/open_images.h"
 #include "spec/reader.h"
 
 namespace dptrain {
 namespace fs = std::filesystem;
 namespace {
-
-[[noreturn]] void spec_error(const DatasetSpec& spec, const std::string& message) {
-  throw Error(ExitStatus::usage, spec.at.line > 0 ? complaint(spec.at, message) : message);
-}
 
 /// The name of the one generated dataset; `format: generated` without a name means it.
 const char* const kDigits = "digits";
@@ -28,10 +25,20 @@ const char* const kDigits = "digits";
 /// Checks that a descriptor asks for nothing that this build cannot read or make.
 void check_supported(const DatasetSpec& spec, const DatasetDescriptor& descriptor) {
   const std::string file = descriptor.source.string();
-  if (descriptor.shape.rank() != 3 || descriptor.shape[0] != 1 || descriptor.mean.size() != 1 ||
-      descriptor.std.size() != 1) {
+  const Shape& shape = descriptor.shape;
+  const bool in_colour = descriptor.format == DatasetFormat::cifar || descriptor.format == DatasetFormat::image_tar;
+  if (!in_colour && (shape.rank() != 3 || shape[0] != 1 || descriptor.mean.size() != 1 || descriptor.std.size() != 1)) {
     fail(ExitStatus::usage, "{}: expected a shape of [1, height, width] with one mean and one std", file);
   }
+  if (descriptor.format == DatasetFormat::cifar &&
+      (shape != Shape{3, 32, 32} || (descriptor.classes != 10 && descriptor.classes != 100))) {
+    fail(ExitStatus::usage, "{}: CIFAR's images are 3x32x32, of 10 or 100 classes", file);
+  }
+  if (in_colour && (shape.rank() != 3 || (shape[0] != 1 && shape[0] != 3))) {
+    fail(ExitStatus::usage, "{}: expected a shape of [1 or 3, height, width]", file);
+  }
+  if (spec.resize && descriptor.format != DatasetFormat::image_tar)
+    spec_error(spec, fmt::format("dataset.resize: {} is no tar of images; remove it", descriptor.name));
   if (descriptor.format != DatasetFormat::generated) {
     if (spec.generator_seed != 1)
       spec_error(spec, fmt::format("dataset.seed: {} is not generated; remove it", descriptor.name));
@@ -55,16 +62,6 @@ DatasetDescriptor spec_descriptor(const DatasetSpec& spec) {
   }
   check_supported(spec, descriptor);
   return descriptor;
-}
-
-/// How many samples to use, of the `available` ones.
-std::int64_t chosen(const DatasetSpec& spec, const std::optional<std::int64_t>& wanted, const char* key,
-                    std::int64_t available) {
-  const std::int64_t samples = wanted.value_or(available);
-  if (samples < 1 || samples > available) {
-    spec_error(spec, fmt::format("dataset.{}: {} is out of range; expected 1 to {}", key, samples, available));
-  }
-  return samples;
 }
 
 Shape image_shape(const IdxHeader& images) {
@@ -113,15 +110,15 @@ DatasetPair make_pair(const DatasetSpec& spec, const IdxFiles& files, IdxContent
   check_labels(files.train_labels, contents.train_labels, classes);
   check_labels(files.test_labels, contents.test_labels, classes);
   const Shape shape = image_shape(contents.train_images.header);
-  const auto split = [&](IdxArray& images, IdxArray& labels, const std::optional<std::int64_t>& wanted,
-                         const char* key) {
-    const std::int64_t size = chosen(spec, wanted, key, labels.header.extents[0]);
-    return std::make_unique<ImageDataset>(std::move(images.values), std::move(labels.values), size, shape, classes,
-                                          normalisation);
+  const auto split = [&](IdxArray& images, IdxArray& labels, const std::optional<std::int64_t>& wanted, const char* key,
+                         bool is_training) {
+    const std::int64_t size = chosen_samples(spec, wanted, key, labels.header.extents[0]);
+    return split_in_memory(spec, std::move(images.values), std::move(labels.values), size, shape, classes,
+                           normalisation, is_training);
   };
   DatasetPair pair;
-  pair.train = split(contents.train_images, contents.train_labels, spec.train_samples, "train_samples");
-  pair.test = split(contents.test_images, contents.test_labels, spec.test_samples, "test_samples");
+  pair.train = split(contents.train_images, contents.train_labels, spec.train_samples, "train_samples", true);
+  pair.test = split(contents.test_images, contents.test_labels, spec.test_samples, "test_samples", false);
   return pair;
 }
 
@@ -168,9 +165,9 @@ fs::path fetch_or_explain(const DatasetDescriptor& descriptor, const std::vector
     for (const TriedPlace& place : tried) message += fmt::format("  {}: {}\n", place.folder.string(), place.why);
     message += fmt::format("and could not download it: {}\n", error.what());
     message += fmt::format(
-        "Ways out: put its files into one of those folders; set DPTRAIN_DATA to a folder that holds {0}/; "
+        "Ways out: put its files into one of those folders; set DPTRAIN_DATA to a folder that holds {1}/; "
         "set dataset.path in the job; or run `dptrain data fetch {0}` where there is a network.",
-        descriptor.name);
+        descriptor.name, descriptor.folder);
     throw Error(error.status(), message);
   }
 }
@@ -179,8 +176,8 @@ DatasetPair open_digits(const DatasetSpec& spec, const DatasetDescriptor& descri
   const int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   const auto split = [&](DigitSplit which, std::int64_t count) {
     Digits digits = generate_digits(spec.generator_seed, which, count, threads, options.stop);
-    return std::make_unique<ImageDataset>(std::move(digits.pixels), std::move(digits.labels), count, descriptor.shape,
-                                          descriptor.classes, Normalisation{descriptor.mean, descriptor.std});
+    return split_in_memory(spec, std::move(digits.pixels), std::move(digits.labels), count, descriptor.shape,
+                           descriptor.classes, {descriptor.mean, descriptor.std}, which == DigitSplit::train);
   };
   const DatasetInfo info = inspect_dataset(spec);
   DatasetPair pair;
@@ -195,6 +192,7 @@ DatasetPair open_described(const DatasetSpec& spec, const DatasetDescriptor& des
   std::vector<TriedPlace> tried;
   std::optional<fs::path> folder = find_dataset(descriptor, spec.path, tried);
   if (!folder) folder = fetch_or_explain(descriptor, tried, options);
+  if (descriptor.format != DatasetFormat::idx) return open_described_images(spec, descriptor, *folder, options);
   const IdxFiles files = described_files(descriptor, *folder);
   IdxContents contents = read_all(files, options.stop);
   check_described(descriptor, files, contents);
@@ -206,6 +204,19 @@ DatasetPair open_described(const DatasetSpec& spec, const DatasetDescriptor& des
 
 }  // namespace
 
+[[noreturn]] void spec_error(const DatasetSpec& spec, const std::string& message) {
+  throw Error(ExitStatus::usage, spec.at.line > 0 ? complaint(spec.at, message) : message);
+}
+
+std::int64_t chosen_samples(const DatasetSpec& spec, const std::optional<std::int64_t>& wanted, const char* key,
+                            std::int64_t available) {
+  const std::int64_t samples = wanted.value_or(available);
+  if (samples < 1 || samples > available) {
+    spec_error(spec, fmt::format("dataset.{}: {} is out of range; expected 1 to {}", key, samples, available));
+  }
+  return samples;
+}
+
 DatasetInfo inspect_dataset(const DatasetSpec& spec) {
   DatasetInfo info;
   if (spec.name.empty() && spec.format == DatasetFormat::idx) {
@@ -215,22 +226,29 @@ DatasetInfo inspect_dataset(const DatasetSpec& spec) {
     check_counts(files.train_images, train, files.train_labels, train_labels.header);
     check_counts(files.test_images, test, files.test_labels, read_idx_header(files.test_labels, 1));
     check_same_shape(files, train, test);
-    info = {spec.path.string(), image_shape(train), count_classes(train_labels), train.extents[0], test.extents[0]};
+    info = {spec.path.string(), augmented_shape(spec, image_shape(train)), count_classes(train_labels),
+            train.extents[0], test.extents[0]};
+  } else if (spec.name.empty() && *spec.format != DatasetFormat::generated) {
+    info = inspect_images(spec);
   } else {
     const DatasetDescriptor descriptor = spec_descriptor(spec);
-    info = {descriptor.name, descriptor.shape, descriptor.classes, descriptor.train_samples, descriptor.test_samples};
+    const Shape stored =
+        spec.resize ? Shape{descriptor.shape[0], spec.resize->first, spec.resize->second} : descriptor.shape;
+    info = {descriptor.name, augmented_shape(spec, stored), descriptor.classes, descriptor.train_samples,
+            descriptor.test_samples};
     if (descriptor.format == DatasetFormat::generated) {  // as many as asked for
       info.train_samples = spec.train_samples ? kMostDigits : info.train_samples;
       info.test_samples = spec.test_samples ? kMostDigits : info.test_samples;
     }
   }
-  info.train_samples = chosen(spec, spec.train_samples, "train_samples", info.train_samples);
-  info.test_samples = chosen(spec, spec.test_samples, "test_samples", info.test_samples);
+  info.train_samples = chosen_samples(spec, spec.train_samples, "train_samples", info.train_samples);
+  info.test_samples = chosen_samples(spec, spec.test_samples, "test_samples", info.test_samples);
   return info;
 }
 
 DatasetPair open_dataset(const DatasetSpec& spec, const DataOptions& options) {
   if (spec.name.empty() && spec.format == DatasetFormat::idx) return open_idx_folder(spec, options);
+  if (spec.name.empty() && *spec.format != DatasetFormat::generated) return open_images(spec, options);
   const DatasetDescriptor descriptor = spec_descriptor(spec);
   if (descriptor.format == DatasetFormat::generated) return open_digits(spec, descriptor, options);
   return open_described(spec, descriptor, options);

@@ -15,10 +15,14 @@ namespace dptrain {
 
 struct DataOptions {
   bool offline = false;  ///< refuse to download
-  std::function<void(const std::string&)>
-      progress;                       ///< one line of news (download progress, where found); may be empty
+  /// One line of news (download progress, where found); may be empty.
+  std::function<void(const std::string&)> progress = {};
   long network_timeout_seconds = 30;  ///< give a mirror up that does not connect or send for so long
   const StopRequest* stop = nullptr;  ///< polled by all that takes long; it then throws Stopped
+  /// Of samples and members that are left out, from any thread and also after open_dataset(); may be empty.
+  std::function<void(const std::string&)> warning = {};
+  std::int64_t cache_bytes = DataSpec{}.cache_bytes;
+  std::int64_t unpack_bytes = DataSpec{}.unpack_bytes;
 };
 
 /// What is known of a dataset before its samples are read: enough for `check` and for shape errors.
@@ -28,7 +32,8 @@ struct DatasetInfo {
   std::int64_t classes = 0, train_samples = 0, test_samples = 0;
 };
 
-/// Looks at the descriptor, or at the headers of the files of `path`, and reads no samples.
+/// Looks at the descriptor, or at the headers of the files of `path`, and reads no samples (of images without `resize` the first
+/// one's header; a compressed tar given by path is unpacked once). The shape is the model's: what augmentation puts out.
 /// Errors: unknown name (usage), files missing or corrupt (data). Never downloads.
 DatasetInfo inspect_dataset(const DatasetSpec& spec);
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "data/formats/byte_source.h"
+#include "data/formats/input_file.h"
 
 namespace dptrain {
 
@@ -19,6 +20,18 @@ FileDigest digest_file(const std::filesystem::path& path, std::int64_t most, con
     if (got < static_cast<std::size_t>(wanted)) break;
   }
   return {source->offset(), hash.hex()};
+}
+
+FileDigest digest_as_it_is(const std::filesystem::path& path, std::int64_t most, const StopRequest* stop) {
+  InputFile file(path);
+  if (file.size() > most) return {file.size(), ""};
+  Sha256 hash;
+  std::vector<std::uint8_t> window(1 << 18);
+  while (const std::size_t got = file.read(window.data(), window.size())) {
+    throw_if_stopped(stop);
+    hash.update(window.data(), got);
+  }
+  return {file.size(), hash.hex()};
 }
 
 }  // namespace dptrain

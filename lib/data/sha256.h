@@ -35,4 +35,7 @@ struct FileDigest {
 /// Errors: as open_bytes and ByteSource::read.
 FileDigest digest_file(const std::filesystem::path& path, std::int64_t most, const StopRequest* stop = nullptr);
 
+/// The same of the file's own bytes, whatever its name. Errors: as InputFile.
+FileDigest digest_as_it_is(const std::filesystem::path& path, std::int64_t most, const StopRequest* stop = nullptr);
+
 }  // namespace dptrain

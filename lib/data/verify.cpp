@@ -8,7 +8,7 @@ namespace dptrain {
 std::string mismatch(const std::filesystem::path& path, const DescribedFile& file, const StopRequest* stop) {
   FileDigest digest;
   try {
-    digest = digest_file(path, file.bytes, stop);
+    digest = file.is_archive() ? digest_as_it_is(path, file.bytes, stop) : digest_file(path, file.bytes, stop);
   } catch (const Error& error) {
     return error.what();
   }

@@ -9,7 +9,7 @@
 
 namespace dptrain {
 
-/// Reads the whole file, plain or .gz, and returns what is wrong with it: unreadable, the size, the hash; empty where it
+/// Reads the whole file, plain or .gz (an archive as it is), and returns what is wrong with it: unreadable, the size, the hash; empty where it
 /// is as described. Errors: Stopped.
 std::string mismatch(const std::filesystem::path& path, const DescribedFile& file, const StopRequest* stop = nullptr);
 

@@ -10,6 +10,7 @@
 namespace dptrain {
 
 DatasetSpec read_dataset(const Value& block);
+std::vector<AugmentSpec> read_augment(const Value& list);
 ModelSpec read_model(const Value& block);
 TrainSpec read_train(const Value& block);
 OptimizerSpec read_optimizer(const Value& block);
@@ -21,6 +22,9 @@ AsyncSpec read_async(const Value& block);
 void check_async(const JobSpec& job, Diagnostics& diagnostics);
 FaultsSpec read_faults(const Value& block);
 std::vector<DrillSpec> read_drills(const Value& list);
+
+/// The list as one line of YAML.
+std::string augment_text(const std::vector<AugmentSpec>& augment);
 
 /// The whole spec: the top level with its small blocks, and the checks that need several blocks.
 JobSpec read_job_tree(const Value& root, const std::filesystem::path& file);

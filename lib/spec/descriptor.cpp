@@ -34,7 +34,8 @@ std::optional<std::string> role(const Value& value) {
                                           {{"train_images", "train_images"},
                                            {"train_labels", "train_labels"},
                                            {"test_images", "test_images"},
-                                           {"test_labels", "test_labels"}},
+                                           {"test_labels", "test_labels"},
+                                           {"archive", "archive"}},
                                           {}};
   return choice(roles)(value);
 }
@@ -57,7 +58,13 @@ void check_files(MapReader& map, const DatasetDescriptor& descriptor) {
     return;
   }
   if (!map.has("files")) map.missing("files", "one entry {role, name, bytes, sha256} for each file");
-  for (const std::string_view wanted : {"train_images", "train_labels", "test_images", "test_labels"}) {
+  if (descriptor.format == DatasetFormat::image_folder) {
+    map.error("format", "a folder of images has no descriptor", "give its path in the job, or describe a tar of it");
+    return;
+  }
+  std::vector<std::string_view> wanted_roles{"train_images", "train_labels", "test_images", "test_labels"};
+  if (descriptor.format != DatasetFormat::idx) wanted_roles = {"archive"};
+  for (const std::string_view wanted : wanted_roles) {
     const auto count = std::count_if(descriptor.files.begin(), descriptor.files.end(),
                                      [&](const DescribedFile& file) { return file.role == wanted; });
     if (map.has("files") && count != 1)
@@ -90,6 +97,8 @@ DatasetDescriptor read_descriptor_tree(const Value& root, const std::filesystem:
       map.required("std", deviation, list_of<double>(number(kAboveZero), "numbers above 0, one per channel"));
   map.optional("mirrors", descriptor.mirrors, list_of<std::string>(mirror, "addresses"));
   const bool files = map.optional("files", descriptor.files, list_of<DescribedFile>(described_file, "files"));
+  descriptor.folder = descriptor.name;
+  map.optional("folder", descriptor.folder, plain_name);
   map.finish();
 
   if (named && descriptor.name != file.stem().string()) {

@@ -10,35 +10,9 @@
 #include <vector>
 
 #include "core/shape.h"
+#include "spec/dataset_spec.h"
 
 namespace dptrain {
-
-/// Where in a spec something stands; line and column start at 1; 0: not in a file (the command line, a default).
-struct SourceMark {
-  std::string file;  ///< path as given, or the argument of the command line: "--set train.steps=5"
-  int line = 0;
-  int column = 0;
-  std::string excerpt;  ///< the line and a caret below the column, ready to print: complaints need no file
-
-  /// Marks say where a value came from and are no part of it: specs that say the same are equal.
-  bool operator==(const SourceMark&) const { return true; }
-};
-
-// ---- dataset -------------------------------------------------------------------------------------------------------
-
-enum class DatasetFormat { idx, generated };
-
-/// `dataset:` either names a descriptor (datasets/NAME.yaml) or gives a format and a path.
-struct DatasetSpec {
-  std::string name;                           ///< descriptor's name; empty where `format` and `path` are given instead
-  std::optional<DatasetFormat> format;        ///< set where `name` is empty
-  std::filesystem::path path;                 ///< folder with the files; may be empty with `name`
-  std::optional<std::int64_t> train_samples;  ///< generated datasets: how many to make; others: use the first so many
-  std::optional<std::int64_t> test_samples;
-  std::uint64_t generator_seed = 1;  ///< generated datasets only (`dataset.seed`)
-  SourceMark at;
-  bool operator==(const DatasetSpec&) const = default;
-};
 
 // ---- model ---------------------------------------------------------------------------------------------------------
 
@@ -249,11 +223,13 @@ struct EvaluateSpec {
   std::optional<Interval> every;
   bool operator==(const EvaluateSpec&) const = default;
 };
-/// Ring slots and loader threads (0 or 1) a replica. Without a worker the replica loads a batch when it needs it; empty:
-/// `auto`, a worker where there is a spare core for it.
+/// Ring slots and loader threads a replica. Without a worker the replica loads a batch when it needs it; empty: `auto`,
+/// workers where there are spare cores for them.
 struct DataSpec {
   std::int64_t prefetch = 4;
   std::optional<std::int64_t> workers;
+  std::int64_t cache_bytes = std::int64_t{2} << 30;    ///< of decoded images kept in memory, both splits together
+  std::int64_t unpack_bytes = std::int64_t{64} << 30;  ///< a compressed archive that unpacks to more is refused
   bool operator==(const DataSpec&) const = default;
 };
 /// Empty: at the end only (`every: end`); a last checkpoint always happens. The best by test accuracy (or loss) is kept too.

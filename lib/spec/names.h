@@ -6,10 +6,16 @@
 
 namespace dptrain::names {
 
-inline const Choices<DatasetFormat> dataset_format{
-    "dataset format",
-    {{"idx", DatasetFormat::idx}, {"generated", DatasetFormat::generated}},
-    {"cifar", "csv", "libsvm", "image_folder", "tokens", "npy"}};
+inline const Choices<DatasetFormat> dataset_format{"dataset format",
+                                                   {{"idx", DatasetFormat::idx},
+                                                    {"generated", DatasetFormat::generated},
+                                                    {"cifar", DatasetFormat::cifar},
+                                                    {"image_folder", DatasetFormat::image_folder},
+                                                    {"image_tar", DatasetFormat::image_tar}},
+                                                   {"csv", "libsvm", "tokens", "npy"}};
+
+inline const Choices<OnBadSample> on_bad_sample{
+    "policy", {{"stop", OnBadSample::stop}, {"skip", OnBadSample::skip}}, {}};
 
 inline const Choices<Initialiser> initialiser{"initialiser",
                                               {{"default", Initialiser::pytorch_default},

@@ -50,7 +50,9 @@ DataSpec read_data(const Value& block) {
   DataSpec data;
   MapReader map(block);
   map.optional("prefetch", data.prefetch, integer(1, 1024));
-  map.optional("workers", data.workers, or_keyword<std::int64_t>("auto", integer(0, 1)));
+  map.optional("workers", data.workers, or_keyword<std::int64_t>("auto", integer(0, 64)));
+  map.optional("cache_bytes", data.cache_bytes, byte_count(0));
+  map.optional("unpack_bytes", data.unpack_bytes, byte_count(1));
   map.finish();
   return data;
 }
@@ -169,7 +171,7 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
     map.error("gpus", "'devices' is given too", "'gpus: N' is short for 'devices: {type: cuda, count: N}'");
   map.later("resume", "a run is continued by --resume; remove the key");
   map.later("sync", "mode sync has no settings");
-  map.later("augment", "samples are normalised, and nothing else");
+  map.later("augment", "augmentation stands in 'dataset': write dataset: {augment: [...]}");
   map.finish();
 
   if (model_is_good) check_shapes(job.model, diagnostics);

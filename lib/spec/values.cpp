@@ -134,6 +134,37 @@ Reader<std::int64_t> integer(std::int64_t min, std::int64_t max) {
   return [min, max](const Value& value) { return read_integer<std::int64_t>(value, min, max); };
 }
 
+Reader<std::int64_t> byte_count(std::int64_t min) {
+  return [min](const Value& value) -> std::optional<std::int64_t> {
+    static constexpr std::pair<std::string_view, std::int64_t> kUnits[] = {{"KiB", std::int64_t{1} << 10},
+                                                                           {"MiB", std::int64_t{1} << 20},
+                                                                           {"GiB", std::int64_t{1} << 30},
+                                                                           {"TiB", std::int64_t{1} << 40},
+                                                                           {"kB", 1000},
+                                                                           {"KB", 1000},
+                                                                           {"MB", 1'000'000},
+                                                                           {"GB", 1'000'000'000},
+                                                                           {"TB", 1'000'000'000'000}};
+    const Node& node = value.node;
+    if (node.kind != Node::Kind::scalar || node.is_quoted)
+      return read_integer<std::int64_t>(value, min, kMaxCount * 1024);
+    for (const auto& [unit, factor] : kUnits) {
+      if (!node.text.ends_with(unit)) continue;
+      Node digits = node;
+      digits.text.resize(node.text.size() - unit.size());
+      while (digits.text.ends_with(' ')) digits.text.pop_back();
+      if (classify(digits.text).is_integer) {
+        const auto count = read_integer<std::int64_t>(Value{digits, value.path, value.block_at, value.diagnostics},
+                                                      (min + factor - 1) / factor, kMaxCount * 1024 / factor);
+        return count ? std::optional(*count * factor) : std::nullopt;
+      }
+    }
+    if (classify(node.text).is_integer) return read_integer<std::int64_t>(value, min, kMaxCount * 1024);
+    value.expected("a number of bytes", "write an integer, or one with a unit: 512 MiB, 2 GiB");
+    return std::nullopt;
+  };
+}
+
 Reader<double> number(Bounds bounds) {
   return [bounds](const Value& value) -> std::optional<double> {
     const Node& node = value.node;

@@ -51,6 +51,8 @@ std::optional<std::uint64_t> seed(const Value& value);
 std::optional<Interval> interval(const Value& value);
 Reader<std::int64_t> integer(std::int64_t min, std::int64_t max);
 Reader<double> number(Bounds bounds);
+/// An integer of at least `min`, which may have a unit: `2147483648`, `2 GiB`, `512MB`.
+Reader<std::int64_t> byte_count(std::int64_t min);
 /// One extent for both axes, or [height, width].
 Reader<std::pair<std::int64_t, std::int64_t>> extents(std::int64_t min, std::int64_t max);
 /// The shape of a sample: [features] or [channels, height, width].

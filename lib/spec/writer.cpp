@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "spec/blocks.h"
 #include "spec/names.h"
 #include "spec/reader.h"
 
@@ -44,6 +45,10 @@ std::string dataset_text(const DatasetSpec& dataset) {
   out += fmt::format("  train_samples: {}\n", value_or(dataset.train_samples, "all"));
   out += fmt::format("  test_samples: {}\n", value_or(dataset.test_samples, "all"));
   out += fmt::format("  seed: {}\n", dataset.generator_seed);
+  if (dataset.resize) out += fmt::format("  resize: [{}, {}]\n", dataset.resize->first, dataset.resize->second);
+  if (dataset.channels) out += fmt::format("  channels: {}\n", *dataset.channels);
+  out += fmt::format("  augment: {}\n", augment_text(dataset.augment));
+  out += fmt::format("  on_bad_sample: {}\n", names::on_bad_sample.name_of(dataset.on_bad_sample));
   return out;
 }
 
@@ -216,7 +221,8 @@ std::string to_yaml(const JobSpec& job) {
   out += fmt::format("evaluate: {{every: {}}}\n", interval_or(job.evaluate.every, "end"));
   out += fmt::format("checkpoint: {{every: {}, keep: {}}}\n", interval_or(job.checkpoint.every, "end"),
                      job.checkpoint.keep);
-  out += fmt::format("data: {{prefetch: {}, workers: {}}}\n", job.data.prefetch, value_or(job.data.workers, "auto"));
+  out += fmt::format("data: {{prefetch: {}, workers: {}, cache_bytes: {}, unpack_bytes: {}}}\n", job.data.prefetch,
+                     value_or(job.data.workers, "auto"), job.data.cache_bytes, job.data.unpack_bytes);
   out += fmt::format("log: {{every: {}}}\n", interval_or(job.log.every, "auto"));
   out += fmt::format("expect: {{test_accuracy: {}, test_loss: {}}}\n", value_or(job.expect.test_accuracy, "none"),
                      value_or(job.expect.test_loss, "none"));

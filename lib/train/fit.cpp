@@ -118,10 +118,14 @@ int replica_count(const JobSpec& job, std::int64_t train_samples) {
   return place(job, train_samples).replicas;
 }
 
-bool wants_loader_worker(const JobSpec& job, int replicas, std::int64_t batch_floats) {
+int loader_workers(const JobSpec& job, int replicas, std::int64_t batch_floats, bool is_costly) {
   constexpr std::int64_t kWorthAWakeUp = 16384;  // 64 KiB; a batch below that loads faster than a thread wakes
-  if (job.data.workers) return *job.data.workers > 0;
-  return batch_floats >= kWorthAWakeUp && usable_cores() >= 2 * replicas * job.devices.threads_per_replica;
+  constexpr std::int64_t kMost = 8;
+  if (job.data.workers) return static_cast<int>(*job.data.workers);
+  const std::int64_t busy = replicas * job.devices.threads_per_replica;
+  const std::int64_t spare = std::max<std::int64_t>(usable_cores() - busy, 0);
+  if (is_costly) return static_cast<int>(std::min(spare / replicas, kMost));
+  return batch_floats >= kWorthAWakeUp && spare >= busy ? 1 : 0;
 }
 
 void check_data_fit(const JobSpec& job, const Shape& sample, std::int64_t classes) {

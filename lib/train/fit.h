@@ -28,10 +28,11 @@ Placement place(const JobSpec& job, std::int64_t train_samples);
 /// How many replicas the job gets: those of place(). Errors: as there.
 int replica_count(const JobSpec& job, std::int64_t train_samples);
 
-/// Whether replicas load ahead on threads of their own: what `data.workers` says, or for `auto` where every replica has a
-/// spare core and a batch of `batch_floats` takes longer to load than a thread to wake. On a full machine a worker only
-/// takes turns with its replica, which costs more than it hides.
-bool wants_loader_worker(const JobSpec& job, int replicas, std::int64_t batch_floats);
+/// Threads that load ahead of each replica: what `data.workers` says. For `auto` one where every replica has a spare core and a
+/// batch of `batch_floats` takes longer to load than a thread to wake; where loading is costly (decoding, augmentation) as many
+/// as there are spare cores, at most eight. On a full machine a worker only takes turns with its replica, which costs more than
+/// it hides.
+int loader_workers(const JobSpec& job, int replicas, std::int64_t batch_floats, bool is_costly);
 
 /// The data fit the model: sample shape and number of classes. Errors: usage, with the spec's lines.
 void check_data_fit(const JobSpec& job, const Shape& sample, std::int64_t classes);

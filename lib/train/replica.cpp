@@ -23,6 +23,10 @@ std::shared_ptr<const Assignment> equal_shares(const RunSchedule& schedule, int 
   return std::make_shared<const Assignment>(schedule, std::vector<double>(static_cast<std::size_t>(replicas), 1.0));
 }
 
+RandomStream augmentation(const Replica::Config& config, std::int64_t step) {
+  return {config.job.seed, RandomPurpose::augment, 0, static_cast<std::uint64_t>(config.schedule.epoch(step))};
+}
+
 Loader::Source micro_batch_source(const Replica::Config& config) {
   return micro_batch_source(config, equal_shares(config.schedule, config.replicas), config.first_step);
 }
@@ -31,9 +35,9 @@ Loader::Source micro_batch_source(const Replica::Config& config, std::shared_ptr
                                   std::int64_t step) {
   using Kind = ReplicaProgram::Instruction::Kind;
   const Sampler sampler(config.data.train->size(), config.job.seed, config.job.train.shuffle);
-  return [&schedule = config.schedule, assignment = std::move(assignment), sampler,
+  return [&config, &schedule = config.schedule, assignment = std::move(assignment), sampler,
           rank = static_cast<std::size_t>(config.rank), step,
-          next = std::size_t{0}](std::span<std::int64_t> ids) mutable -> std::size_t {
+          next = std::size_t{0}](std::span<std::int64_t> ids) mutable -> Loader::Named {
     for (; step < schedule.steps(); ++step, next = 0) {
       const StepPlan& plan = assignment->plan(step);
       const auto& instructions = plan.programs[rank].instructions;
@@ -42,7 +46,7 @@ Loader::Source micro_batch_source(const Replica::Config& config, std::shared_ptr
       const MicroBatch& batch = plan.micro_batches[static_cast<std::size_t>(instructions[next++].micro_batch)];
       const auto count = static_cast<std::size_t>(batch.count);
       sampler.order(schedule.epoch(step), schedule.first_sample(step) + batch.first, ids.first(count));
-      return count;
+      return {count, augmentation(config, step)};
     }
     return 0;
   };

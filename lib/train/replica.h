@@ -59,7 +59,7 @@ class Replica {
     const DatasetPair& data;
     int rank = 0, replicas = 1;
     std::int64_t first_step = 0;
-    bool loader_worker = false;                ///< load ahead on a thread of its own
+    int loader_workers = 0;                    ///< threads of its own that load ahead
     bool reassigned = false;                   ///< assign() may come: there are buffers for any range of micro-batches
     bool steps = true;                         ///< run() is called: a loader and gradient buffers are made for it
     std::vector<std::int64_t> single_sizes{};  ///< the batch sizes with which gradient() is called
@@ -106,6 +106,8 @@ class Replica {
 
 /// An equal share each: where every run begins.
 std::shared_ptr<const Assignment> equal_shares(const RunSchedule& schedule, int replicas);
+/// What the samples of a step are augmented by.
+RandomStream augmentation(const Replica::Config& config, std::int64_t step);
 /// The ids of a replica's micro-batches from `step` on, in the order in which it runs them. `config` must outlive it.
 Loader::Source micro_batch_source(const Replica::Config& config, std::shared_ptr<const Assignment> assignment,
                                   std::int64_t step);

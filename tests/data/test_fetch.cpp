@@ -85,6 +85,26 @@ TEST_CASE("a dataset that is nowhere is downloaded, and found the next time") {
   CHECK(server.asked().size() == 4);
 }
 
+TEST_CASE("an archive is fetched under its own name and kept as it is, once its hash is right") {
+  const std::string archive = gzip("packed"), wrong = gzip("other!");
+  const HttpServer bad(site({{"/pack.tar.gz", wrong}})), good(site({{"/pack.tar.gz", archive}}));
+  const TinyMachine machine;
+  put(machine.descriptor().parent_path() / "pack.yaml",
+      "name: pack\ntitle: packed\nformat: image_tar\nfolder: elsewhere\nshape: [3, 8, 8]\nclasses: 2\ntrain_samples: "
+      "3\n"
+      "test_samples: 2\nmean: [0, 0, 0]\nstd: [1, 1, 1]\nmirrors: [\"" +
+          bad.url() + "\", \"" + good.url() + "\"]\nfiles: [{role: archive, name: pack.tar.gz, bytes: " +
+          std::to_string(archive.size()) + ", sha256: " + sha256(archive) + "}]\n");
+  const fs::path folder = machine.cache().parent_path() / "pack";
+  for (int round = 0; round < 2; ++round) {
+    CHECK(fetch_dataset(find_descriptor("pack"), {}) == folder);
+    CHECK(contents(folder / "pack.tar.gz") == archive);
+    CHECK(good.asked().size() == 1);
+  }
+  put(machine.root() / "data" / "elsewhere" / "pack.tar.gz", wrong);
+  CHECK_THROWS_AS(fetch_dataset(find_descriptor("pack"), {}), Error);  // the user's own, and not as described
+}
+
 TEST_CASE("offline refuses before anything is asked or written") {
   const HttpServer server(site());
   const TinyMachine machine({server.url()});

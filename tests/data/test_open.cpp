@@ -183,7 +183,8 @@ TEST_CASE("an unknown name has the nearest known one, or lists all, with its pla
   const TinyMachine machine;
   const std::string text = message(named("tinny"), ExitStatus::usage);
   CHECK(text.find("unknown dataset 'tinny'; did you mean 'tiny'?") == 0);
-  CHECK(message(named("../tiny"), ExitStatus::usage).find("unknown dataset '../tiny'; valid are: digits") == 0);
+  CHECK(message(named("../tiny"), ExitStatus::usage)
+            .find("unknown dataset '../tiny'; valid are: cifar10, cifar10-jpg, cifar100, digits") == 0);
   DatasetSpec spec = named("imagenet");
   spec.at = mark(7, 2);
   CHECK(message(spec, ExitStatus::usage).find("job.yaml:7:2: error: unknown dataset 'imagenet'; valid are: ") == 0);
@@ -193,7 +194,7 @@ TEST_CASE("descriptors: an own folder comes first, and must be one") {
   const TinyMachine machine;
   CHECK(find_descriptor("tiny").source == machine.descriptor());
   CHECK(find_descriptor("mnist").train_samples == 60000);
-  CHECK(list_descriptors().size() == 3);
+  CHECK(list_descriptors().size() == 6);
   const Environment wrong("DPTRAIN_DATASETS", "/nowhere/at/all");
   CHECK_THROWS_WITH(descriptor_folders(),
                     "DPTRAIN_DATASETS: /nowhere/at/all is not a folder; expected one with NAME.yaml files");

@@ -1,12 +1,14 @@
-// What a build does that has no OpenSSL, libcurl or zlib. Their stand-ins are linked before the library that holds the others.
+// What a build does that has no OpenSSL, libcurl, zlib, libjpeg-turbo, libpng or libarchive. Their stand-ins are linked before the library that holds the others.
 #include <doctest/doctest.h>
 
 #include <fstream>
 #include <string>
 
 #include "core/error.h"
+#include "data/archive.h"
 #include "data/formats/byte_source.h"
 #include "data/http.h"
+#include "data/images/image.h"
 #include "data/sha256.h"
 
 namespace dptrain {
@@ -67,6 +69,20 @@ TEST_CASE("without zlib a gzipped file is refused with the way out, and a missin
   CHECK(message.find("has no zlib and reads no gzipped files; unpack it: gunzip -k " + file) != std::string::npos);
   std::filesystem::remove(file);
   CHECK(refusal([&] { open_bytes(file); }).find("cannot be opened") != std::string::npos);
+}
+
+TEST_CASE("without libjpeg-turbo, libpng or libarchive the file is refused with the way out") {
+  const auto message = [](const std::string& file) {
+    return refusal([&] { image_extents({reinterpret_cast<const std::uint8_t*>(file.data()), file.size()}); });
+  };
+  CHECK(message("\xff\xd8\xff") ==
+        "this build of dptrain has no libjpeg-turbo and reads no JPEGs; convert the images to PNG");
+  CHECK(message("\x89PNG\r\n\x1a\n") ==
+        "this build of dptrain has no libpng and reads no PNGs; convert the images to JPEG");
+  CHECK(refusal([] { decompress("a.tar.xz", "a.tar", {}); }) ==
+        "a.tar.xz: this build of dptrain has no libarchive and reads plain tars alone; unpack it: xz -dk, gunzip -k or "
+        "the "
+        "like, and give the .tar");
 }
 
 }  // namespace dptrain

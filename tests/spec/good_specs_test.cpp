@@ -54,6 +54,11 @@ TEST_CASE("every key arrives where it belongs") {
   CHECK(spec.dataset.train_samples == 1000);
   CHECK(spec.dataset.test_samples == 100);
   CHECK(spec.dataset.generator_seed == 5);
+  CHECK(spec.dataset.resize == std::pair<std::int64_t, std::int64_t>{30, 31});
+  CHECK(spec.dataset.augment ==
+        std::vector<AugmentSpec>{RandomCropSpec{28, 29, 2}, HorizontalFlipSpec{0.25}, CutoutSpec{6},
+                                 RandomResizedCropSpec{20, 20, 0.5, 0.75, 0.5, 2}, ColourJitterSpec{0.1, 0.2, 0.3}});
+  CHECK(spec.dataset.on_bad_sample == OnBadSample::skip);
   CHECK(spec.model.input == Shape{2, 32, 30});
   const auto& layers = spec.model.layers;
   CHECK(std::get<Conv2dSpec>(layers[0].op) == Conv2dSpec{4, 5, 3, 2, 1, 2, 1, 2, false, Initialiser::kaiming_normal});
@@ -77,7 +82,7 @@ TEST_CASE("every key arrives where it belongs") {
   CHECK(spec.local_sgd == LocalSgdSpec{5, 20, SgdSpec{0.7, 0.9, 0, true, 0}, WorkerState::keep, 30, {}});
   CHECK_FALSE(spec.reproducible);
   CHECK(spec.evaluate.every == Interval{0.5, Interval::Unit::epochs});
-  CHECK(spec.data == DataSpec{8, 0});
+  CHECK(spec.data == DataSpec{8, 3, 512 << 20, 3'000'000'000});
   CHECK(spec.log.every == Interval{20, Interval::Unit::steps});
   CHECK(spec.expect == ExpectSpec{0.5, 2.0});
 }

@@ -154,6 +154,24 @@ AsyncSpec random_async() {
   return async;
 }
 
+AugmentSpec random_augmentation() {
+  switch (between(0, 4)) {
+    case 0:
+      return coin() ? RandomCropSpec{between(1, 40), between(1, 40), between(0, 4)}
+                    : RandomCropSpec{0, 0, between(0, 4)};
+    case 1:
+      return HorizontalFlipSpec{real(0, 1)};
+    case 2:
+      return CutoutSpec{between(1, 20)};
+    case 3: {
+      const std::int64_t size = coin() ? between(1, 40) : 0;
+      return RandomResizedCropSpec{size, size, real(0.01, 0.5), real(0.5, 1), real(0.1, 1), real(1, 9)};
+    }
+    default:
+      return ColourJitterSpec{real(0, 2), real(0, 2), real(0, 2)};
+  }
+}
+
 FaultsSpec random_faults() {
   FaultsSpec faults;
   faults.on_nan = *rc::gen::element(OnNan::stop, OnNan::skip, OnNan::rollback);
@@ -185,12 +203,19 @@ JobSpec random_job() {
   } else if (coin()) {
     job.dataset.format = DatasetFormat::idx;
     job.dataset.path = name();
+  } else if (coin()) {
+    job.dataset.format = coin() ? DatasetFormat::image_folder : DatasetFormat::image_tar;
+    job.dataset.path = name();
+    if (coin()) job.dataset.resize = {between(1, 99), between(1, 99)};
+    if (coin()) job.dataset.channels = coin() ? 1 : 3;
   } else {
     job.dataset.format = DatasetFormat::generated;
     job.dataset.generator_seed = *rc::gen::arbitrary<std::uint64_t>();
   }
   job.dataset.train_samples = maybe(between(1, 100000));
   job.dataset.test_samples = maybe(between(1, 100000));
+  for (std::int64_t more = between(0, 3); more > 0; --more) job.dataset.augment.push_back(random_augmentation());
+  job.dataset.on_bad_sample = coin() ? OnBadSample::stop : OnBadSample::skip;
   job.model = random_model();
   TrainSpec& train = job.train;
   if (coin())
@@ -217,7 +242,7 @@ JobSpec random_job() {
   if (coin()) job.local_sgd.outer_optimizer = random_optimizer();
   job.reproducible = coin();
   job.evaluate.every = random_interval();
-  job.data = {between(1, 64), maybe<std::int64_t>(between(0, 1))};
+  job.data = {between(1, 64), maybe<std::int64_t>(between(0, 64)), between(0, 1 << 30), between(1, 1 << 30)};
   job.log.every = random_interval();
   job.expect = {maybe(real(0, 1)), maybe(real(0, 10))};
   job.faults = random_faults();

@@ -42,7 +42,7 @@ std::string trained(const JobSpec& job, const DatasetPair& data, int replicas, s
                         .data = data,
                         .rank = rank,
                         .replicas = replicas,
-                        .loader_worker = workers > 0,
+                        .loader_workers = static_cast<int>(workers),
                         .reassigned = !planned.empty()});
     const ParameterTable& table = replica.parameters();
     if (rank == 0) {

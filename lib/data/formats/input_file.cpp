@@ -49,6 +49,19 @@ std::size_t InputFile::read(std::uint8_t* out, std::size_t count) {
   return done;
 }
 
+std::size_t InputFile::read_at(std::int64_t offset, std::uint8_t* out, std::size_t count) const {
+  std::size_t done = 0;
+  while (done < count) {
+    const ssize_t got = ::pread(descriptor_, out + done, std::min<std::size_t>(count - done, 1u << 30),
+                                offset + static_cast<std::int64_t>(done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail(ExitStatus::data, "{}: reading failed: {}", path_.string(), std::strerror(errno));
+    if (got == 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  return done;
+}
+
 bool InputFile::starts_as_gzip() const {
   constexpr std::array<std::uint8_t, 2> kGzipMagic = {0x1f, 0x8b};
   std::array<std::uint8_t, 2> start = {};

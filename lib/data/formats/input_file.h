@@ -1,4 +1,5 @@
-// Purpose: an open regular file, read in order. Thread safety: one user at a time.
+// Purpose: an open regular file, read in order or at random. Thread safety: one user at a time, but read_at() from any number
+//   of threads.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +19,8 @@ class InputFile {
   std::int64_t size() const { return size_; }
   /// Fewer than `count` only at the end of the file. Errors: data.
   std::size_t read(std::uint8_t* out, std::size_t count);
+  /// The same from `offset`, wherever read() is.
+  std::size_t read_at(std::int64_t offset, std::uint8_t* out, std::size_t count) const;
   /// Whether its first two bytes are gzip's.
   bool starts_as_gzip() const;
 

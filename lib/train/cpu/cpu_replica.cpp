@@ -48,7 +48,7 @@ void CpuReplica::prepare_steps() {
   }
   loader_ =
       std::make_unique<Loader>(*config_.data.train, micro_batch_source(config_, assignment_, config_.first_step),
-                               config_.schedule.largest_batch(), config_.job.data.prefetch, config_.loader_worker);
+                               config_.schedule.largest_batch(), config_.job.data.prefetch, config_.loader_workers);
 }
 
 void CpuReplica::prepare_single(std::int64_t most) {
@@ -63,7 +63,7 @@ Replica::Gradient CpuReplica::gradient(const GradientTask& task) {
   const double start = steady_seconds();
   const std::span<std::int64_t> ids(ids_.data(), static_cast<std::size_t>(task.count));
   sampler_->order(config_.schedule.epoch(task.step), config_.schedule.first_sample(task.step) + task.first, ids);
-  config_.data.train->gather(ids, samples_.floats(), labels_.data());
+  config_.data.train->gather_augmented(ids, augmentation(config_, task.step), samples_.floats(), labels_.data());
   const double loaded = steady_seconds();
   model_->bind(task.weights);
   result.loss = train({.step = task.step, .weights = task.version, .poison = task.poison}, true,
@@ -134,7 +134,7 @@ std::optional<NotFinite> CpuReplica::diagnose(const StepTask& task) {
     const MicroBatch& part = plan.micro_batches[static_cast<std::size_t>(instruction.micro_batch)];
     const std::span<std::int64_t> here(ids.data(), static_cast<std::size_t>(part.count));
     sampler.order(config_.schedule.epoch(task.step), config_.schedule.first_sample(task.step) + part.first, here);
-    config_.data.train->gather(here, samples.floats(), labels.data());
+    config_.data.train->gather_augmented(here, augmentation(config_, task.step), samples.floats(), labels.data());
     float* gradient = gradient_views_.front();
     const LossSum loss = train(task, first, {here, samples.floats(), labels.data()}, gradient);
     first = false;

@@ -86,7 +86,7 @@ CudaReplica::CudaReplica(const Config& config, int device, Resident resident)
     source_ = micro_batch_source(config_);
   } else {
     loader_ = std::make_unique<Loader>(*config.data.train, micro_batch_source(config_), config.schedule.largest_batch(),
-                                       config.job.data.prefetch, config.loader_worker, &cuda::pinned_buffer);
+                                       config.job.data.prefetch, config.loader_workers, &cuda::pinned_buffer);
   }
 
   const auto chunk = static_cast<std::size_t>(chunk_);
@@ -158,7 +158,7 @@ void CudaReplica::name_samples(std::int64_t step, Slot& slot) {
   std::int64_t left = step_samples_;
   for (const auto& instruction : program(step).instructions) {
     if (instruction.kind != Kind::run) continue;
-    const auto count = static_cast<std::int64_t>(source_({next, static_cast<std::size_t>(left)}));
+    const auto count = static_cast<std::int64_t>(source_({next, static_cast<std::size_t>(left)}).count);
     next += count;
     left -= count;
   }

@@ -1,0 +1,53 @@
+// Purpose: reads the binary version of CIFAR-10 (data_batch_1.bin to data_batch_5.bin, test_batch.bin; a record is a label and
+//   3 x 32 x 32 bytes) and CIFAR-100 (train.bin, test.bin; a coarse label, a fine one, the bytes). The fine label is the one used.
+// Thread safety: pure functions.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/stop.h"
+#include "data/byte_block.h"
+
+namespace dptrain {
+
+inline constexpr std::int64_t kCifarPixels = 3 * 32 * 32;
+
+/// The files of one of the two, in order.
+struct CifarFiles {
+  std::int64_t classes = 0;  ///< 10 or 100
+  std::string folder;        ///< that its archive has them in
+  std::vector<std::string> train, test;
+  std::int64_t record_bytes() const { return kCifarPixels + (classes == 100 ? 2 : 1); }
+};
+const CifarFiles& cifar_files(std::int64_t classes);
+
+/// Which of the two lies in `folder`, or in the folder that its archive makes there; with the folder that has the files.
+struct CifarFolder {
+  const CifarFiles* files;
+  std::filesystem::path folder;
+};
+std::optional<CifarFolder> find_cifar(const std::filesystem::path& folder);
+
+struct CifarSplit {
+  ByteBlock pixels;  ///< (samples, 3, 32, 32)
+  ByteBlock labels;  ///< (samples)
+  std::int64_t samples = 0;
+};
+
+/// One file's bytes, wherever they are.
+struct CifarPart {
+  std::string name;  ///< for messages
+  std::int64_t bytes = 0;
+  std::function<void(std::uint8_t*)> read;  ///< all of them
+};
+
+/// Errors (data), with file and byte: a size that is no number of records, a label out of range. Stopped.
+CifarSplit read_cifar(const CifarFiles& files, const std::vector<CifarPart>& parts, const StopRequest* stop);
+/// The parts of a folder. Errors (data): a file is missing or unreadable.
+std::vector<CifarPart> cifar_parts(const std::filesystem::path& folder, const std::vector<std::string>& names);
+
+}  // namespace dptrain

@@ -1,0 +1,12 @@
+// Purpose: the images of a folder, by split. Thread safety: as ImageFiles; the folder should not change meanwhile.
+#pragma once
+
+#include "data/formats/image_tar.h"
+
+namespace dptrain {
+
+/// Links to files are followed, links to folders below CLASS/ are not. Errors (data): no such folder; it cannot be listed; as
+/// find_classes(). Stopped.
+ImageFilesPair open_image_folder(const std::filesystem::path& folder, const StopRequest* stop);
+
+}  // namespace dptrain

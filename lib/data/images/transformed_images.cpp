@@ -1,0 +1,71 @@
+#include "data/images/transformed_images.h"
+
+#include "core/error.h"
+#include "data/normalise.h"
+
+namespace dptrain {
+
+/// A room for as long as one gather() takes.
+class TransformedImages::Borrowed {
+ public:
+  explicit Borrowed(const TransformedImages& images) : images_(images) {
+    const std::lock_guard lock(images.mutex_);
+    if (images.rooms_.empty()) {
+      room_ = std::make_unique<Room>();
+    } else {
+      room_ = std::move(images.rooms_.back());
+      images.rooms_.pop_back();
+    }
+  }
+  ~Borrowed() {
+    const std::lock_guard lock(images_.mutex_);
+    images_.rooms_.push_back(std::move(room_));
+  }
+  Borrowed(const Borrowed&) = delete;
+  Borrowed& operator=(const Borrowed&) = delete;
+  Room& operator*() { return *room_; }
+
+ private:
+  const TransformedImages& images_;
+  std::unique_ptr<Room> room_;
+};
+
+TransformedImages::TransformedImages(std::unique_ptr<const ImageSource> source, Augmenter augmenter,
+                                     const Normalisation& normalisation, bool is_training)
+    : source_(std::move(source)), augmenter_(std::move(augmenter)), is_training_(is_training) {
+  const auto channels = static_cast<std::size_t>(shape()[0]);
+  DPTRAIN_CHECK(normalisation.mean.size() == channels && normalisation.std.size() == channels,
+                "mean and std do not have one entry a channel");
+  for (std::size_t c = 0; c < channels; ++c) {
+    scale_.push_back(normalising_scale(normalisation.std[c]));
+    shift_.push_back(normalising_shift(normalisation.mean[c], normalisation.std[c]));
+  }
+}
+
+TransformedImages::~TransformedImages() = default;
+
+void TransformedImages::gather(std::span<const std::int64_t> ids, float* out, std::int32_t* labels) const {
+  gather_with(ids, nullptr, out, labels);
+}
+
+void TransformedImages::gather_augmented(std::span<const std::int64_t> ids, const RandomStream& draws, float* out,
+                                         std::int32_t* labels) const {
+  gather_with(ids, augments() ? &draws : nullptr, out, labels);
+}
+
+void TransformedImages::gather_with(std::span<const std::int64_t> ids, const RandomStream* draws, float* out,
+                                    std::int32_t* labels) const {
+  Borrowed room(*this);
+  const std::int64_t plane = shape()[1] * shape()[2];
+  for (std::size_t k = 0; k < ids.size(); ++k) {
+    const StoredImage image = source_->read(ids[k], (*room).decode);
+    const auto id = static_cast<std::uint64_t>(ids[k]);
+    const std::uint8_t* bytes = draws != nullptr ? augmenter_.augment(image.pixels, id, *draws, (*room).augment)
+                                                 : augmenter_.middle(image.pixels, (*room).augment);
+    for (std::size_t c = 0; c < scale_.size(); ++c, bytes += plane, out += plane)
+      normalise(bytes, plane, scale_[c], shift_[c], out);
+    labels[k] = image.label;
+  }
+}
+
+}  // namespace dptrain

@@ -1,0 +1,51 @@
+// Purpose: a dataset of images with what is done to them on the way: read, augment (or take the middle), normalise.
+// Thread safety: as Dataset; each gather() under way has a room of its own, and rooms serve again.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "data/dataset.h"
+#include "data/images/augment.h"
+#include "data/images/image_source.h"
+#include "data/measure.h"
+
+namespace dptrain {
+
+class TransformedImages final : public Dataset {
+ public:
+  /// `is_training`: gather_augmented() augments; otherwise it is gather().
+  TransformedImages(std::unique_ptr<const ImageSource> source, Augmenter augmenter, const Normalisation& normalisation,
+                    bool is_training);
+  ~TransformedImages() override;
+
+  std::int64_t size() const override { return source_->size(); }
+  const Shape& shape() const override { return augmenter_.output(); }
+  std::int64_t classes() const override { return source_->classes(); }
+  /// As evaluation sees them: the middle of the image. Errors (data): a sample that cannot be read, by name.
+  void gather(std::span<const std::int64_t> ids, float* out, std::int32_t* labels) const override;
+  void gather_augmented(std::span<const std::int64_t> ids, const RandomStream& draws, float* out,
+                        std::int32_t* labels) const override;
+  bool augments() const override { return is_training_ && !augmenter_.is_nothing(); }
+  bool is_costly() const override { return source_->decodes() || augments(); }
+  std::int64_t bytes() const override { return source_->bytes(); }
+
+ private:
+  struct Room {
+    DecodeRoom decode;
+    AugmentRoom augment;
+  };
+  class Borrowed;
+  void gather_with(std::span<const std::int64_t> ids, const RandomStream* draws, float* out,
+                   std::int32_t* labels) const;
+
+  std::unique_ptr<const ImageSource> source_;
+  Augmenter augmenter_;
+  bool is_training_;
+  std::vector<float> scale_, shift_;  // by channel: normalised = byte * scale + shift
+  mutable std::mutex mutex_;
+  mutable std::vector<std::unique_ptr<Room>> rooms_;  // not in use
+};
+
+}  // namespace dptrain

@@ -1,0 +1,168 @@
+#include "data/open_images.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "data/archive.h"
+#include "data/formats/image_folder.h"
+#include "data/formats/image_tar.h"
+#include "data/images/decoded_images.h"
+#include "data/images/transformed_images.h"
+#include "data/locate.h"
+#include "data/open_cifar.h"
+
+namespace dptrain {
+namespace fs = std::filesystem;
+namespace {
+
+/// The cache's folder for archives that a job gives by their path.
+const char* const kUnpacked = "unpacked";
+/// Samples that tell the mean of a dataset that is given by its path: it is off by a hundredth at most.
+constexpr std::int64_t kMeasured = 512;
+
+ImageFilesPair open_files(const DatasetSpec& spec, const DataOptions& options) {
+  if (*spec.format == DatasetFormat::image_folder) return open_image_folder(spec.path, options.stop);
+  TarFile::Skip skip;
+  if (spec.on_bad_sample == OnBadSample::skip) {
+    skip = [&](const std::string& line) {
+      if (options.warning) options.warning(line);
+    };
+  }
+  return open_image_tar(plain_tar(spec.path, kUnpacked, nullptr, options), skip, options.stop);
+}
+
+/// As the samples are stored: what `resize` says, or else the extents of the first one that can be read.
+Shape stored_shape(const DatasetSpec& spec, const ImageFiles& files) {
+  const std::int64_t channels = spec.channels.value_or(3);
+  if (spec.resize) return Shape{channels, spec.resize->first, spec.resize->second};
+  std::vector<std::uint8_t> file;
+  for (std::int64_t id = 0;; ++id) {
+    try {
+      files.read(id, file);
+      const ImageExtents extents = image_extents(file);
+      return Shape{channels, extents.height, extents.width};
+    } catch (const Error& error) {
+      if (spec.on_bad_sample == OnBadSample::skip && id + 1 < files.size()) continue;
+      const std::string name = files.name(id), what = error.what();
+      throw Error(error.status(), what.starts_with(name) ? what : fmt::format("{}: {}", name, what));
+    }
+  }
+}
+
+/// Mean and standard deviation of some samples from all over the training set, the same ones every time.
+Normalisation measured(const ImageSource& source, std::int64_t at_most, const std::string& what) {
+  const std::int64_t count = std::min(at_most, source.size()), elements = source.shape().elements();
+  ChannelSums sums(source.shape()[0]);
+  DecodeRoom room;
+  for (std::int64_t k = 0; k < count; ++k) {
+    const StoredImage image = source.read(k * source.size() / count, room);
+    sums.add({image.pixels, static_cast<std::size_t>(elements)}, elements / source.shape()[0]);
+  }
+  return sums.normalisation(what);
+}
+
+/// Both splits of decoded images; each gets its part of the cache.
+DatasetPair decoded_pair(const DatasetSpec& spec, ImageFilesPair files, const Shape& shape,
+                         const std::optional<Normalisation>& known, const std::string& name,
+                         const DataOptions& options) {
+  const auto classes = static_cast<std::int64_t>(files.classes.size());
+  const std::int64_t train_size = chosen_samples(spec, spec.train_samples, "train_samples", files.train->size());
+  const std::int64_t test_size = chosen_samples(spec, spec.test_samples, "test_samples", files.test->size());
+  const auto source = [&](std::unique_ptr<const ImageFiles> of, std::int64_t size) {
+    const double share = static_cast<double>(size) / static_cast<double>(train_size + test_size);
+    return std::make_unique<DecodedImages>(
+        std::move(of), size, shape, classes,
+        DecodeOptions{.resize = spec.resize.has_value(),
+                      .on_bad_sample = spec.on_bad_sample,
+                      .cache_bytes = static_cast<std::int64_t>(share * static_cast<double>(options.cache_bytes)),
+                      .warning = options.warning});
+  };
+  auto train = source(std::move(files.train), train_size);
+  auto test = source(std::move(files.test), test_size);
+  const Normalisation normalisation = known ? *known : measured(*train, kMeasured, name);
+  const Augmenter augmenter(shape, spec.augment, normalisation.mean, name);
+  DatasetPair pair;
+  pair.train = std::make_unique<TransformedImages>(std::move(train), augmenter, normalisation, true);
+  pair.test = std::make_unique<TransformedImages>(std::move(test), augmenter, normalisation, false);
+  pair.name = name;
+  return pair;
+}
+
+}  // namespace
+
+std::unique_ptr<const Dataset> split_in_memory(const DatasetSpec& spec, ByteBlock pixels, ByteBlock labels,
+                                               std::int64_t size, const Shape& shape, std::int64_t classes,
+                                               const Normalisation& normalisation, bool is_training) {
+  const auto plain = [&] {
+    return std::make_unique<ImageDataset>(std::move(pixels), std::move(labels), size, shape, classes, normalisation);
+  };
+  if (spec.augment.empty()) return plain();
+  Augmenter augmenter(shape, spec.augment, normalisation.mean, fmt::format("images of {}", shape.text()));
+  if (!is_training && augmenter.output() == shape) return plain();
+  auto source = std::make_unique<MemoryImages>(std::move(pixels), std::move(labels), size, shape, classes);
+  return std::make_unique<TransformedImages>(std::move(source), std::move(augmenter), normalisation, is_training);
+}
+
+Shape augmented_shape(const DatasetSpec& spec, const Shape& shape) {
+  if (spec.augment.empty()) return shape;
+  const std::vector<float> mean(static_cast<std::size_t>(shape[0]), 0.0f);
+  try {
+    return Augmenter(shape, spec.augment, mean, fmt::format("images of {}", shape.text())).output();
+  } catch (const Error& error) {
+    if (error.status() != ExitStatus::usage) throw;
+    spec_error(spec, error.what());
+  }
+}
+
+DatasetInfo inspect_images(const DatasetSpec& spec) {
+  if (*spec.format == DatasetFormat::cifar) return inspect_cifar(spec);
+  const ImageFilesPair files = open_files(spec, {});
+  return {spec.path.string(), augmented_shape(spec, stored_shape(spec, *files.train)),
+          static_cast<std::int64_t>(files.classes.size()), files.train->size(), files.test->size()};
+}
+
+DatasetPair open_images(const DatasetSpec& spec, const DataOptions& options) {
+  if (*spec.format == DatasetFormat::cifar) return open_cifar_folder(spec, options);
+  ImageFilesPair files = open_files(spec, options);
+  const Shape shape = stored_shape(spec, *files.train);
+  DatasetPair pair = decoded_pair(spec, std::move(files), shape, std::nullopt, spec.path.string(), options);
+  pair.location = spec.path.string();
+  return pair;
+}
+
+Normalisation measure_training_images(const DatasetSpec& spec) {
+  ImageFilesPair files = open_files(spec, {});
+  const Shape shape = stored_shape(spec, *files.train);
+  const std::int64_t size = files.train->size();
+  const DecodedImages source(std::move(files.train), size, shape, static_cast<std::int64_t>(files.classes.size()),
+                             {.resize = spec.resize.has_value(), .on_bad_sample = spec.on_bad_sample, .warning = {}});
+  return measured(source, size, spec.path.string());
+}
+
+DatasetPair open_described_images(const DatasetSpec& spec, const DatasetDescriptor& descriptor, const fs::path& folder,
+                                  const DataOptions& options) {
+  DatasetPair pair;
+  if (descriptor.format == DatasetFormat::cifar) {
+    pair = open_described_cifar(spec, descriptor, folder, options);
+  } else {
+    const DescribedFile& file = described_file(descriptor, "archive");
+    const fs::path tar = plain_tar(folder / file.name, descriptor.name, &file, options);
+    ImageFilesPair files = open_image_tar(tar, {}, options.stop);
+    const auto classes = static_cast<std::int64_t>(files.classes.size());
+    if (files.train->size() != descriptor.train_samples || files.test->size() != descriptor.test_samples ||
+        classes != descriptor.classes) {
+      fail(ExitStatus::data, "{}: expected {} + {} images of {} classes, as {} says, found {} + {} of {}", tar.string(),
+           descriptor.train_samples, descriptor.test_samples, descriptor.classes, descriptor.source.string(),
+           files.train->size(), files.test->size(), classes);
+    }
+    const Shape shape =
+        spec.resize ? Shape{descriptor.shape[0], spec.resize->first, spec.resize->second} : descriptor.shape;
+    pair = decoded_pair(spec, std::move(files), shape, Normalisation{descriptor.mean, descriptor.std}, descriptor.name,
+                        options);
+  }
+  pair.name = descriptor.name;
+  pair.location = folder.string();
+  return pair;
+}
+
+}  // namespace dptrain
