@@ -56,6 +56,7 @@ Outcome save_or_go_back(Run& run, int rank, Replica& replica, std::int64_t step)
     if (rank == 0) save(run, replica.parameters(), step);
     return Outcome::good;
   }
+  run.group.barrier();  // everybody has read the last outcome
   if (rank == 0) {
     run.outcome = static_cast<int>(Outcome::good);
     if (state_is_finite(run, replica.parameters())) {
