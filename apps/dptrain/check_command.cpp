@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "data/open.h"
 #include "optim/optimizer.h"
+#include "optim/schedule.h"
 #include "report/lines.h"
 #include "spec/shapes.h"
 #include "train/backend.h"
@@ -15,6 +16,7 @@
 #include "train/faults.h"
 #include "train/fit.h"
 #include "train/replica.h"
+#include "train/update_plan.h"
 
 namespace dptrain {
 
@@ -65,6 +67,7 @@ int check_job(const JobOptions& options, std::ostream& out) {
   check_data_fit(job, data.shape, data.classes);
   const Placement placement = place(job, data.train_samples);
   check_faults_fit(job, placement);
+  check_update_fits(job, placement);
   const int replicas = placement.replicas;
   const RunSchedule schedule(job, data.train_samples, replicas);
 
@@ -86,6 +89,10 @@ int check_job(const JobOptions& options, std::ostream& out) {
     return cut_text(plan.samples, static_cast<std::int64_t>(plan.micro_batches.size()));
   };
   fmt::print(out, "steps           {} ({} an epoch)\n", grouped(schedule.steps()), grouped(schedule.steps_per_epoch()));
+  if (job.train.lr_scaling)
+    fmt::print(out, "learning rate   {:g}, {:g} times the optimizer's: {} samples a step, {} in the reference\n",
+               base_lr(job.train.optimizer) * lr_scale(job.train), lr_scale(job.train), job.train.global_batch_size,
+               job.train.lr_scaling->reference_batch_size);
   fmt::print(out, "a step          {}{}\n", cut(full),
              job.reproducible ? fmt::format(", same bits at 1 to {} replicas", full.micro_batches.size()) : "");
   if (schedule.last().samples != full.samples) fmt::print(out, "  last step     {}\n", cut(schedule.last()));
@@ -113,7 +120,7 @@ int check_job(const JobOptions& options, std::ostream& out) {
                exchanged == 1 ? "" : "s",
                exchanged > replicas ? "; with a power of two of replicas and micro-batches it would be one each" : "");
   }
-  const int state = make_optimizer(job.train.optimizer)->state_buffers();
+  const int state = make_optimizer(job.train.optimizer)->state_buffers() + (job.train.ema ? 1 : 0);
   fmt::print(out, "memory          {} weights and optimizer state, shared\n", megabytes((1 + state) * flat));
   fmt::print(
       out, "                {} a replica: {} gradients ({} buffer{}), {} activations, {} batches ahead\n",

@@ -14,6 +14,7 @@
 #include "train/fit.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
+#include "train/update_plan.h"
 
 namespace dptrain {
 
@@ -134,7 +135,9 @@ int run_training(const TrainCommand& command) {
   const JobSpec job = read_job(command.job.file, command.job.overrides);
   const DatasetInfo info = inspect_dataset(job.dataset);
   check_data_fit(job, info.shape, info.classes);
-  check_faults_fit(job, place(job, info.train_samples));  // refuse what this machine does not have
+  const Placement placement = place(job, info.train_samples);
+  check_faults_fit(job, placement);  // refuse what this machine does not have
+  check_update_fits(job, placement);
   if (!command.init_from.empty() && !std::filesystem::exists(command.init_from))
     fail(ExitStatus::usage, "--init-from {}: there is no such file", command.init_from);
 

@@ -35,11 +35,15 @@ void ParameterTable::initialise(std::uint64_t seed, float* flat) const {
 
 std::vector<float> ParameterTable::canonical(const Parameter& p, const float* flat) const {
   std::vector<float> values(static_cast<std::size_t>(p.desc.shape.elements()));
-  if (p.desc.packer != nullptr)
-    p.desc.packer->unpack(flat + p.offset, values.data());
-  else
-    std::memcpy(values.data(), flat + p.offset, values.size() * sizeof(float));
+  copy_canonical(p, flat, values.data());
   return values;
+}
+
+void ParameterTable::copy_canonical(const Parameter& p, const float* flat, float* values) const {
+  if (p.desc.packer != nullptr)
+    p.desc.packer->unpack(flat + p.offset, values);
+  else
+    std::memcpy(values, flat + p.offset, static_cast<std::size_t>(p.desc.shape.elements()) * sizeof(float));
 }
 
 void ParameterTable::set_canonical(const Parameter& p, const float* canonical, float* flat) const {

@@ -35,6 +35,8 @@ class ParameterTable {
   void initialise(std::uint64_t seed, float* flat) const;
   /// One parameter in canonical form.
   std::vector<float> canonical(const Parameter& parameter, const float* flat) const;
+  /// The same into `values`, which has room for it.
+  void copy_canonical(const Parameter& parameter, const float* flat, float* values) const;
   void set_canonical(const Parameter& parameter, const float* canonical, float* flat) const;
   /// XXH3-128 over the canonical parameters in name order.
   std::string hash(const float* flat) const;

@@ -26,6 +26,13 @@ Json fault_object(const FaultReport& report) {
           {"recovery_seconds", report.recovery_seconds}};
 }
 
+/// Of the weights' average: keys that only runs with one have.
+void add_ema(Json& json, double loss, double accuracy) {
+  if (std::isnan(loss)) return;
+  json["ema_test_loss"] = loss;
+  json["ema_test_accuracy"] = accuracy;
+}
+
 }  // namespace
 
 std::string text(RunStatus status) {
@@ -70,6 +77,8 @@ Summary parse_summary(const std::string& text_of_file, const std::string& file) 
     s.final_loss = real("final_loss");
     s.test_loss = real("test_loss");
     s.test_accuracy = real("test_accuracy");
+    if (json.contains("ema_test_loss")) s.ema_test_loss = real("ema_test_loss");
+    if (json.contains("ema_test_accuracy")) s.ema_test_accuracy = real("ema_test_accuracy");
     const Json& shares = json.at("shares");
     s.shares = {shares.at("data"), shares.at("compute"), shares.at("reduce"), shares.at("wait")};
     json.at("peak_rss_bytes").get_to(s.peak_rss_bytes);
@@ -111,12 +120,14 @@ std::string train_json(const StepReport& report) {
 }
 
 std::string evaluate_json(const EvalReport& report) {
-  return dump(Json{{"event", "evaluate"},
-                   {"step", report.step},
-                   {"epoch", report.epoch},
-                   {"test_loss", report.test_loss},
-                   {"test_accuracy", report.test_accuracy},
-                   {"seconds", report.seconds}});
+  Json json{{"event", "evaluate"},
+            {"step", report.step},
+            {"epoch", report.epoch},
+            {"test_loss", report.test_loss},
+            {"test_accuracy", report.test_accuracy},
+            {"seconds", report.seconds}};
+  add_ema(json, report.ema_test_loss, report.ema_test_accuracy);
+  return dump(json);
 }
 
 std::string fault_json(const FaultReport& report) {
@@ -147,37 +158,39 @@ std::string end_json(const Summary& summary) {
 std::string summary_json(const Summary& summary) {
   Json faults = Json::array();
   for (const FaultReport& fault : summary.faults) faults.push_back(fault_object(fault));
-  return dump(Json{{"status", text(summary.status)},
-                   {"name", summary.name},
-                   {"dataset", summary.dataset},
-                   {"device_type", summary.device_type},
-                   {"devices", summary.devices},
-                   {"replicas", summary.replicas},
-                   {"micro_batches", summary.micro_batches},
-                   {"mode", summary.mode},
-                   {"reproducible", summary.reproducible},
-                   {"seed", summary.seed},
-                   {"parameters", summary.parameters},
-                   {"steps", summary.steps},
-                   {"epochs", summary.epochs},
-                   {"samples", summary.samples},
-                   {"wall_seconds", summary.wall_seconds},
-                   {"startup_seconds", summary.startup_seconds},
-                   {"train_seconds", summary.train_seconds},
-                   {"samples_per_second", summary.samples_per_second},
-                   {"final_loss", summary.final_loss},
-                   {"test_loss", summary.test_loss},
-                   {"test_accuracy", summary.test_accuracy},
-                   {"weights_hash", summary.weights_hash},
-                   {"shares",
-                    {{"data", summary.shares.data},
-                     {"compute", summary.shares.compute},
-                     {"reduce", summary.shares.reduce},
-                     {"wait", summary.shares.wait}}},
-                   {"peak_rss_bytes", summary.peak_rss_bytes},
-                   {"skipped_steps", summary.skipped_steps},
-                   {"faults", faults},
-                   {"version", version()}});
+  Json json{{"status", text(summary.status)},
+            {"name", summary.name},
+            {"dataset", summary.dataset},
+            {"device_type", summary.device_type},
+            {"devices", summary.devices},
+            {"replicas", summary.replicas},
+            {"micro_batches", summary.micro_batches},
+            {"mode", summary.mode},
+            {"reproducible", summary.reproducible},
+            {"seed", summary.seed},
+            {"parameters", summary.parameters},
+            {"steps", summary.steps},
+            {"epochs", summary.epochs},
+            {"samples", summary.samples},
+            {"wall_seconds", summary.wall_seconds},
+            {"startup_seconds", summary.startup_seconds},
+            {"train_seconds", summary.train_seconds},
+            {"samples_per_second", summary.samples_per_second},
+            {"final_loss", summary.final_loss},
+            {"test_loss", summary.test_loss},
+            {"test_accuracy", summary.test_accuracy},
+            {"weights_hash", summary.weights_hash},
+            {"shares",
+             {{"data", summary.shares.data},
+              {"compute", summary.shares.compute},
+              {"reduce", summary.shares.reduce},
+              {"wait", summary.shares.wait}}},
+            {"peak_rss_bytes", summary.peak_rss_bytes},
+            {"skipped_steps", summary.skipped_steps},
+            {"faults", faults},
+            {"version", version()}};
+  add_ema(json, summary.ema_test_loss, summary.ema_test_accuracy);
+  return dump(json);
 }
 
 }  // namespace dptrain

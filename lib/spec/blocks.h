@@ -12,6 +12,7 @@ namespace dptrain {
 DatasetSpec read_dataset(const Value& block);
 ModelSpec read_model(const Value& block);
 TrainSpec read_train(const Value& block);
+OptimizerSpec read_optimizer(const Value& block);
 FaultsSpec read_faults(const Value& block);
 std::vector<DrillSpec> read_drills(const Value& list);
 

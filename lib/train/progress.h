@@ -43,8 +43,13 @@ class Progress {
   std::string place(std::int64_t step, double lr) const;
   /// `steps` are done at `now`; reports where that ends an interval or the run, and else feeds the live line now and then.
   void report_if_due(std::int64_t steps, std::int64_t end, double now);
-  /// `seconds` it took. Errors: failed where the loss is not finite: the last update may be the one that diverged.
-  void evaluated(std::int64_t steps, double loss, double accuracy, double seconds);
+  /// What an evaluation found.
+  struct Tested {
+    double loss = not_known, accuracy = not_known;
+  };
+  /// `average`: with the weights' moving average. `seconds` it took. Errors: failed where the loss is not finite: the last
+  /// update may be the one that diverged.
+  void evaluated(std::int64_t steps, const Tested& weights, const Tested& average, double seconds);
 
   /// Training seconds up to the last step, final loss and the last evaluation, into the state of a checkpoint.
   void describe(RunState& state) const;
@@ -75,7 +80,7 @@ class Progress {
   double now_ = 0, next_live_ = 0;  ///< when the last step ended; when the live line is fed again
   double startup_seconds_ = not_known, train_seconds_ = 0, final_loss_ = not_known;
   StepTimes total_;
-  double test_loss_ = not_known, test_accuracy_ = not_known;
+  Tested tested_, average_tested_;
   std::int64_t evaluated_step_ = -1;  ///< whose weights they are of
 };
 

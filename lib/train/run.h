@@ -5,6 +5,7 @@
 #pragma once
 
 #include "comm/local/local_group.h"
+#include "optim/average.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "train/backend.h"
@@ -22,7 +23,8 @@ namespace dptrain {
 /// What a rollback goes back to: the last checkpoint's weights and optimizer state, flat.
 struct RollbackPoint {
   std::int64_t step = 0;
-  Buffer parameters, state[2];
+  Buffer parameters;
+  std::vector<Buffer> state;
 };
 
 struct Run {
@@ -38,6 +40,7 @@ struct Run {
   RunSchedule schedule;
   std::shared_ptr<const Assignment> assignment;  // who runs what, from the coming step on
   std::unique_ptr<Optimizer> optimizer;
+  std::vector<std::string> state_names;  // of the sets of floats that the run keeps beside its parameters, as saved
   Schedule learning_rate;
   std::unique_ptr<GradientReducer> reducer;  // made by rank 0, which knows the parameters first
   // They outlive their threads: a device may still work with one's gradients when its own thread has failed.
@@ -75,6 +78,10 @@ struct Run {
 
   /// The learning rate of a step.
   double lr(std::int64_t step) const { return learning_rate.lr(step) * lr_factor; }
+  /// What a step applies.
+  StepUpdate update(std::int64_t step) const {
+    return {optimizer->rule(step, lr(step)), job.train.ema ? average_rule(job.train.ema->decay, step) : AverageRule{}};
+  }
 };
 
 /// What is said before the first step.

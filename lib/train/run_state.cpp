@@ -26,12 +26,14 @@ void keep_rollback_point(Run& run, const ParameterTable& table, std::int64_t ste
   if (run.job.faults.on_nan != OnNan::rollback) return;
   RollbackPoint& point = run.rollback_point;
   point.step = step;
+  point.state.resize(run.state_names.size());
   const auto keep = [&](Buffer& buffer) {
     if (buffer.size() == 0) buffer = Buffer::host_floats(table.floats());
     return buffer.floats();
   };
   run.reducer->save(keep(point.parameters));
-  for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.reducer->save_state(k, keep(point.state[k]));
+  for (int k = 0; k < static_cast<int>(run.state_names.size()); ++k)
+    run.reducer->save_state(k, keep(point.state[static_cast<std::size_t>(k)]));
 }
 
 }  // namespace
@@ -47,8 +49,9 @@ Run::Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, con
       schedule(job_, data_.train->size(), placement.replicas),
       assignment(equal_shares(schedule, placement.replicas)),
       optimizer(make_optimizer(job_.train.optimizer)),
+      state_names(optimizer->state_names()),
       learning_rate(make_schedule(job_.train.schedule, base_lr(job_.train.optimizer), schedule.steps(),
-                                  schedule.steps_per_epoch())),
+                                  schedule.steps_per_epoch(), lr_scale(job_.train))),
       replicas(static_cast<std::size_t>(placement.replicas)),
       losses(schedule.full().micro_batches.size()),
       test_sums(static_cast<std::size_t>((data_.test->size() + evaluation_chunk(schedule, data_.test->size()) - 1) /
@@ -65,6 +68,7 @@ Run::Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, con
       drills(job_.drills, [this] { return group.error() != nullptr; }),
       not_finite(static_cast<std::size_t>(placement.replicas)),
       finite(static_cast<std::size_t>(placement.replicas)) {
+  if (job.train.ema) state_names.emplace_back(kAverage);
   if (job.balance == Balance::automatic && placement.replicas > 1) balancer.emplace(placement.replicas);
 }
 
@@ -76,7 +80,10 @@ RunState state_at(Run& run, std::int64_t step) {
   state.basis = run.basis;
   run.progress->describe(state);
   // The better of two is kept: by accuracy where there is one, by loss otherwise; NaN compares as worse.
-  const double metric = std::isnan(state.test_accuracy) ? -state.test_loss : state.test_accuracy;
+  // Where an average of the weights is kept, it is the result.
+  const bool averaged = !std::isnan(state.ema_test_loss);
+  const double accuracy = averaged ? state.ema_test_accuracy : state.test_accuracy;
+  const double metric = std::isnan(accuracy) ? -(averaged ? state.ema_test_loss : state.test_loss) : accuracy;
   if (state.evaluated_step == step && (run.best_step < 0 || metric > run.best_metric || std::isnan(run.best_metric))) {
     run.best_step = step;
     run.best_metric = metric;
@@ -92,7 +99,7 @@ RunState state_at(Run& run, std::int64_t step) {
 
 Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t step) {
   const auto copies = std::make_shared<std::vector<Buffer>>();
-  for (int k = -1; k < run.optimizer->state_buffers(); ++k) {
+  for (int k = -1; k < static_cast<int>(run.state_names.size()); ++k) {
     copies->push_back(Buffer::host_floats(table.floats()));
     if (k < 0)
       run.reducer->save(copies->back().floats());
@@ -101,9 +108,9 @@ Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t 
     if (!std::isfinite(largest_magnitude(copies->back().floats(), table.floats())))
       fail(ExitStatus::failed, "after {} the {} are not finite: training has diverged, and they are not saved",
            run.progress->place(step, run.lr(step)),
-           k < 0 ? "parameters" : "optimizer's " + run.optimizer->state_names()[static_cast<std::size_t>(k)]);
+           k < 0 ? "parameters" : "optimizer's " + run.state_names[static_cast<std::size_t>(k)]);
   }
-  return [&table, copies, names = run.optimizer->state_names(), state = state_at(run, step)]() mutable {
+  return [&table, copies, names = run.state_names, state = state_at(run, step)]() mutable {
     omp_set_num_threads(1);  // packing is no work for a team
     std::vector<const float*> states;
     for (std::size_t k = 1; k < copies->size(); ++k) states.push_back((*copies)[k].floats());
@@ -122,21 +129,23 @@ void load_rollback_point(Run& run) {
   const RollbackPoint& point = run.rollback_point;
   run.saved_step = -1;  // what comes after it is saved anew
   run.reducer->load(point.parameters.floats());
-  for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.reducer->load_state(k, point.state[k].floats());
+  for (int k = 0; k < static_cast<int>(run.state_names.size()); ++k)
+    run.reducer->load_state(k, point.state[static_cast<std::size_t>(k)].floats());
 }
 
 void set_up_weights(Run& run, const ParameterTable& table) {
   const CheckpointOptions& options = run.options.checkpoints;
   const Buffer weights = Buffer::host_floats(table.floats());
   if (options.resume_from) {
-    Buffer buffers[2];
+    std::vector<Buffer> buffers;
     std::vector<float*> states;
-    for (int k = 0; k < run.optimizer->state_buffers(); ++k) {
-      buffers[k] = Buffer::host_floats(table.floats());
-      states.push_back(buffers[k].floats());
+    for (int k = 0; k < static_cast<int>(run.state_names.size()); ++k) {
+      buffers.push_back(Buffer::host_floats(table.floats()));
+      states.push_back(buffers.back().floats());
     }
-    options.resume_from->restore(table, weights.floats(), run.optimizer->state_names(), states);
-    for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.reducer->load_state(k, buffers[k].floats());
+    options.resume_from->restore(table, weights.floats(), run.state_names, states);
+    for (int k = 0; k < static_cast<int>(run.state_names.size()); ++k)
+      run.reducer->load_state(k, states[static_cast<std::size_t>(k)]);
     const RunState& state = options.resume_from->snapshot.state;
     run.best_step = state.best_step;
     run.best_metric = state.best_metric;
@@ -146,12 +155,16 @@ void set_up_weights(Run& run, const ParameterTable& table) {
     run.skips_in_a_row = state.skips_in_a_row;
     options.resume_from->snapshot.model.clear();  // memory that the run can use
     options.resume_from->snapshot.optimizer.clear();
+    options.resume_from->snapshot.average.clear();
   } else if (!options.init_from.empty()) {
     init_from(options.init_from, table, weights.floats());
   } else {
     table.initialise(run.job.seed, weights.floats());
   }
   run.reducer->load(weights.floats());
+  // The average begins as the weights do; the first update takes its place.
+  if (run.job.train.ema && !options.resume_from)
+    run.reducer->load_state(run.optimizer->state_buffers(), weights.floats());
   keep_rollback_point(run, table, run.first);
 }
 

@@ -13,6 +13,7 @@
 #include "train/float_mode.h"
 #include "train/run.h"
 #include "train/sync/run_sync.h"
+#include "train/update_plan.h"
 
 namespace dptrain {
 
@@ -38,7 +39,7 @@ void set_up(Run& run, const ParameterTable& table) {
                                            .floats = table.floats(),
                                            .state_buffers = run.optimizer->state_buffers(),
                                            .clip_norm = run.job.train.clip_norm,
-                                           .ranges = update_ranges(table)});
+                                           .plan = update_plan(table, run.job.train)});
   set_up_weights(run, table);
   run.reporter.started(describe(run, table), to_yaml(run.job));
   for (const std::string& doubt : doubts(run.job, run.schedule)) run.reporter.warning(doubt);
@@ -102,6 +103,7 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
   check_data_fit(job, data.train->shape(), data.train->classes());
   Placement placement = place(job, data.train->size());
   check_faults_fit(job, placement);
+  check_update_fits(job, placement);
   Run run(job, data, reporter, options, std::move(placement));
   const int replicas = run.group.size();
   if (run.first > run.end) {

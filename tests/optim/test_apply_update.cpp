@@ -30,7 +30,10 @@ std::vector<OptimizerSpec> specs() {
           SgdSpec{.lr = 0.1, .momentum = 0.9, .nesterov = true},
           AdamSpec{.lr = 0.1, .weight_decay = 0.1},
           AdamSpec{.lr = 0.1, .beta1 = 0.4},
-          AdamSpec{.lr = 0.1, .weight_decay = 0.1, .decoupled_weight_decay = true}};
+          AdamSpec{.lr = 0.1, .weight_decay = 0.1, .decoupled_weight_decay = true},
+          RmspropSpec{.weight_decay = 0.1},
+          RmspropSpec{.momentum = 0.9},
+          AdagradSpec{.weight_decay = 0.1}};
 }
 
 struct Buffers {
@@ -41,7 +44,9 @@ struct Buffers {
         gradients(random_floats(count, 2)),
         state0(random_floats(count, 3)),
         state1(random_floats(count, 4)) {
-    for (float& value : state1) value = value * value;  // a running mean of squares
+    // Running means of squares, where they are that.
+    for (std::vector<float>* state : {&state0, &state1})
+      for (float& value : *state) value = value * value;
   }
   void update(const UpdateRule& rule, std::size_t begin, std::size_t end) {
     const auto part = [&](std::vector<float>& buffer) { return std::span(buffer).subspan(begin, end - begin); };
@@ -80,10 +85,14 @@ TEST_CASE("the loop gives the bits of the rule called alone") {
     for (std::size_t i = 0; i < kCount; ++i) {
       float& parameter = called.parameters[i];
       const float gradient = called.gradients[i];
-      if (const auto* sgd = std::get_if<SgdRule>(&rule)) (*sgd)(parameter, gradient);
-      if (const auto* momentum = std::get_if<MomentumRule>(&rule)) (*momentum)(parameter, gradient, called.state0[i]);
-      if (const auto* adam = std::get_if<AdamRule>(&rule))
-        (*adam)(parameter, gradient, called.state0[i], called.state1[i]);
+      std::visit(
+          [&](const auto& named) {
+            constexpr int buffers = std::decay_t<decltype(named)>::state_buffers;
+            if constexpr (buffers == 0) named(parameter, gradient);
+            if constexpr (buffers == 1) named(parameter, gradient, called.state0[i]);
+            if constexpr (buffers == 2) named(parameter, gradient, called.state0[i], called.state1[i]);
+          },
+          rule);
     }
     CHECK(same_bits(looped.parameters, called.parameters));
     CHECK(same_bits(looped.state0, called.state0));
@@ -159,6 +168,9 @@ TEST_CASE("without decay a rule is that of an optimizer without weight decay") {
   CHECK(same(SgdSpec{.lr = 1, .weight_decay = 0.1}, SgdSpec{.lr = 1}));
   CHECK(same(SgdSpec{.lr = 1, .momentum = 0.9, .weight_decay = 0.1}, SgdSpec{.lr = 1, .momentum = 0.9}));
   CHECK(same(AdamSpec{.weight_decay = 0.1}, AdamSpec{}));
+  CHECK(same(RmspropSpec{.weight_decay = 0.1}, RmspropSpec{}));
+  CHECK(same(RmspropSpec{.momentum = 0.9, .weight_decay = 0.1}, RmspropSpec{.momentum = 0.9}));
+  CHECK(same(AdagradSpec{.weight_decay = 0.1}, AdagradSpec{}));
   CHECK(same(AdamSpec{.weight_decay = 0.1, .decoupled_weight_decay = true}, AdamSpec{.decoupled_weight_decay = true}));
 }
 

@@ -17,9 +17,12 @@ namespace dptrain {
 namespace {
 
 std::vector<OptimizerSpec> specs() {
-  return {SgdSpec{.lr = 0.1, .weight_decay = 1e-3}, SgdSpec{.lr = 0.1, .momentum = 0.9, .nesterov = true},
+  return {SgdSpec{.lr = 0.1, .weight_decay = 1e-3},
+          SgdSpec{.lr = 0.1, .momentum = 0.9, .nesterov = true},
           AdamSpec{.lr = 0.1, .weight_decay = 0.1},
-          AdamSpec{.lr = 0.1, .weight_decay = 0.1, .decoupled_weight_decay = true}};
+          AdamSpec{.lr = 0.1, .weight_decay = 0.1, .decoupled_weight_decay = true},
+          RmspropSpec{.momentum = 0.9, .weight_decay = 0.1},
+          AdagradSpec{.weight_decay = 0.1}};
 }
 
 float gradient_of(std::int64_t step, int micro_batch, std::int64_t element) {
@@ -98,7 +101,7 @@ std::vector<float> reduced(const Setting& s, int replicas) {
   const auto optimizer = make_optimizer(s.optimizer);
   const StepPlan plan = plan_step(s.samples, s.micro_batch, replicas);
   LocalGroup group(replicas);
-  CpuReducer reducer(group, s.floats, optimizer->state_buffers(), s.clip, s.ranges);
+  CpuReducer reducer(group, s.floats, optimizer->state_buffers(), s.clip, {.ranges = s.ranges});
   const std::vector<float> start = initial(s.floats);
   reducer.load(start.data());
   std::vector<std::thread> threads;

@@ -73,6 +73,9 @@ void apply_update(const UpdateRule& rule, const UpdateRanges& ranges, std::int64
                        return apply(rule);
                      case Treatment::undecayed:
                        return apply(without_decay(rule));
+                     case Treatment::matrix:
+                       DPTRAIN_CHECK(false, "matrices are updated as a whole");
+                       return;
                      case Treatment::statistic:
                        return apply(StatisticRule{range.statistic_rate});
                    }

@@ -44,6 +44,19 @@ DPTRAIN_HD inline UpdateBlock block_of(Blocks blocks, std::int64_t i) {
   return blocks == nullptr ? UpdateBlock{} : blocks[i / kUpdateBlock];
 }
 
+template <>
+DPTRAIN_HD const RmspropRule& rule_of<RmspropRule>(const StepConstants& step) {
+  return step.rmsprop;
+}
+template <>
+DPTRAIN_HD const RmspropMomentumRule& rule_of<RmspropMomentumRule>(const StepConstants& step) {
+  return step.rmsprop_momentum;
+}
+template <>
+DPTRAIN_HD const AdagradRule& rule_of<AdagradRule>(const StepConstants& step) {
+  return step.adagrad;
+}
+
 /// `clip_factor` is null where nothing is clipped.
 template <class Rule>
 DPTRAIN_HD void update(const StepConstants& step, const Target& target, float gradient, const float* clip_factor,
@@ -128,6 +141,12 @@ void with_rule(RuleKind kind, const Use& use) {
       return use(MomentumRule{});
     case RuleKind::adam:
       return use(AdamRule{});
+    case RuleKind::rmsprop:
+      return use(RmspropRule{});
+    case RuleKind::rmsprop_momentum:
+      return use(RmspropMomentumRule{});
+    case RuleKind::adagrad:
+      return use(AdagradRule{});
   }
 }
 
@@ -140,12 +159,18 @@ StepConstants step_constants(std::int64_t number, const UpdateRule& rule, float 
   if (const auto* sgd = std::get_if<SgdRule>(&rule)) step.sgd = *sgd;
   if (const auto* momentum = std::get_if<MomentumRule>(&rule)) step.momentum = *momentum;
   if (const auto* adam = std::get_if<AdamRule>(&rule)) step.adam = *adam;
+  if (const auto* rmsprop = std::get_if<RmspropRule>(&rule)) step.rmsprop = *rmsprop;
+  if (const auto* rmsprop = std::get_if<RmspropMomentumRule>(&rule)) step.rmsprop_momentum = *rmsprop;
+  if (const auto* adagrad = std::get_if<AdagradRule>(&rule)) step.adagrad = *adagrad;
   return step;
 }
 
 RuleKind kind_of(const UpdateRule& rule) {
   if (std::holds_alternative<SgdRule>(rule)) return RuleKind::sgd;
-  return std::holds_alternative<MomentumRule>(rule) ? RuleKind::momentum : RuleKind::adam;
+  if (std::holds_alternative<MomentumRule>(rule)) return RuleKind::momentum;
+  if (std::holds_alternative<RmspropRule>(rule)) return RuleKind::rmsprop;
+  if (std::holds_alternative<RmspropMomentumRule>(rule)) return RuleKind::rmsprop_momentum;
+  return std::holds_alternative<AdagradRule>(rule) ? RuleKind::adagrad : RuleKind::adam;
 }
 
 std::vector<UpdateBlock> update_blocks(const UpdateRanges& ranges, std::int64_t floats) {

@@ -17,15 +17,19 @@
 
 namespace dptrain::cuda {
 
-enum class RuleKind { sgd, momentum, adam };
+/// The rules of single elements; those that need whole tensors are for the CPU.
+enum class RuleKind { sgd, momentum, adam, rmsprop, rmsprop_momentum, adagrad };
 
 /// What changes from step to step; in the device's memory when kernels read it.
 struct StepConstants {
   std::int64_t step = 0;  ///< its number, for draws
   float samples = 1;      ///< the divisor
-  SgdRule sgd;            ///< of the three the one in use is set
+  SgdRule sgd;            ///< of the rules the one in use is set
   MomentumRule momentum;
   AdamRule adam;
+  RmspropRule rmsprop;
+  RmspropMomentumRule rmsprop_momentum;
+  AdagradRule adagrad;
 };
 StepConstants step_constants(std::int64_t step, const UpdateRule& rule, float samples);
 RuleKind kind_of(const UpdateRule& rule);

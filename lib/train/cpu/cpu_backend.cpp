@@ -18,7 +18,7 @@ class CpuBackend final : public Backend {
   }
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
     return std::make_unique<CpuReducer>(config.group, config.floats, config.state_buffers, config.clip_norm,
-                                        config.ranges);
+                                        config.plan);
   }
 
  private:

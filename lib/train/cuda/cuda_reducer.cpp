@@ -28,7 +28,7 @@ CudaReducer::CudaReducer(const ReducerConfig& config, int device)
   gradients_.resize(members_.size());
   parameters_ = device_floats(floats_);
   for (int k = 0; k < config.state_buffers; ++k) state_[k] = device_floats(floats_);
-  blocks_ = upload_blocks(config.ranges, floats_);
+  blocks_ = upload_blocks(config.plan.ranges, floats_);
   if (!clip_norm_) return;
   const std::int64_t chunks = (floats_ + kChunk - 1) / kChunk;
   mean_ = device_floats(floats_);
@@ -79,10 +79,10 @@ void CudaReducer::join(int rank, Replica& replica) {
   });
 }
 
-void CudaReducer::begin(int rank, const UpdateRule& rule) {
+void CudaReducer::begin(int rank, const StepUpdate& update) {
   Member& member = members_[static_cast<std::size_t>(rank)];
-  member.rule = rule;
-  member.replica->set_rule(rule);
+  member.rule = update.rule;
+  member.replica->set_rule(update.rule);
 }
 
 double CudaReducer::gather(int) {

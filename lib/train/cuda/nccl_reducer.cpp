@@ -47,7 +47,7 @@ NcclReducer::NcclReducer(const ReducerConfig& config, Options options)
   }
   for (int r = 0; r < size; ++r) {
     cuda::use_device(options_.devices[static_cast<std::size_t>(r)]);
-    members_.push_back(make_member(r, config.ranges));
+    members_.push_back(make_member(r, config.plan.ranges));
   }
   cuda::use_device(options_.devices.front());
 }
@@ -129,9 +129,9 @@ void NcclReducer::join(int rank, Replica& replica) {
   m.replica->wait_with([this, rank](const cuda::Event& event) { wait(rank, event); });
 }
 
-void NcclReducer::begin(int rank, const UpdateRule& rule) {
-  member(rank).rule = rule;
-  member(rank).replica->set_rule(rule);
+void NcclReducer::begin(int rank, const StepUpdate& update) {
+  member(rank).rule = update.rule;
+  member(rank).replica->set_rule(update.rule);
 }
 
 /// The replicas need not meet on the host: NCCL waits for all of them on the GPUs. They do so nevertheless, because rank 0 reports

@@ -41,7 +41,7 @@ class NcclReducer final : public GradientReducer {
   void load_state(int k, const float* state) override;
   void save_state(int k, float* state) const override;
   void join(int rank, Replica& replica) override;
-  void begin(int rank, const UpdateRule& rule) override;
+  void begin(int rank, const StepUpdate& update) override;
   double gather(int rank) override;
   Times update(int rank, const StepPlan& plan) override;
   void abandon() noexcept override { nccl_.abort(); }

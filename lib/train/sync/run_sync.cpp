@@ -123,7 +123,7 @@ void run_sync(Run& run, int rank, Replica& replica) {
     }
     const StepPlan& plan = assignment->plan(step);
     const StepTask task{.step = step, .weights = weights, .poison = run.drills.poisons(rank, step)};
-    run.reducer->begin(rank, run.optimizer->rule(step, run.lr(step)));
+    run.reducer->begin(rank, run.update(step));
     const bool due = step - collected >= replica.lag();
     const Replica::Times computed = attempt(run, rank, replica, task, plan, due ? collected : -1);
     times.data = computed.data;

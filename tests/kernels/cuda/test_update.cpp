@@ -22,7 +22,11 @@ const std::vector<UpdateRule> kRules{
              .square_decay = 0.999f,
              .square_share = 1e-3f,
              .square_correction = 0.03f,
-             .epsilon = 1e-8f}};
+             .epsilon = 1e-8f},
+    RmspropRule{.lr = 0.01f, .weight_decay = 1e-2f, .square_decay = 0.9f, .square_share = 0.1f, .epsilon = 1e-8f},
+    RmspropMomentumRule{.scale = {.lr = 0.01f, .square_decay = 0.9f, .square_share = 0.1f, .epsilon = 1e-8f},
+                        .momentum = 0.9f},
+    AdagradRule{.lr = 0.01f, .weight_decay = 1e-2f, .epsilon = 1e-10f}};
 
 /// Postfix programs of trees over 1, 2, 3 and 5 leaves.
 const std::vector<std::vector<std::int8_t>> kTrees{{0}, {0, 1, -1}, {0, 1, -1, 2, -1}, {0, 1, -1, 2, 3, -1, -1, 4, -1}};
@@ -53,7 +57,8 @@ std::vector<float> read(const cuda::Stream& stream, const Buffer& buffer) {
 struct Bench {
   Bench(const cuda::Stream& stream, const std::vector<std::int8_t>& tree, std::int64_t count)
       : parameters(draw(1, count)), state0(draw(2, count)), state1(draw(3, count)) {
-    for (float& square : state1) square += 0.5f;  // a mean of squares is not negative
+    for (float& square : state0) square += 0.5f;  // a mean of squares is not negative
+    for (float& square : state1) square += 0.5f;
     order.length = static_cast<int>(tree.size());
     for (std::size_t k = 0; k < tree.size(); ++k) {
       order.postfix[k] = tree[k];
