@@ -9,8 +9,27 @@ namespace dptrain {
 
 namespace {
 
-double square(float value) {
-  return static_cast<double>(value) * static_cast<double>(value);
+constexpr std::size_t kLanes = 16;
+
+/// The sum of the squares of value(0), ..., value(count - 1): every sixteenth by itself, and those in order. Sums that do not
+/// wait for each other are several times as fast.
+template <class Value>
+double sum_of_squares(std::size_t count, const Value& value) {
+  double lanes[kLanes] = {};
+  std::size_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (std::size_t k = 0; k < kLanes; ++k) {
+      const auto v = static_cast<double>(value(i + k));
+      lanes[k] += v * v;
+    }
+  }
+  for (std::size_t k = 0; i < count; ++i, ++k) {
+    const auto v = static_cast<double>(value(i));
+    lanes[k] += v * v;
+  }
+  double sum = 0;
+  for (const double lane : lanes) sum += lane;
+  return sum;
 }
 
 }  // namespace
@@ -20,20 +39,20 @@ bool adapts(const UpdateRule& rule) {
 }
 
 PartSquares measure_part(const UpdateRule& rule, const TensorPart& part) {
+  const std::size_t count = part.parameters.size();
+  const float* __restrict parameters = part.parameters.data(), * __restrict gradients = part.gradients.data();
   PartSquares squares;
-  for (const float value : part.parameters) squares.parameters += square(value);
+  squares.parameters = sum_of_squares(count, [&](std::size_t i) { return parameters[i]; });
   const auto* lamb = std::get_if<LambRule>(&rule);
   if (lamb == nullptr) {
-    for (const float value : part.gradients) squares.update += square(value);
+    squares.update = sum_of_squares(count, [&](std::size_t i) { return gradients[i]; });
     return squares;
   }
   const LambRule named = *lamb;
-  const std::size_t count = part.parameters.size();
-  const float* __restrict gradients = part.gradients.data();
   float* __restrict average = part.state0.data(), * __restrict squared = part.state1.data();
   for (std::size_t i = 0; i < count; ++i) named.advance(gradients[i], average[i], squared[i]);
-  for (std::size_t i = 0; i < count; ++i)
-    squares.update += square(named.direction(part.parameters[i], average[i], squared[i]));
+  squares.update =
+      sum_of_squares(count, [&](std::size_t i) { return named.direction(parameters[i], average[i], squared[i]); });
   return squares;
 }
 

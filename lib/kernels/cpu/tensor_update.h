@@ -17,7 +17,7 @@ struct TensorPart {
   std::span<float> state0, state1;
 };
 
-/// Sums of squares, in index order, of the parameters and of what the update goes by: LARS's gradient, LAMB's direction.
+/// Sums of squares, in a fixed order, of the parameters and of what the update goes by: LARS's gradient, LAMB's direction.
 struct PartSquares {
   double parameters = 0, update = 0;
 };

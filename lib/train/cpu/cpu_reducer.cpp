@@ -64,7 +64,10 @@ void CpuReducer::apply(const StepUpdate& update, std::int64_t offset, std::int64
     return state_[k].size() == 0 ? std::span<float>() : std::span<float>(state_[k].floats() + offset, n);
   };
   float* parameters = parameters_.floats() + offset;
-  apply_update(update.rule, ranges_, offset, {parameters, n}, {gradient, n}, state(0), state(1));
+  if (ranges_.empty())
+    apply_update(update.rule, {parameters, n}, {gradient, n}, state(0), state(1));
+  else
+    apply_update(update.rule, ranges_, offset, {parameters, n}, {gradient, n}, state(0), state(1));
   if (average_.size() != 0) follow(update.average, average_.floats() + offset, parameters, count);
 }
 
