@@ -55,7 +55,6 @@ void check_update_fits(const JobSpec& job, const Placement& placement) {
   };
   if (takes_whole_tensors(job.train.optimizer))
     refuse(job.train.optimizer_at, fmt::format("optimizer {}", optimizer_name(job.train.optimizer)));
-  if (job.train.ema) refuse(job.train.ema_at, "train.ema: a moving average of the weights");
 }
 
 }  // namespace dptrain

@@ -57,18 +57,26 @@ DPTRAIN_HD const AdagradRule& rule_of<AdagradRule>(const StepConstants& step) {
   return step.adagrad;
 }
 
+template <class Rule>
+DPTRAIN_HD void train(const Rule& rule, const Target& target, float gradient, std::int64_t i) {
+  if constexpr (Rule::state_buffers == 0) rule(target.parameters[i], gradient);
+  if constexpr (Rule::state_buffers == 1) rule(target.parameters[i], gradient, target.state0[i]);
+  if constexpr (Rule::state_buffers == 2) rule(target.parameters[i], gradient, target.state0[i], target.state1[i]);
+}
+
 /// `clip_factor` is null where nothing is clipped.
 template <class Rule>
 DPTRAIN_HD void update(const StepConstants& step, const Target& target, float gradient, const float* clip_factor,
                        std::int64_t i) {
   const UpdateBlock block = block_of(target.blocks, i);
-  if (block.treatment == Treatment::statistic)
-    return StatisticRule{block.statistic_rate}(target.parameters[i], gradient);
-  if (clip_factor != nullptr) gradient = gradient * *clip_factor;
-  const Rule rule = block.treatment == Treatment::undecayed ? rule_of<Rule>(step).without_decay() : rule_of<Rule>(step);
-  if constexpr (Rule::state_buffers == 0) rule(target.parameters[i], gradient);
-  if constexpr (Rule::state_buffers == 1) rule(target.parameters[i], gradient, target.state0[i]);
-  if constexpr (Rule::state_buffers == 2) rule(target.parameters[i], gradient, target.state0[i], target.state1[i]);
+  if (block.treatment == Treatment::statistic) {
+    StatisticRule{block.statistic_rate}(target.parameters[i], gradient);
+  } else {
+    if (clip_factor != nullptr) gradient = gradient * *clip_factor;
+    const Rule& rule = rule_of<Rule>(step);
+    train(block.treatment == Treatment::undecayed ? rule.without_decay() : rule, target, gradient, i);
+  }
+  if (target.average != nullptr) step.average(target.average[i], target.parameters[i]);
 }
 
 struct Add {
@@ -132,6 +140,13 @@ struct CombineAndUpdate {
   }
 };
 
+struct Follow {
+  const StepConstants* step;
+  float* average;
+  const float* parameters;
+  DPTRAIN_HD void operator()(std::int64_t i) const { step->average(average[i], parameters[i]); }
+};
+
 template <class Use>
 void with_rule(RuleKind kind, const Use& use) {
   switch (kind) {
@@ -152,8 +167,10 @@ void with_rule(RuleKind kind, const Use& use) {
 
 }  // namespace
 
-StepConstants step_constants(std::int64_t number, const UpdateRule& rule, float samples) {
+StepConstants step_constants(std::int64_t number, const StepUpdate& update, float samples) {
+  const UpdateRule& rule = update.rule;
   StepConstants step;
+  step.average = update.average;
   step.step = number;
   step.samples = samples;
   if (const auto* sgd = std::get_if<SgdRule>(&rule)) step.sgd = *sgd;
@@ -207,6 +224,11 @@ void apply_update(RuleKind kind, const StepConstants* step, const float* clip_fa
   with_rule(kind, [&](auto rule) {
     for_each(count, stream, ApplyUpdate<decltype(rule)>{step, clip_factor, gradients, target});
   });
+}
+
+void follow(const StepConstants* step, std::int64_t count, float* average, const float* parameters,
+            cudaStream_t stream) {
+  for_each(count, stream, Follow{step, average, parameters});
 }
 
 void combine_and_update(RuleKind kind, const StepConstants* step, const SumOrder& order, std::int64_t count,

@@ -30,8 +30,9 @@ struct StepConstants {
   RmspropRule rmsprop;
   RmspropMomentumRule rmsprop_momentum;
   AdagradRule adagrad;
+  AverageRule average;
 };
-StepConstants step_constants(std::int64_t step, const UpdateRule& rule, float samples);
+StepConstants step_constants(std::int64_t step, const StepUpdate& update, float samples);
 RuleKind kind_of(const UpdateRule& rule);
 
 /// Which gradient sums are added in which order, in postfix notation as in CombineProgram.
@@ -68,11 +69,15 @@ void norm_to_clip_factor(const double* squares, std::int64_t chunks, double max_
 struct Target {
   float *parameters, *state0, *state1;
   Blocks blocks = nullptr;
+  float* average = nullptr;  ///< follows the parameters, where there is one
 };
 
 /// One update of `count` elements, each gradient that is trained times *clip_factor first where that is not null.
 void apply_update(RuleKind kind, const StepConstants* step, const float* clip_factor, std::int64_t count,
                   const float* gradients, const Target& target, cudaStream_t stream);
+/// The moving average of `count` parameters follows them, by itself.
+void follow(const StepConstants* step, std::int64_t count, float* average, const float* parameters,
+            cudaStream_t stream);
 /// mean_of_sums() and apply_update() in one pass over memory, without clipping.
 void combine_and_update(RuleKind kind, const StepConstants* step, const SumOrder& order, std::int64_t count,
                         const Target& target, cudaStream_t stream);

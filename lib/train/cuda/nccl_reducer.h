@@ -36,6 +36,9 @@ class NcclReducer final : public GradientReducer {
   ~NcclReducer() override;
 
   const float* parameters(int rank) const override { return member(rank).parameters.floats(); }
+  const float* average(int rank) const override {
+    return member(rank).average.size() == 0 ? nullptr : member(rank).average.floats();
+  }
   void load(const float* parameters) override;
   void save(float* parameters) const override;
   void load_state(int k, const float* state) override;
@@ -61,7 +64,8 @@ class NcclReducer final : public GradientReducer {
     std::int64_t step = -1;                           // of the latest update()
     cuda::Event updated;
     Buffer parameters, state[2];
-    Buffer blocks;                              // how each part is updated; empty where all parts are updated alike
+    Buffer average;  // of all parameters, on each replica: they are gathered anyway, and averages then need no traffic
+    Buffer blocks;   // how each part is updated; empty where all parts are updated alike
     std::vector<std::vector<Buffer>> received;  // [peer][root]: this replica's slices of that sum, bucket after bucket
     std::vector<std::int64_t> received_at;      // by bucket: where its slice begins in there
     Buffer mean, chunk_squares, factor;         // only where gradients are clipped
@@ -70,7 +74,7 @@ class NcclReducer final : public GradientReducer {
   Member& member(int rank) { return *members_[static_cast<std::size_t>(rank)]; }
   const Member& member(int rank) const { return *members_[static_cast<std::size_t>(rank)]; }
   nccl::Communicator& communicator(int rank) { return nccl_.rank(rank); }
-  std::unique_ptr<Member> make_member(int rank, const UpdateRanges& ranges) const;
+  std::unique_ptr<Member> make_member(int rank, const UpdatePlan& plan) const;
   void to_device(int rank, const Buffer& target, const float* from) const;
   void from_device(int rank, const float* source, std::int64_t count, float* to) const;
   /// This replica's slice of a bucket, in floats of the flat buffer.
