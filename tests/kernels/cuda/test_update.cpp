@@ -171,11 +171,16 @@ TEST_CASE("parameters that decay, that do not, and statistics, clipped and not")
   for (const UpdateRule& rule : kRules) {
     for (const double max_norm : {0.0, 0.5}) {
       Bench bench(stream, kTrees[3], count);
-      const Buffer step = on_device(stream, std::vector{cuda::step_constants(0, rule, 7)});
+      const AverageRule average{.kept = 0.75f, .share = 0.25f};
+      const Buffer step = on_device(stream, std::vector{cuda::step_constants(0, {rule, average}, 7)});
+      std::vector<float> averages = draw(4, count);
+      const Buffer averages_on_gpu = on_device(stream, averages);
+      cuda::Target target = bench.target(table);
+      target.average = averages_on_gpu.floats();
       const auto* constants = static_cast<const cuda::StepConstants*>(step.data());
       std::vector<float> gradients = bench.mean(7);
       if (max_norm == 0) {
-        cuda::combine_and_update(cuda::kind_of(rule), constants, bench.order, count, bench.target(table), stream.get());
+        cuda::combine_and_update(cuda::kind_of(rule), constants, bench.order, count, target, stream.get());
       } else {
         const Buffer mean = on_device(stream, gradients);
         const Buffer squares = cuda::device_buffer(static_cast<std::size_t>(chunks) * sizeof(double)),
@@ -183,8 +188,7 @@ TEST_CASE("parameters that decay, that do not, and statistics, clipped and not")
         auto* sums = static_cast<double*>(squares.data());
         cuda::chunk_squares(mean.floats(), table, count, sums, stream.get());
         cuda::norm_to_clip_factor(sums, chunks, max_norm, factor.floats(), stream.get());
-        cuda::apply_update(cuda::kind_of(rule), constants, factor.floats(), count, mean.floats(), bench.target(table),
-                           stream.get());
+        cuda::apply_update(cuda::kind_of(rule), constants, factor.floats(), count, mean.floats(), target, stream.get());
         double all = 0;
         for (std::int64_t first = 0; first < count; first += cuda::kNormChunk) {
           const auto n = static_cast<std::size_t>(std::min(cuda::kNormChunk, count - first));
@@ -196,6 +200,11 @@ TEST_CASE("parameters that decay, that do not, and statistics, clipped and not")
       }
       apply_update(rule, ranges, 0, bench.parameters, gradients, bench.state0, bench.state1);
       bench.check(stream);
+      for (std::size_t i = 0; i < averages.size(); ++i) average(averages[i], bench.parameters[i]);
+      CHECK(read(stream, averages_on_gpu) == averages);
+      cuda::follow(constants, count, averages_on_gpu.floats(), bench.p.floats(), stream.get());
+      for (std::size_t i = 0; i < averages.size(); ++i) average(averages[i], bench.parameters[i]);
+      CHECK(read(stream, averages_on_gpu) == averages);
     }
   }
 }
@@ -213,7 +222,7 @@ TEST_CASE("a replayed step reads that step's constants") {
                              bench.order, kCount, bench.target(), stream.get());
   });
   for (const float lr : {0.5f, 0.25f, 0.01f}) {
-    const MomentumRule rule{.lr = lr, .buffer_decay = lr == 0.5f ? 0.0f : 0.9f};
+    const UpdateRule rule = MomentumRule{.lr = lr, .buffer_decay = lr == 0.5f ? 0.0f : 0.9f};
     const float samples = lr * 100;
     *static_cast<cuda::StepConstants*>(pinned.data()) = cuda::step_constants(0, rule, samples);
     cuda::check(cudaMemcpyAsync(step.data(), pinned.data(), pinned.size(), cudaMemcpyHostToDevice, stream.get()),
