@@ -17,6 +17,7 @@
 #include "train/fit.h"
 #include "train/replica.h"
 #include "train/update_plan.h"
+#include "train/rollback.h"
 
 namespace dptrain {
 
@@ -122,6 +123,10 @@ int check_job(const JobOptions& options, std::ostream& out) {
   }
   const int state = make_optimizer(job.train.optimizer)->state_buffers() + (job.train.ema ? 1 : 0);
   fmt::print(out, "memory          {} weights and optimizer state, shared\n", megabytes((1 + state) * flat));
+  if (job.faults.on_nan == OnNan::rollback) {
+    fmt::print(out, "                {} copies to go back to, at most\n",
+               megabytes(static_cast<std::int64_t>(RollbackPoints::kPoints) * (1 + state) * flat));
+  }
   fmt::print(
       out, "                {} a replica: {} gradients ({} buffer{}), {} activations, {} batches ahead\n",
       megabytes(buffers * flat + model.activation_bytes + job.data.prefetch * largest * data.shape.elements() * 4),

@@ -164,7 +164,7 @@ int run_training(const TrainCommand& command) {
   } catch (const Stopped&) {
     return stopped();  // the reporter takes the empty run folder back
   }
-  CheckpointOptions checkpoints{.run_folder = path, .init_from = command.init_from};
+  CheckpointOptions checkpoints{.run_folder = path, .continues = continues, .init_from = command.init_from};
   if (continues) checkpoints.resume_from = checkpoint_to_resume(path, job, data, reporter);
   return status_of(train(job, data, reporter, {.stop = &stop_request, .checkpoints = std::move(checkpoints)}));
 }

@@ -133,9 +133,17 @@ std::string evaluate_json(const EvalReport& report) {
 std::string fault_json(const FaultReport& report) {
   Json json = fault_object(report);
   json.erase("recovery_seconds");
+  json["unix_time"] = report.unix_time;
   Json event{{"event", "fault"}};
   event.update(json);
   return dump(event);
+}
+
+std::string recovered_json(const FaultReport& report) {
+  return dump(Json{{"event", "recovered"},
+                   {"kind", report.kind},
+                   {"step", report.step},
+                   {"recovery_seconds", report.recovery_seconds}});
 }
 
 std::string assignment_json(const AssignmentReport& report) {

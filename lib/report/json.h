@@ -13,6 +13,7 @@ std::string start_json(const RunPlan& plan);       ///< {"event": "start", ...}
 std::string train_json(const StepReport& report);  ///< {"event": "train", ...}
 std::string evaluate_json(const EvalReport& report);
 std::string fault_json(const FaultReport& report);
+std::string recovered_json(const FaultReport& report);
 std::string assignment_json(const AssignmentReport& report);
 std::string end_json(const Summary& summary);  ///< {"event": "end", ...}: status, where it ended, the weights' hash
 /// The object of summary.json and of --json.

@@ -75,8 +75,10 @@ struct FaultReport {
   int replica = -1;       ///< -1: none in particular
   int micro_batch = -1;
   std::string parameter{};
-  std::string message{};                ///< all of it in a sentence
-  double recovery_seconds = not_known;  ///< until the step, or one after it, was done well; known at the end only
+  std::string message{};  ///< all of it in a sentence
+  double recovery_seconds =
+      not_known;                 ///< until the step, or one after it, was done well, in this process or a later one
+  double unix_time = not_known;  ///< seconds; when it was told
 };
 
 /// Who runs how many micro-batches of a full step from now on; the event "assignment".
@@ -113,7 +115,7 @@ struct Summary {
   TimeShares shares;                                                ///< of train_seconds
   std::int64_t peak_rss_bytes = 0;
   std::int64_t skipped_steps = 0;   ///< whose updates were left out
-  std::vector<FaultReport> faults;  ///< in this process
+  std::vector<FaultReport> faults;  ///< in all parts of the run
 };
 
 }  // namespace dptrain

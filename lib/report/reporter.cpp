@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "core/clock.h"
 #include "core/error.h"
 #include "report/json.h"
 #include "report/lines.h"
@@ -45,10 +46,26 @@ void Reporter::evaluated(const EvalReport& report) {
   console_->evaluated(report);
 }
 
+void Reporter::record(const FaultReport& report) {
+  const std::lock_guard lock(mutex_);
+  leave_fault(report);
+}
+
 void Reporter::fault(const FaultReport& report) {
   const std::lock_guard lock(mutex_);
-  if (folder_) folder_->append_metrics(fault_json(report));
+  leave_fault(report);
   console_->warning(report.message);
+}
+
+void Reporter::leave_fault(FaultReport report) {
+  if (!folder_) return;
+  report.unix_time = unix_seconds();
+  folder_->append_metrics(fault_json(report));
+}
+
+void Reporter::recovered(const FaultReport& report) {
+  const std::lock_guard lock(mutex_);
+  if (folder_) folder_->append_metrics(recovered_json(report));
 }
 
 void Reporter::assigned(const AssignmentReport& report) {

@@ -36,8 +36,12 @@ class Reporter {
   /// An interval that goes on, for a live line; leaves nothing in the folder.
   void live(const StepReport& report);
   void evaluated(const EvalReport& report);
+  /// A fault that an error will tell of.
+  void record(const FaultReport& report);
   /// A fault is a warning too.
   void fault(const FaultReport& report);
+  /// The step of a fault, or one after it, is done well. Leaves a line in the folder and nothing on the console.
+  void recovered(const FaultReport& report);
   void assigned(const AssignmentReport& report);
   /// Errors: also failed where --json cannot be written; a reader that has gone is no error.
   void finished(const Summary& summary);
@@ -50,6 +54,7 @@ class Reporter {
 
  private:
   void leave(const Summary& summary);
+  void leave_fault(FaultReport report);
   void print_json(const std::string& json);
 
   std::mutex mutex_;

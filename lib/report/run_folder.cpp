@@ -107,7 +107,9 @@ void RunFolder::claim() {
 void RunFolder::refuse_what_is_there(bool fresh) const {
   const bool run = holds_a_run(path_);
   if (run && !fresh) {
-    fail(ExitStatus::usage, "{}: this folder holds a run; choose another --out, or give --resume to go on with it, or --fresh to replace it",
+    fail(ExitStatus::usage,
+         "{}: this folder holds a run; choose another --out, or give --resume to go on with it, or --fresh to replace "
+         "it",
          path_.string());
   }
   for (const char* name : run_files) {

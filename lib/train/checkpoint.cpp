@@ -55,6 +55,9 @@ std::string state_text(const RunState& state) {
                   {"rollbacks", state.rollbacks},
                   {"skipped_steps", state.skipped_steps},
                   {"skips_in_a_row", state.skips_in_a_row},
+                  {"rollback_steps", state.rollback_steps},
+                  {"failed_at", state.failed_at},
+                  {"spoilt", state.spoilt},
                   {"job", state.job}};
   return json.dump(2) + "\n";
 }
@@ -84,6 +87,9 @@ RunState parse_state(const std::string& text, const fs::path& file) {
     state.rollbacks = json.value("rollbacks", std::int64_t{0});
     state.skipped_steps = json.value("skipped_steps", std::int64_t{0});
     state.skips_in_a_row = json.value("skips_in_a_row", std::int64_t{0});
+    state.rollback_steps = json.value("rollback_steps", std::vector<std::int64_t>{});
+    state.failed_at = json.value("failed_at", std::int64_t{-1});
+    state.spoilt = json.value("spoilt", state.spoilt);
     state.job = json.at("job").get<std::string>();
     return state;
   } catch (const Json::exception& error) {
@@ -238,11 +244,18 @@ void rewrite_state(const fs::path& run_folder, const RunState& state) {
   });
 }
 
-void prune_checkpoints(const fs::path& run_folder, std::int64_t keep, std::int64_t newest, std::int64_t best_step) {
+std::vector<std::int64_t> kept_steps(const RunState& state) {
+  std::vector<std::int64_t> steps = state.rollback_steps;
+  steps.push_back(state.best_step);
+  return steps;
+}
+
+void prune_checkpoints(const fs::path& run_folder, std::int64_t keep, std::int64_t newest,
+                       const std::vector<std::int64_t>& besides) {
   std::int64_t kept = 0;
   for (const std::int64_t step : checkpoint_steps(run_folder)) {
     // Later ones are of an attempt that could not be gone on from.
-    if (step <= newest && (kept++ < keep || step == best_step)) continue;
+    if (step <= newest && (kept++ < keep || std::find(besides.begin(), besides.end(), step) != besides.end())) continue;
     set_aside(checkpoint_folder(run_folder, step));
   }
   std::error_code error;  // what cannot be removed costs space, no more

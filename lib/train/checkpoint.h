@@ -36,6 +36,10 @@ struct RunState {
   std::int64_t rollbacks = 0;                                       ///< so far
   std::int64_t skipped_steps = 0;                                   ///< so far
   std::int64_t skips_in_a_row = 0;                                  ///< up to this step
+  std::vector<std::int64_t> rollback_steps{};  ///< of the checkpoints that a rollback may go back to, oldest first
+  std::int64_t failed_at = -1;                 ///< the step that led to the last rollback; -1: none
+  /// Step and replica of the gradients that drills have spoilt so far.
+  std::vector<std::pair<std::int64_t, std::int64_t>> spoilt{};
   std::string weights_hash;
 };
 
@@ -69,10 +73,12 @@ void write_checkpoint(const std::filesystem::path& run_folder, const Snapshot& s
 /// The checkpoint of state.step, which is there, with another state and the tensors that it has. Errors: as above.
 void rewrite_state(const std::filesystem::path& run_folder, const RunState& state);
 
-/// Keeps those of the last `keep` steps up to `newest`, and of `best_step`; removes the others, later ones too (a run that
-/// could not use them has gone another way), and what unfinished saves left.
+/// Keeps those of the last `keep` steps up to `newest`, and of the steps `besides`; removes the others, later ones too (a run
+/// that could not use them has gone another way), and what unfinished saves left.
 void prune_checkpoints(const std::filesystem::path& run_folder, std::int64_t keep, std::int64_t newest,
-                       std::int64_t best_step);
+                       const std::vector<std::int64_t>& besides);
+/// The steps besides the last that a run in this state keeps: the best, and those that it may go back to.
+std::vector<std::int64_t> kept_steps(const RunState& state);
 
 /// A checkpoint whose every byte was checked against its manifest.
 struct Checkpoint {

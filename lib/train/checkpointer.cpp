@@ -34,7 +34,7 @@ void Checkpointer::finish(const RunState& state, const Make& make) {
   if (saved_ == state.step) {
     try {
       rewrite_state(run_folder_, state);
-      prune_checkpoints(run_folder_, keep_, state.step, state.best_step);
+      prune_checkpoints(run_folder_, keep_, state.step, kept_steps(state));
       return;
     } catch (const Error&) {
       // Perhaps a file system without links; a real reason comes up again.
@@ -46,7 +46,7 @@ void Checkpointer::finish(const RunState& state, const Make& make) {
 void Checkpointer::write(const Snapshot& snapshot) {
   write_checkpoint(run_folder_, snapshot);
   saved_ = snapshot.state.step;
-  prune_checkpoints(run_folder_, keep_, snapshot.state.step, snapshot.state.best_step);
+  prune_checkpoints(run_folder_, keep_, snapshot.state.step, kept_steps(snapshot.state));
 }
 
 void Checkpointer::work() {

@@ -31,6 +31,30 @@ bool Drills::poisons(int rank, std::int64_t step) {
   return false;
 }
 
+std::vector<DrillDone> Drills::spoilt() const {
+  std::vector<DrillDone> all;
+  for (const Drill& drill : drills_) {
+    if (drill.done && drill.spec.kind == DrillKind::nan) all.emplace_back(drill.spec.at_step, drill.spec.replica);
+  }
+  return all;
+}
+
+void Drills::leave_out(DrillKind kind, const DrillDone& done) {
+  for (Drill& drill : drills_) {
+    if (drill.spec.kind == kind && drill.spec.at_step == done.first && drill.spec.replica == done.second)
+      drill.done = true;
+  }
+}
+
+std::vector<DrillSpec> Drills::missed(std::int64_t first, std::int64_t end) const {
+  std::vector<DrillSpec> all;
+  for (const Drill& drill : drills_) {
+    const bool reached = drill.spec.at_step >= first && drill.spec.at_step < end;
+    if (reached && !drill.done && drill.spec.kind != DrillKind::slow) all.push_back(drill.spec);
+  }
+  return all;
+}
+
 void Drills::after(int rank, std::int64_t step, Replica::Times& times) const {
   for (const Drill& drill : drills_) {
     if (drill.spec.kind != DrillKind::slow || drill.spec.replica != rank || step < drill.spec.at_step) continue;

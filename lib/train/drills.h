@@ -3,12 +3,16 @@
 #pragma once
 
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "spec/job_spec.h"
 #include "train/replica.h"
 
 namespace dptrain {
+
+/// A drill that has happened: its step and its replica.
+using DrillDone = std::pair<std::int64_t, std::int64_t>;
 
 class Drills {
  public:
@@ -19,6 +23,13 @@ class Drills {
   void before(int rank, std::int64_t step);
   /// Whether the gradient shall be spoilt.
   bool poisons(int rank, std::int64_t step);
+  /// Steps and replicas of the gradients that were spoilt: they are not spoilt again where a step comes once more, which makes
+  /// them a part of the run's state. While no replica is in a step.
+  std::vector<DrillDone> spoilt() const;
+  /// Those that came in an earlier part of the run do not come again.
+  void leave_out(DrillKind kind, const DrillDone& done);
+  /// Those of steps from `first` on and before `end` that did not happen. As spoilt().
+  std::vector<DrillSpec> missed(std::int64_t first, std::int64_t end) const;
   /// After it: a slow replica sleeps for as long as it is meant to have taken longer, which counts as computing.
   void after(int rank, std::int64_t step, Replica::Times& times) const;
 

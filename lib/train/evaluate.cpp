@@ -15,6 +15,7 @@ namespace {
 bool pass_over(Run& run, Replica& replica, int rank, std::int64_t step, const std::function<bool()>& give_up) {
   run.evaluated[static_cast<std::size_t>(rank)] =
       run.faults.out(rank) || replica.evaluate(step, run.test_sums, give_up);
+  if (run.watchdog) run.watchdog->end(rank);
   run.group.barrier();
   return std::find(run.evaluated.begin(), run.evaluated.end(), false) == run.evaluated.end();
 }
@@ -31,10 +32,11 @@ Progress::Tested tested(const Run& run) {
 
 }  // namespace
 
-void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
+Outcome evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
   const double start = steady_seconds();
   double asked = not_known;  // when this replica first saw the request
   const auto give_up = [&] {
+    if (run.watchdog) run.watchdog->begin(rank, step);  // the deadline is for each chunk
     if (!stop_asked(run.options.stop)) return false;
     if (std::isnan(asked)) {
       asked = steady_seconds();
@@ -53,11 +55,20 @@ void evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
     if (complete && rank == 0) average = tested(run);
   }
   if (rank == 0) {
+    run.outcome = static_cast<int>(Outcome::good);
     run.cut_short = !complete;
     if (run.cut_short || stop_asked(run.options.stop)) run.end = step;
-    if (!run.cut_short) run.progress->evaluated(step, weights, average, steady_seconds() - start);
+    if (!run.cut_short) {
+      run.progress->evaluated(step, weights, average, steady_seconds() - start);
+      if (!std::isfinite(weights.loss)) {
+        FaultReport report{.kind = "not_finite", .action = {}, .step = step};
+        report.message = fmt::format("the test loss is not finite after {}", run.progress->place(step, run.lr(step)));
+        run.outcome = static_cast<int>(decide(run, std::move(report), start, false));
+      }
+    }
   }
   run.group.barrier();  // the next evaluation writes test_sums again
+  return static_cast<Outcome>(run.outcome);
 }
 
 }  // namespace dptrain

@@ -1,13 +1,13 @@
 // Purpose: one evaluation of the run's weights. Thread safety: called by all replicas' threads together.
 #pragma once
 
-#include "train/run.h"
+#include "train/settle.h"
 
 namespace dptrain {
 
 /// Every sample of the test set once, by all replicas; rank 0 adds the chunks in index order and reports. On a request to stop
 /// the run ends with `step`, is saved, and the evaluation cut short after TrainOptions::evaluation_grace. Returns when all have
-/// done their part. Errors: GroupAborted.
-void evaluate(Run& run, Replica& replica, int rank, std::int64_t step);
+/// done their part: Outcome::back where the loss was not finite and the run has gone back. Errors: as settle().
+Outcome evaluate(Run& run, Replica& replica, int rank, std::int64_t step);
 
 }  // namespace dptrain

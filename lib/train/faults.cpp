@@ -1,6 +1,7 @@
 #include "train/faults.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "core/clock.h"
@@ -106,11 +107,23 @@ void Faults::note_unsettled() {
   }
 }
 
-void Faults::recovered(std::int64_t step, double now) {
+void Faults::remember(std::vector<FaultReport> history) {
+  DPTRAIN_CHECK(list_.empty(), "a history after {} faults", list_.size());
+  list_ = std::move(history);
+  for (const FaultReport& report : list_) {
+    began_.push_back(steady_seconds() - std::max(0.0, unix_seconds() - report.unix_time));
+    if (recovered_ + 1 == began_.size() && std::isfinite(report.recovery_seconds)) ++recovered_;
+  }
+}
+
+std::vector<FaultReport> Faults::recovered(std::int64_t step, double now) {
+  std::vector<FaultReport> news;
   // In the order of the list: after a rollback the step that failed first comes first again.
   for (; recovered_ < list_.size() && list_[recovered_].step <= step; ++recovered_) {
     list_[recovered_].recovery_seconds = now - began_[recovered_];
+    news.push_back(list_[recovered_]);
   }
+  return news;
 }
 
 Error replica_error(int rank, std::int64_t step, const std::exception_ptr& error) {

@@ -44,12 +44,14 @@ class Faults {
   /// When it failed.
   double since(int rank) const { return health_[static_cast<std::size_t>(rank)].since; }
 
+  /// What went wrong in earlier parts of the run comes first. Before the first step.
+  void remember(std::vector<FaultReport> history);
   /// Adds to the list; `began` is steady_seconds() of the trouble.
   void note(FaultReport report, double began);
   /// Adds those that failed and were not settled: when no replica's thread is left, and the run with them.
   void note_unsettled();
-  /// Step `step` is done well at `now`: what happened in it or before has been recovered from.
-  void recovered(std::int64_t step, double now);
+  /// Step `step` is done well at `now`: what happened in it or before has been recovered from. Returns that.
+  std::vector<FaultReport> recovered(std::int64_t step, double now);
   const std::vector<FaultReport>& list() const { return list_; }
 
  private:

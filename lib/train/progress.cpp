@@ -86,6 +86,10 @@ void Progress::rewound(std::int64_t step) {
   interval_ = {};
   interval_.start = now_;
   steps_ = step;
+  if (evaluated_step_ > step) {  // of weights that were given up
+    tested_ = average_tested_ = {};
+    evaluated_step_ = -1;
+  }
 }
 
 std::string Progress::place(std::int64_t step, double lr) const {
@@ -125,7 +129,6 @@ void Progress::evaluated(std::int64_t steps, const Tested& weights, const Tested
   tested_ = weights;
   average_tested_ = average;
   evaluated_step_ = steps;
-  check_finite(weights.loss, "test loss", steps, lr_);
   reporter_.evaluated({.step = steps,
                        .epoch = epochs(steps),
                        .test_loss = weights.loss,

@@ -47,8 +47,7 @@ class Progress {
   struct Tested {
     double loss = not_known, accuracy = not_known;
   };
-  /// `average`: with the weights' moving average. `seconds` it took. Errors: failed where the loss is not finite: the last
-  /// update may be the one that diverged.
+  /// `average`: with the weights' moving average. `seconds` it took. A loss that is not finite is reported as it is.
   void evaluated(std::int64_t steps, const Tested& weights, const Tested& average, double seconds);
 
   /// Training seconds up to the last step, final loss and the last evaluation, into the state of a checkpoint.

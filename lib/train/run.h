@@ -4,6 +4,9 @@
 //   are rank 0's, or called while no replica runs.
 #pragma once
 
+#include <condition_variable>
+#include <mutex>
+
 #include "comm/local/local_group.h"
 #include "optim/average.h"
 #include "optim/optimizer.h"
@@ -15,16 +18,22 @@
 #include "train/faults.h"
 #include "train/fit.h"
 #include "train/progress.h"
+#include "train/rollback.h"
 #include "train/trainer.h"
 #include "train/watchdog.h"
 
 namespace dptrain {
 
-/// What a rollback goes back to: the last checkpoint's weights and optimizer state, flat.
-struct RollbackPoint {
-  std::int64_t step = 0;
-  Buffer parameters;
-  std::vector<Buffer> state;
+/// The replicas' threads, for the one that waits for them.
+struct ReplicaThreads {
+  struct Late {
+    int rank;
+    std::int64_t step;
+  };
+  std::mutex mutex;
+  std::condition_variable changed;
+  int running = 0;
+  std::optional<Late> late;  // it is past the step deadline, and its thread may never end
 };
 
 struct Run {
@@ -67,14 +76,16 @@ struct Run {
   // What went wrong, and how it is dealt with: train/settle.h.
   Faults faults;
   Drills drills;
-  std::optional<Balancer> balancer;                  // rank 0's
-  std::unique_ptr<Watchdog> watchdog;                // where there is a deadline
+  std::optional<Balancer> balancer;    // rank 0's
+  std::unique_ptr<Watchdog> watchdog;  // where there is a deadline
+  ReplicaThreads threads;
   std::vector<std::optional<NotFinite>> not_finite;  // by replica
   std::vector<char> finite;                          // by replica: its slice of the gradients' sum
   int outcome = 0;
   double lr_factor = 1;  // what rollbacks have left of the learning rate
   std::int64_t rollbacks = 0, skips_in_a_row = 0;
-  RollbackPoint rollback_point;
+  RollbackPoints rollback_points;  // rank 0's
+  std::int64_t rollback_step = 0;  // where the last rollback went
 
   /// The learning rate of a step.
   double lr(std::int64_t step) const { return learning_rate.lr(step) * lr_factor; }
@@ -93,17 +104,19 @@ RunState state_at(Run& run, std::int64_t step);
 /// What makes the snapshot, from copies. At the end of `step` and before rank 0 begins the next: the others may already compute
 /// gradients, but update nothing. Errors: failed where a parameter is not finite: nothing of that kind is ever saved.
 Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t step);
-/// Likewise: the checkpoint of `step`, on its way to the disk, and to roll back to where the job may do that. Once a step.
+/// Likewise: the checkpoint of `step`, on its way to the disk, and where the job may go back to it one to go back to. Once a step.
 void save(Run& run, const ParameterTable& table, std::int64_t step);
-/// Weights and optimizer state are those of the rollback point again. While no replica computes.
-void load_rollback_point(Run& run);
+/// Whether the parameters and the optimizer's state are finite. While nobody updates them.
+bool state_is_finite(const Run& run, const ParameterTable& table);
+/// Weights and optimizer state are those of a point again. While no replica computes.
+void go_back_to(Run& run, const RollbackPoints::Point& point);
 
 /// The summary of a run that came to its end, or was stopped, and what it misses of `expect`.
 void finish(Run& run);
 /// A run that ends by an error after it began says so in its folder.
 void leave_failed(Run& run);
-/// Replica `rank` is past the step deadline. Its thread cannot be stopped or joined, so all that can be done is to say it and
-/// end the process, with status 75. Any thread.
-[[noreturn]] void leave_late(Run& run, int rank, std::int64_t step);
+/// Replica threads.late is past the step deadline. Its thread cannot be stopped or joined, so all that can be done is to say it
+/// and end the process, with status 75. When the others' threads have ended, or will not.
+[[noreturn]] void leave_late(Run& run);
 
 }  // namespace dptrain

@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "core/error.h"
 #include "core/magnitude.h"
@@ -21,19 +23,86 @@ bool rests_on_length(const ScheduleSpec& schedule) {
          std::holds_alternative<OneCycleSchedule>(schedule.shape);
 }
 
-/// The last checkpoint's weights and optimizer state, where the job may go back to them.
-void keep_rollback_point(Run& run, const ParameterTable& table, std::int64_t step) {
-  if (run.job.faults.on_nan != OnNan::rollback) return;
-  RollbackPoint& point = run.rollback_point;
-  point.step = step;
-  point.state.resize(run.state_names.size());
-  const auto keep = [&](Buffer& buffer) {
-    if (buffer.size() == 0) buffer = Buffer::host_floats(table.floats());
-    return buffer.floats();
+bool may_roll_back(const Run& run) {
+  return run.job.faults.on_nan == OnNan::rollback;
+}
+
+StateCopies copies_of(const Run& run, const ParameterTable& table) {
+  std::vector<Buffer> copies;
+  for (int k = -1; k < static_cast<int>(run.state_names.size()); ++k) {
+    copies.push_back(Buffer::host_floats(table.floats()));
+    if (k < 0)
+      run.reducer->save(copies.back().floats());
+    else
+      run.reducer->save_state(k, copies.back().floats());
+  }
+  return std::make_shared<const std::vector<Buffer>>(std::move(copies));
+}
+
+void load_state(Run& run, const std::vector<Buffer>& copies) {
+  run.reducer->load(copies.front().floats());
+  for (std::size_t k = 1; k < copies.size(); ++k) run.reducer->load_state(static_cast<int>(k) - 1, copies[k].floats());
+}
+
+/// Errors: failed where something is not finite: nothing of that kind is ever saved.
+void check_finite(const Run& run, const ParameterTable& table, const std::vector<Buffer>& copies, std::int64_t step) {
+  for (std::size_t k = 0; k < copies.size(); ++k) {
+    if (std::isfinite(largest_magnitude(copies[k].floats(), table.floats()))) continue;
+    fail(ExitStatus::failed, "after {} the {} are not finite: training has diverged, and they are not saved",
+         run.progress->place(step, run.lr(step)), k == 0 ? "parameters" : "optimizer's " + run.state_names[k - 1]);
+  }
+}
+
+Checkpointer::Make snapshot_of(Run& run, const ParameterTable& table, StateCopies copies, std::int64_t step) {
+  return [&table, copies = std::move(copies), names = run.state_names, state = state_at(run, step)]() mutable {
+    omp_set_num_threads(1);  // packing is no work for a team
+    std::vector<const float*> states;
+    for (std::size_t k = 1; k < copies->size(); ++k) states.push_back((*copies)[k].floats());
+    return take_snapshot(table, copies->front().floats(), names, states, std::move(state));
   };
-  run.reducer->save(keep(point.parameters));
-  for (int k = 0; k < static_cast<int>(run.state_names.size()); ++k)
-    run.reducer->save_state(k, keep(point.state[static_cast<std::size_t>(k)]));
+}
+
+/// Parameters and state of a checkpoint, flat.
+StateCopies restored(const Run& run, const ParameterTable& table, const Checkpoint& checkpoint) {
+  std::vector<Buffer> copies;
+  std::vector<float*> states;
+  for (int k = -1; k < static_cast<int>(run.state_names.size()); ++k) {
+    copies.push_back(Buffer::host_floats(table.floats()));
+    if (k >= 0) states.push_back(copies.back().floats());
+  }
+  checkpoint.restore(table, copies.front().floats(), run.state_names, states);
+  return std::make_shared<const std::vector<Buffer>>(std::move(copies));
+}
+
+/// Before the first step, from nothing but the job.
+StateCopies initial_state(const Run& run, const ParameterTable& table) {
+  std::vector<Buffer> copies;
+  for (int k = -1; k < static_cast<int>(run.state_names.size()); ++k)
+    copies.push_back(Buffer::host_floats(table.floats()));
+  if (run.options.checkpoints.init_from.empty())
+    table.initialise(run.job.seed, copies.front().floats());
+  else
+    init_from(run.options.checkpoints.init_from, table, copies.front().floats());
+  // The average begins as the weights do; the first update takes its place.
+  if (run.job.train.ema) std::memcpy(copies.back().data(), copies.front().data(), copies.front().size());
+  return std::make_shared<const std::vector<Buffer>>(std::move(copies));
+}
+
+/// The points that the run had when its checkpoint was made.
+void restore_points(Run& run, const ParameterTable& table, const Checkpoint& checkpoint, const StateCopies& latest) {
+  const RunState& state = checkpoint.snapshot.state;
+  for (const std::int64_t step : state.rollback_steps) {
+    const std::filesystem::path folder = checkpoint.folder.parent_path() / fmt::format("step-{}", step);
+    try {
+      run.rollback_points.push(step, step == state.step             ? latest
+                                     : step == 0 && !exists(folder) ? initial_state(run, table)
+                                                                    : restored(run, table, read_checkpoint(folder)));
+    } catch (const Error& error) {
+      run.reporter.warning(fmt::format("a rollback cannot go back to step {}: {}", step, error.what()));
+    }
+  }
+  run.rollback_points.set_failed_at(state.failed_at);
+  if (run.rollback_points.steps().empty()) run.rollback_points.push(state.step, latest);
 }
 
 }  // namespace
@@ -94,78 +163,64 @@ RunState state_at(Run& run, std::int64_t step) {
   state.rollbacks = run.rollbacks;
   state.skipped_steps = run.summary.skipped_steps;
   state.skips_in_a_row = run.skips_in_a_row;
+  state.rollback_steps = run.rollback_points.steps();
+  state.failed_at = run.rollback_points.failed_at();
+  state.spoilt = run.drills.spoilt();
   return state;
 }
 
 Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t step) {
-  const auto copies = std::make_shared<std::vector<Buffer>>();
-  for (int k = -1; k < static_cast<int>(run.state_names.size()); ++k) {
-    copies->push_back(Buffer::host_floats(table.floats()));
-    if (k < 0)
-      run.reducer->save(copies->back().floats());
-    else
-      run.reducer->save_state(k, copies->back().floats());
-    if (!std::isfinite(largest_magnitude(copies->back().floats(), table.floats())))
-      fail(ExitStatus::failed, "after {} the {} are not finite: training has diverged, and they are not saved",
-           run.progress->place(step, run.lr(step)),
-           k < 0 ? "parameters" : "optimizer's " + run.state_names[static_cast<std::size_t>(k)]);
-  }
-  return [&table, copies, names = run.state_names, state = state_at(run, step)]() mutable {
-    omp_set_num_threads(1);  // packing is no work for a team
-    std::vector<const float*> states;
-    for (std::size_t k = 1; k < copies->size(); ++k) states.push_back((*copies)[k].floats());
-    return take_snapshot(table, copies->front().floats(), names, states, std::move(state));
-  };
+  StateCopies copies = copies_of(run, table);
+  check_finite(run, table, *copies, step);
+  return snapshot_of(run, table, std::move(copies), step);
 }
 
 void save(Run& run, const ParameterTable& table, std::int64_t step) {
   if (run.saved_step == step) return;
+  const bool point = may_roll_back(run) && step % run.checkpoint_every == 0;
+  if (!point && !run.checkpointer) return;
+  StateCopies copies = copies_of(run, table);
+  check_finite(run, table, *copies, step);
   run.saved_step = step;
-  keep_rollback_point(run, table, step);
-  if (run.checkpointer) run.checkpointer->save(snapshot(run, table, step));
+  if (point) run.rollback_points.push(step, copies);
+  if (run.checkpointer) run.checkpointer->save(snapshot_of(run, table, std::move(copies), step));
 }
 
-void load_rollback_point(Run& run) {
-  const RollbackPoint& point = run.rollback_point;
+bool state_is_finite(const Run& run, const ParameterTable& table) {
+  const StateCopies copies = copies_of(run, table);
+  return std::all_of(copies->begin(), copies->end(), [&](const Buffer& buffer) {
+    return std::isfinite(largest_magnitude(buffer.floats(), table.floats()));
+  });
+}
+
+void go_back_to(Run& run, const RollbackPoints::Point& point) {
   run.saved_step = -1;  // what comes after it is saved anew
-  run.reducer->load(point.parameters.floats());
-  for (int k = 0; k < static_cast<int>(run.state_names.size()); ++k)
-    run.reducer->load_state(k, point.state[static_cast<std::size_t>(k)].floats());
+  load_state(run, *point.copies);
+  run.rollback_step = point.step;
 }
 
 void set_up_weights(Run& run, const ParameterTable& table) {
   const CheckpointOptions& options = run.options.checkpoints;
-  const Buffer weights = Buffer::host_floats(table.floats());
+  StateCopies copies;
   if (options.resume_from) {
-    std::vector<Buffer> buffers;
-    std::vector<float*> states;
-    for (int k = 0; k < static_cast<int>(run.state_names.size()); ++k) {
-      buffers.push_back(Buffer::host_floats(table.floats()));
-      states.push_back(buffers.back().floats());
-    }
-    options.resume_from->restore(table, weights.floats(), run.state_names, states);
-    for (int k = 0; k < static_cast<int>(run.state_names.size()); ++k)
-      run.reducer->load_state(k, states[static_cast<std::size_t>(k)]);
     const RunState& state = options.resume_from->snapshot.state;
+    copies = restored(run, table, *options.resume_from);
     run.best_step = state.best_step;
     run.best_metric = state.best_metric;
     run.lr_factor = state.lr_factor;
     run.rollbacks = state.rollbacks;
     run.summary.skipped_steps = state.skipped_steps;
     run.skips_in_a_row = state.skips_in_a_row;
+    for (const DrillDone& done : state.spoilt) run.drills.leave_out(DrillKind::nan, done);
+    if (may_roll_back(run)) restore_points(run, table, *options.resume_from, copies);
     options.resume_from->snapshot.model.clear();  // memory that the run can use
     options.resume_from->snapshot.optimizer.clear();
     options.resume_from->snapshot.average.clear();
-  } else if (!options.init_from.empty()) {
-    init_from(options.init_from, table, weights.floats());
   } else {
-    table.initialise(run.job.seed, weights.floats());
+    copies = initial_state(run, table);
+    if (may_roll_back(run)) run.rollback_points.push(0, copies);
   }
-  run.reducer->load(weights.floats());
-  // The average begins as the weights do; the first update takes its place.
-  if (run.job.train.ema && !options.resume_from)
-    run.reducer->load_state(run.optimizer->state_buffers(), weights.floats());
-  keep_rollback_point(run, table, run.first);
+  load_state(run, *copies);
 }
 
 Basis basis_of(const JobSpec& job, const DatasetPair& data) {

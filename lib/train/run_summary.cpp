@@ -106,6 +106,10 @@ void finish(Run& run) {
   const std::vector<std::string> missed = stopped ? std::vector<std::string>() : misses(run.job.expect, s);
   s.status = stopped ? RunStatus::stopped : missed.empty() ? RunStatus::done : RunStatus::expect_not_met;
   run.reporter.finished(s);
+  for (const DrillSpec& drill : run.drills.missed(run.first, s.steps)) {
+    run.reporter.warning(fmt::format("the drill at step {} did not happen: replica {} had no micro-batch there",
+                                     drill.at_step, drill.replica));
+  }
   for (const std::string& miss : missed) run.reporter.warning(miss);
 }
 
@@ -121,7 +125,8 @@ void leave_failed(Run& run) {
   }
 }
 
-void leave_late(Run& run, int rank, std::int64_t step) {
+void leave_late(Run& run) {
+  const auto [rank, step] = *run.threads.late;
   FaultReport report{.kind = "deadline", .action = "stop", .step = step, .replica = rank};
   report.message = fmt::format(
       "replica {} has been at step {} for more than {:g} s (faults.step_deadline): the run is given up, with status {}",

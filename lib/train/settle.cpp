@@ -49,19 +49,36 @@ FaultReport not_finite(const Run& run, std::int64_t step) {
   return report;
 }
 
-void go_back(Run& run) {
+void roll_back(Run& run, std::int64_t step) {
   run.lr_factor *= run.job.faults.rollback_lr_factor;
   ++run.rollbacks;
-  load_rollback_point(run);
-  run.progress->rewound(run.rollback_point.step);
+  go_back_to(run, run.rollback_points.back(step));
+  run.progress->rewound(run.rollback_step);
 }
 
-/// What the job says should be done about a loss or gradient that is not finite.
-Outcome decide(Run& run, std::int64_t step, double began) {
+/// Why the policy does not help any more, and what may.
+std::string last_words(const Run& run, bool can_skip) {
   const FaultsSpec& policy = run.job.faults;
-  FaultReport report = not_finite(run, step);
+  std::string why;
+  if (policy.on_nan == OnNan::skip && !can_skip)
+    why = ", and that is of the weights: no step can be left out to mend it";
+  else if (policy.on_nan == OnNan::skip)
+    why = fmt::format(", after {} steps in a row that were left out (faults.max_skips)", run.skips_in_a_row);
+  if (policy.on_nan == OnNan::rollback)
+    why = fmt::format(", after {} rollback{} (faults.max_rollbacks)", run.rollbacks, run.rollbacks == 1 ? "" : "s");
+  return fmt::format(
+      "{}: training has diverged. A lower learning rate, warm-up (train.lr_schedule.warmup_steps) or clipping "
+      "(train.clip_grad_norm) may help{}",
+      why, policy.on_nan == OnNan::stop ? "; faults.on_nan can skip such a step or go back." : ".");
+}
+
+}  // namespace
+
+Outcome decide(Run& run, FaultReport report, double began, bool can_skip) {
+  const FaultsSpec& policy = run.job.faults;
+  const std::int64_t step = report.step;
   Outcome outcome = Outcome::skip;
-  if (policy.on_nan == OnNan::skip && run.skips_in_a_row < policy.max_skips) {
+  if (policy.on_nan == OnNan::skip && can_skip && run.skips_in_a_row < policy.max_skips) {
     report.action = "skip";
     ++run.skips_in_a_row;
     ++run.summary.skipped_steps;
@@ -70,19 +87,13 @@ Outcome decide(Run& run, std::int64_t step, double began) {
   } else if (policy.on_nan == OnNan::rollback && run.rollbacks < policy.max_rollbacks) {
     outcome = Outcome::back;
     report.action = "rollback";
-    go_back(run);
+    roll_back(run, step);
     report.message += fmt::format(": back to step {}, with {:g} of the learning rate (rollback {} of at most {})",
-                                  run.rollback_point.step, run.lr_factor, run.rollbacks, policy.max_rollbacks);
+                                  run.rollback_step, run.lr_factor, run.rollbacks, policy.max_rollbacks);
   } else {
     report.action = "stop";
-    if (policy.on_nan == OnNan::skip)
-      report.message +=
-          fmt::format(", after {} steps in a row that were left out (faults.max_skips)", run.skips_in_a_row);
-    if (policy.on_nan == OnNan::rollback)
-      report.message += fmt::format(", after {} rollbacks (faults.max_rollbacks)", run.rollbacks);
-    report.message +=
-        ": training has diverged. A lower learning rate, warm-up (train.lr_schedule.warmup_steps) or clipping "
-        "(train.clip_grad_norm) may help; faults.on_nan can skip such a step or go back.";
+    report.message += last_words(run, can_skip);
+    run.reporter.record(report);
     run.faults.note(report, began);
     if (!run.faults.losses_are_finite()) run.progress->diverged();
     throw Error(ExitStatus::failed, report.message);
@@ -91,8 +102,6 @@ Outcome decide(Run& run, std::int64_t step, double began) {
   run.faults.note(std::move(report), began);
   return outcome;
 }
-
-}  // namespace
 
 void reassign(Run& run, std::int64_t step, std::vector<double> costs, const std::string& reason) {
   AssignmentReport report{
@@ -123,7 +132,10 @@ Outcome settle(Run& run, int rank, Replica& replica, const StepTask& task, const
   found.reset();
   if (!run.faults.out(rank)) found = replica.diagnose(task);
   run.group.barrier();
-  if (rank == 0) run.outcome = static_cast<int>(decide(run, task.step, began));
+  if (rank == 0) {
+    const bool can_skip = run.job.faults.on_nan == OnNan::skip && state_is_finite(run, replica.parameters());
+    run.outcome = static_cast<int>(decide(run, not_finite(run, task.step), began, can_skip));
+  }
   run.group.barrier();
   return static_cast<Outcome>(run.outcome);
 }

@@ -9,12 +9,16 @@ enum class Outcome {
   good,   ///< nothing is wrong after all
   again,  ///< the same step, with the run's new assignment
   skip,   ///< on with the next step, without an update
-  back,   ///< on at the run's rollback point, whose weights are loaded
+  back,   ///< on at Run::rollback_step, whose weights are loaded
 };
 
 /// After the gather of a step in which Faults::any(), the same on every thread. Errors: on rank 0 what ends the run, on the
 /// others GroupAborted.
 Outcome settle(Run& run, int rank, Replica& replica, const StepTask& task, const StepPlan& plan);
+
+/// Rank 0's, while the others wait: what the job says should be done about something that is not finite. `can_skip`: it
+/// is a step's, with weights that are. Outcome::back has been done on return. Errors: what ends the run.
+Outcome decide(Run& run, FaultReport report, double began, bool can_skip);
 
 /// Rank 0's, with all replicas between two steps: from `step` on micro-batches are assigned by these costs.
 void reassign(Run& run, std::int64_t step, std::vector<double> costs, const std::string& reason);

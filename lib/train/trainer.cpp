@@ -2,11 +2,14 @@
 
 #include <omp.h>
 
+#include <chrono>
+#include <cstdlib>
 #include <system_error>
 #include <thread>
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "report/fault_history.h"
 #include "report/process.h"
 #include "spec/reader.h"
 #include "train/doubts.h"
@@ -31,6 +34,18 @@ std::unique_ptr<Replica> make_replica(Run& run, int rank) {
                                     .reassigned = may_reassign(run.job, run.group.size())});
 }
 
+/// What went wrong in earlier parts of the run. A rehearsal that ended one of them is over: a retry shall get past it.
+void remember_faults(Run& run) {
+  std::vector<FaultReport> history = read_fault_history(run.options.checkpoints.run_folder / "metrics.jsonl");
+  for (const FaultReport& report : history) {
+    const DrillDone done{report.step, report.replica};
+    if (report.kind == "replica_failed") run.drills.leave_out(DrillKind::throw_, done);
+    if (report.kind == "deadline") run.drills.leave_out(DrillKind::stall, done);
+    if (report.kind == "not_finite" && report.action == "stop") run.drills.leave_out(DrillKind::nan, done);
+  }
+  run.faults.remember(std::move(history));
+}
+
 /// Rank 0's: everything that the replicas share and that only a model's parameters make possible.
 void set_up(Run& run, const ParameterTable& table) {
   run.parameters = table.elements();
@@ -41,6 +56,7 @@ void set_up(Run& run, const ParameterTable& table) {
                                            .clip_norm = run.job.train.clip_norm,
                                            .plan = update_plan(table, run.job.train)});
   set_up_weights(run, table);
+  if (run.options.checkpoints.continues) remember_faults(run);
   run.reporter.started(describe(run, table), to_yaml(run.job));
   for (const std::string& doubt : doubts(run.job, run.schedule)) run.reporter.warning(doubt);
   run.progress = std::make_unique<Progress>(run.job, run.schedule, run.reporter);
@@ -97,6 +113,30 @@ void replicate(Run& run, int rank) {
   if (rank == 0) keep_result(run, table);
 }
 
+/// Told by the watchdog, on its thread.
+void give_up(Run& run, int rank, std::int64_t step) {
+  {
+    const std::lock_guard lock(run.threads.mutex);
+    if (run.threads.running == 0) return;  // it came to its end after all
+    run.threads.late = {rank, step};
+  }
+  run.group.abort(std::make_exception_ptr(Error(ExitStatus::retry, "a replica is late")));  // the others end
+  run.threads.changed.notify_all();
+  // The process ends from the thread that waits for the replicas, unless that is stuck as well: in a write to a dead disk, say.
+  std::this_thread::sleep_for(std::chrono::seconds(4));
+  std::_Exit(static_cast<int>(ExitStatus::retry));
+}
+
+/// Returns when every replica's thread is at its end.
+void wait_for_replicas(Run& run) {
+  std::unique_lock lock(run.threads.mutex);
+  run.threads.changed.wait(lock, [&] { return run.threads.running == 0 || run.threads.late; });
+  if (!run.threads.late) return;
+  run.threads.changed.wait_for(lock, std::chrono::seconds(1), [&] { return run.threads.running <= 1; });
+  lock.unlock();
+  leave_late(run);
+}
+
 }  // namespace
 
 Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, const TrainOptions& options) {
@@ -111,7 +151,7 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
   }
   if (job.faults.step_deadline) {
     run.watchdog = std::make_unique<Watchdog>(replicas, *job.faults.step_deadline,
-                                              [&run](int rank, std::int64_t step) { leave_late(run, rank, step); });
+                                              [&run](int rank, std::int64_t step) { give_up(run, rank, step); });
   }
 
   std::vector<std::thread> threads;
@@ -123,14 +163,28 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
     } catch (...) {
       run.group.abort(std::current_exception());
     }
+    const std::lock_guard lock(run.threads.mutex);
+    --run.threads.running;
+    run.threads.changed.notify_all();
   };
   try {
-    for (int rank = 0; rank < replicas; ++rank) threads.emplace_back(live, rank);
+    for (int rank = 0; rank < replicas; ++rank) {
+      {
+        const std::lock_guard lock(run.threads.mutex);
+        ++run.threads.running;
+      }
+      threads.emplace_back(live, rank);
+    }
   } catch (const std::system_error& error) {
+    {
+      const std::lock_guard lock(run.threads.mutex);
+      --run.threads.running;
+    }
     run.group.abort(std::make_exception_ptr(Error(
         ExitStatus::failed,
         fmt::format("a thread for replica {} of {} cannot be started: {}", threads.size(), replicas, error.what()))));
   }
+  wait_for_replicas(run);
   for (std::thread& thread : threads) thread.join();
   if (const std::exception_ptr error = run.group.error()) {
     run.faults.note_unsettled();

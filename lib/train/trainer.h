@@ -28,7 +28,8 @@ struct WeightsView {
 struct CheckpointOptions {
   std::filesystem::path run_folder{};         ///< empty: no checkpoints
   std::shared_ptr<Checkpoint> resume_from{};  ///< continue after its step; its tensors are given up once they are used
-  std::filesystem::path init_from{};          ///< a safetensors file with the first weights; empty: from the seed
+  bool continues = false;  ///< the run folder holds an earlier part of this run, perhaps without a checkpoint
+  std::filesystem::path init_from{};  ///< a safetensors file with the first weights; empty: from the seed
 };
 
 struct TrainOptions {

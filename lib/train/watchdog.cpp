@@ -1,5 +1,6 @@
 #include "train/watchdog.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "core/clock.h"
@@ -30,11 +31,24 @@ void Watchdog::end(int rank) {
   replicas_[static_cast<std::size_t>(rank)].since.store(0, std::memory_order_release);
 }
 
+void Watchdog::forgive(double seconds) {
+  for (Replica& replica : replicas_) {
+    double since = replica.since.load(std::memory_order_acquire);
+    while (since != 0 && !replica.since.compare_exchange_weak(since, since + seconds, std::memory_order_acq_rel)) {
+    }
+  }
+}
+
 void Watchdog::watch() {
   constexpr double kLooks = 8;  // a deadline
+  const double period = deadline_ / kLooks;
   std::unique_lock lock(mutex_);
-  while (!changed_.wait_for(lock, std::chrono::duration<double>(deadline_ / kLooks), [this] { return over_; })) {
+  for (double before = steady_seconds();
+       !changed_.wait_for(lock, std::chrono::duration<double>(period), [this] { return over_; });) {
     const double now = steady_seconds();
+    // Who was late itself was stopped, and so were the replicas: that is no time of theirs.
+    if (const double lost = now - before - period; lost > std::max(1.0, period)) forgive(lost);
+    before = now;
     for (std::size_t rank = 0; rank < replicas_.size(); ++rank) {
       const double since = replicas_[rank].since.load(std::memory_order_acquire);
       if (since == 0 || now - since < deadline_) continue;

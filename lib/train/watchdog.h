@@ -32,6 +32,7 @@ class Watchdog {
     std::atomic<std::int64_t> step{0};
   };
   void watch();
+  void forgive(double seconds);  // all replicas, who were stopped for so long
 
   const double deadline_;
   const Late late_;

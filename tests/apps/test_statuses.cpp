@@ -67,8 +67,15 @@ TEST_CASE(
   CHECK(summary["faults"][0]["kind"] == "deadline");
   CHECK(summary["faults"][0]["replica"] == 1);
   CHECK(has(read_text(here.folder / "run/metrics.jsonl"), R"({"event":"fault","kind":"deadline")"));
-  CHECK(with({"--resume"}).status == 0);
-  const std::string resumed = here.summary("run")["weights_hash"];
+  // A retry gets past the rehearsal, and knows of it.
+  CHECK(
+      with({"--resume", "--set", "faults.step_deadline=1000", "--set", "drills=[{at_step: 4, replica: 1, do: stall}]"})
+          .status == 0);
+  const json retried = here.summary("run");
+  REQUIRE(retried["faults"].size() == 1);
+  CHECK(retried["faults"][0]["kind"] == "deadline");
+  CHECK(retried["faults"][0]["recovery_seconds"] > 0);
+  const std::string resumed = retried["weights_hash"];
   CHECK(here.dptrain({"job.yaml", "--out", "whole", "--quiet"}).status == 0);
   CHECK(here.summary("whole")["weights_hash"] == resumed);
 }

@@ -63,7 +63,8 @@ TEST_CASE("a fault: an event without the time that recovery takes, and an entry 
                       {"replica", 1},
                       {"micro_batch", nullptr},
                       {"parameter", nullptr},
-                      {"message", "replica 1 failed in step 120: this is a drill"}});
+                      {"message", "replica 1 failed in step 120: this is a drill"},
+                      {"unix_time", nullptr}});
   Summary summary = sample_summary();
   CHECK(Json::parse(summary_json(summary))["faults"].empty());
   fault.recovery_seconds = 0.25;

@@ -286,11 +286,11 @@ TEST_CASE("the newest few and the best are kept; what unfinished saves left, and
   fs::create_directories(run / "checkpoints/.step-8.old");
   write_text(run / "checkpoints/.step-9.tmp/model.safetensors", "half");
   write_text(run / "checkpoints/mine", "x");
-  prune_checkpoints(run.path(), 2, 6, 3);
+  prune_checkpoints(run.path(), 2, 6, {3});
   CHECK(names_in(run / "checkpoints") == std::vector<std::string>{"mine", "step-3", "step-5", "step-6"});
-  prune_checkpoints(run.path(), 2, 6, 6);  // the best is among the newest
+  prune_checkpoints(run.path(), 2, 6, {6});  // the best is among the newest
   CHECK(names_in(run / "checkpoints") == std::vector<std::string>{"mine", "step-5", "step-6"});
-  prune_checkpoints(run.path(), 1, 5, -1);  // the run could not go on from step 6
+  prune_checkpoints(run.path(), 1, 5, {-1});  // the run could not go on from step 6
   CHECK(names_in(run / "checkpoints") == std::vector<std::string>{"mine", "step-5"});
 }
 

@@ -17,6 +17,8 @@
 #include "support/process.h"
 #include "train/cpu/cpu_reducer.h"
 #include "train/faults.h"
+#include "train/resumed_runs.h"
+#include "train/rollback.h"
 #include "train/trainer.h"
 #include "train/update_plan.h"
 
@@ -233,7 +235,7 @@ TEST_CASE("after a rollback nothing is left of the weights that were given up, i
 TEST_CASE("on_nan: rollback gives up after so many, and says how many") {
   JobSpec job = job_of(2, {{"faults", "{on_nan: rollback, max_rollbacks: 1}"},
                            {"drills", "[{at_step: 1, replica: 0, do: nan}, {at_step: 5, replica: 1, do: nan}]"}});
-  CHECK(has(failure(job), "after 1 rollbacks (faults.max_rollbacks)"));
+  CHECK(has(failure(job), "after 1 rollback (faults.max_rollbacks)"));
 }
 
 TEST_CASE("the rollback's factor belongs to the state: stopped and resumed after it, the same bits") {
@@ -265,6 +267,85 @@ TEST_CASE("the rollback's factor belongs to the state: stopped and resumed after
   CHECK(options.checkpoints.resume_from->snapshot.state.rollbacks == 1);
   job.devices.count = 3;
   CHECK(run(job, options).weights_hash == wanted);
+}
+
+TEST_CASE("a run that really diverges is brought down by rollbacks, however often it saves, with the same bits") {
+  // At this rate the loss is beyond the range of floats after some steps, and what was saved on the way is lost already.
+  for (const char* every : {"1 steps", "2 steps", "4 steps", "end"}) {
+    std::string hash;
+    for (std::int64_t replicas = 1; replicas <= 3; ++replicas) {
+      const JobSpec job =
+          job_of(replicas, {{"train.optimizer", "{name: sgd, lr: 1000}"},
+                            {"train.epochs", "6"},
+                            {"checkpoint.every", every},
+                            {"evaluate.every", "1 steps"},
+                            {"faults", "{on_nan: rollback, rollback_lr_factor: 1.0e-5, max_rollbacks: 8}"}});
+      const Summary s = run(job);
+      if (hash.empty()) hash = s.weights_hash;
+      CHECK(s.weights_hash == hash);
+      CHECK(s.status == RunStatus::done);
+      CHECK(!s.faults.empty());
+      CHECK(std::isfinite(s.test_loss));
+    }
+  }
+}
+
+TEST_CASE("a test loss that is not finite is a reason to go back too, and nothing that skipping could mend") {
+  const std::vector<std::pair<std::string, std::string>> settings{{"train.optimizer", "{name: sgd, lr: 3.0e+38}"},
+                                                                  {"evaluate.every", "1 steps"}};
+  auto back = settings, skip = settings, stop = settings;
+  back.emplace_back("faults", "{on_nan: rollback, rollback_lr_factor: 1.0e-37}");
+  const Summary s = run(job_of(2, back));
+  CHECK(s.status == RunStatus::done);
+  REQUIRE(s.faults.size() == 1);
+  CHECK(has(s.faults[0].message, "the test loss is not finite after step 1"));
+  CHECK(has(s.faults[0].message, "back to step 0"));
+  CHECK(std::isfinite(s.test_loss));
+  skip.emplace_back("faults.on_nan", "skip");
+  CHECK(has(failure(job_of(2, skip)),
+            "the test loss is not finite after step 1 (epoch 0.33, learning rate 3e+38), and that "
+            "is of the weights: no step can be left out to mend it"));
+  CHECK(has(failure(job_of(2, stop)), "the test loss is not finite after step 1"));
+  skip.emplace_back("evaluate.every", "end");
+  CHECK(has(failure(job_of(2, skip)), "no step can be left out to mend it"));
+}
+
+TEST_CASE("stopped between a checkpoint and a fault, and gone on with: a rollback goes where it would have gone") {
+  for (const std::int64_t samples :
+       {20, 60, 80}) {  // the step after which the first part ends is no step of a checkpoint
+    const JobSpec job =
+        job_of(2, {{"faults.on_nan", "rollback"},
+                   {"checkpoint", "{every: 3 steps, keep: 1}"},
+                   {"drills", "[{at_step: 3, replica: 1, do: nan}, {at_step: 8, replica: 0, do: nan}]"}});
+    const std::string wanted = run(job).weights_hash;
+    test::TemporaryFolder folder;
+    const test::PartsOfRun parts{.job = job, .shape = kShape, .train_samples = 43, .test_samples = 70};
+    CHECK(parts.whole().weights_hash == wanted);
+    const Summary first = parts.part(folder.path(), samples, job.devices);
+    CHECK(first.status == RunStatus::stopped);
+    CHECK(first.steps < 8);
+    CHECK(parts.part(folder.path(), test::to_the_end, job_of(3).devices).weights_hash == wanted);
+  }
+}
+
+TEST_CASE("rollback points: the latest, but never one that has failed, and further back where nothing was gained") {
+  const auto none = std::make_shared<const std::vector<Buffer>>();
+  const auto points = [&](std::initializer_list<std::int64_t> steps) {
+    RollbackPoints all;
+    for (const std::int64_t step : steps) all.push(step, none);
+    return all;
+  };
+  RollbackPoints all = points({0, 10, 20, 30});
+  CHECK(all.steps() == std::vector<std::int64_t>{10, 20, 30});
+  CHECK(all.back(35).step == 30);
+  CHECK(all.back(34).step == 20);  // no further than before
+  CHECK(all.back(40).step == 20);  // further
+  all.push(30, none);
+  CHECK(all.back(40).step == 20);
+  CHECK(all.back(20).step == 10);  // the weights of 20 themselves, and no further either: there is one left
+  CHECK(all.back(10).step == 10);
+  CHECK(all.failed_at() == 10);
+  CHECK(points({0, 5}).back(5).step == 0);
 }
 
 TEST_CASE("parameters that are not finite are never saved") {

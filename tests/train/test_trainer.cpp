@@ -259,7 +259,7 @@ TEST_CASE("a loss that is not finite ends the run with status 1 and names the st
     job.train.epochs.reset();
     job.train.steps = 1;
     CHECK(has(failure(ExitStatus::failed, [&] { run(job, data, {.save = [&](const WeightsView&) { ++saves; }}); }),
-              "test loss is not finite at step 1"));
+              "test loss is not finite after step 1"));
     CHECK(saves == 0);
   }
 }

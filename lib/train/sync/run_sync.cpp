@@ -65,7 +65,9 @@ void account(Run& run, std::int64_t step, const StepPlan& plan, bool applies, st
   if (applies) {
     if (collected >= 0) stepped(run, collected);
     run.skips_in_a_row = 0;
-    if (!run.faults.list().empty()) run.faults.recovered(step, steady_seconds());
+    if (!run.faults.list().empty()) {
+      for (const FaultReport& report : run.faults.recovered(step, steady_seconds())) run.reporter.recovered(report);
+    }
   } else {
     run.progress->skipped(step);
   }
@@ -86,16 +88,39 @@ void catch_up(Run& run, int rank, Replica& replica, std::int64_t& collected, std
   }
 }
 
+/// A checkpoint of `step`. Where the job may go back, weights that are not finite are a reason to: then all wait for the answer.
+Outcome save_or_go_back(Run& run, int rank, Replica& replica, std::int64_t step) {
+  if (run.job.faults.on_nan != OnNan::rollback) {
+    if (rank == 0) save(run, replica.parameters(), step);
+    return Outcome::good;
+  }
+  if (rank == 0) {
+    run.outcome = static_cast<int>(Outcome::good);
+    if (state_is_finite(run, replica.parameters())) {
+      save(run, replica.parameters(), step);
+    } else {
+      FaultReport report{.kind = "not_finite", .action = {}, .step = step};
+      report.message = fmt::format("the weights are not finite after {}", run.progress->place(step, run.lr(step)));
+      run.outcome = static_cast<int>(decide(run, std::move(report), steady_seconds(), false));
+    }
+  }
+  run.group.barrier();
+  return static_cast<Outcome>(run.outcome);
+}
+
 /// What is due when `step` steps are done: evaluation and checkpoint.
-void between_steps(Run& run, int rank, Replica& replica, std::int64_t& collected, std::int64_t step) {
+Outcome between_steps(Run& run, int rank, Replica& replica, std::int64_t& collected, std::int64_t step) {
   const bool evaluates = step % run.evaluate_every == 0 || step == run.end;
   if (evaluates) catch_up(run, rank, replica, collected, step);
   // On a request to stop what was reached comes to the disk before anything else.
   const bool stopped = step == run.end && step < run.schedule.steps();
   const bool saves = stopped || step % run.checkpoint_every == 0;
-  if (rank == 0 && stopped) save(run, replica.parameters(), step);
-  if (evaluates && !run.options.until) evaluate(run, replica, rank, step);
-  if (rank == 0 && saves && !stopped && step < run.end) save(run, replica.parameters(), step);
+  Outcome outcome = Outcome::good;
+  if (stopped) outcome = save_or_go_back(run, rank, replica, step);
+  if (outcome == Outcome::good && evaluates && !run.options.until) outcome = evaluate(run, replica, rank, step);
+  if (outcome == Outcome::good && saves && !stopped && step < run.end)
+    outcome = save_or_go_back(run, rank, replica, step);
+  return outcome;
 }
 
 /// The end of a step without an update: nobody begins the next before all know.
@@ -113,16 +138,25 @@ void run_sync(Run& run, int rank, Replica& replica) {
   std::shared_ptr<const Assignment> assignment = run.assignment;
   std::int64_t step = run.first, collected = run.first;  // steps begun, and those whose losses are known
   std::int64_t weights = run.first;                      // their version
+  bool again = false;                                    // the step is done once more, and its drills with it
+  bool poison = false;
+  const auto go_on_from_rollback = [&] {
+    step = collected = run.rollback_step;
+    ++weights;
+    if (!run.faults.out(rank)) replica.assign(assignment, step);
+  };
   // A run that was stopped after its last step and before the evaluation.
-  if (run.first == run.end && run.options.checkpoints.resume_from->snapshot.state.evaluated_step != run.end)
-    evaluate(run, replica, rank, run.end);
+  if (run.first == run.end && run.options.checkpoints.resume_from->snapshot.state.evaluated_step != run.end &&
+      evaluate(run, replica, rank, run.end) == Outcome::back)
+    go_on_from_rollback();
   while (step < run.end) {
     if (assignment != run.assignment) {
       assignment = run.assignment;
       if (!run.faults.out(rank)) replica.assign(assignment, step);
     }
     const StepPlan& plan = assignment->plan(step);
-    const StepTask task{.step = step, .weights = weights, .poison = run.drills.poisons(rank, step)};
+    if (!again) poison = run.drills.poisons(rank, step);
+    const StepTask task{.step = step, .weights = weights, .poison = poison};
     run.reducer->begin(rank, run.update(step));
     const bool due = step - collected >= replica.lag();
     const Replica::Times computed = attempt(run, rank, replica, task, plan, due ? collected : -1);
@@ -132,13 +166,13 @@ void run_sync(Run& run, int rank, Replica& replica) {
     const double waited = run.reducer->gather(rank);
 
     const Outcome outcome = run.faults.any() ? settle(run, rank, replica, task, plan) : Outcome::good;
-    if (outcome == Outcome::again) continue;
-    ++weights;
+    again = outcome == Outcome::again;
+    if (again) continue;
     if (outcome == Outcome::back) {
-      step = collected = run.rollback_point.step;
-      if (!run.faults.out(rank)) replica.assign(assignment, step);
+      go_on_from_rollback();
       continue;
     }
+    ++weights;
     const bool applies = outcome == Outcome::good;
     if (rank == 0) account(run, step, plan, applies, due ? collected : -1);
     const GradientReducer::Times reduced = applies ? run.reducer->update(rank, plan) : meet(run);
@@ -149,7 +183,7 @@ void run_sync(Run& run, int rank, Replica& replica) {
       ++collected;
       if (rank == 0) run.progress->report_if_due(collected, run.end, reduced.end);
     }
-    between_steps(run, rank, replica, collected, step);
+    if (between_steps(run, rank, replica, collected, step) == Outcome::back) go_on_from_rollback();
   }
 }
 
