@@ -1,11 +1,14 @@
 #include <benchmark/benchmark.h>
+#include <omp.h>
 
 #include <atomic>
 #include <thread>
 
 #include "core/magnitude.h"
 #include "dpbench/benchmarks.h"
+#include "optim/optimizer.h"
 #include "train/cpu/cpu_reducer.h"
+#include "train/update_plan.h"
 
 namespace dptrain {
 
@@ -59,6 +62,38 @@ void reduce(benchmark::State& state, int replicas) {
   state.SetBytesProcessed(state.iterations() * floats * static_cast<std::int64_t>(sizeof(float)) * replicas);
 }
 
+/// What a step of each optimizer costs on one replica: 784-512-512-10, as two linear layers of 512 and one of 10.
+void update(benchmark::State& state, const OptimizerSpec& spec) {
+  std::vector<Parameter> parameters;
+  const auto add = [&](const Shape& shape, ParameterRole role) {
+    Parameter& added = parameters.emplace_back();
+    added.desc.shape = shape;
+    added.desc.stored_floats = shape.elements();
+    added.desc.role = role;
+  };
+  for (const auto& [in, out] : {std::pair{784, 512}, std::pair{512, 512}, std::pair{512, 10}}) {
+    add(Shape{out, in}, ParameterRole::weight);
+    add(Shape{out}, ParameterRole::bias);
+  }
+  const ParameterTable table(std::move(parameters));
+  TrainSpec train;
+  train.optimizer = spec;
+  const auto optimizer = make_optimizer(spec);
+  LocalGroup group(1);
+  CpuReducer reducer(group, table.floats(), optimizer->state_buffers(), std::nullopt, update_plan(table, train));
+  const Buffer gradient = Buffer::host_floats(table.floats());
+  for (std::int64_t i = 0; i < table.floats(); ++i) gradient.floats()[i] = static_cast<float>(i % 101 - 50) * 1e-3f;
+  reducer.load(gradient.floats());
+  reducer.lend(0, {gradient.floats()}, &table);
+  omp_set_num_threads(1);
+  const StepPlan plan = plan_step(1, 1, 1);
+  for (auto _ : state) {
+    reducer.begin(0, optimizer->rule(5, 1e-3));
+    reducer.gather(0);
+    reducer.update(0, plan);
+  }
+}
+
 /// What a replica does to its gradient sums last: an addition, with or without a look at what comes out, or a look alone where
 /// it has one micro-batch and adds nothing. The difference is what it costs to know that a step's gradients are finite.
 enum class Last { add, add_and_look, look };
@@ -92,6 +127,17 @@ void register_reducer_benchmarks() {
         ->Arg(25'450)
         ->Arg(407'050)
         ->Arg(10'000'000);
+  }
+  const std::pair<const char*, OptimizerSpec> optimizers[] = {{"sgd", SgdSpec{.lr = 0.1, .momentum = 0.9}},
+                                                              {"adam", AdamSpec{}},
+                                                              {"rmsprop", RmspropSpec{}},
+                                                              {"adagrad", AdagradSpec{}},
+                                                              {"lars", LarsSpec{}},
+                                                              {"lamb", LambSpec{}},
+                                                              {"muon", MuonSpec{}}};
+  for (const auto& [name, spec] : optimizers) {
+    const std::string full = std::string("update/") + name;
+    benchmark::RegisterBenchmark(full.c_str(), update, spec)->UseRealTime();
   }
   benchmark::RegisterBenchmark("barrier/two_meetings", meet)->UseRealTime();
   for (const int replicas : {1, 2}) {

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "data/open.h"
 #include "optim/optimizer.h"
+#include "optim/schedule.h"
 #include "report/lines.h"
 #include "spec/shapes.h"
 #include "train/async/version_rates.h"
@@ -119,7 +120,7 @@ void print_sync(const Plan& plan, std::ostream& out) {
                exchanged == 1 ? "" : "s",
                exchanged > replicas ? "; with a power of two of replicas and micro-batches it would be one each" : "");
   }
-  const int state = make_optimizer(plan.job.train.optimizer)->state_buffers();
+  const int state = make_optimizer(plan.job.train.optimizer)->state_buffers() + (plan.job.train.ema ? 1 : 0);
   fmt::print(out, "memory          {} weights and optimizer state, shared\n", megabytes((1 + state) * flat));
   if (plan.job.faults.on_nan == OnNan::rollback) {
     fmt::print(out, "                {} copies to go back to, at most\n",
@@ -210,6 +211,12 @@ int check_job(const JobOptions& options, std::ostream& out) {
   fmt::print(out, "data            {}, {} to train, {} to test, {}\n", data.name, grouped(data.train_samples),
              grouped(data.test_samples), data.shape.text());
   fmt::print(out, "steps           {} ({} an epoch)\n", grouped(schedule.steps()), grouped(schedule.steps_per_epoch()));
+  if (job.train.lr_scaling) {
+    const std::int64_t samples = samples_of_update(job, schedule);
+    const double scale = lr_scale(job.train, samples);
+    fmt::print(out, "learning rate   {:g}, {:g} times the optimizer's: {} samples an update, {} in the reference\n",
+               base_lr(job.train.optimizer) * scale, scale, samples, job.train.lr_scaling->reference_batch_size);
+  }
   const Plan plan{job, placement, schedule, model, data.shape.elements()};
   switch (job.mode) {
     case Mode::sync:

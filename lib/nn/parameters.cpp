@@ -35,11 +35,15 @@ void ParameterTable::initialise(std::uint64_t seed, float* flat) const {
 
 std::vector<float> ParameterTable::canonical(const Parameter& p, const float* flat) const {
   std::vector<float> values(static_cast<std::size_t>(p.desc.shape.elements()));
-  if (p.desc.packer != nullptr)
-    p.desc.packer->unpack(flat + p.offset, values.data());
-  else
-    std::memcpy(values.data(), flat + p.offset, values.size() * sizeof(float));
+  copy_canonical(p, flat, values.data());
   return values;
+}
+
+void ParameterTable::copy_canonical(const Parameter& p, const float* flat, float* values) const {
+  if (p.desc.packer != nullptr)
+    p.desc.packer->unpack(flat + p.offset, values);
+  else
+    std::memcpy(values, flat + p.offset, static_cast<std::size_t>(p.desc.shape.elements()) * sizeof(float));
 }
 
 void ParameterTable::set_canonical(const Parameter& p, const float* canonical, float* flat) const {
@@ -56,6 +60,29 @@ std::string ParameterTable::hash(const float* flat) const {
     hash.update(values.data(), values.size() * sizeof(float));
   }
   return hash.hex();
+}
+
+UpdateRanges update_ranges(const ParameterTable& table, DecayOn decay) {
+  UpdateRanges ranges;
+  const std::vector<Parameter>& all = table.all();
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const std::int64_t end = i + 1 < all.size() ? all[i + 1].offset : table.floats();
+    UpdateRange range{.first = all[i].offset, .count = end - all[i].offset};
+    if (all[i].desc.role == ParameterRole::statistic) {
+      range.treatment = Treatment::statistic;
+      range.statistic_rate = static_cast<float>(all[i].desc.statistic_rate);
+    } else if (decay == DecayOn::weights && all[i].desc.role != ParameterRole::weight) {
+      range.treatment = Treatment::undecayed;
+    }
+    UpdateRange* last = ranges.empty() ? nullptr : &ranges.back();
+    if (last != nullptr && last->treatment == range.treatment && last->statistic_rate == range.statistic_rate) {
+      last->count += range.count;
+    } else {
+      ranges.push_back(range);
+    }
+  }
+  if (ranges.size() == 1 && ranges.front().treatment == Treatment::decayed) ranges.clear();
+  return ranges;
 }
 
 }  // namespace dptrain

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/update_ranges.h"
 #include "nn/layer.h"
 
 namespace dptrain {
@@ -34,6 +35,8 @@ class ParameterTable {
   void initialise(std::uint64_t seed, float* flat) const;
   /// One parameter in canonical form.
   std::vector<float> canonical(const Parameter& parameter, const float* flat) const;
+  /// The same into `values`, which has room for it.
+  void copy_canonical(const Parameter& parameter, const float* flat, float* values) const;
   void set_canonical(const Parameter& parameter, const float* canonical, float* flat) const;
   /// XXH3-128 over the canonical parameters in name order.
   std::string hash(const float* flat) const;
@@ -42,5 +45,8 @@ class ParameterTable {
   std::vector<Parameter> all_;
   std::int64_t floats_ = 0;
 };
+
+/// How an optimizer treats each part of the flat buffer. Empty where all of it decays.
+UpdateRanges update_ranges(const ParameterTable& table, DecayOn decay = DecayOn::all);
 
 }  // namespace dptrain

@@ -16,14 +16,15 @@ double half_cosine(double from, double to, double at) {
 
 }  // namespace
 
-Schedule::Schedule(const ScheduleSpec& spec, double base_lr, std::int64_t total_steps, std::int64_t steps_per_epoch)
-    : spec_(spec), base_lr_(base_lr), total_steps_(total_steps), steps_per_epoch_(steps_per_epoch) {
+Schedule::Schedule(const ScheduleSpec& spec, double base_lr, std::int64_t total_steps, std::int64_t steps_per_epoch,
+                   double scale)
+    : spec_(spec), base_lr_(base_lr), total_steps_(total_steps), steps_per_epoch_(steps_per_epoch), scale_(scale) {
   DPTRAIN_CHECK(total_steps >= 1 && steps_per_epoch >= 1, "a schedule over {} steps, {} an epoch", total_steps,
                 steps_per_epoch);
 }
 
 double Schedule::lr(std::int64_t step) const {
-  const double value = std::visit([&](const auto& named) { return shape(named, step); }, spec_.shape);
+  const double value = scale_ * std::visit([&](const auto& named) { return shape(named, step); }, spec_.shape);
   if (std::holds_alternative<OneCycleSchedule>(spec_.shape) || step >= spec_.warmup_steps) return value;
   const double risen = static_cast<double>(step) / static_cast<double>(spec_.warmup_steps);
   return value * (spec_.warmup_start + (1 - spec_.warmup_start) * risen);
@@ -76,9 +77,15 @@ double Schedule::shape(const OneCycleSchedule& cycle, std::int64_t step) const {
   return half_cosine(highest, last, (now - peak) / (end - peak));
 }
 
-Schedule make_schedule(const ScheduleSpec& spec, double base_lr, std::int64_t total_steps,
-                       std::int64_t steps_per_epoch) {
-  return Schedule(spec, base_lr, total_steps, steps_per_epoch);
+Schedule make_schedule(const ScheduleSpec& spec, double base_lr, std::int64_t total_steps, std::int64_t steps_per_epoch,
+                       double scale) {
+  return Schedule(spec, base_lr, total_steps, steps_per_epoch, scale);
+}
+
+double lr_scale(const TrainSpec& train, std::int64_t batch) {
+  if (!train.lr_scaling) return 1;
+  const double factor = static_cast<double>(batch) / static_cast<double>(train.lr_scaling->reference_batch_size);
+  return train.lr_scaling->rule == LrScalingRule::linear ? factor : std::sqrt(factor);
 }
 
 }  // namespace dptrain

@@ -26,7 +26,9 @@ namespace dptrain {
 class Schedule {
  public:
   /// total_steps >= 1 and steps_per_epoch >= 1.
-  Schedule(const ScheduleSpec& spec, double base_lr, std::int64_t total_steps, std::int64_t steps_per_epoch);
+  /// `scale` multiplies every learning rate that the spec gives, min_lr and max_lr too.
+  Schedule(const ScheduleSpec& spec, double base_lr, std::int64_t total_steps, std::int64_t steps_per_epoch,
+           double scale = 1);
 
   double lr(std::int64_t step) const;
 
@@ -46,9 +48,14 @@ class Schedule {
   double base_lr_;
   std::int64_t total_steps_;
   std::int64_t steps_per_epoch_;
+  double scale_;
 };
 
-Schedule make_schedule(const ScheduleSpec& spec, double base_lr, std::int64_t total_steps,
-                       std::int64_t steps_per_epoch);
+Schedule make_schedule(const ScheduleSpec& spec, double base_lr, std::int64_t total_steps, std::int64_t steps_per_epoch,
+                       double scale = 1);
+
+/// What `lr_scaling` multiplies the learning rate with, for updates from `batch` samples each: 1 where there is none, else
+/// batch / reference batch, or the root of it.
+double lr_scale(const TrainSpec& train, std::int64_t batch);
 
 }  // namespace dptrain

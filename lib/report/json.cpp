@@ -26,6 +26,13 @@ Json fault_object(const FaultReport& report) {
           {"recovery_seconds", report.recovery_seconds}};
 }
 
+/// Of the weights' average: keys that only runs with one have.
+void add_ema(Json& json, double loss, double accuracy) {
+  if (std::isnan(loss)) return;
+  json["ema_test_loss"] = loss;
+  json["ema_test_accuracy"] = accuracy;
+}
+
 }  // namespace
 
 std::string text(RunStatus status) {
@@ -70,6 +77,8 @@ Summary parse_summary(const std::string& text_of_file, const std::string& file) 
     s.final_loss = real("final_loss");
     s.test_loss = real("test_loss");
     s.test_accuracy = real("test_accuracy");
+    if (json.contains("ema_test_loss")) s.ema_test_loss = real("ema_test_loss");
+    if (json.contains("ema_test_accuracy")) s.ema_test_accuracy = real("ema_test_accuracy");
     const Json& shares = json.at("shares");
     s.shares = {shares.at("data"), shares.at("compute"), shares.at("reduce"), shares.at("wait")};
     json.at("peak_rss_bytes").get_to(s.peak_rss_bytes);
@@ -117,13 +126,15 @@ std::string train_json(const StepReport& report) {
 }
 
 std::string evaluate_json(const EvalReport& report) {
-  return dump(Json{{"event", "evaluate"},
-                   {"step", report.step},
-                   {"epoch", report.epoch},
-                   {"test_loss", report.test_loss},
-                   {"test_accuracy", report.test_accuracy},
-                   {"seconds", report.seconds},
-                   {"train_seconds", report.train_seconds}});
+  Json json{{"event", "evaluate"},
+            {"step", report.step},
+            {"epoch", report.epoch},
+            {"test_loss", report.test_loss},
+            {"test_accuracy", report.test_accuracy},
+            {"seconds", report.seconds},
+            {"train_seconds", report.train_seconds}};
+  add_ema(json, report.ema_test_loss, report.ema_test_accuracy);
+  return dump(json);
 }
 
 std::string fault_json(const FaultReport& report) {
@@ -204,6 +215,7 @@ std::string summary_json(const Summary& summary) {
     json["versions"] = async.versions;
     json["fallback_step"] = async.fallback_step < 0 ? Json() : Json(async.fallback_step);
   }
+  add_ema(json, summary.ema_test_loss, summary.ema_test_accuracy);
   return dump(json);
 }
 

@@ -151,7 +151,13 @@ std::string step_line(const RunPlan& plan, const StepReport& report) {
 std::string evaluation_line(const EvalReport& report) {
   std::string line = fmt::format("test at epoch {:.2f}", report.epoch);
   if (!std::isnan(report.test_accuracy)) line += fmt::format("  accuracy {:.2f}%", 100 * report.test_accuracy);
-  return line + fmt::format("  loss {}  ({:.1f} s)", loss_text(report.test_loss), report.seconds);
+  line += fmt::format("  loss {}", loss_text(report.test_loss));
+  if (!std::isnan(report.ema_test_loss)) {
+    line += "  average:";
+    if (!std::isnan(report.ema_test_accuracy)) line += fmt::format(" accuracy {:.2f}%", 100 * report.ema_test_accuracy);
+    line += fmt::format(" loss {}", loss_text(report.ema_test_loss));
+  }
+  return line + fmt::format("  ({:.1f} s)", report.seconds);
 }
 
 std::string assignment_line(const AssignmentReport& report) {
@@ -185,6 +191,12 @@ std::vector<std::string> end_lines(const Summary& summary) {
     lines.push_back(fmt::format("{}, gradients stale by {:.2f} on average and {} at most; {} dropped",
                                 plural(async.versions, "version", "versions"), async.mean_staleness,
                                 grouped(async.max_staleness), grouped(async.dropped)));
+  }
+  if (!std::isnan(summary.ema_test_loss)) {
+    std::string line = "with the weights' average: ";
+    if (!std::isnan(summary.ema_test_accuracy))
+      line += fmt::format("test accuracy {:.2f}%  ", 100 * summary.ema_test_accuracy);
+    lines.push_back(line + fmt::format("test loss {}", loss_text(summary.ema_test_loss)));
   }
   if (!summary.faults.empty()) {
     std::string recovered;

@@ -78,7 +78,8 @@ struct EvalReport {
   double test_loss = not_known;
   double test_accuracy = not_known;  ///< 0 to 1; not known where the task has no classes
   double seconds = 0;
-  double train_seconds = not_known;  ///< of training before it, as in the summary
+  double train_seconds = not_known;                                 ///< of training before it, as in the summary
+  double ema_test_loss = not_known, ema_test_accuracy = not_known;  ///< with the weights' average, where one is kept
 };
 
 /// Something that went wrong, and what was done about it; the event "fault", and an entry of the summary's `faults`.
@@ -131,7 +132,8 @@ struct Summary {
   double train_seconds = 0;            ///< in training steps alone
   double samples_per_second = 0;       ///< samples / train_seconds
   double final_loss = not_known, test_loss = not_known, test_accuracy = not_known;
-  TimeShares shares;  ///< of train_seconds
+  double ema_test_loss = not_known, ema_test_accuracy = not_known;  ///< with the weights' average, where one is kept
+  TimeShares shares;                                                ///< of train_seconds
   std::int64_t peak_rss_bytes = 0;
   std::int64_t skipped_steps = 0;   ///< whose updates were left out
   std::vector<FaultReport> faults;  ///< in all parts of the run

@@ -87,12 +87,16 @@ struct ModelSpec {
 /// tf32: products and convolutions on a GPU round their inputs to 10 bits of mantissa; GPUs alone. Storage is fp32.
 enum class Precision { fp32, tf32 };
 
+/// Which parameters weight decay is for: all of them, as in PyTorch, or weights alone and neither biases nor norms.
+enum class DecayOn { all, weights };
+
 struct SgdSpec {
   double lr = 0;
   double momentum = 0;
   double dampening = 0;
   bool nesterov = false;
   double weight_decay = 0;
+  DecayOn decay_on = DecayOn::all;
   bool operator==(const SgdSpec&) const = default;
 };
 struct AdamSpec {
@@ -101,9 +105,78 @@ struct AdamSpec {
   double epsilon = 1e-8;
   double weight_decay = 0;
   bool decoupled_weight_decay = false;  // true: AdamW (default weight_decay 0.01 there)
+  DecayOn decay_on = DecayOn::all;
   bool operator==(const AdamSpec&) const = default;
 };
-using OptimizerSpec = std::variant<SgdSpec, AdamSpec>;
+struct RmspropSpec {
+  double lr = 0.01;
+  double alpha = 0.99;
+  double epsilon = 1e-8;
+  double momentum = 0;
+  double weight_decay = 0;
+  DecayOn decay_on = DecayOn::all;
+  bool operator==(const RmspropSpec&) const = default;
+};
+struct AdagradSpec {
+  double lr = 0.01;
+  double lr_decay = 0;
+  double epsilon = 1e-10;
+  double weight_decay = 0;
+  DecayOn decay_on = DecayOn::all;
+  bool operator==(const AdagradSpec&) const = default;
+};
+/// What does not decay is not adapted either, in LARS and LAMB.
+struct LarsSpec {
+  double lr = 0;
+  double momentum = 0.9;
+  double trust_coefficient = 0.001;
+  double epsilon = 1e-8;
+  double weight_decay = 0;
+  DecayOn decay_on = DecayOn::all;
+  bool operator==(const LarsSpec&) const = default;
+};
+struct LambSpec {
+  double lr = 1e-3;
+  double beta1 = 0.9, beta2 = 0.999;
+  double epsilon = 1e-6;
+  double weight_decay = 0.01;
+  DecayOn decay_on = DecayOn::all;
+  bool operator==(const LambSpec&) const = default;
+};
+/// How large Muon's steps are: as the matrix's shape has it, sqrt(max(1, rows / columns)), or as AdamW's would be,
+/// 0.2 sqrt(max(rows, columns)).
+enum class MuonScale { original, match_rms_adamw };
+/// Weights, as matrices; biases and norms are AdamW's.
+struct MuonSpec {
+  double lr = 1e-3;
+  double momentum = 0.95;
+  bool nesterov = true;
+  std::int64_t iterations = 5;  // `ns_steps`
+  double epsilon = 1e-7;
+  MuonScale scale = MuonScale::original;
+  double adamw_lr = 1e-3;  // default: lr; schedules multiply it too
+  double adamw_beta1 = 0.9, adamw_beta2 = 0.999;
+  double adamw_epsilon = 1e-8;
+  double weight_decay = 0.1;
+  DecayOn decay_on = DecayOn::all;
+  bool operator==(const MuonSpec&) const = default;
+};
+using OptimizerSpec = std::variant<SgdSpec, AdamSpec, RmspropSpec, AdagradSpec, LarsSpec, LambSpec, MuonSpec>;
+
+/// What a global batch that is `factor` times the reference multiplies the learning rate with: factor (Goyal et al., 2017) or
+/// its root.
+enum class LrScalingRule { linear, sqrt };
+struct LrScalingSpec {
+  LrScalingRule rule = LrScalingRule::linear;
+  std::int64_t reference_batch_size = 0;
+  bool operator==(const LrScalingSpec&) const = default;
+};
+
+/// An exponential moving average of the weights, in [0, 1).
+struct EmaSpec {
+  double decay = 0;
+  bool operator==(const EmaSpec&) const = default;
+};
 
 /// Every schedule multiplies the optimizer's lr; the first `warmup_steps` rise linearly from warmup_start x lr.
 struct ConstantSchedule {
@@ -154,8 +227,12 @@ struct TrainSpec {
   Precision precision = Precision::fp32;
   SourceMark precision_at;
   OptimizerSpec optimizer;
+  SourceMark optimizer_at;
   ScheduleSpec schedule;
+  std::optional<LrScalingSpec> lr_scaling;
   std::optional<double> clip_norm;  ///< `clip_grad_norm`: global L2 norm
+  std::optional<EmaSpec> ema;
+  SourceMark ema_at;
   bool shuffle = true;
   bool operator==(const TrainSpec&) const = default;
 };

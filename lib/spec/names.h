@@ -42,6 +42,16 @@ inline const Choices<LossKind> loss{
 inline const Choices<Precision> precision{
     "precision", {{"fp32", Precision::fp32}, {"tf32", Precision::tf32}}, {"bf16", "fp16", "fp64", "fp8", "int8"}};
 
+inline const Choices<DecayOn> decay_on{"choice", {{"all", DecayOn::all}, {"weights", DecayOn::weights}}, {}};
+
+inline const Choices<MuonScale> muon_scale{
+    "way to scale",
+    {{"original", MuonScale::original}, {"match_rms_adamw", MuonScale::match_rms_adamw}},
+    {"spectral_unclamped"}};
+
+inline const Choices<LrScalingRule> lr_scaling{
+    "way to scale", {{"linear", LrScalingRule::linear}, {"sqrt", LrScalingRule::sqrt}}, {}};
+
 inline const Choices<ScheduleUnit> schedule_unit{
     "unit", {{"step", ScheduleUnit::step}, {"epoch", ScheduleUnit::epoch}}, {}};
 

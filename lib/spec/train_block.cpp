@@ -1,86 +1,10 @@
 // The `train:` block: how long, the batch, the optimizer and its learning rate.
 
 #include "spec/blocks.h"
+#include "spec/kinds.h"
 #include "spec/names.h"
 
 namespace dptrain {
-namespace {
-
-/// Where the name of a block decides what else is in it.
-template <class Kind>
-std::optional<Kind> read_kind(MapReader& map, const Choices<Kind>& choices) {
-  std::optional<Kind> kind;
-  if (const std::optional<Value> name = map.take("name")) {
-    kind = choice(choices)(*name);
-  } else {
-    map.missing("name", suggestion("", choices.names()));
-  }
-  return kind;
-}
-
-/// The keys of a block can only be judged once its name is known.
-std::string block_title(const Value& block, std::string_view what) {
-  const Node* name = block.node.kind == Node::Kind::map ? block.node.find("name") : nullptr;
-  return name != nullptr && name->kind == Node::Kind::scalar ? fmt::format("{} {}", what, name->text) : block.path;
-}
-
-enum class OptimizerKind { sgd, adam, adamw };
-
-SgdSpec read_sgd(MapReader& map) {
-  SgdSpec sgd;
-  map.required("lr", sgd.lr, number(kAtLeastZero), {"learning_rate"});
-  const bool momentum = map.optional("momentum", sgd.momentum, number(kBelowOne));
-  const bool dampening = map.optional("dampening", sgd.dampening, number(kFraction));
-  map.optional("nesterov", sgd.nesterov, boolean);
-  map.optional("weight_decay", sgd.weight_decay, number(kAtLeastZero));
-  if (sgd.nesterov && momentum && dampening && (sgd.momentum == 0 || sgd.dampening != 0)) {
-    map.error("nesterov", "needs a momentum above 0 and no dampening", "set momentum: 0.9, dampening: 0");
-  }
-  if (dampening && momentum && sgd.dampening != 0 && sgd.momentum == 0) {
-    map.error("dampening", "has no effect without momentum", "set momentum, or remove it");
-  }
-  return sgd;
-}
-
-AdamSpec read_adam(MapReader& map, bool decoupled) {
-  AdamSpec adam;
-  adam.decoupled_weight_decay = decoupled;
-  adam.weight_decay = decoupled ? 0.01 : 0.0;
-  map.optional("lr", adam.lr, number(kAtLeastZero), {"learning_rate"});
-  std::vector<double> betas{adam.beta1, adam.beta2};
-  map.optional("betas", betas, list_of<double>(number(kBelowOne), "two numbers in [0, 1)"));
-  if (betas.size() == 2) {
-    adam.beta1 = betas[0];
-    adam.beta2 = betas[1];
-  } else {
-    map.error("betas", fmt::format("expected two numbers, found {}", betas.size()), "write [0.9, 0.999]");
-  }
-  map.optional("eps", adam.epsilon, number(kAboveZero), {"epsilon"});
-  map.optional("weight_decay", adam.weight_decay, number(kAtLeastZero));
-  map.later("amsgrad", "this is Adam without the AMSGrad variant");
-  return adam;
-}
-
-}  // namespace
-
-OptimizerSpec read_optimizer(const Value& block) {
-  static const Choices<OptimizerKind> choices{
-      "optimizer",
-      {{"sgd", OptimizerKind::sgd}, {"adam", OptimizerKind::adam}, {"adamw", OptimizerKind::adamw}},
-      {"lars", "lamb", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "lion", "lbfgs", "muon"}};
-  MapReader map(block, {.title = block_title(block, "optimizer"), .main = "name"});
-  const auto kind = read_kind(map, choices);
-  if (!kind) return SgdSpec{};
-  OptimizerSpec optimizer;
-  if (*kind == OptimizerKind::sgd) {
-    optimizer = read_sgd(map);
-  } else {
-    optimizer = read_adam(map, *kind == OptimizerKind::adamw);
-  }
-  map.finish();
-  return optimizer;
-}
-
 namespace {
 
 /// The optimizer's learning rate, as far as a schedule is concerned.
@@ -188,6 +112,30 @@ ScheduleSpec read_schedule(const Value& block, OptimizerLr& lr) {
   return schedule;
 }
 
+std::optional<LrScalingSpec> read_lr_scaling(const Value& block) {
+  LrScalingSpec scaling;
+  MapReader map(block, {.main = "name"});
+  const std::size_t before = block.diagnostics.problems();
+  const auto rule = read_kind(map, names::lr_scaling);
+  if (rule) scaling.rule = *rule;
+  map.optional("reference_batch_size", scaling.reference_batch_size, integer(1, kMaxExtent));
+  if (!map.has("reference_batch_size"))
+    map.missing("reference_batch_size", "the global_batch_size that the optimizer's lr is meant for");
+  map.finish();
+  if (block.diagnostics.problems() != before) return std::nullopt;
+  return scaling;
+}
+
+std::optional<EmaSpec> read_ema(const Value& block) {
+  EmaSpec ema;
+  MapReader map(block, {.main = "decay"});
+  const std::size_t before = block.diagnostics.problems();
+  map.required("decay", ema.decay, number(kBelowOne));
+  map.finish();
+  if (block.diagnostics.problems() != before) return std::nullopt;
+  return ema;
+}
+
 double& lr_of(OptimizerSpec& optimizer) {
   return std::visit([](auto& spec) -> double& { return spec.lr; }, optimizer);
 }
@@ -218,6 +166,7 @@ TrainSpec read_train(const Value& block) {
   if (const std::optional<Value> optimizer = map.take("optimizer")) {
     const std::size_t before = block.diagnostics.problems();
     train.optimizer = read_optimizer(*optimizer);
+    train.optimizer_at = map.at("optimizer").outlive();
     const Node& node = optimizer->node;
     lr_is_given = block.diagnostics.problems() == before && node.kind == Node::Kind::map &&
                   (node.find("lr") != nullptr || node.find("learning_rate") != nullptr);
@@ -229,11 +178,13 @@ TrainSpec read_train(const Value& block) {
     train.schedule = read_schedule(*schedule, lr);
     lr_of(train.optimizer) = lr.value;
   }
+  map.optional("lr_scaling", train.lr_scaling, or_keyword<LrScalingSpec>("none", read_lr_scaling));
+  map.optional("ema", train.ema, or_keyword<EmaSpec>("none", read_ema));
+  train.ema_at = map.at("ema").outlive();
   map.optional("clip_grad_norm", train.clip_norm, or_keyword<double>("none", number(kAboveZero)));
   map.optional("shuffle", train.shuffle, boolean);
-  map.later("lr_scaling", "the learning rate is what the optimizer's lr says, whatever the number of devices");
   map.later("accumulate", "micro-batches accumulate by themselves: set micro_batch_size");
-  map.later("averaging", "the last weights are the result");
+  map.later("averaging", "set ema: {decay: 0.999}");
   map.finish();
   return train;
 }

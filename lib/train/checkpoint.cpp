@@ -21,7 +21,8 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-constexpr const char *kModel = "model.safetensors", *kOptimizer = "optimizer.safetensors", *kState = "state.json";
+constexpr const char *kModel = "model.safetensors", *kOptimizer = "optimizer.safetensors",
+                     *kAverageFile = "ema.safetensors", *kState = "state.json";
 
 [[noreturn]] void damaged(const fs::path& file, const std::string& what) {
   fail(ExitStatus::failed, "{}: {}", file.string(), what);
@@ -43,6 +44,8 @@ std::string state_text(const RunState& state) {
             {"final_loss", number(state.final_loss)},
             {"test_loss", number(state.test_loss)},
             {"test_accuracy", number(state.test_accuracy)},
+            {"ema_test_loss", number(state.ema_test_loss)},
+            {"ema_test_accuracy", number(state.ema_test_accuracy)},
             {"evaluated_step", state.evaluated_step},
             {"best_step", state.best_step},
             {"best_metric", number(state.best_metric)},
@@ -72,6 +75,10 @@ RunState parse_state(const std::string& text, const fs::path& file) {
     state.final_loss = real("final_loss");
     state.test_loss = real("test_loss");
     state.test_accuracy = real("test_accuracy");
+    if (json.contains("ema_test_loss")) {
+      state.ema_test_loss = real("ema_test_loss");
+      state.ema_test_accuracy = real("ema_test_accuracy");
+    }
     state.evaluated_step = json.at("evaluated_step").get<std::int64_t>();
     state.best_step = json.at("best_step").get<std::int64_t>();
     state.best_metric = real("best_metric");
@@ -166,8 +173,10 @@ Snapshot take_snapshot(const ParameterTable& table, const float* parameters,
     const std::vector<float>& values = snapshot.model.back().values;
     hash.update(values.data(), values.size() * sizeof(float));
     for (std::size_t k = 0; k < states.size(); ++k) {
-      snapshot.optimizer.push_back(
-          {fmt::format("{}.{}", state_names[k], p->name), p->desc.shape.extents(), table.canonical(*p, states[k])});
+      const bool average = state_names[k] == kAverage;
+      (average ? snapshot.average : snapshot.optimizer)
+          .push_back({average ? p->name : fmt::format("{}.{}", state_names[k], p->name), p->desc.shape.extents(),
+                      table.canonical(*p, states[k])});
     }
   }
   snapshot.state = std::move(state);
@@ -180,6 +189,8 @@ void write_checkpoint(const fs::path& run_folder, const Snapshot& snapshot) {
     files.write(kModel, [&](std::ostream& out) { write_tensors(out, snapshot.model); });
     if (!snapshot.optimizer.empty())
       files.write(kOptimizer, [&](std::ostream& out) { write_tensors(out, snapshot.optimizer); });
+    if (!snapshot.average.empty())
+      files.write(kAverageFile, [&](std::ostream& out) { write_tensors(out, snapshot.average); });
   });
 }
 
@@ -202,13 +213,14 @@ std::vector<std::int64_t> kept_steps(const RunState& state) {
 Checkpoint read_checkpoint(const fs::path& folder) {
   const FolderReader files(folder);
   for (const auto& [name, file] : files.files()) {
-    if (name != kModel && name != kOptimizer && name != kState)
+    if (name != kModel && name != kOptimizer && name != kAverageFile && name != kState)
       damaged(folder / name, "is a file that checkpoints do not have");
   }
   Checkpoint checkpoint{folder, {}};
   checkpoint.snapshot.state = parse_state(files.read(kState), folder / kState);
   checkpoint.snapshot.model = read_tensors(files, folder / kModel);
   if (files.contains(kOptimizer)) checkpoint.snapshot.optimizer = read_tensors(files, folder / kOptimizer);
+  if (files.contains(kAverageFile)) checkpoint.snapshot.average = read_tensors(files, folder / kAverageFile);
   return checkpoint;
 }
 
@@ -219,12 +231,17 @@ void Checkpoint::restore(const ParameterTable& table, float* parameters, const s
   };
   whole(fill(snapshot.model, "", table, parameters, folder / kModel, ExitStatus::failed), snapshot.model,
         folder / kModel);
-  std::size_t used = 0;
+  std::size_t used = 0, averaged = 0;
   for (std::size_t k = 0; k < states.size(); ++k) {
+    if (state_names[k] == kAverage) {
+      averaged += fill(snapshot.average, "", table, states[k], folder / kAverageFile, ExitStatus::failed);
+      continue;
+    }
     used += fill(snapshot.optimizer, fmt::format("{}.", state_names[k]), table, states[k], folder / kOptimizer,
                  ExitStatus::failed);
   }
   whole(used, snapshot.optimizer, folder / kOptimizer);
+  whole(averaged, snapshot.average, folder / kAverageFile);
 }
 
 void init_from(const fs::path& file, const ParameterTable& table, float* parameters) {

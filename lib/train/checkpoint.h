@@ -29,13 +29,14 @@ struct RunState {
   std::string job;  ///< the part of the resolved spec that decides the weights
   Basis basis;
   double train_seconds = 0, final_loss = not_known, test_loss = not_known, test_accuracy = not_known;
-  std::int64_t evaluated_step = -1;            ///< of test_loss and test_accuracy; -1: none
-  std::int64_t best_step = -1;                 ///< of the best checkpoint so far; -1: none
-  double best_metric = not_known;              ///< its test accuracy, or minus its test loss
-  double lr_factor = 1;                        ///< what rollbacks have left of the learning rate
-  std::int64_t rollbacks = 0;                  ///< so far
-  std::int64_t skipped_steps = 0;              ///< so far
-  std::int64_t skips_in_a_row = 0;             ///< up to this step
+  double ema_test_loss = not_known, ema_test_accuracy = not_known;  ///< with the average
+  std::int64_t evaluated_step = -1;                                 ///< of test_loss and test_accuracy; -1: none
+  std::int64_t best_step = -1;                                      ///< of the best checkpoint so far; -1: none
+  double best_metric = not_known;                                   ///< its test accuracy, or minus its test loss
+  double lr_factor = 1;                                             ///< what rollbacks have left of the learning rate
+  std::int64_t rollbacks = 0;                                       ///< so far
+  std::int64_t skipped_steps = 0;                                   ///< so far
+  std::int64_t skips_in_a_row = 0;                                  ///< up to this step
   std::vector<std::int64_t> rollback_steps{};  ///< of the checkpoints that a rollback may go back to, oldest first
   std::int64_t failed_at = -1;                 ///< the step that led to the last rollback; -1: none
   /// Step and replica of the gradients that drills have spoilt so far.
@@ -43,6 +44,9 @@ struct RunState {
   std::optional<AsyncState> async{};  ///< in mode async
   std::string weights_hash;
 };
+
+/// The name of the weights' moving average among the sets of state.
+inline constexpr const char* kAverage = "ema";
 
 /// Tensors and state as they are written: canonical values, one vector a parameter in name order.
 struct Snapshot {
@@ -52,10 +56,11 @@ struct Snapshot {
     std::vector<float> values;
   };
   std::vector<Tensor> model, optimizer;  ///< the optimizer's are named "exp_avg.0.weight"
+  std::vector<Tensor> average;           ///< of the model's tensors, where one is kept
   RunState state;
 };
 
-/// The parameters and the state buffers (flat, as the table says) as a snapshot.
+/// The parameters and the state buffers (flat, as the table says) as a snapshot; the one called kAverage is the average.
 Snapshot take_snapshot(const ParameterTable& table, const float* parameters,
                        const std::vector<std::string>& state_names, const std::vector<const float*>& states,
                        RunState state);

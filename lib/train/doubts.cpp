@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "optim/schedule.h"
 #include "train/async/version_rates.h"
 
 namespace dptrain {
@@ -27,6 +28,13 @@ std::vector<std::string> doubts(const JobSpec& job, const RunSchedule& schedule)
         "train.lr_schedule.warmup_steps: {} steps of warm-up in a run of {}: the learning rate does not reach "
         "the optimizer's lr",
         warmup, steps));
+  }
+  const double scale = lr_scale(job.train, samples_of_update(job, schedule));
+  if (scale >= 2 && warmup == 0 && !std::holds_alternative<OneCycleSchedule>(job.train.schedule.shape)) {
+    found.push_back(fmt::format(
+        "train.lr_scaling: the learning rate is {:g} times the optimizer's from the first step on; runs that scale it "
+        "usually warm up (train.lr_schedule.warmup_steps)",
+        scale));
   }
   if (job.model.loss == LossKind::cross_entropy && std::holds_alternative<SoftmaxSpec>(job.model.layers.back().op)) {
     found.push_back(

@@ -2,10 +2,35 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "core/clock.h"
 
 namespace dptrain {
+
+namespace {
+
+/// One pass of all replicas over the test set, with these weights; empty where not all of it was done. The sums are rank 0's to
+/// read until the next barrier.
+bool pass_over(Run& run, Replica& replica, int rank, std::int64_t step, const std::function<bool()>& give_up) {
+  run.evaluated[static_cast<std::size_t>(rank)] =
+      run.faults.out(rank) || replica.evaluate(step, run.test_sums, give_up);
+  if (run.watchdog) run.watchdog->end(rank);
+  run.group.barrier();
+  return std::find(run.evaluated.begin(), run.evaluated.end(), false) == run.evaluated.end();
+}
+
+Progress::Tested tested(const Run& run) {
+  LossSum sum;
+  for (const LossSum& chunk : run.test_sums) {
+    sum.loss += chunk.loss;
+    sum.correct += chunk.correct;
+  }
+  const auto samples = static_cast<double>(run.data.test->size());
+  return {sum.loss / samples, static_cast<double>(sum.correct) / samples};
+}
+
+}  // namespace
 
 Outcome evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
   const double start = steady_seconds();
@@ -19,25 +44,24 @@ Outcome evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
     }
     return steady_seconds() - asked >= run.options.evaluation_grace;
   };
-  run.evaluated[static_cast<std::size_t>(rank)] =
-      run.faults.out(rank) || replica.evaluate(step, run.test_sums, give_up);
-  if (run.watchdog) run.watchdog->end(rank);
-  run.group.barrier();
+  bool complete = pass_over(run, replica, rank, step, give_up);
+  Progress::Tested weights, average;
+  if (complete && rank == 0) weights = tested(run);
+  if (complete && run.job.train.ema) {
+    run.group.barrier();  // the next pass writes the sums again
+    replica.bind(run.weights->average(rank));
+    complete = pass_over(run, replica, rank, step, give_up);
+    replica.bind(run.weights->parameters(rank));
+    if (complete && rank == 0) average = tested(run);
+  }
   if (rank == 0) {
     run.outcome = static_cast<int>(Outcome::good);
-    run.cut_short = std::find(run.evaluated.begin(), run.evaluated.end(), false) != run.evaluated.end();
+    run.cut_short = !complete;
     if (run.cut_short || stop_asked(run.options.stop)) run.end = step;
     if (!run.cut_short) {
-      LossSum sum;
-      for (const LossSum& chunk : run.test_sums) {
-        sum.loss += chunk.loss;
-        sum.correct += chunk.correct;
-      }
-      const auto samples = static_cast<double>(run.data.test->size());
-      const EvalReport found = run.progress->evaluated(
-          step, sum.loss / samples, static_cast<double>(sum.correct) / samples, steady_seconds() - start);
+      const EvalReport found = run.progress->evaluated(step, weights, average, steady_seconds() - start);
       if (run.options.enough && run.options.enough(found)) run.end = step;
-      if (!std::isfinite(sum.loss)) {
+      if (!std::isfinite(weights.loss)) {
         FaultReport report{.kind = "not_finite", .action = {}, .step = step};
         report.message = fmt::format("the test loss is not finite after {}", run.progress->place(step, run.lr(step)));
         run.outcome = static_cast<int>(decide(run, std::move(report), start, false));

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "kernels/update_ranges.h"
 #include "kernels/update_rules.h"
 #include "train/replica.h"
 #include "train/weights_holder.h"
@@ -29,7 +30,7 @@ class GradientReducer : public WeightsHolder {
   virtual void join(int rank, Replica& replica) = 0;
 
   /// What the coming step of this replica applies. Before Replica::run().
-  virtual void begin(int rank, const UpdateRule& rule) = 0;
+  virtual void begin(int rank, const StepUpdate& update) = 0;
   /// Returns when all replicas have run their part of the step; seconds waited. Until the same thread's update() no replica
   /// begins the next step. Errors: GroupAborted.
   virtual double gather(int rank) = 0;

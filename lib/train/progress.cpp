@@ -30,16 +30,18 @@ void Progress::resume(const RunState& state) {
   steps_ = state.step;
   train_seconds_ = state.train_seconds;
   final_loss_ = state.final_loss;
-  test_loss_ = state.test_loss;
-  test_accuracy_ = state.test_accuracy;
+  tested_ = {state.test_loss, state.test_accuracy};
+  average_tested_ = {state.ema_test_loss, state.ema_test_accuracy};
   evaluated_step_ = state.evaluated_step;
 }
 
 void Progress::describe(RunState& state) const {
   state.train_seconds = train_seconds_ + std::max(0.0, now_ - interval_.start);
   state.final_loss = final_loss_;
-  state.test_loss = test_loss_;
-  state.test_accuracy = test_accuracy_;
+  state.test_loss = tested_.loss;
+  state.test_accuracy = tested_.accuracy;
+  state.ema_test_loss = average_tested_.loss;
+  state.ema_test_accuracy = average_tested_.accuracy;
   state.evaluated_step = evaluated_step_;
 }
 
@@ -87,7 +89,7 @@ void Progress::rewound(std::int64_t step) {
   interval_.start = now_;
   steps_ = step;
   if (evaluated_step_ > step) {  // of weights that were given up
-    test_loss_ = test_accuracy_ = not_known;
+    tested_ = average_tested_ = {};
     evaluated_step_ = -1;
   }
 }
@@ -129,16 +131,18 @@ bool Progress::report_if_due(std::int64_t steps, std::int64_t end, double now) {
   return due;
 }
 
-EvalReport Progress::evaluated(std::int64_t steps, double loss, double accuracy, double seconds) {
-  test_loss_ = loss;
-  test_accuracy_ = accuracy;
+EvalReport Progress::evaluated(std::int64_t steps, const Tested& weights, const Tested& average, double seconds) {
+  tested_ = weights;
+  average_tested_ = average;
   evaluated_step_ = steps;
   const EvalReport report{.step = steps,
                           .epoch = epochs(steps),
-                          .test_loss = loss,
-                          .test_accuracy = accuracy,
+                          .test_loss = weights.loss,
+                          .test_accuracy = weights.accuracy,
                           .seconds = seconds,
-                          .train_seconds = train_seconds_ + std::max(0.0, now_ - interval_.start)};
+                          .train_seconds = train_seconds_ + std::max(0.0, now_ - interval_.start),
+                          .ema_test_loss = average.loss,
+                          .ema_test_accuracy = average.accuracy};
   reporter_.evaluated(report);
   interval_.start += seconds;  // an interval is time spent training
   return report;
@@ -161,8 +165,10 @@ Summary Progress::summary() const {
   s.train_seconds = train_seconds_ + std::max(0.0, now_ - interval_.start);
   s.samples_per_second = s.train_seconds > 0 ? static_cast<double>(s.samples) / s.train_seconds : 0;
   s.final_loss = final_loss_;
-  s.test_loss = test_loss_;
-  s.test_accuracy = test_accuracy_;
+  s.test_loss = tested_.loss;
+  s.test_accuracy = tested_.accuracy;
+  s.ema_test_loss = average_tested_.loss;
+  s.ema_test_accuracy = average_tested_.accuracy;
   StepTimes all = total_;
   add(all, interval_.times);
   s.shares = shares(all);

@@ -50,8 +50,12 @@ class Progress {
   bool report_if_due(std::int64_t steps, std::int64_t end, double now);
   /// Of the interval that was reported last, or of the steps since.
   double last_loss() const { return final_loss_; }
-  /// `seconds` it took. A loss that is not finite is reported as it is.
-  EvalReport evaluated(std::int64_t steps, double loss, double accuracy, double seconds);
+  /// What an evaluation found.
+  struct Tested {
+    double loss = not_known, accuracy = not_known;
+  };
+  /// `average`: with the weights' moving average. `seconds` it took. A loss that is not finite is reported as it is.
+  EvalReport evaluated(std::int64_t steps, const Tested& weights, const Tested& average, double seconds);
 
   /// Training seconds up to the last step, final loss and the last evaluation, into the state of a checkpoint.
   void describe(RunState& state) const;
@@ -83,7 +87,7 @@ class Progress {
   double startup_seconds_ = not_known, train_seconds_ = 0, final_loss_ = not_known;
   StepTimes total_;
   std::optional<AsyncReport> async_;
-  double test_loss_ = not_known, test_accuracy_ = not_known;
+  Tested tested_, average_tested_;
   std::int64_t evaluated_step_ = -1;  ///< whose weights they are of
 };
 

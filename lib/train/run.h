@@ -8,6 +8,8 @@
 #include <mutex>
 
 #include "comm/local/local_group.h"
+#include "kernels/update_ranges.h"
+#include "optim/average.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "train/backend.h"
@@ -55,6 +57,8 @@ struct Run {
   RunSchedule schedule;
   std::shared_ptr<const Assignment> assignment;  // who runs what, from the coming step on
   std::unique_ptr<Optimizer> optimizer;
+  std::vector<std::string> state_names;  // of the sets of floats that the run keeps beside its parameters, as saved
+  UpdatePlan update_plan;                // of the model's parameters, known to rank 0 first
   Schedule learning_rate;
   std::unique_ptr<UpdateStrategy> strategy;
   WeightsHolder* weights = nullptr;          // the strategy's, made by rank 0, which knows the parameters first
@@ -98,6 +102,10 @@ struct Run {
 
   /// The learning rate of a step.
   double lr(std::int64_t step) const { return learning_rate.lr(step) * lr_factor; }
+  /// What a step applies.
+  StepUpdate update(std::int64_t step) const {
+    return {optimizer->rule(step, lr(step)), job.train.ema ? average_rule(job.train.ema->decay, step) : AverageRule{}};
+  }
 };
 
 /// What is said before the first step.

@@ -27,9 +27,9 @@ bool may_roll_back(const Run& run) {
   return run.job.faults.on_nan == OnNan::rollback;
 }
 
-/// Of all optimizer state that a checkpoint holds: the optimizer's own, then what the mode has beside it.
+/// Of all state that a checkpoint holds: the run's own, then what the mode has beside it.
 std::vector<std::string> state_names(const Run& run) {
-  std::vector<std::string> names = run.optimizer->state_names();
+  std::vector<std::string> names = run.state_names;
   for (const NamedState& state : run.more_state) names.push_back(state.name);
   return names;
 }
@@ -44,7 +44,7 @@ std::vector<Buffer> empty_copies(const Run& run, const ParameterTable& table) {
 StateCopies copies_of(const Run& run, const ParameterTable& table) {
   std::vector<Buffer> copies = empty_copies(run, table);
   run.weights->save(copies.front().floats());
-  const auto own = static_cast<std::size_t>(run.optimizer->state_buffers());
+  const std::size_t own = run.state_names.size();
   for (std::size_t k = 0; k + 1 < copies.size(); ++k) {
     if (k < own)
       run.weights->save_state(static_cast<int>(k), copies[k + 1].floats());
@@ -56,7 +56,7 @@ StateCopies copies_of(const Run& run, const ParameterTable& table) {
 
 void load_state(Run& run, const std::vector<Buffer>& copies) {
   run.weights->load(copies.front().floats());
-  const auto own = static_cast<std::size_t>(run.optimizer->state_buffers());
+  const std::size_t own = run.state_names.size();
   for (std::size_t k = 0; k + 1 < copies.size(); ++k) {
     if (k < own)
       run.weights->load_state(static_cast<int>(k), copies[k + 1].floats());
@@ -102,6 +102,8 @@ StateCopies initial_state(const Run& run, const ParameterTable& table) {
     table.initialise(run.job.seed, copies.front().floats());
   else
     init_from(options.init_from, table, copies.front().floats());
+  // The average begins as the weights do; the first update takes its place.
+  if (run.job.train.ema) std::memcpy(copies.back().data(), copies.front().data(), copies.front().size());
   return std::make_shared<const std::vector<Buffer>>(std::move(copies));
 }
 
@@ -135,8 +137,9 @@ Run::Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, con
       schedule(job_, data_.train->size(), placement.replicas),
       assignment(equal_shares(schedule, placement.replicas)),
       optimizer(make_optimizer(job_.train.optimizer)),
+      state_names(optimizer->state_names()),
       learning_rate(make_schedule(job_.train.schedule, base_lr(job_.train.optimizer), schedule.steps(),
-                                  schedule.steps_per_epoch())),
+                                  schedule.steps_per_epoch(), lr_scale(job_.train, job_.train.global_batch_size))),
       strategy(make_strategy(job_)),
       replicas(static_cast<std::size_t>(placement.replicas)),
       losses(schedule.full().micro_batches.size()),
@@ -154,6 +157,7 @@ Run::Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, con
       drills(job_.drills, [this] { return group.error() != nullptr; }),
       not_finite(static_cast<std::size_t>(placement.replicas)),
       finite(static_cast<std::size_t>(placement.replicas)) {
+  if (job.train.ema) state_names.emplace_back(kAverage);
   if (job.balance == Balance::automatic && placement.replicas > 1) balancer.emplace(placement.replicas);
 }
 
@@ -165,7 +169,10 @@ RunState state_at(Run& run, std::int64_t step) {
   state.basis = run.basis;
   run.progress->describe(state);
   // The better of two is kept: by accuracy where there is one, by loss otherwise; NaN compares as worse.
-  const double metric = std::isnan(state.test_accuracy) ? -state.test_loss : state.test_accuracy;
+  // Where an average of the weights is kept, it is the result.
+  const bool averaged = !std::isnan(state.ema_test_loss);
+  const double accuracy = averaged ? state.ema_test_accuracy : state.test_accuracy;
+  const double metric = std::isnan(accuracy) ? -(averaged ? state.ema_test_loss : state.test_loss) : accuracy;
   if (state.evaluated_step == step && (run.best_step < 0 || metric > run.best_metric || std::isnan(run.best_metric))) {
     run.best_step = step;
     run.best_metric = metric;
@@ -234,6 +241,7 @@ void set_up_weights(Run& run, const ParameterTable& table) {
     if (may_roll_back(run)) restore_points(run, table, *options.resume_from, copies);
     options.resume_from->snapshot.model.clear();  // memory that the run can use
     options.resume_from->snapshot.optimizer.clear();
+    options.resume_from->snapshot.average.clear();
   } else {
     copies = initial_state(run, table);
     if (!options.init_from.empty()) run.first_weights = table.hash(copies->front().floats());

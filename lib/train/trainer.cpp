@@ -16,6 +16,7 @@
 #include "train/first_weights.h"
 #include "train/float_mode.h"
 #include "train/run.h"
+#include "train/update_plan.h"
 
 namespace dptrain {
 
@@ -58,6 +59,7 @@ void keep_first_weights(Run& run, const ParameterTable& table) {
 /// Rank 0's: everything that the replicas share and that only a model's parameters make possible.
 void set_up(Run& run, const ParameterTable& table) {
   run.parameters = table.elements();
+  run.update_plan = update_plan(table, run.job.train);
   run.weights = &run.strategy->hold(run, table.floats());
   set_up_weights(run, table);
   if (run.options.checkpoints.continues) remember_faults(run);

@@ -10,10 +10,12 @@ class WeightsHolder {
 
   /// The flat parameters that replica `rank` reads, in the memory of its device.
   virtual const float* parameters(int rank) const = 0;
+  /// Their moving average, likewise; null where none is kept.
+  virtual const float* average(int) const { return nullptr; }
   /// The flat parameters from and to the host's memory; they wait for the devices.
   virtual void load(const float* parameters) = 0;
   virtual void save(float* parameters) const = 0;
-  /// Buffer k of the optimizer's state, likewise.
+  /// Buffer k of the optimizer's state, likewise; where a moving average of the parameters is kept, it comes after the others.
   virtual void load_state(int k, const float* state) = 0;
   virtual void save_state(int k, float* state) const = 0;
 };

@@ -37,6 +37,11 @@ std::vector<Setting> settings() {
       {"adamw", AdamSpec{.lr = 0.01, .weight_decay = 0.01, .decoupled_weight_decay = true}},
       {"adamw_strong", AdamSpec{.lr = 0.05, .weight_decay = 0.5, .decoupled_weight_decay = true}},
       {"sgd_momentum_lr_decay", SgdSpec{.lr = 0.1, .momentum = 0.9}, 0.8},
+      {"rmsprop", RmspropSpec{}},
+      {"rmsprop_decay", RmspropSpec{.lr = 0.02, .alpha = 0.9, .epsilon = 1e-3, .weight_decay = 0.1}},
+      {"rmsprop_momentum", RmspropSpec{.momentum = 0.9, .weight_decay = 0.01}, 0.8},
+      {"adagrad", AdagradSpec{.lr = 0.05}},
+      {"adagrad_decay", AdagradSpec{.lr = 0.1, .lr_decay = 0.1, .epsilon = 1e-3, .weight_decay = 0.1}},
       {"adamw_lr_decay", AdamSpec{.lr = 0.02, .weight_decay = 0.1, .decoupled_weight_decay = true}, 0.8},
   };
 }
@@ -107,6 +112,13 @@ TEST_CASE("what a rule keeps") {
   CHECK(make_optimizer(SgdSpec{.lr = 1, .momentum = 0.5})->state_names() ==
         std::vector<std::string>{"momentum_buffer"});
   CHECK(make_optimizer(AdamSpec{})->state_names() == std::vector<std::string>{"exp_avg", "exp_avg_sq"});
+  CHECK(make_optimizer(RmspropSpec{})->state_names() == std::vector<std::string>{"square_avg"});
+  CHECK(make_optimizer(RmspropSpec{.momentum = 0.5})->state_names() ==
+        std::vector<std::string>{"square_avg", "momentum_buffer"});
+  CHECK(make_optimizer(AdagradSpec{})->state_names() == std::vector<std::string>{"sum"});
+  CHECK(make_optimizer(LarsSpec{})->state_names() == std::vector<std::string>{"momentum_buffer"});
+  CHECK(make_optimizer(LambSpec{})->state_names() == std::vector<std::string>{"exp_avg", "exp_avg_sq"});
+  CHECK(make_optimizer(MuonSpec{})->state_names() == std::vector<std::string>{"momentum_buffer", "exp_avg_sq"});
   CHECK(base_lr(SgdSpec{.lr = 0.25}) == 0.25);
 }
 

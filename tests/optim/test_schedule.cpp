@@ -39,6 +39,25 @@ std::vector<std::pair<std::string, ScheduleSpec>> settings() {
 
 }  // namespace
 
+TEST_CASE("the learning rate scales with the global batch") {
+  TrainSpec train;
+  const std::int64_t batch = 1024;
+  CHECK(lr_scale(train, batch) == 1);
+  train.lr_scaling = LrScalingSpec{LrScalingRule::linear, 256};
+  CHECK(lr_scale(train, batch) == 4);
+  train.lr_scaling->rule = LrScalingRule::sqrt;
+  CHECK(lr_scale(train, batch) == 2);
+  train.lr_scaling->reference_batch_size = 4096;
+  CHECK(lr_scale(train, batch) == 0.5);
+  // Of every learning rate that a schedule gives, whatever it names itself.
+  ScheduleSpec cosine{CosineSchedule{0.01}, ScheduleUnit::epoch, 2, 0.1};
+  const ScheduleSpec cycle{OneCycleSchedule{.max_lr = 0.1}};
+  for (const ScheduleSpec& spec : {cosine, cycle}) {
+    const Schedule plain = make_schedule(spec, 0.1, 20, 10), scaled = make_schedule(spec, 0.1, 20, 10, 4);
+    for (std::int64_t step = 0; step < 25; ++step) CHECK(scaled.lr(step) == 4 * plain.lr(step));
+  }
+}
+
 TEST_CASE("sixty steps of each schedule agree with PyTorch's") {
   const SafetensorsFile golden = read_safetensors(DPTRAIN_TESTS_DIR "/golden/schedules.safetensors");
   std::set<std::string, std::less<>> tested;

@@ -71,10 +71,12 @@ TEST_CASE("every key arrives where it belongs") {
   CHECK(spec.model.loss == LossKind::mse);
   CHECK(spec.train.steps == 1000);
   CHECK(spec.train.micro_batch_size == 7);
-  CHECK(std::get<AdamSpec>(spec.train.optimizer) == AdamSpec{0.002, 0.8, 0.95, 1e-7, 0.1, true});
+  CHECK(std::get<AdamSpec>(spec.train.optimizer) == AdamSpec{0.002, 0.8, 0.95, 1e-7, 0.1, true, DecayOn::weights});
   const ScheduleSpec schedule{MultiStepSchedule{{100, 200}, 0.5}, ScheduleUnit::step, 10, 0.1};
   CHECK(spec.train.schedule == schedule);
   CHECK(spec.train.clip_norm == 1.5);
+  CHECK(spec.train.lr_scaling == LrScalingSpec{LrScalingRule::sqrt, 25});
+  CHECK(spec.train.ema == EmaSpec{0.9});
   CHECK_FALSE(spec.train.shuffle);
   CHECK(spec.devices == DevicesSpec{DeviceType::cpu, 3, 2, false, {}});
   CHECK(spec.mode == Mode::async);
@@ -98,6 +100,19 @@ TEST_CASE("Keras' and Caffe's names say the same as PyTorch's") {
 TEST_CASE("gpus is short for a block of devices") {
   const JobSpec spec = job("gpus.yaml");
   CHECK(spec.devices == DevicesSpec{DeviceType::cuda, 4, 1, false, {}});
+}
+
+TEST_CASE("optimizers with nothing but what they need") {
+  const auto read = [](const char* optimizer) {
+    return read_job_text(kSmallSpec, "job.yaml", {{"--set", "train.optimizer", optimizer}}).train.optimizer;
+  };
+  CHECK(std::get<RmspropSpec>(read("{name: rmsprop}")) == RmspropSpec{});
+  CHECK(std::get<AdagradSpec>(read("{name: adagrad}")) == AdagradSpec{});
+  CHECK(std::get<LarsSpec>(read("{name: lars, lr: 2}")) == LarsSpec{.lr = 2});
+  CHECK(std::get<LambSpec>(read("{name: lamb}")) == LambSpec{});
+  CHECK(std::get<MuonSpec>(read("{name: muon, lr: 0.02}")) == MuonSpec{.lr = 0.02, .adamw_lr = 0.02});
+  CHECK(std::get<MuonSpec>(read("{name: muon, adjust_lr: match_rms_adamw, adamw_lr: 0.5}")) ==
+        MuonSpec{.scale = MuonScale::match_rms_adamw, .adamw_lr = 0.5});
 }
 
 TEST_CASE("schedules and optimizers fill in what depends on each other") {

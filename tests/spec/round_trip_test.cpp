@@ -91,13 +91,38 @@ ModelSpec random_model() {
 }
 
 OptimizerSpec random_optimizer() {
-  if (coin()) {
-    SgdSpec sgd{real(0.001, 2), coin() ? real(0.01, 1) : 0, 0, false, real(0, 0.1)};
-    if (sgd.momentum > 0 && coin()) sgd.nesterov = true;
-    if (sgd.momentum > 0 && !sgd.nesterov) sgd.dampening = real(0, 1);
-    return sgd;
+  const DecayOn decay_on = coin() ? DecayOn::all : DecayOn::weights;
+  switch (between(0, 6)) {
+    case 0: {
+      SgdSpec sgd{real(0.001, 2), coin() ? real(0.01, 1) : 0, 0, false, real(0, 0.1), decay_on};
+      if (sgd.momentum > 0 && coin()) sgd.nesterov = true;
+      if (sgd.momentum > 0 && !sgd.nesterov) sgd.dampening = real(0, 1);
+      return sgd;
+    }
+    case 1:
+      return RmspropSpec{real(0.001, 2), real(0, 1), real(1e-12, 1e-6), real(0, 1), real(0, 1), decay_on};
+    case 2:
+      return AdagradSpec{real(0.001, 2), real(0, 1), real(1e-12, 1e-6), real(0, 1), decay_on};
+    case 3:
+      return LarsSpec{real(0.001, 2), real(0, 1), real(1e-4, 1), real(1e-12, 1e-6), real(0, 1), decay_on};
+    case 4:
+      return LambSpec{real(0.001, 2), real(0, 1), real(0, 1), real(1e-12, 1e-6), real(0, 1), decay_on};
+    case 5:
+      return MuonSpec{.lr = real(0.001, 2),
+                      .momentum = real(0, 1),
+                      .nesterov = coin(),
+                      .iterations = between(1, 99),
+                      .epsilon = real(1e-12, 1e-6),
+                      .scale = coin() ? MuonScale::original : MuonScale::match_rms_adamw,
+                      .adamw_lr = real(0, 2),
+                      .adamw_beta1 = real(0, 1),
+                      .adamw_beta2 = real(0, 1),
+                      .adamw_epsilon = real(1e-12, 1e-6),
+                      .weight_decay = real(0, 1),
+                      .decay_on = decay_on};
+    default:
+      return AdamSpec{real(0.001, 2), real(0, 1), real(0, 1), real(1e-12, 1e-6), real(0, 1), coin(), decay_on};
   }
-  return AdamSpec{real(0.001, 2), real(0, 1), real(0, 1), real(1e-12, 1e-6), real(0, 1), coin()};
 }
 
 ScheduleSpec random_schedule(double lr) {
@@ -227,6 +252,8 @@ JobSpec random_job() {
   train.optimizer = random_optimizer();
   train.schedule = random_schedule(std::visit([](const auto& optimizer) { return optimizer.lr; }, train.optimizer));
   train.clip_norm = maybe(real(0.001, 100));
+  if (coin()) train.lr_scaling = LrScalingSpec{coin() ? LrScalingRule::linear : LrScalingRule::sqrt, between(1, 4096)};
+  if (coin()) train.ema = EmaSpec{real(0, 1)};
   train.shuffle = coin();
   train.precision = coin() ? Precision::fp32 : Precision::tf32;
   if (coin()) job.devices.type = coin() ? DeviceType::cpu : DeviceType::cuda;

@@ -37,7 +37,7 @@ TEST_CASE("losses are means over samples, of the last interval; samples are coun
     if (step == 0) progress.start(100, 0.5);
     progress.report_if_due(step + 1, 7, 101 + static_cast<double>(step));
   }
-  progress.evaluated(7, 0.25, 0.75, 0.01);
+  progress.evaluated(7, {0.25, 0.75}, {}, 0.01);
   const Summary s = progress.summary();
   CHECK(s.steps == 7);
   CHECK(s.samples == 24);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <bit>
+#include <cmath>
 
 #include "core/error.h"
 #include "spec/reader.h"
@@ -43,6 +44,7 @@ void check_same(const Summary& whole, const Summary& last) {
   CHECK(last.samples == whole.samples);
   CHECK(same_bits(last.test_loss, whole.test_loss));
   CHECK(last.test_accuracy == whole.test_accuracy);
+  CHECK(same_bits(last.ema_test_loss, whole.ema_test_loss));
 }
 
 }  // namespace
@@ -53,14 +55,24 @@ TEST_CASE("every optimizer, with dropout, accumulation, clipping and schedules, 
                                     "{name: sgd, lr: 0.1, momentum: 0.9, dampening: 0.1, weight_decay: 0.01}",
                                     "{name: sgd, lr: 0.1, momentum: 0.9, nesterov: true}",
                                     "{name: adam, lr: 0.01, weight_decay: 0.01}",
-                                    "{name: adamw, lr: 0.01}"};
-  const char* const others[] = {"clip_grad_norm: 0.5", "lr_schedule: {name: cosine, warmup_steps: 3}",
+                                    "{name: adamw, lr: 0.01, weight_decay_on: weights}",
+                                    "{name: rmsprop}",
+                                    "{name: rmsprop, momentum: 0.9, weight_decay: 0.01}",
+                                    "{name: adagrad, lr: 0.05}",
+                                    "{name: lars, lr: 2, weight_decay: 0.001}",
+                                    "{name: lamb}",
+                                    "{name: muon, lr: 0.02}"};
+  const char* const others[] = {"clip_grad_norm: 0.5",
+                                "lr_schedule: {name: cosine, warmup_steps: 3}",
                                 "lr_schedule: {name: one_cycle}, clip_grad_norm: 1",
+                                "ema: {decay: 0.7}, lr_scaling: {name: sqrt, reference_batch_size: 8}",
+                                "clip_grad_norm: 0.1, ema: {decay: 0.9}",
                                 "lr_schedule: {name: step, step_size: 1}, shuffle: false"};
   std::size_t k = 0;
   for (const char* optimizer : optimizers) {
     for (const char* layers : {kMlp, kCnn}) {
-      const JobSpec job = job_of(layers, fmt::format("epochs: 3, optimizer: {}, {}", optimizer, others[k++ % 4]));
+      const JobSpec job =
+          job_of(layers, fmt::format("epochs: 3, optimizer: {}, {}", optimizer, others[k++ % std::size(others)]));
       const PartsOfRun run{job, kShape, 43, 30};
       const Summary whole = run.whole();
       CHECK(whole.steps == 9);
@@ -76,6 +88,40 @@ TEST_CASE("every optimizer, with dropout, accumulation, clipping and schedules, 
       }
     }
   }
+}
+
+TEST_CASE("the weights' average is evaluated and saved, and is what a run can begin with") {
+  const JobSpec job = job_of(kMlp, "steps: 6, optimizer: {name: sgd, lr: 0.3}, ema: {decay: 0.5}");
+  const JobSpec without = job_of(kMlp, "steps: 6, optimizer: {name: sgd, lr: 0.3}");
+  const PartsOfRun run{job, kShape, 43, 30};
+  const test::TemporaryFolder folder;
+  const Summary averaged = run.part(folder.path(), test::to_the_end, cpus(2));
+  const Summary plain = PartsOfRun{without, kShape, 43, 30}.whole();
+  CHECK(averaged.weights_hash == plain.weights_hash);
+  CHECK(same_bits(averaged.test_loss, plain.test_loss));
+  CHECK(std::isnan(plain.ema_test_loss));
+  CHECK(std::isfinite(averaged.ema_test_loss));
+  CHECK(averaged.ema_test_loss != averaged.test_loss);
+  // Steps at a learning rate of 0 from the average: its loss is the one that was reported.
+  const JobSpec still = job_of(kMlp, "steps: 1, optimizer: {name: sgd, lr: 0}");
+  Reporter silent;
+  const Summary begun = train(still, test::memory_pair(43, 30, kShape, 3), silent,
+                              {.checkpoints = {.init_from = checkpoint_folder(folder.path(), 6) / "ema.safetensors"}});
+  CHECK(same_bits(begun.test_loss, averaged.ema_test_loss));
+}
+
+TEST_CASE("a rollback takes the average back too") {
+  const auto train = [](const char* more) {
+    return job_of(
+        kMlp, "steps: 8, optimizer: {name: lamb}, ema: {decay: 0.8}",
+        fmt::format("checkpoint: {{every: 3 steps}}\nfaults: {{on_nan: rollback, rollback_lr_factor: 1}}\n{}", more));
+  };
+  const JobSpec straight = train(""), drilled = train("drills: [{at_step: 5, replica: 0, do: nan}]");
+  const Summary whole = PartsOfRun{straight, kShape, 43, 30}.whole();
+  const Summary rolled = PartsOfRun{drilled, kShape, 43, 30}.whole();
+  CHECK(rolled.faults.size() == 1);
+  CHECK(rolled.weights_hash == whole.weights_hash);
+  CHECK(same_bits(rolled.ema_test_loss, whole.ema_test_loss));
 }
 
 TEST_CASE("stopped at every step in turn, by one to four replicas in turn") {

@@ -59,7 +59,18 @@ std::string image_layers(std::int64_t channels, std::int64_t side) {
 }
 
 std::string optimizer() {
-  switch (number(0, 3)) {
+  const std::string decay = coin() ? ", weight_decay: 0.01" : ", weight_decay: 0.01, weight_decay_on: weights";
+  switch (number(0, 8)) {
+    case 4:
+      return fmt::format("{{name: rmsprop, lr: 0.003, momentum: {}{}}}", pick(0.0, 0.9), decay);
+    case 5:
+      return fmt::format("{{name: adagrad{}}}", decay);
+    case 6:
+      return fmt::format("{{name: lars, lr: 1{}}}", decay);
+    case 7:
+      return fmt::format("{{name: lamb{}}}", decay);
+    case 8:
+      return fmt::format("{{name: muon, lr: 0.02, nesterov: {}{}}}", coin(), decay);
     case 0:
       return fmt::format("{{name: sgd, lr: 0.05, weight_decay: {}}}", pick(0.0, 0.001));
     case 1:
@@ -122,7 +133,8 @@ Case random_case() {
       "evaluate: {{every: {}}}\n",
       number(1, 1000000), fmt::join(c.input.extents(), ", "), layers, pick<std::string>("cross_entropy", "mse"),
       number(2, 7), global, micro, optimizer(), lr_schedule(),
-      coin() ? fmt::format("  clip_grad_norm: {}\n", pick(0.05, 5.0)) : "", coin() ? "  shuffle: false\n" : "",
+      coin() ? fmt::format("  clip_grad_norm: {}\n", pick(0.05, 5.0)) : "",
+      (number(0, 3) == 0 ? "  ema: {decay: 0.8}\n" : std::string()) + (coin() ? "  shuffle: false\n" : ""),
       pick<std::string>("2 steps", "1 epochs"));
   return c;
 }

@@ -1,6 +1,7 @@
 #include "kernels/cpu/apply_update.h"
 
 #include "core/error.h"
+#include "kernels/cpu/range_parts.h"
 
 namespace dptrain {
 namespace {
@@ -16,6 +17,11 @@ void update_elements(const Rule rule, std::size_t count, float* __restrict param
     if constexpr (Rule::state_buffers == 1) rule(parameters[i], gradients[i], state0[i]);
     if constexpr (Rule::state_buffers == 2) rule(parameters[i], gradients[i], state0[i], state1[i]);
   }
+}
+
+double add_squares(double sum, std::span<const float> values) {
+  for (const float value : values) sum += static_cast<double>(value) * static_cast<double>(value);
+  return sum;
 }
 
 }  // namespace
@@ -34,6 +40,52 @@ void apply_update(const UpdateRule& rule, std::span<float> parameters, std::span
         update_elements(named, count, parameters.data(), gradients.data(), state0.data(), state1.data());
       },
       rule);
+}
+
+UpdateRule rule_for(const UpdateRange& range, const UpdateRule& rule) {
+  switch (range.treatment) {
+    case Treatment::decayed:
+      return rule;
+    case Treatment::undecayed:
+      return without_decay(rule);
+    case Treatment::statistic:
+      return StatisticRule{range.statistic_rate};
+    case Treatment::matrix:
+      break;
+  }
+  DPTRAIN_CHECK(false, "matrices are updated as a whole");
+  return rule;
+}
+
+void apply_update(const UpdateRule& rule, const UpdateRanges& ranges, std::int64_t offset, std::span<float> parameters,
+                  std::span<const float> gradients, std::span<float> state0, std::span<float> state1) {
+  for_each_range(ranges, offset, static_cast<std::int64_t>(parameters.size()),
+                 [&](const UpdateRange& range, std::size_t first, std::size_t count) {
+                   const auto part = [&](auto buffer) {
+                     return buffer.empty() ? buffer : buffer.subspan(first, count);
+                   };
+                   apply_update(rule_for(range, rule), part(parameters), part(gradients), part(state0), part(state1));
+                 });
+}
+
+double trained_squares(const UpdateRanges& ranges, std::int64_t offset, std::span<const float> gradients) {
+  double sum = 0;
+  for_each_range(ranges, offset, static_cast<std::int64_t>(gradients.size()),
+                 [&](const UpdateRange& range, std::size_t first, std::size_t count) {
+                   if (range.treatment != Treatment::statistic) sum = add_squares(sum, gradients.subspan(first, count));
+                 });
+  return sum;
+}
+
+void clip_trained(const UpdateRanges& ranges, std::int64_t offset, float factor, std::span<const float> gradients,
+                  float* clipped) {
+  const auto scale = [&](float by, std::size_t first, std::size_t count) {
+    for (std::size_t i = first; i < first + count; ++i) clipped[i] = gradients[i] * by;
+  };
+  for_each_range(ranges, offset, static_cast<std::int64_t>(gradients.size()),
+                 [&](const UpdateRange& range, std::size_t first, std::size_t count) {
+                   scale(range.treatment == Treatment::statistic ? 1.0f : factor, first, count);
+                 });
 }
 
 }  // namespace dptrain

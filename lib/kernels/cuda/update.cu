@@ -40,17 +40,43 @@ DPTRAIN_HD const AdamRule& rule_of<AdamRule>(const StepConstants& step) {
   return step.adam;
 }
 
-/// The flat buffers that a rule changes.
-struct Target {
-  float *parameters, *state0, *state1;
-};
+DPTRAIN_HD inline UpdateBlock block_of(Blocks blocks, std::int64_t i) {
+  return blocks == nullptr ? UpdateBlock{} : blocks[i / kUpdateBlock];
+}
+
+template <>
+DPTRAIN_HD const RmspropRule& rule_of<RmspropRule>(const StepConstants& step) {
+  return step.rmsprop;
+}
+template <>
+DPTRAIN_HD const RmspropMomentumRule& rule_of<RmspropMomentumRule>(const StepConstants& step) {
+  return step.rmsprop_momentum;
+}
+template <>
+DPTRAIN_HD const AdagradRule& rule_of<AdagradRule>(const StepConstants& step) {
+  return step.adagrad;
+}
 
 template <class Rule>
-DPTRAIN_HD void update(const StepConstants& step, const Target& target, float gradient, std::int64_t i) {
-  const Rule& rule = rule_of<Rule>(step);
+DPTRAIN_HD void train(const Rule& rule, const Target& target, float gradient, std::int64_t i) {
   if constexpr (Rule::state_buffers == 0) rule(target.parameters[i], gradient);
   if constexpr (Rule::state_buffers == 1) rule(target.parameters[i], gradient, target.state0[i]);
   if constexpr (Rule::state_buffers == 2) rule(target.parameters[i], gradient, target.state0[i], target.state1[i]);
+}
+
+/// `clip_factor` is null where nothing is clipped.
+template <class Rule>
+DPTRAIN_HD void update(const StepConstants& step, const Target& target, float gradient, const float* clip_factor,
+                       std::int64_t i) {
+  const UpdateBlock block = block_of(target.blocks, i);
+  if (block.treatment == Treatment::statistic) {
+    StatisticRule{block.statistic_rate}(target.parameters[i], gradient);
+  } else {
+    if (clip_factor != nullptr) gradient = gradient * *clip_factor;
+    const Rule& rule = rule_of<Rule>(step);
+    train(block.treatment == Treatment::undecayed ? rule.without_decay() : rule, target, gradient, i);
+  }
+  if (target.average != nullptr) step.average(target.average[i], target.parameters[i]);
 }
 
 struct Add {
@@ -68,13 +94,17 @@ struct MeanOfSums {
 
 struct ChunkSquares {
   const float* mean;
+  Blocks blocks;
   std::int64_t count;
   double* squares;
   DPTRAIN_HD void operator()(std::int64_t chunk) const {
     const std::int64_t first = chunk * kNormChunk;
     const std::int64_t last = first + kNormChunk < count ? first + kNormChunk : count;
     double sum = 0;
-    for (std::int64_t i = first; i < last; ++i) sum += static_cast<double>(mean[i]) * static_cast<double>(mean[i]);
+    for (std::int64_t i = first; i < last; ++i) {
+      if (block_of(blocks, i).treatment != Treatment::statistic)
+        sum += static_cast<double>(mean[i]) * static_cast<double>(mean[i]);
+    }
     squares[chunk] = sum;
   }
 };
@@ -97,10 +127,7 @@ struct ApplyUpdate {
   const float* clip_factor;  // null: none
   const float* gradients;
   Target target;
-  DPTRAIN_HD void operator()(std::int64_t i) const {
-    const float gradient = clip_factor == nullptr ? gradients[i] : gradients[i] * *clip_factor;
-    update<Rule>(*step, target, gradient, i);
-  }
+  DPTRAIN_HD void operator()(std::int64_t i) const { update<Rule>(*step, target, gradients[i], clip_factor, i); }
 };
 
 template <class Rule>
@@ -109,8 +136,15 @@ struct CombineAndUpdate {
   const StepConstants* step;
   Target target;
   DPTRAIN_HD void operator()(std::int64_t i) const {
-    update<Rule>(*step, target, ordered_sum(order, i) / step->samples, i);
+    update<Rule>(*step, target, ordered_sum(order, i) / step->samples, nullptr, i);
   }
+};
+
+struct Follow {
+  const StepConstants* step;
+  float* average;
+  const float* parameters;
+  DPTRAIN_HD void operator()(std::int64_t i) const { step->average(average[i], parameters[i]); }
 };
 
 template <class Use>
@@ -122,24 +156,49 @@ void with_rule(RuleKind kind, const Use& use) {
       return use(MomentumRule{});
     case RuleKind::adam:
       return use(AdamRule{});
+    case RuleKind::rmsprop:
+      return use(RmspropRule{});
+    case RuleKind::rmsprop_momentum:
+      return use(RmspropMomentumRule{});
+    case RuleKind::adagrad:
+      return use(AdagradRule{});
   }
 }
 
 }  // namespace
 
-StepConstants step_constants(std::int64_t number, const UpdateRule& rule, float samples) {
+StepConstants step_constants(std::int64_t number, const StepUpdate& update, float samples) {
+  const UpdateRule& rule = update.rule;
   StepConstants step;
+  step.average = update.average;
   step.step = number;
   step.samples = samples;
   if (const auto* sgd = std::get_if<SgdRule>(&rule)) step.sgd = *sgd;
   if (const auto* momentum = std::get_if<MomentumRule>(&rule)) step.momentum = *momentum;
   if (const auto* adam = std::get_if<AdamRule>(&rule)) step.adam = *adam;
+  if (const auto* rmsprop = std::get_if<RmspropRule>(&rule)) step.rmsprop = *rmsprop;
+  if (const auto* rmsprop = std::get_if<RmspropMomentumRule>(&rule)) step.rmsprop_momentum = *rmsprop;
+  if (const auto* adagrad = std::get_if<AdagradRule>(&rule)) step.adagrad = *adagrad;
   return step;
 }
 
 RuleKind kind_of(const UpdateRule& rule) {
   if (std::holds_alternative<SgdRule>(rule)) return RuleKind::sgd;
-  return std::holds_alternative<MomentumRule>(rule) ? RuleKind::momentum : RuleKind::adam;
+  if (std::holds_alternative<MomentumRule>(rule)) return RuleKind::momentum;
+  if (std::holds_alternative<RmspropRule>(rule)) return RuleKind::rmsprop;
+  if (std::holds_alternative<RmspropMomentumRule>(rule)) return RuleKind::rmsprop_momentum;
+  return std::holds_alternative<AdagradRule>(rule) ? RuleKind::adagrad : RuleKind::adam;
+}
+
+std::vector<UpdateBlock> update_blocks(const UpdateRanges& ranges, std::int64_t floats) {
+  std::vector<UpdateBlock> blocks;
+  if (ranges.empty()) return blocks;
+  blocks.resize(static_cast<std::size_t>((floats + kUpdateBlock - 1) / kUpdateBlock));
+  for (const UpdateRange& range : ranges) {
+    for (std::int64_t i = range.first; i < range.first + range.count; i += kUpdateBlock)
+      blocks[static_cast<std::size_t>(i / kUpdateBlock)] = {range.treatment, range.statistic_rate};
+  }
+  return blocks;
 }
 
 void add(float* target, const float* other, std::int64_t count, cudaStream_t stream) {
@@ -151,8 +210,8 @@ void mean_of_sums(const SumOrder& order, const StepConstants* step, std::int64_t
   for_each(count, stream, MeanOfSums{order, step, mean});
 }
 
-void chunk_squares(const float* mean, std::int64_t count, double* squares, cudaStream_t stream) {
-  for_each((count + kNormChunk - 1) / kNormChunk, stream, ChunkSquares{mean, count, squares});
+void chunk_squares(const float* mean, Blocks blocks, std::int64_t count, double* squares, cudaStream_t stream) {
+  for_each((count + kNormChunk - 1) / kNormChunk, stream, ChunkSquares{mean, blocks, count, squares});
 }
 
 void norm_to_clip_factor(const double* squares, std::int64_t chunks, double max_norm, float* factor,
@@ -161,17 +220,20 @@ void norm_to_clip_factor(const double* squares, std::int64_t chunks, double max_
 }
 
 void apply_update(RuleKind kind, const StepConstants* step, const float* clip_factor, std::int64_t count,
-                  float* parameters, const float* gradients, float* state0, float* state1, cudaStream_t stream) {
+                  const float* gradients, const Target& target, cudaStream_t stream) {
   with_rule(kind, [&](auto rule) {
-    for_each(count, stream, ApplyUpdate<decltype(rule)>{step, clip_factor, gradients, {parameters, state0, state1}});
+    for_each(count, stream, ApplyUpdate<decltype(rule)>{step, clip_factor, gradients, target});
   });
 }
 
+void follow(const StepConstants* step, std::int64_t count, float* average, const float* parameters,
+            cudaStream_t stream) {
+  for_each(count, stream, Follow{step, average, parameters});
+}
+
 void combine_and_update(RuleKind kind, const StepConstants* step, const SumOrder& order, std::int64_t count,
-                        float* parameters, float* state0, float* state1, cudaStream_t stream) {
-  with_rule(kind, [&](auto rule) {
-    for_each(count, stream, CombineAndUpdate<decltype(rule)>{order, step, {parameters, state0, state1}});
-  });
+                        const Target& target, cudaStream_t stream) {
+  with_rule(kind, [&](auto rule) { for_each(count, stream, CombineAndUpdate<decltype(rule)>{order, step, target}); });
 }
 
 }  // namespace dptrain::cuda

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "spec/reader.h"
 #include "train/async/async_run.h"
+#include "train/update_plan.h"
 
 namespace dptrain {
 
@@ -44,6 +45,7 @@ class AsyncStrategy final : public UpdateStrategy {
  public:
   void check(const JobSpec& job, const Placement& placement, const RunSchedule& schedule) const override {
     check_faults_fit(job, placement);
+    check_elementwise(job);
     if (placement.type == DeviceType::cuda)
       refuse(job.devices.at, "mode async runs on the CPU in this version: --set devices.type=cpu");
     if (job.faults.on_nan == OnNan::rollback)
@@ -70,6 +72,7 @@ class AsyncStrategy final : public UpdateStrategy {
     async_ = std::make_unique<AsyncRun>(run);
     const StoreConfig config{.floats = floats,
                              .state_buffers = run.optimizer->state_buffers(),
+                             .ranges = run.update_plan.ranges,
                              .shards = shards,
                              .version = state_before(run).version,
                              .most_at_once = run.group.size(),

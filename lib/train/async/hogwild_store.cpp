@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "kernels/cpu/range_parts.h"
 #include "train/async/store.h"
 #include "train/gradient_reducer.h"
 
@@ -61,12 +62,17 @@ class HogwildStore final : public Store {
     for (std::int64_t offset = 0; offset < floats(); offset += kChunk) {
       const std::int64_t count = std::min(kChunk, floats() - offset);
       const float* mean = gradient(mine, offset, count, scratch);
-      const auto state_at = [&](int k) { return state_[k].size() == 0 ? nullptr : state_[k].floats() + offset; };
-      std::visit(
-          [&](const auto& rule) {
-            update_elements(rule, count, weights_.floats() + offset, mean, state_at(0), state_at(1));
-          },
-          mine.update.rule);
+      for_each_range(config_.ranges, offset, count, [&](const UpdateRange& range, std::size_t first, std::size_t n) {
+        const auto at = [&](Buffer& buffer) {
+          return buffer.size() == 0 ? nullptr : buffer.floats() + offset + static_cast<std::int64_t>(first);
+        };
+        std::visit(
+            [&](const auto& rule) {
+              update_elements(rule, static_cast<std::int64_t>(n), at(weights_), mean + first, at(state_[0]),
+                              at(state_[1]));
+            },
+            rule_for(range, mine.update.rule));
+      });
     }
     mine.version.store(-1, std::memory_order_release);
     note_applied(version);

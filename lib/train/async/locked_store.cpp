@@ -62,8 +62,8 @@ class LockedStore final : public Store {
       const auto state_at = [&](int k) {
         return state_[k].size() == 0 ? std::span<float>() : std::span<float>(state_[k].floats() + offset, n);
       };
-      apply_update(slot.update.rule, {weights_.floats() + offset, n}, {gradient(slot, offset, count, scratch), n},
-                   state_at(0), state_at(1));
+      apply_update(slot.update.rule, config_.ranges, offset, {weights_.floats() + offset, n},
+                   {gradient(slot, offset, count, scratch), n}, state_at(0), state_at(1));
     }
   }
 

@@ -17,6 +17,7 @@
 #include "train/backend.h"
 #include "train/fit.h"
 #include "train/float_mode.h"
+#include "train/update_plan.h"
 
 namespace dptrain {
 
@@ -104,6 +105,7 @@ class Replay {
            table.floats());
     store_ = make_locked_store({.floats = table.floats(),
                                 .state_buffers = optimizer_->state_buffers(),
+                                .ranges = update_plan(table, job_.train).ranges,
                                 .shards = header.shards,
                                 .version = header.version,
                                 .clip_norm = job_.train.clip_norm});

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "kernels/clip.h"
+#include "kernels/cpu/apply_update.h"
 #include "train/gradient_reducer.h"
 #include "train/reduction_tree.h"
 
@@ -17,17 +18,17 @@ namespace {
 constexpr std::int64_t kChunk = GradientReducer::kChunk;
 
 /// T(lo, hi) over the leaves, for one chunk: a leaf itself, or the sum in scratch[depth].
-const float* tree_sum(const std::vector<VersionUpdate::Leaf>& leaves, int lo, int hi, std::int64_t offset,
-                      std::int64_t count, float* scratch) {
+const float* tree_sum(const std::vector<VersionUpdate::Leaf>& leaves, const UpdateRanges& ranges, int lo, int hi,
+                      std::int64_t offset, std::int64_t count, float* scratch) {
   if (hi - lo == 1) {
     const VersionUpdate::Leaf& leaf = leaves[static_cast<std::size_t>(lo)];
     if (leaf.scale == 1) return leaf.gradient + offset;
-    for (std::int64_t i = 0; i < count; ++i) scratch[i] = leaf.gradient[offset + i] * leaf.scale;
+    clip_trained(ranges, offset, leaf.scale, {leaf.gradient + offset, static_cast<std::size_t>(count)}, scratch);
     return scratch;
   }
   const int mid = tree_split(lo, hi);
-  const float* left = tree_sum(leaves, lo, mid, offset, count, scratch);
-  const float* right = tree_sum(leaves, mid, hi, offset, count, scratch + kChunk);
+  const float* left = tree_sum(leaves, ranges, lo, mid, offset, count, scratch);
+  const float* right = tree_sum(leaves, ranges, mid, hi, offset, count, scratch + kChunk);
   for (std::int64_t i = 0; i < count; ++i) scratch[i] = left[i] + right[i];
   return scratch;
 }
@@ -79,38 +80,35 @@ void Store::announce(std::int64_t version, VersionUpdate update) {
 
 void Store::prepare(Slot& slot) {
   if (!config_.clip_norm) return;
-  slot.factor = clip_factor(collapse(slot.update, config_.floats), *config_.clip_norm);
+  slot.factor = clip_factor(collapse(slot.update, config_.ranges, config_.floats), *config_.clip_norm);
   slot.collapsed = true;
   slot.ready.store(true, std::memory_order_release);
   slot.ready.notify_all();
 }
 
-double Store::collapse(VersionUpdate& update, std::int64_t floats) {
+double Store::collapse(VersionUpdate& update, const UpdateRanges& ranges, std::int64_t floats) {
   alignas(64) float scratch[kScratch];
   double squares = 0;
   for (std::int64_t offset = 0; offset < floats; offset += kChunk) {
     const std::int64_t count = std::min(kChunk, floats - offset);
-    const float* sum = tree_sum(update.leaves, 0, static_cast<int>(update.leaves.size()), offset, count, scratch);
+    const float* sum =
+        tree_sum(update.leaves, ranges, 0, static_cast<int>(update.leaves.size()), offset, count, scratch);
     float* mean = update.leaves.front().gradient + offset;
-    double chunk = 0;
-    for (std::int64_t i = 0; i < count; ++i) {
-      mean[i] = sum[i] / update.samples;
-      chunk += static_cast<double>(mean[i]) * static_cast<double>(mean[i]);
-    }
-    squares += chunk;
+    for (std::int64_t i = 0; i < count; ++i) mean[i] = sum[i] / update.samples;
+    squares += trained_squares(ranges, offset, {mean, static_cast<std::size_t>(count)});
   }
   return std::sqrt(squares);
 }
 
-const float* Store::gradient(const Slot& slot, std::int64_t offset, std::int64_t count, float* out) {
+const float* Store::gradient(const Slot& slot, std::int64_t offset, std::int64_t count, float* out) const {
   if (slot.collapsed) {
     const float* mean = slot.update.leaves.front().gradient + offset;
-    for (std::int64_t i = 0; i < count; ++i) out[i] = mean[i] * slot.factor;
+    clip_trained(config_.ranges, offset, slot.factor, {mean, static_cast<std::size_t>(count)}, out);
     return out;
   }
   alignas(64) float scratch[kScratch];
   const auto& leaves = slot.update.leaves;
-  const float* sum = tree_sum(leaves, 0, static_cast<int>(leaves.size()), offset, count, scratch);
+  const float* sum = tree_sum(leaves, config_.ranges, 0, static_cast<int>(leaves.size()), offset, count, scratch);
   for (std::int64_t i = 0; i < count; ++i) out[i] = sum[i] / slot.update.samples;
   return out;
 }

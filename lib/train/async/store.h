@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "device/buffer.h"
+#include "kernels/update_ranges.h"
 #include "kernels/update_rules.h"
 #include "train/micro_batches.h"
 
@@ -35,6 +36,7 @@ struct VersionUpdate {
 struct StoreConfig {
   std::int64_t floats = 0;
   int state_buffers = 0;
+  UpdateRanges ranges{};              ///< how they are treated; none is updated as a whole
   std::int64_t shards = 1;            ///< at most; there is none without a chunk of 1024 floats
   std::int64_t version = 0;           ///< that it begins with
   int most_at_once = 1;               ///< threads that apply versions
@@ -65,8 +67,8 @@ class Store {
   /// The announced version `version` is applied everywhere when it returns. Called once for each, by whoever closed it.
   virtual void apply(std::int64_t version) = 0;
 
-  /// The L2 norm of the mean gradient of a version is found, and the mean left in its first leaf.
-  static double collapse(VersionUpdate& update, std::int64_t floats);
+  /// The L2 norm of the mean gradient of a version, of what is trained, is found, and the mean left in its first leaf.
+  static double collapse(VersionUpdate& update, const UpdateRanges& ranges, std::int64_t floats);
 
  protected:
   struct Slot {
@@ -81,7 +83,7 @@ class Store {
   /// What has to be known of a whole version before any of it is applied.
   void prepare(Slot& slot);
   /// The gradient that floats [offset, offset + count) of the version's update take, at most a chunk; in `scratch` or in a leaf.
-  static const float* gradient(const Slot& slot, std::int64_t offset, std::int64_t count, float* scratch);
+  const float* gradient(const Slot& slot, std::int64_t offset, std::int64_t count, float* scratch) const;
 
   const StoreConfig config_;
   std::vector<Range> shards_;

@@ -41,6 +41,12 @@ std::int64_t count_versions(const MicroBatchPlaces& places, const RestPlan& rest
   return versions;
 }
 
+std::int64_t samples_of(const MicroBatchPlaces& places, std::int64_t per_version) {
+  std::int64_t samples = 0;
+  for (std::int64_t index = 0; index < per_version; ++index) samples += places.samples(index);
+  return samples;
+}
+
 }  // namespace
 
 std::int64_t planned_versions(const MicroBatchPlaces& places, const RestPlan& rests, std::int64_t per_version,
@@ -63,7 +69,8 @@ VersionRates::VersionRates(const JobSpec& job, const MicroBatchPlaces& places, c
       schedule_(make_schedule(
           job.train.schedule, base_lr(job.train.optimizer), planned_versions(places, rests, per_version, rests.end),
           planned_versions(places, {rests.evaluate_every, rests.checkpoint_every, rests.epoch, rests.epoch},
-                           per_version, rests.epoch))) {}
+                           per_version, rests.epoch),
+          lr_scale(job.train, samples_of(places, per_version)))) {}
 
 double VersionRates::rate(std::int64_t version) const {
   if (fallen_at_ >= 0 && version > fallen_at_) version = fallen_at_ + (version - fallen_at_) * worth_;
@@ -79,6 +86,11 @@ std::int64_t gradients_per_version(const AsyncSpec& async, const RunSchedule& sc
   const auto a_step = static_cast<std::int64_t>(schedule.full().micro_batches.size());
   const std::int64_t an_epoch = MicroBatchPlaces(schedule).first_of(schedule.steps_per_epoch());
   return std::min(an_epoch, async.updates_per_apply.value_or(async.max_staleness == 0 ? a_step : 1));
+}
+
+std::int64_t samples_of_update(const JobSpec& job, const RunSchedule& schedule) {
+  if (job.mode != Mode::async) return job.train.global_batch_size;
+  return samples_of(MicroBatchPlaces(schedule), gradients_per_version(job.async, schedule));
 }
 
 std::vector<std::string> async_doubts(const JobSpec& job, const RunSchedule& schedule) {

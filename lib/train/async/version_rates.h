@@ -44,6 +44,9 @@ class VersionRates {
 /// Gradients that make a version; an epoch has at least as many.
 std::int64_t gradients_per_version(const AsyncSpec& async, const RunSchedule& schedule);
 
+/// Samples of an update of the weights: of a step, or of a version.
+std::int64_t samples_of_update(const JobSpec& job, const RunSchedule& schedule);
+
 /// What of the job's asynchronous settings is allowed but hardly meant.
 std::vector<std::string> async_doubts(const JobSpec& job, const RunSchedule& schedule);
 

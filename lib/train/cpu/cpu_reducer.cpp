@@ -18,17 +18,20 @@ constexpr int kDeepestTree = 32;  // more than the logarithm of any number of mi
 
 }  // namespace
 
-CpuReducer::CpuReducer(LocalGroup& group, std::int64_t floats, int state_buffers, std::optional<double> clip_norm)
+CpuReducer::CpuReducer(LocalGroup& group, std::int64_t floats, int state_buffers, std::optional<double> clip_norm,
+                       UpdatePlan plan)
     : group_(group),
       floats_(floats),
       clip_norm_(clip_norm),
+      state_buffers_(state_buffers),
+      ranges_(std::move(plan.ranges)),
       parameters_(Buffer::host_floats(floats)),
       members_(static_cast<std::size_t>(group.size())) {
   for (int k = 0; k < state_buffers; ++k) state_[k] = Buffer::host_floats(floats);
-  if (clip_norm_) {
-    reduced_ = Buffer::host_floats(floats);
-    chunk_squares_.resize(static_cast<std::size_t>((floats + kChunk - 1) / kChunk));
-  }
+  if (plan.average) average_ = Buffer::host_floats(floats);
+  if (!plan.tensors.empty()) tensors_.emplace(plan, floats, kChunk, group.size());
+  if (clip_norm_ || tensors_) reduced_ = Buffer::host_floats(floats);
+  if (clip_norm_) chunk_squares_.resize(static_cast<std::size_t>((floats + kChunk - 1) / kChunk));
 }
 
 Range CpuReducer::slice(int rank) const {
@@ -55,12 +58,17 @@ const float* CpuReducer::tree_sum(const CombineProgram& program, std::int64_t of
   return stack[0];
 }
 
-void CpuReducer::apply(const UpdateRule& rule, std::int64_t offset, std::int64_t count, const float* gradient) {
+void CpuReducer::apply(const StepUpdate& update, std::int64_t offset, std::int64_t count, const float* gradient) {
   const auto n = static_cast<std::size_t>(count);
   const auto state = [&](int k) {
     return state_[k].size() == 0 ? std::span<float>() : std::span<float>(state_[k].floats() + offset, n);
   };
-  apply_update(rule, {parameters_.floats() + offset, n}, {gradient, n}, state(0), state(1));
+  float* parameters = parameters_.floats() + offset;
+  if (ranges_.empty())
+    apply_update(update.rule, {parameters, n}, {gradient, n}, state(0), state(1));
+  else
+    apply_update(update.rule, ranges_, offset, {parameters, n}, {gradient, n}, state(0), state(1));
+  if (average_.size() != 0) follow(update.average, average_.floats() + offset, parameters, count);
 }
 
 void CpuReducer::load(const float* parameters) {
@@ -72,11 +80,13 @@ void CpuReducer::save(float* parameters) const {
 }
 
 void CpuReducer::load_state(int k, const float* state) {
-  std::memcpy(state_[k].data(), state, state_[k].size());
+  Buffer& buffer = k == state_buffers_ ? average_ : state_[k];
+  std::memcpy(buffer.data(), state, buffer.size());
 }
 
 void CpuReducer::save_state(int k, float* state) const {
-  std::memcpy(state, state_[k].data(), state_[k].size());
+  const Buffer& buffer = k == state_buffers_ ? average_ : state_[k];
+  std::memcpy(state, buffer.data(), buffer.size());
 }
 
 double CpuReducer::gather(int) {
@@ -107,37 +117,56 @@ bool CpuReducer::finite(int rank, const StepPlan& plan) const {
   return true;
 }
 
+double CpuReducer::meet() {
+  const double start = steady_seconds();
+  group_.barrier();
+  return steady_seconds() - start;
+}
+
 double CpuReducer::reduce(int rank, const StepPlan& plan) {
-  const UpdateRule& rule = members_[static_cast<std::size_t>(rank)].rule;
+  const Member& member = members_[static_cast<std::size_t>(rank)];
   alignas(64) float scratch[kDeepestTree * kChunk];
   alignas(64) float mean[kChunk];
   const auto samples = static_cast<float>(plan.samples);
   const Range chunks = slice(rank);
+  const TensorUpdates::Flat flat{.parameters = parameters_.floats(),
+                                 .gradients = reduced_.size() == 0 ? nullptr : reduced_.floats(),
+                                 .state0 = state_[0].size() == 0 ? nullptr : state_[0].floats(),
+                                 .state1 = state_[1].size() == 0 ? nullptr : state_[1].floats(),
+                                 .average = average_.size() == 0 ? nullptr : average_.floats()};
   for (int chunk = chunks.first; chunk < chunks.last; ++chunk) {
     const std::int64_t offset = chunk * kChunk, count = std::min(kChunk, floats_ - offset);
     const float* sum = tree_sum(plan.combine, offset, count, scratch);
-    float* out = clip_norm_ ? reduced_.floats() + offset : mean;
+    float* out = flat.gradients != nullptr ? flat.gradients + offset : mean;
     for (std::int64_t i = 0; i < count; ++i) out[i] = sum[i] / samples;
-    if (!clip_norm_) {
-      apply(rule, offset, count, mean);
-      continue;
+    if (clip_norm_) {
+      chunk_squares_[static_cast<std::size_t>(chunk)] =
+          trained_squares(ranges_, offset, {out, static_cast<std::size_t>(count)});
+    } else if (tensors_) {
+      tensors_->begin(member.update, chunk, flat);
+    } else {
+      apply(member.update, offset, count, mean);
     }
-    double squares = 0;
-    for (std::int64_t i = 0; i < count; ++i) squares += static_cast<double>(out[i]) * static_cast<double>(out[i]);
-    chunk_squares_[static_cast<std::size_t>(chunk)] = squares;
   }
-  if (!clip_norm_) return 0;
-
-  const double start = steady_seconds();
-  group_.barrier();  // the norm needs every slice
-  const double waited = steady_seconds() - start;
-  double squares = 0;
-  for (const double chunk : chunk_squares_) squares += chunk;
-  const float factor = clip_factor(std::sqrt(squares), *clip_norm_);
-  for (int chunk = chunks.first; chunk < chunks.last; ++chunk) {
-    const std::int64_t offset = chunk * kChunk, count = std::min(kChunk, floats_ - offset);
-    for (std::int64_t i = 0; i < count; ++i) mean[i] = reduced_.floats()[offset + i] * factor;
-    apply(rule, offset, count, mean);
+  double waited = 0;
+  if (clip_norm_) {
+    waited += meet();  // the norm needs every slice
+    double squares = 0;
+    for (const double chunk : chunk_squares_) squares += chunk;
+    const float factor = clip_factor(std::sqrt(squares), *clip_norm_);
+    for (int chunk = chunks.first; chunk < chunks.last; ++chunk) {
+      const std::int64_t offset = chunk * kChunk, count = std::min(kChunk, floats_ - offset);
+      float *whole = flat.gradients + offset, *clipped = tensors_ ? whole : mean;
+      clip_trained(ranges_, offset, factor, {whole, static_cast<std::size_t>(count)}, clipped);
+      if (tensors_)
+        tensors_->begin(member.update, chunk, flat);
+      else
+        apply(member.update, offset, count, mean);
+    }
+  }
+  if (tensors_) {
+    waited += meet();  // so do the norms of tensors, and matrices
+    tensors_->finish(member.update, rank, chunks, flat, member.table);
   }
   return waited;
 }

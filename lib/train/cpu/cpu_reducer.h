@@ -8,26 +8,31 @@
 
 #include "comm/local/local_group.h"
 #include "device/buffer.h"
+#include "train/cpu/tensor_updates.h"
 #include "train/gradient_reducer.h"
 
 namespace dptrain {
 
 class CpuReducer final : public GradientReducer {
  public:
-  CpuReducer(LocalGroup& group, std::int64_t floats, int state_buffers, std::optional<double> clip_norm);
+  CpuReducer(LocalGroup& group, std::int64_t floats, int state_buffers, std::optional<double> clip_norm,
+             UpdatePlan plan = {});
 
   const float* parameters(int) const override { return parameters_.floats(); }
   void load(const float* parameters) override;
   void save(float* parameters) const override;
   void load_state(int k, const float* state) override;
   void save_state(int k, float* state) const override;
-  void join(int rank, Replica& replica) override { lend(rank, replica.gradients()); }
-  /// Replica `rank` leaves its root k of ReplicaProgram in buffers[k]. Before the first step.
-  void lend(int rank, const std::vector<float*>& buffers) {
+  const float* average(int) const override { return average_.size() == 0 ? nullptr : average_.floats(); }
+  void join(int rank, Replica& replica) override { lend(rank, replica.gradients(), &replica.parameters()); }
+  /// Replica `rank` leaves its root k of ReplicaProgram in buffers[k]. Before the first step. The table is needed where
+  /// matrices are updated as a whole.
+  void lend(int rank, const std::vector<float*>& buffers, const ParameterTable* table = nullptr) {
     members_[static_cast<std::size_t>(rank)].buffers = buffers;
+    members_[static_cast<std::size_t>(rank)].table = table;
   }
 
-  void begin(int rank, const UpdateRule& rule) override { members_[static_cast<std::size_t>(rank)].rule = rule; }
+  void begin(int rank, const StepUpdate& update) override { members_[static_cast<std::size_t>(rank)].update = update; }
   double gather(int rank) override;
   Times update(int rank, const StepPlan& plan) override;
   bool finite(int rank, const StepPlan& plan) const override;
@@ -35,19 +40,24 @@ class CpuReducer final : public GradientReducer {
  private:
   struct alignas(64) Member {
     std::vector<float*> buffers;
-    UpdateRule rule;
+    const ParameterTable* table = nullptr;
+    StepUpdate update;
   };
 
   double reduce(int rank, const StepPlan& plan);  // seconds spent waiting
   Range slice(int rank) const;                    // in chunks
   const float* tree_sum(const CombineProgram& program, std::int64_t offset, std::int64_t count, float* scratch) const;
-  void apply(const UpdateRule& rule, std::int64_t offset, std::int64_t count, const float* gradient);
+  double meet();  // likewise
+  void apply(const StepUpdate& update, std::int64_t offset, std::int64_t count, const float* gradient);
 
   LocalGroup& group_;
   std::int64_t floats_;
   std::optional<double> clip_norm_;
-  Buffer parameters_, state_[2];
-  Buffer reduced_;  // mean gradients, only where they are clipped
+  int state_buffers_;
+  UpdateRanges ranges_;
+  Buffer parameters_, state_[2], average_;
+  Buffer reduced_;  // mean gradients, only where they are clipped or tensors are updated as a whole
+  std::optional<TensorUpdates> tensors_;
   std::vector<double> chunk_squares_;
   std::vector<Member> members_;  // by rank
 };

@@ -22,12 +22,18 @@ float* at(const Buffer& buffer, std::int64_t offset) {
 }  // namespace
 
 CudaReducer::CudaReducer(const ReducerConfig& config, int device)
-    : group_(config.group), device_(device), floats_(config.floats), clip_norm_(config.clip_norm) {
+    : group_(config.group),
+      device_(device),
+      floats_(config.floats),
+      clip_norm_(config.clip_norm),
+      state_buffers_(config.state_buffers) {
   cuda::use_device(device);
   members_.resize(static_cast<std::size_t>(group_.size()));
   gradients_.resize(members_.size());
   parameters_ = device_floats(floats_);
   for (int k = 0; k < config.state_buffers; ++k) state_[k] = device_floats(floats_);
+  if (config.plan.average) average_ = device_floats(floats_);
+  blocks_ = upload_blocks(config.plan.ranges, floats_);
   if (!clip_norm_) return;
   const std::int64_t chunks = (floats_ + kChunk - 1) / kChunk;
   mean_ = device_floats(floats_);
@@ -61,11 +67,11 @@ void CudaReducer::save(float* parameters) const {
 }
 
 void CudaReducer::load_state(int k, const float* state) {
-  to_device(state_[k], state);
+  to_device(k == state_buffers_ ? average_ : state_[k], state);
 }
 
 void CudaReducer::save_state(int k, float* state) const {
-  from_device(state_[k], state);
+  from_device(k == state_buffers_ ? average_ : state_[k], state);
 }
 
 void CudaReducer::join(int rank, Replica& replica) {
@@ -78,10 +84,10 @@ void CudaReducer::join(int rank, Replica& replica) {
   });
 }
 
-void CudaReducer::begin(int rank, const UpdateRule& rule) {
+void CudaReducer::begin(int rank, const StepUpdate& update) {
   Member& member = members_[static_cast<std::size_t>(rank)];
-  member.rule = rule;
-  member.replica->set_rule(rule);
+  member.rule = update.rule;
+  member.replica->set_update(update);
 }
 
 double CudaReducer::gather(int) {
@@ -122,20 +128,21 @@ void CudaReducer::enqueue(Member& member, const StepPlan& plan, const cuda::Step
   const cuda::SumOrder order = sum_order(plan.combine, gradients_, first);
   const cuda::RuleKind kind = cuda::kind_of(member.rule);
   const cudaStream_t stream = member.replica->stream();
-  float* parameters = parameters_.floats() + first;
-  float* const states[] = {at(state_[0], first), at(state_[1], first)};
+  const cuda::Blocks blocks = blocks_at(blocks_, first);
+  const cuda::Target target{parameters_.floats() + first, at(state_[0], first), at(state_[1], first), blocks,
+                            at(average_, first)};
   if (!clip_norm_) {
-    cuda::combine_and_update(kind, constants, order, count, parameters, states[0], states[1], stream);
+    cuda::combine_and_update(kind, constants, order, count, target, stream);
     return;
   }
   float* mean = mean_.floats() + first;
   auto* squares = static_cast<double*>(chunk_squares_.data());
   float* factor = factors_[static_cast<std::size_t>(&member - members_.data())].floats();
   cuda::mean_of_sums(order, constants, count, mean, stream);
-  cuda::chunk_squares(mean, count, squares + first / kChunk, stream);
+  cuda::chunk_squares(mean, blocks, count, squares + first / kChunk, stream);
   meet();
   cuda::norm_to_clip_factor(squares, (floats_ + kChunk - 1) / kChunk, *clip_norm_, factor, stream);
-  cuda::apply_update(kind, constants, factor, count, parameters, mean, states[0], states[1], stream);
+  cuda::apply_update(kind, constants, factor, count, mean, target, stream);
 }
 
 CudaReducer::Floats CudaReducer::slice(int rank) const {

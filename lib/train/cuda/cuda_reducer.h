@@ -14,6 +14,7 @@
 #include "train/backend.h"
 #include "train/cuda/cuda_replica.h"
 #include "train/cuda/sum_order.h"
+#include "train/cuda/update_blocks.h"
 
 namespace dptrain {
 
@@ -22,12 +23,13 @@ class CudaReducer final : public GradientReducer {
   CudaReducer(const ReducerConfig& config, int device);
 
   const float* parameters(int) const override { return parameters_.floats(); }
+  const float* average(int) const override { return average_.size() == 0 ? nullptr : average_.floats(); }
   void load(const float* parameters) override;
   void save(float* parameters) const override;
   void load_state(int k, const float* state) override;
   void save_state(int k, float* state) const override;
   void join(int rank, Replica& replica) override;
-  void begin(int rank, const UpdateRule& rule) override;
+  void begin(int rank, const StepUpdate& update) override;
   double gather(int rank) override;
   Times update(int rank, const StepPlan& plan) override;
 
@@ -56,7 +58,9 @@ class CudaReducer final : public GradientReducer {
   int device_;
   std::int64_t floats_;
   std::optional<double> clip_norm_;
-  Buffer parameters_, state_[2];
+  int state_buffers_;
+  Buffer parameters_, state_[2], average_;
+  Buffer blocks_;                // how each part is updated; empty where all parts are updated alike
   Buffer mean_, chunk_squares_;  // only where gradients are clipped
   std::vector<Buffer> factors_;  // by rank, likewise
   std::vector<Member> members_;

@@ -147,7 +147,7 @@ Replica::Times CudaReplica::run(const StepTask& task) {
 
 double CudaReplica::load(std::int64_t step, Slot& slot) {
   const auto samples = static_cast<float>(config_.schedule.plan(step).samples);
-  *as<cuda::StepConstants>(slot.host_header) = cuda::step_constants(step, rule_, samples);
+  *as<cuda::StepConstants>(slot.host_header) = cuda::step_constants(step, update_, samples);
   if (loader_) return load_batches(step, slot);
   name_samples(step, slot);
   return 0;

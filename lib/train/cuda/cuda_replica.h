@@ -43,7 +43,7 @@ class CudaReplica final : public Replica {
   int device() const { return device_; }
   cudaStream_t stream() const { return compute_.get(); }
   /// What the coming step applies.
-  void set_rule(const UpdateRule& rule) { rule_ = rule; }
+  void set_update(const StepUpdate& update) { update_ = update; }
   /// Its constants in device memory, of the step that ran last.
   const cuda::StepConstants* constants() const { return slot(latest_).constants(); }
   /// Reached when the gradients of the step that ran last are in their buffers.
@@ -111,7 +111,7 @@ class CudaReplica final : public Replica {
   std::int64_t step_samples_ = 0;   // of this replica, at most
   cuda::Event batch_copied_;        // the latest batch is on the device, and the loader may have its slot back
   bool batch_lent_ = false;
-  UpdateRule rule_;
+  StepUpdate update_;
   std::function<void(const StepPlan&, const cuda::StepConstants*)> finish_;
   std::function<void(const cuda::Event&)> wait_ = [](const cuda::Event& event) { event.synchronize(); };
   std::vector<Mark> marks_;

@@ -47,17 +47,19 @@ NcclReducer::NcclReducer(const ReducerConfig& config, Options options)
   }
   for (int r = 0; r < size; ++r) {
     cuda::use_device(options_.devices[static_cast<std::size_t>(r)]);
-    members_.push_back(make_member(r));
+    members_.push_back(make_member(r, config.plan));
   }
   cuda::use_device(options_.devices.front());
 }
 
-std::unique_ptr<NcclReducer::Member> NcclReducer::make_member(int rank) const {
+std::unique_ptr<NcclReducer::Member> NcclReducer::make_member(int rank, const UpdatePlan& plan) const {
   auto member = std::make_unique<Member>();
   member->ready.resize(buckets_.size());
   for (auto& reduced : member->reduced) reduced.resize(buckets_.size());
   member->parameters = device_floats(floats_);
   for (int k = 0; k < state_buffers_; ++k) member->state[k] = device_floats(floats_);
+  if (plan.average) member->average = device_floats(floats_);
+  member->blocks = upload_blocks(plan.ranges, floats_);
   std::int64_t mine = 0;
   for (const Bucket& bucket : buckets_) {
     member->received_at.push_back(mine);
@@ -107,10 +109,12 @@ void NcclReducer::save(float* parameters) const {
 }
 
 void NcclReducer::load_state(int k, const float* state) {
-  for (int r = 0; r < group_.size(); ++r) to_device(r, member(r).state[k], state);
+  for (int r = 0; r < group_.size(); ++r)
+    to_device(r, k == state_buffers_ ? member(r).average : member(r).state[k], state);
 }
 
 void NcclReducer::save_state(int k, float* state) const {
+  if (k == state_buffers_) return from_device(0, member(0).average.floats(), floats_, state);
   if (!options_.reproducible) return from_device(0, member(0).state[k].floats(), floats_, state);
   for (const Bucket& bucket : buckets_) {  // each replica keeps the state of its slices up to date, and no other
     for (int r = 0; r < group_.size(); ++r) {
@@ -128,9 +132,9 @@ void NcclReducer::join(int rank, Replica& replica) {
   m.replica->wait_with([this, rank](const cuda::Event& event) { wait(rank, event); });
 }
 
-void NcclReducer::begin(int rank, const UpdateRule& rule) {
-  member(rank).rule = rule;
-  member(rank).replica->set_rule(rule);
+void NcclReducer::begin(int rank, const StepUpdate& update) {
+  member(rank).rule = update.rule;
+  member(rank).replica->set_update(update);
 }
 
 /// The replicas need not meet on the host: NCCL waits for all of them on the GPUs. They do so nevertheless, because rank 0 reports
@@ -150,6 +154,8 @@ GradientReducer::Times NcclReducer::update(int rank, const StepPlan& plan) {
     reduce_in_order(rank, plan);
   else
     reduce_by_nccl(rank, plan);
+  if (m.average.size() != 0)
+    cuda::follow(m.replica->constants(), floats_, m.average.floats(), m.parameters.floats(), m.stream.get());
   m.updated.record(m.stream.get());
   m.updated.make_wait(m.replica->stream());
   group_.barrier();  // rank 0's decision is everybody's
@@ -158,24 +164,28 @@ GradientReducer::Times NcclReducer::update(int rank, const StepPlan& plan) {
   return times;
 }
 
+/// This replica's flat buffers from float `first` on.
+cuda::Target NcclReducer::target(const Member& m, std::int64_t first) const {
+  return {m.parameters.floats() + first, at(m.state[0], first), at(m.state[1], first), blocks_at(m.blocks, first)};
+}
+
 /// The sum of a range, and as much of its update as is possible before the norm of all gradients is known.
 void NcclReducer::reduce_range(Member& m, const cuda::SumOrder& order, const nccl::Slice& range) {
   const cudaStream_t stream = m.stream.get();
   if (!clip_norm_) {
-    cuda::combine_and_update(cuda::kind_of(m.rule), m.replica->constants(), order, range.count,
-                             m.parameters.floats() + range.first, at(m.state[0], range.first),
-                             at(m.state[1], range.first), stream);
+    cuda::combine_and_update(cuda::kind_of(m.rule), m.replica->constants(), order, range.count, target(m, range.first),
+                             stream);
     return;
   }
   auto* squares = static_cast<double*>(m.chunk_squares.data());
   cuda::mean_of_sums(order, m.replica->constants(), range.count, m.mean.floats() + range.first, stream);
-  cuda::chunk_squares(m.mean.floats() + range.first, range.count, squares + range.first / kChunk, stream);
+  cuda::chunk_squares(m.mean.floats() + range.first, blocks_at(m.blocks, range.first), range.count,
+                      squares + range.first / kChunk, stream);
 }
 
 void NcclReducer::clip_range(Member& m, const nccl::Slice& range) {
   cuda::apply_update(cuda::kind_of(m.rule), m.replica->constants(), m.factor.floats(), range.count,
-                     m.parameters.floats() + range.first, m.mean.floats() + range.first, at(m.state[0], range.first),
-                     at(m.state[1], range.first), m.stream.get());
+                     m.mean.floats() + range.first, target(m, range.first), m.stream.get());
 }
 
 void NcclReducer::find_clip_factor(Member& m) {

@@ -20,6 +20,7 @@
 #include "train/backend.h"
 #include "train/cuda/cuda_replica.h"
 #include "train/cuda/sum_order.h"
+#include "train/cuda/update_blocks.h"
 
 namespace dptrain {
 
@@ -35,12 +36,15 @@ class NcclReducer final : public GradientReducer {
   ~NcclReducer() override;
 
   const float* parameters(int rank) const override { return member(rank).parameters.floats(); }
+  const float* average(int rank) const override {
+    return member(rank).average.size() == 0 ? nullptr : member(rank).average.floats();
+  }
   void load(const float* parameters) override;
   void save(float* parameters) const override;
   void load_state(int k, const float* state) override;
   void save_state(int k, float* state) const override;
   void join(int rank, Replica& replica) override;
-  void begin(int rank, const UpdateRule& rule) override;
+  void begin(int rank, const StepUpdate& update) override;
   double gather(int rank) override;
   Times update(int rank, const StepPlan& plan) override;
   void abandon() noexcept override { nccl_.abort(); }
@@ -60,6 +64,8 @@ class NcclReducer final : public GradientReducer {
     std::int64_t step = -1;                           // of the latest update()
     cuda::Event updated;
     Buffer parameters, state[2];
+    Buffer average;  // of all parameters, on each replica: they are gathered anyway, and averages then need no traffic
+    Buffer blocks;   // how each part is updated; empty where all parts are updated alike
     std::vector<std::vector<Buffer>> received;  // [peer][root]: this replica's slices of that sum, bucket after bucket
     std::vector<std::int64_t> received_at;      // by bucket: where its slice begins in there
     Buffer mean, chunk_squares, factor;         // only where gradients are clipped
@@ -68,7 +74,7 @@ class NcclReducer final : public GradientReducer {
   Member& member(int rank) { return *members_[static_cast<std::size_t>(rank)]; }
   const Member& member(int rank) const { return *members_[static_cast<std::size_t>(rank)]; }
   nccl::Communicator& communicator(int rank) { return nccl_.rank(rank); }
-  std::unique_ptr<Member> make_member(int rank) const;
+  std::unique_ptr<Member> make_member(int rank, const UpdatePlan& plan) const;
   void to_device(int rank, const Buffer& target, const float* from) const;
   void from_device(int rank, const float* source, std::int64_t count, float* to) const;
   /// This replica's slice of a bucket, in floats of the flat buffer.
@@ -77,6 +83,7 @@ class NcclReducer final : public GradientReducer {
   cuda::SumOrder order(int rank, const StepPlan& plan, std::size_t b);
   void reduce_in_order(int rank, const StepPlan& plan);
   void reduce_by_nccl(int rank, const StepPlan& plan);
+  cuda::Target target(const Member& member, std::int64_t first) const;
   void reduce_range(Member& member, const cuda::SumOrder& order, const nccl::Slice& range);
   void find_clip_factor(Member& member);
   void clip_range(Member& member, const nccl::Slice& range);

@@ -33,7 +33,8 @@ struct ToldStep {
 };
 
 struct LocalSgd {
-  LocalSgd(const JobSpec& job, const RunSchedule& schedule, std::int64_t floats, int state_buffers, int replicas);
+  LocalSgd(const JobSpec& job, const RunSchedule& schedule, const UpdatePlan& plan, std::int64_t floats,
+           int state_buffers, int replicas);
 
   const std::vector<Slice>& slices(std::int64_t step) const {
     return &schedule.plan(step) == &schedule.last() ? last.slices : full.slices;

@@ -10,6 +10,7 @@
 #include "train/run.h"
 #include "train/settle.h"
 #include "train/sync/run_sync.h"
+#include "train/update_plan.h"
 
 namespace dptrain {
 
@@ -19,6 +20,7 @@ class LocalSgdStrategy final : public UpdateStrategy {
  public:
   void check(const JobSpec& job, const Placement& placement, const RunSchedule&) const override {
     check_faults_fit(job, placement);
+    check_elementwise(job);
   }
   void configure(const Run& run, Replica::Config& config) const override {
     config.steps = begins_in_sync(run);
@@ -51,14 +53,15 @@ class LocalSgdStrategy final : public UpdateStrategy {
 
 WeightsHolder& LocalSgdStrategy::hold(Run& run, std::int64_t floats) {
   const int states = run.optimizer->state_buffers();
-  local_ = std::make_unique<LocalSgd>(run.job, run.schedule, floats, states, run.group.size());
+  local_ = std::make_unique<LocalSgd>(run.job, run.schedule, run.update_plan, floats, states, run.group.size());
   name_states(run);
   if (!begins_in_sync(run)) return local_->workers;
   run.reducer = run.backend->make_reducer({.group = run.group,
                                            .schedule = run.schedule,
                                            .floats = floats,
                                            .state_buffers = states,
-                                           .clip_norm = run.job.train.clip_norm});
+                                           .clip_norm = run.job.train.clip_norm,
+                                           .plan = run.update_plan});
   return *run.reducer;
 }
 

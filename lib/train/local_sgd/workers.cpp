@@ -6,6 +6,7 @@
 
 #include "kernels/clip.h"
 #include "kernels/cpu/apply_update.h"
+#include "kernels/cpu/range_parts.h"
 #include "train/gradient_reducer.h"
 #include "train/local_sgd/averaging.h"
 
@@ -15,25 +16,23 @@ namespace {
 
 constexpr std::int64_t kChunk = GradientReducer::kChunk;
 
-/// The L2 norm as a synchronous step takes it: chunk by chunk.
-double norm(const float* values, std::int64_t count) {
+/// The L2 norm of what is trained, as a synchronous step takes it: chunk by chunk.
+double norm(const UpdateRanges& ranges, const float* values, std::int64_t count) {
   double all = 0;
   for (std::int64_t offset = 0; offset < count; offset += kChunk) {
-    double squares = 0;
-    const std::int64_t end = std::min(offset + kChunk, count);
-    for (std::int64_t i = offset; i < end; ++i)
-      squares += static_cast<double>(values[i]) * static_cast<double>(values[i]);
-    all += squares;
+    const auto n = static_cast<std::size_t>(std::min(kChunk, count - offset));
+    all += trained_squares(ranges, offset, {values + offset, n});
   }
   return std::sqrt(all);
 }
 
 }  // namespace
 
-Workers::Workers(const LocalSgdSpec& spec, std::int64_t floats, int state_buffers)
+Workers::Workers(const LocalSgdSpec& spec, std::int64_t floats, int state_buffers, UpdateRanges ranges)
     : state_rule_(spec.worker_state),
       floats_(floats),
       state_buffers_(state_buffers),
+      ranges_(std::move(ranges)),
       workers_(static_cast<std::size_t>(spec.workers)),
       average_(Buffer::host_floats(floats)) {
   for (Worker& worker : workers_) {
@@ -80,11 +79,11 @@ void Workers::update(int worker, const UpdateRule& rule, float* gradient, std::i
   const auto divisor = static_cast<float>(samples);
   for (std::int64_t i = 0; i < floats_; ++i) gradient[i] = gradient[i] / divisor;
   if (clip_norm) {
-    const float factor = clip_factor(norm(gradient, floats_), *clip_norm);
-    for (std::int64_t i = 0; i < floats_; ++i) gradient[i] = gradient[i] * factor;
+    const float factor = clip_factor(norm(ranges_, gradient, floats_), *clip_norm);
+    clip_trained(ranges_, 0, factor, {gradient, static_cast<std::size_t>(floats_)}, gradient);
   }
   const Worker& w = workers_[static_cast<std::size_t>(worker)];
-  apply_update(rule, part(w.weights, 0, floats_), {gradient, static_cast<std::size_t>(floats_)},
+  apply_update(rule, ranges_, 0, part(w.weights, 0, floats_), {gradient, static_cast<std::size_t>(floats_)},
                part(w.state[0], 0, floats_), part(w.state[1], 0, floats_));
 }
 
@@ -101,11 +100,7 @@ void Workers::average(Range chunks, std::span<const std::int64_t> samples, std::
     float* average = average_.floats() + offset;
     if (outer_) {
       weighted_mean(parts, samples, count, mean);
-      // How far the workers have gone, downhill, is the gradient of the outer step.
-      for (std::int64_t i = 0; i < count; ++i) mean[i] = average[i] - mean[i];
-      apply_update(outer_->rule(averages, outer_lr_), part(average_, offset, count),
-                   {mean, static_cast<std::size_t>(count)}, part(outer_state_[0], offset, count),
-                   part(outer_state_[1], offset, count));
+      outer_step(outer_->rule(averages, outer_lr_), offset, {mean, static_cast<std::size_t>(count)});
     } else {
       weighted_mean(parts, samples, count, average);
     }
@@ -113,6 +108,24 @@ void Workers::average(Range chunks, std::span<const std::int64_t> samples, std::
       std::memcpy(worker.weights.floats() + offset, average, static_cast<std::size_t>(count) * sizeof(float));
     for (int k = 0; k < state_buffers_; ++k) average_state(k, offset, count, samples);
   }
+}
+
+void Workers::outer_step(const UpdateRule& rule, std::int64_t offset, std::span<float> mean) {
+  for_each_range(ranges_, offset, static_cast<std::int64_t>(mean.size()),
+                 [&](const UpdateRange& range, std::size_t first, std::size_t count) {
+                   const std::int64_t begin = offset + static_cast<std::int64_t>(first);
+                   const auto of = [&](const Buffer& buffer) {
+                     return part(buffer, begin, static_cast<std::int64_t>(count));
+                   };
+                   const std::span<float> found = mean.subspan(first, count), average = of(average_);
+                   if (range.treatment == Treatment::statistic) {
+                     std::copy(found.begin(), found.end(), average.begin());
+                     return;
+                   }
+                   // How far the workers have gone, downhill, is the gradient of the outer step.
+                   for (std::size_t i = 0; i < count; ++i) found[i] = average[i] - found[i];
+                   apply_update(rule_for(range, rule), average, found, of(outer_state_[0]), of(outer_state_[1]));
+                 });
 }
 
 void Workers::average_state(int k, std::int64_t offset, std::int64_t count, std::span<const std::int64_t> samples) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "device/buffer.h"
+#include "kernels/update_ranges.h"
 #include "optim/optimizer.h"
 #include "train/micro_batches.h"
 #include "train/weights_holder.h"
@@ -21,8 +22,8 @@ namespace dptrain {
 
 class Workers final : public WeightsHolder {
  public:
-  /// Flat buffers of `floats`, all zero, and `state_buffers` of as many a worker.
-  Workers(const LocalSgdSpec& spec, std::int64_t floats, int state_buffers);
+  /// Flat buffers of `floats`, treated as `ranges` says, none of them as a whole; all zero. And `state_buffers` of as many a worker.
+  Workers(const LocalSgdSpec& spec, std::int64_t floats, int state_buffers, UpdateRanges ranges = {});
 
   int count() const { return static_cast<int>(workers_.size()); }
   const float* weights(int worker) const { return workers_[static_cast<std::size_t>(worker)].weights.floats(); }
@@ -51,19 +52,22 @@ class Workers final : public WeightsHolder {
   /// Chunks of GradientReducer::kChunk floats.
   int chunks() const;
   /// Of these chunks: the average becomes the workers' mean, weighted by their samples, or where the outer optimizer takes it
-  /// from the last average; then every worker is at the average, its state averaged, kept or zero. `averages` were made before.
+  /// from the last average (statistics are their mean); then every worker is at the average, its state averaged, kept or zero. `averages` were made before.
   void average(Range chunks, std::span<const std::int64_t> samples, std::int64_t averages);
 
  private:
   struct Worker {
     Buffer weights, state[2];
   };
+  /// The outer optimizer's step on a chunk, towards the workers' `mean`, which is spent.
+  void outer_step(const UpdateRule& rule, std::int64_t offset, std::span<float> mean);
   void average_state(int k, std::int64_t offset, std::int64_t count, std::span<const std::int64_t> samples);
   std::span<float> part(const Buffer& buffer, std::int64_t offset, std::int64_t count) const;
 
   WorkerState state_rule_;
   std::int64_t floats_;
   int state_buffers_;
+  UpdateRanges ranges_;
   std::unique_ptr<Optimizer> outer_;
   double outer_lr_ = 0;
   std::vector<Worker> workers_;

@@ -8,6 +8,7 @@
 #include "train/evaluate.h"
 #include "train/run.h"
 #include "train/settle.h"
+#include "train/update_plan.h"
 
 namespace dptrain {
 
@@ -124,7 +125,7 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     const StepPlan& plan = assignment->plan(step);
     if (!again) poison = run.drills.poisons(rank, step);
     const StepTask task{.step = step, .weights = weights, .poison = poison};
-    run.reducer->begin(rank, run.optimizer->rule(step, run.lr(step)));
+    run.reducer->begin(rank, run.update(step));
     const bool due = step - collected >= replica.lag();
     const Replica::Times computed = attempt(run, rank, replica, task, plan, due ? collected : -1);
     times.data = computed.data;
@@ -162,6 +163,7 @@ class SyncStrategy final : public UpdateStrategy {
  public:
   void check(const JobSpec& job, const Placement& placement, const RunSchedule&) const override {
     check_faults_fit(job, placement);
+    check_update_fits(job, placement);
   }
   void configure(const Run& run, Replica::Config& config) const override {
     config.reassigned = may_reassign(run.job, run.group.size());
@@ -171,7 +173,8 @@ class SyncStrategy final : public UpdateStrategy {
                                              .schedule = run.schedule,
                                              .floats = floats,
                                              .state_buffers = run.optimizer->state_buffers(),
-                                             .clip_norm = run.job.train.clip_norm});
+                                             .clip_norm = run.job.train.clip_norm,
+                                             .plan = run.update_plan});
     return *run.reducer;
   }
   void start(Run&) override {}

@@ -25,11 +25,12 @@ inline const Case kCases[] = {
     {"cnn with clipping and adam",
      "[{conv2d: {out_channels: 5, kernel_size: 3, padding: 1}}, relu, {max_pool2d: 2}, {dropout: 0.1}, "
      "{conv2d: {out_channels: 4, kernel_size: 2}}, tanh, flatten, {linear: 3}]",
-     "micro_batch_size: 3, clip_grad_norm: 0.5, optimizer: {name: adam, lr: 0.01}"},
+     "micro_batch_size: 3, clip_grad_norm: 0.5, optimizer: {name: adam, lr: 0.01}, ema: {decay: 0.5}"},
     {"softmax regression, one sample a micro-batch", "[flatten, {linear: {out_features: 3, bias: false}}]",
-     "micro_batch_size: 1, optimizer: {name: sgd, lr: 0.1}"},
+     "micro_batch_size: 1, optimizer: {name: rmsprop, momentum: 0.9, weight_decay: 0.01}"},
     {"average pool, gelu, mean squared error", "[{avg_pool2d: 2}, flatten, {linear: 7}, gelu, {linear: 3}]",
-     "micro_batch_size: 6, optimizer: {name: adamw, lr: 0.01, weight_decay: 0.1}"},
+     "micro_batch_size: 6, optimizer: {name: adamw, lr: 0.01, weight_decay: 0.1, weight_decay_on: weights}, ema: "
+     "{decay: 0.7}"},
 };
 
 /// A sample of 25 floats: micro-batches of three begin where no library wants a tensor, unless they are put elsewhere.

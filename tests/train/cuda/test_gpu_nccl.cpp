@@ -4,11 +4,13 @@
 
 #include <thread>
 
+#include "optim/average.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "train/cuda/cuda_replica.h"
 #include "train/cuda/nccl_reducer.h"
 #include "train/cuda/small_jobs.h"
+#include "train/update_plan.h"
 
 namespace dptrain {
 
@@ -39,18 +41,21 @@ std::string hash_over_nccl(const JobSpec& job, int replicas) {
                                                             .schedule = schedule,
                                                             .floats = table.floats(),
                                                             .state_buffers = optimizer->state_buffers(),
-                                                            .clip_norm = job.train.clip_norm},
+                                                            .clip_norm = job.train.clip_norm,
+                                                            .plan = update_plan(table, job.train)},
                                               NcclReducer::Options{.devices = std::vector<int>(all.size(), 0)});
       const Buffer weights = Buffer::host_floats(table.floats());
       table.initialise(job.seed, weights.floats());
       reducer->load(weights.floats());
+      if (job.train.ema) reducer->load_state(optimizer->state_buffers(), weights.floats());
     }
     group.barrier();
     replica->bind(reducer->parameters(rank));
     reducer->join(rank, *replica);
     group.barrier();
     for (std::int64_t step = 0; step < schedule.steps(); ++step) {
-      reducer->begin(rank, optimizer->rule(step, rate.lr(step)));
+      reducer->begin(rank, {optimizer->rule(step, rate.lr(step)),
+                            job.train.ema ? average_rule(job.train.ema->decay, step) : AverageRule{}});
       replica->run({.step = step, .weights = step});
       if (step > 0) replica->collect(step - 1, losses);
       reducer->gather(rank);
