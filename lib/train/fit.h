@@ -8,6 +8,7 @@
 #include "core/shape.h"
 #include "device/accelerators.h"
 #include "spec/job_spec.h"
+#include "train/schedule.h"
 
 namespace dptrain {
 
@@ -35,5 +36,8 @@ bool wants_loader_worker(const JobSpec& job, int replicas, std::int64_t batch_fl
 
 /// The data fit the model: sample shape and number of classes. Errors: usage, with the spec's lines.
 void check_data_fit(const JobSpec& job, const Shape& sample, std::int64_t classes);
+
+/// Every micro-batch that will occur is large enough for batch norms. Errors: usage, with the spec's lines.
+void check_batches_fit(const JobSpec& job, const RunSchedule& schedule);
 
 }  // namespace dptrain

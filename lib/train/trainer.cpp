@@ -102,6 +102,7 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
   Placement placement = place(job, data.train->size());
   check_faults_fit(job, placement);
   Run run(job, data, reporter, options, std::move(placement));
+  check_batches_fit(job, run.schedule);
   const int replicas = run.group.size();
   if (run.first > run.end) {
     fail(ExitStatus::usage, "the checkpoint is of step {}, and this job ends at step {}", run.first, run.end);
