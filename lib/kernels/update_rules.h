@@ -1,5 +1,6 @@
 // Purpose: the scalar maths of one optimizer update, written once: looped over on the CPU, launched on a GPU. A rule is
-//   one step's worth of constants, all of them worked out on the host in double and rounded once.
+//   one step's worth of constants, all of them worked out on the host in double and rounded once; without_decay() is the
+//   same without weight decay.
 // Thread safety: values; calls on different elements are independent.
 // Invariants: the operations and their order are those of PyTorch's single-tensor optimizers; every operation rounds
 //   (no contraction), so an element's bits do not depend on where in a vector it stands. No rule branches on data or on
@@ -21,6 +22,12 @@ struct SgdRule {
   float lr = 0;
   float weight_decay = 0;
 
+  DPTRAIN_HD SgdRule without_decay() const {
+    SgdRule rule = *this;
+    rule.weight_decay = 0;
+    return rule;
+  }
+
   DPTRAIN_HD void operator()(float& parameter, float gradient) const {
     gradient = gradient + weight_decay * parameter;
     parameter = parameter + -lr * gradient;
@@ -38,6 +45,12 @@ struct MomentumRule {
   float gradient_share = 1;  ///< 1 - dampening, and 1 in the first step; the gradient's share of the new buffer
   float lookahead = 0;       ///< the gradient's share of the update: 1 with Nesterov, else 0
   float buffer_share = 1;    ///< the new buffer's share of the update: momentum with Nesterov, else 1
+
+  DPTRAIN_HD MomentumRule without_decay() const {
+    MomentumRule rule = *this;
+    rule.weight_decay = 0;
+    return rule;
+  }
 
   DPTRAIN_HD void operator()(float& parameter, float gradient, float& momentum_buffer) const {
     gradient = gradient + weight_decay * parameter;
@@ -62,6 +75,13 @@ struct AdamRule {
   float square_correction = 1;      ///< sqrt(1 - beta2^t)
   float epsilon = 0;
 
+  DPTRAIN_HD AdamRule without_decay() const {
+    AdamRule rule = *this;
+    rule.coupled_decay = 0;
+    rule.parameter_scale = 1;
+    return rule;
+  }
+
   DPTRAIN_HD void operator()(float& parameter, float gradient, float& average, float& square) const {
     const float decayed = parameter * parameter_scale;
     gradient = gradient + coupled_decay * parameter;
@@ -73,6 +93,21 @@ struct AdamRule {
   }
 };
 
-using UpdateRule = std::variant<SgdRule, MomentumRule, AdamRule>;
+/// What is not trained, such as a running mean: the gradient is the mean over the step's samples of the value seen, and the
+/// statistic goes part of the way to it: v += rate (mean - v).
+struct StatisticRule {
+  static constexpr int state_buffers = 0;
+  float rate = 0;
+
+  DPTRAIN_HD StatisticRule without_decay() const { return *this; }
+  DPTRAIN_HD void operator()(float& value, float mean) const { value = value + rate * (mean - value); }
+};
+
+using UpdateRule = std::variant<SgdRule, MomentumRule, AdamRule, StatisticRule>;
+
+/// The rule for parameters that do not decay.
+inline UpdateRule without_decay(const UpdateRule& rule) {
+  return std::visit([](const auto& named) -> UpdateRule { return named.without_decay(); }, rule);
+}
 
 }  // namespace dptrain

@@ -58,4 +58,27 @@ std::string ParameterTable::hash(const float* flat) const {
   return hash.hex();
 }
 
+UpdateRanges update_ranges(const ParameterTable& table, DecayOn decay) {
+  UpdateRanges ranges;
+  const std::vector<Parameter>& all = table.all();
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const std::int64_t end = i + 1 < all.size() ? all[i + 1].offset : table.floats();
+    UpdateRange range{.first = all[i].offset, .count = end - all[i].offset};
+    if (all[i].desc.role == ParameterRole::statistic) {
+      range.treatment = Treatment::statistic;
+      range.statistic_rate = static_cast<float>(all[i].desc.statistic_rate);
+    } else if (decay == DecayOn::weights && all[i].desc.role != ParameterRole::weight) {
+      range.treatment = Treatment::undecayed;
+    }
+    UpdateRange* last = ranges.empty() ? nullptr : &ranges.back();
+    if (last != nullptr && last->treatment == range.treatment && last->statistic_rate == range.statistic_rate) {
+      last->count += range.count;
+    } else {
+      ranges.push_back(range);
+    }
+  }
+  if (ranges.size() == 1 && ranges.front().treatment == Treatment::decayed) ranges.clear();
+  return ranges;
+}
+
 }  // namespace dptrain

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/update_ranges.h"
 #include "nn/layer.h"
 
 namespace dptrain {
@@ -42,5 +43,8 @@ class ParameterTable {
   std::vector<Parameter> all_;
   std::int64_t floats_ = 0;
 };
+
+/// How an optimizer treats each part of the flat buffer. Empty where all of it decays.
+UpdateRanges update_ranges(const ParameterTable& table, DecayOn decay = DecayOn::all);
 
 }  // namespace dptrain

@@ -34,6 +34,9 @@ struct DatasetSpec {
 /// tf32: products and convolutions on a GPU round their inputs to 10 bits of mantissa; GPUs alone. Storage is fp32.
 enum class Precision { fp32, tf32 };
 
+/// Which parameters weight decay is for: all of them, as in PyTorch, or weights alone and neither biases nor norms.
+enum class DecayOn { all, weights };
+
 struct SgdSpec {
   double lr = 0;
   double momentum = 0;

@@ -21,6 +21,7 @@ struct ReducerConfig {
   std::int64_t floats = 0;  ///< of the flat parameters
   int state_buffers = 0;    ///< of optimizer state, as large, zeroed
   std::optional<double> clip_norm;
+  UpdateRanges ranges{};  ///< how each part of them is updated
 };
 
 /// What a model comes to, without a replica that runs it.

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "kernels/update_ranges.h"
 #include "kernels/update_rules.h"
 #include "train/replica.h"
 

@@ -37,7 +37,8 @@ void set_up(Run& run, const ParameterTable& table) {
                                            .schedule = run.schedule,
                                            .floats = table.floats(),
                                            .state_buffers = run.optimizer->state_buffers(),
-                                           .clip_norm = run.job.train.clip_norm});
+                                           .clip_norm = run.job.train.clip_norm,
+                                           .ranges = update_ranges(table)});
   set_up_weights(run, table);
   run.reporter.started(describe(run, table), to_yaml(run.job));
   for (const std::string& doubt : doubts(run.job, run.schedule)) run.reporter.warning(doubt);

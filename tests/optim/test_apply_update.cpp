@@ -108,6 +108,60 @@ TEST_CASE("a value that is not finite stays where it is") {
   }
 }
 
+TEST_CASE("ranges: each part by its own rule, wherever the flat buffer is cut") {
+  const UpdateRanges ranges{{0, 32},
+                            {32, 16, Treatment::undecayed},
+                            {48, 48, Treatment::statistic, 0.25f},
+                            {96, 16, Treatment::statistic, 0.5f},
+                            {112, 88}};
+  CHECK(rc::check([&] {
+    const OptimizerSpec spec = *rc::gen::elementOf(specs());
+    const UpdateRule rule = make_optimizer(spec)->rule(2, 0.1);
+    Buffers wanted(200), sliced(200);
+    const Buffers start(200);
+    for (const UpdateRange& range : ranges) {
+      const auto first = static_cast<std::size_t>(range.first), last = first + static_cast<std::size_t>(range.count);
+      if (range.treatment == Treatment::decayed) wanted.update(rule, first, last);
+      if (range.treatment == Treatment::undecayed) wanted.update(without_decay(rule), first, last);
+      for (std::size_t i = first; range.treatment == Treatment::statistic && i < last; ++i)
+        wanted.parameters[i] += range.statistic_rate * (wanted.gradients[i] - wanted.parameters[i]);
+    }
+    for (std::size_t begin = 0; begin < 200;) {
+      const std::size_t end = begin + *rc::gen::inRange<std::size_t>(1, 200 - begin + 1);
+      const auto part = [&](std::vector<float>& buffer) { return std::span(buffer).subspan(begin, end - begin); };
+      apply_update(rule, ranges, static_cast<std::int64_t>(begin), part(sliced.parameters), part(sliced.gradients),
+                   part(sliced.state0), part(sliced.state1));
+      begin = end;
+    }
+    RC_ASSERT(same_bits(wanted.parameters, sliced.parameters));
+    RC_ASSERT(same_bits(wanted.state0, sliced.state0));
+    for (std::size_t i = 48; i < 112; ++i) RC_ASSERT(sliced.state0[i] == start.state0[i]);
+  }));
+}
+
+TEST_CASE("statistics are no part of norms, and are not clipped") {
+  const UpdateRanges ranges{{0, 16}, {16, 16, Treatment::statistic, 0.25f}, {32, 16, Treatment::undecayed}};
+  std::vector<float> gradients(48, 2.0f), clipped(48);
+  CHECK(trained_squares({}, 0, gradients) == 4 * 48);
+  CHECK(trained_squares(ranges, 0, gradients) == 4 * 32);
+  CHECK(trained_squares(ranges, 24, std::span(gradients).subspan(24)) == 4 * 16);
+  clip_trained(ranges, 0, 0.5f, gradients, clipped.data());
+  for (std::size_t i = 0; i < 48; ++i) CHECK(clipped[i] == (i / 16 == 1 ? 2.0f : 1.0f));
+}
+
+TEST_CASE("without decay a rule is that of an optimizer without weight decay") {
+  const auto same = [](const OptimizerSpec& with, const OptimizerSpec& without) {
+    Buffers a(50), b(50);
+    a.update(without_decay(make_optimizer(with)->rule(4, 0.1)), 0, 50);
+    b.update(make_optimizer(without)->rule(4, 0.1), 0, 50);
+    return same_bits(a.parameters, b.parameters) && same_bits(a.state0, b.state0) && same_bits(a.state1, b.state1);
+  };
+  CHECK(same(SgdSpec{.lr = 1, .weight_decay = 0.1}, SgdSpec{.lr = 1}));
+  CHECK(same(SgdSpec{.lr = 1, .momentum = 0.9, .weight_decay = 0.1}, SgdSpec{.lr = 1, .momentum = 0.9}));
+  CHECK(same(AdamSpec{.weight_decay = 0.1}, AdamSpec{}));
+  CHECK(same(AdamSpec{.weight_decay = 0.1, .decoupled_weight_decay = true}, AdamSpec{.decoupled_weight_decay = true}));
+}
+
 TEST_CASE("buffers of the wrong size are refused, unused ones may be empty") {
   std::vector<float> three(3, 1.0f), two(2, 1.0f);
   CHECK_THROWS(apply_update(SgdRule{}, three, two, {}, {}));

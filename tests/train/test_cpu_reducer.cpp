@@ -39,7 +39,16 @@ struct Setting {
   std::optional<double> clip;
   OptimizerSpec optimizer;
   std::int64_t steps;
+  UpdateRanges ranges{};
 };
+
+/// How element i is treated.
+UpdateRange treatment_of(const Setting& s, std::size_t i) {
+  UpdateRange treatment;
+  for (const UpdateRange& range : s.ranges)
+    if (range.first <= static_cast<std::int64_t>(i)) treatment = range;
+  return treatment;
+}
 
 std::vector<float> initial(std::int64_t floats) {
   std::vector<float> values(static_cast<std::size_t>(floats));
@@ -56,14 +65,21 @@ std::vector<float> reference(const Setting& s) {
     double squares = 0, chunk = 0;
     for (std::size_t i = 0; i < mean.size(); ++i) {
       mean[i] = tree(step, 0, count, static_cast<std::int64_t>(i)) / static_cast<float>(s.samples);
-      chunk += static_cast<double>(mean[i]) * static_cast<double>(mean[i]);
+      if (treatment_of(s, i).treatment != Treatment::statistic)
+        chunk += static_cast<double>(mean[i]) * static_cast<double>(mean[i]);
       if (i % 1024 == 1023 || i + 1 == mean.size()) {  // sums over fixed chunks, in index order
         squares += chunk;
         chunk = 0;
       }
     }
-    const UpdateRule rule = optimizer->rule(step, 0.1);
     for (std::size_t i = 0; i < mean.size(); ++i) {
+      const UpdateRange range = treatment_of(s, i);
+      if (range.treatment == Treatment::statistic) {
+        parameters[i] = parameters[i] + range.statistic_rate * (mean[i] - parameters[i]);
+        continue;
+      }
+      UpdateRule rule = optimizer->rule(step, 0.1);
+      if (range.treatment == Treatment::undecayed) rule = without_decay(rule);
       const float gradient = s.clip ? mean[i] * clip_factor(std::sqrt(squares), *s.clip) : mean[i];
       std::visit(
           [&](const auto& named) {
@@ -82,7 +98,7 @@ std::vector<float> reduced(const Setting& s, int replicas) {
   const auto optimizer = make_optimizer(s.optimizer);
   const StepPlan plan = plan_step(s.samples, s.micro_batch, replicas);
   LocalGroup group(replicas);
-  CpuReducer reducer(group, s.floats, optimizer->state_buffers(), s.clip);
+  CpuReducer reducer(group, s.floats, optimizer->state_buffers(), s.clip, s.ranges);
   const std::vector<float> start = initial(s.floats);
   reducer.load(start.data());
   std::vector<std::thread> threads;
@@ -132,6 +148,27 @@ TEST_CASE("any number of replicas gives the bits of the plain implementation") {
       const std::vector<float> wanted = reference(setting);
       CHECK_FALSE(same_bits(wanted, initial(setting.floats)));
       for (int replicas = 1; replicas <= 8; ++replicas) CHECK(same_bits(reduced(setting, replicas), wanted));
+    }
+  }
+}
+
+TEST_CASE("parameters that do not decay, and statistics, in any order and across chunks") {
+  const UpdateRanges ranges{{0, 1008},
+                            {1008, 32, Treatment::statistic, 0.1f},
+                            {1040, 48, Treatment::undecayed},
+                            {1088, 1008},
+                            {2096, 404, Treatment::statistic, 0.3f}};
+  for (const OptimizerSpec& optimizer : specs()) {
+    for (const std::optional<double> clip : {std::optional<double>(), std::optional<double>(0.5)}) {
+      const Setting setting{.floats = 2500,
+                            .samples = 37,
+                            .micro_batch = 6,
+                            .clip = clip,
+                            .optimizer = optimizer,
+                            .steps = 3,
+                            .ranges = ranges};
+      const std::vector<float> wanted = reference(setting);
+      for (const int replicas : {1, 2, 3, 5}) CHECK(same_bits(reduced(setting, replicas), wanted));
     }
   }
 }

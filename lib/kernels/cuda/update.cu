@@ -40,14 +40,19 @@ DPTRAIN_HD const AdamRule& rule_of<AdamRule>(const StepConstants& step) {
   return step.adam;
 }
 
-/// The flat buffers that a rule changes.
-struct Target {
-  float *parameters, *state0, *state1;
-};
+DPTRAIN_HD inline UpdateBlock block_of(Blocks blocks, std::int64_t i) {
+  return blocks == nullptr ? UpdateBlock{} : blocks[i / kUpdateBlock];
+}
 
+/// `clip_factor` is null where nothing is clipped.
 template <class Rule>
-DPTRAIN_HD void update(const StepConstants& step, const Target& target, float gradient, std::int64_t i) {
-  const Rule& rule = rule_of<Rule>(step);
+DPTRAIN_HD void update(const StepConstants& step, const Target& target, float gradient, const float* clip_factor,
+                       std::int64_t i) {
+  const UpdateBlock block = block_of(target.blocks, i);
+  if (block.treatment == Treatment::statistic)
+    return StatisticRule{block.statistic_rate}(target.parameters[i], gradient);
+  if (clip_factor != nullptr) gradient = gradient * *clip_factor;
+  const Rule rule = block.treatment == Treatment::undecayed ? rule_of<Rule>(step).without_decay() : rule_of<Rule>(step);
   if constexpr (Rule::state_buffers == 0) rule(target.parameters[i], gradient);
   if constexpr (Rule::state_buffers == 1) rule(target.parameters[i], gradient, target.state0[i]);
   if constexpr (Rule::state_buffers == 2) rule(target.parameters[i], gradient, target.state0[i], target.state1[i]);
@@ -68,13 +73,17 @@ struct MeanOfSums {
 
 struct ChunkSquares {
   const float* mean;
+  Blocks blocks;
   std::int64_t count;
   double* squares;
   DPTRAIN_HD void operator()(std::int64_t chunk) const {
     const std::int64_t first = chunk * kNormChunk;
     const std::int64_t last = first + kNormChunk < count ? first + kNormChunk : count;
     double sum = 0;
-    for (std::int64_t i = first; i < last; ++i) sum += static_cast<double>(mean[i]) * static_cast<double>(mean[i]);
+    for (std::int64_t i = first; i < last; ++i) {
+      if (block_of(blocks, i).treatment != Treatment::statistic)
+        sum += static_cast<double>(mean[i]) * static_cast<double>(mean[i]);
+    }
     squares[chunk] = sum;
   }
 };
@@ -97,10 +106,7 @@ struct ApplyUpdate {
   const float* clip_factor;  // null: none
   const float* gradients;
   Target target;
-  DPTRAIN_HD void operator()(std::int64_t i) const {
-    const float gradient = clip_factor == nullptr ? gradients[i] : gradients[i] * *clip_factor;
-    update<Rule>(*step, target, gradient, i);
-  }
+  DPTRAIN_HD void operator()(std::int64_t i) const { update<Rule>(*step, target, gradients[i], clip_factor, i); }
 };
 
 template <class Rule>
@@ -109,7 +115,7 @@ struct CombineAndUpdate {
   const StepConstants* step;
   Target target;
   DPTRAIN_HD void operator()(std::int64_t i) const {
-    update<Rule>(*step, target, ordered_sum(order, i) / step->samples, i);
+    update<Rule>(*step, target, ordered_sum(order, i) / step->samples, nullptr, i);
   }
 };
 
@@ -142,6 +148,17 @@ RuleKind kind_of(const UpdateRule& rule) {
   return std::holds_alternative<MomentumRule>(rule) ? RuleKind::momentum : RuleKind::adam;
 }
 
+std::vector<UpdateBlock> update_blocks(const UpdateRanges& ranges, std::int64_t floats) {
+  std::vector<UpdateBlock> blocks;
+  if (ranges.empty()) return blocks;
+  blocks.resize(static_cast<std::size_t>((floats + kUpdateBlock - 1) / kUpdateBlock));
+  for (const UpdateRange& range : ranges) {
+    for (std::int64_t i = range.first; i < range.first + range.count; i += kUpdateBlock)
+      blocks[static_cast<std::size_t>(i / kUpdateBlock)] = {range.treatment, range.statistic_rate};
+  }
+  return blocks;
+}
+
 void add(float* target, const float* other, std::int64_t count, cudaStream_t stream) {
   for_each(count, stream, Add{target, other});
 }
@@ -151,8 +168,8 @@ void mean_of_sums(const SumOrder& order, const StepConstants* step, std::int64_t
   for_each(count, stream, MeanOfSums{order, step, mean});
 }
 
-void chunk_squares(const float* mean, std::int64_t count, double* squares, cudaStream_t stream) {
-  for_each((count + kNormChunk - 1) / kNormChunk, stream, ChunkSquares{mean, count, squares});
+void chunk_squares(const float* mean, Blocks blocks, std::int64_t count, double* squares, cudaStream_t stream) {
+  for_each((count + kNormChunk - 1) / kNormChunk, stream, ChunkSquares{mean, blocks, count, squares});
 }
 
 void norm_to_clip_factor(const double* squares, std::int64_t chunks, double max_norm, float* factor,
@@ -161,17 +178,15 @@ void norm_to_clip_factor(const double* squares, std::int64_t chunks, double max_
 }
 
 void apply_update(RuleKind kind, const StepConstants* step, const float* clip_factor, std::int64_t count,
-                  float* parameters, const float* gradients, float* state0, float* state1, cudaStream_t stream) {
+                  const float* gradients, const Target& target, cudaStream_t stream) {
   with_rule(kind, [&](auto rule) {
-    for_each(count, stream, ApplyUpdate<decltype(rule)>{step, clip_factor, gradients, {parameters, state0, state1}});
+    for_each(count, stream, ApplyUpdate<decltype(rule)>{step, clip_factor, gradients, target});
   });
 }
 
 void combine_and_update(RuleKind kind, const StepConstants* step, const SumOrder& order, std::int64_t count,
-                        float* parameters, float* state0, float* state1, cudaStream_t stream) {
-  with_rule(kind, [&](auto rule) {
-    for_each(count, stream, CombineAndUpdate<decltype(rule)>{order, step, {parameters, state0, state1}});
-  });
+                        const Target& target, cudaStream_t stream) {
+  with_rule(kind, [&](auto rule) { for_each(count, stream, CombineAndUpdate<decltype(rule)>{order, step, target}); });
 }
 
 }  // namespace dptrain::cuda

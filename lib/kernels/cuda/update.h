@@ -10,7 +10,9 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <vector>
 
+#include "kernels/update_ranges.h"
 #include "kernels/update_rules.h"
 
 namespace dptrain::cuda {
@@ -21,7 +23,7 @@ enum class RuleKind { sgd, momentum, adam };
 struct StepConstants {
   std::int64_t step = 0;  ///< its number, for draws
   float samples = 1;      ///< the divisor
-  SgdRule sgd;        ///< of the three the one in use is set
+  SgdRule sgd;            ///< of the three the one in use is set
   MomentumRule momentum;
   AdamRule adam;
 };
@@ -40,24 +42,35 @@ struct SumOrder {
 /// The unit of norms: see GradientReducer.
 constexpr std::int64_t kNormChunk = 1024;
 
+/// The flat buffer's floats in blocks, and how each is treated, in the device's memory; null: all are trained and decay. For
+/// `count` floats from one on that begins a block, those of ceil(count / kUpdateBlock) blocks.
+using Blocks = const UpdateBlock*;
+/// That table on the host, empty where it would be null; `floats` is the flat buffer's length.
+std::vector<UpdateBlock> update_blocks(const UpdateRanges& ranges, std::int64_t floats);
+
 /// target[i] += other[i].
 void add(float* target, const float* other, std::int64_t count, cudaStream_t stream);
 
 /// mean[i] = (sum of the leaves' elements i in their order) / step->samples.
 void mean_of_sums(const SumOrder& order, const StepConstants* step, std::int64_t count, float* mean,
                   cudaStream_t stream);
-/// squares[k] = sum of the squares in chunk k, ceil(count / kNormChunk) of them.
-void chunk_squares(const float* mean, std::int64_t count, double* squares, cudaStream_t stream);
+/// squares[k] = sum of the squares of what is trained in chunk k, ceil(count / kNormChunk) of them.
+void chunk_squares(const float* mean, Blocks blocks, std::int64_t count, double* squares, cudaStream_t stream);
 /// *factor = clip_factor() for the norm whose square the chunks' squares add up to.
 void norm_to_clip_factor(const double* squares, std::int64_t chunks, double max_norm, float* factor,
                          cudaStream_t stream);
 
-/// One update of `count` elements, each gradient times *clip_factor first where that is not null. State buffers that
-/// the rule does not use may be null.
+/// The flat buffers that an update changes, and how; state buffers that the rule does not use may be null.
+struct Target {
+  float *parameters, *state0, *state1;
+  Blocks blocks = nullptr;
+};
+
+/// One update of `count` elements, each gradient that is trained times *clip_factor first where that is not null.
 void apply_update(RuleKind kind, const StepConstants* step, const float* clip_factor, std::int64_t count,
-                  float* parameters, const float* gradients, float* state0, float* state1, cudaStream_t stream);
+                  const float* gradients, const Target& target, cudaStream_t stream);
 /// mean_of_sums() and apply_update() in one pass over memory, without clipping.
 void combine_and_update(RuleKind kind, const StepConstants* step, const SumOrder& order, std::int64_t count,
-                        float* parameters, float* state0, float* state1, cudaStream_t stream);
+                        const Target& target, cudaStream_t stream);
 
 }  // namespace dptrain::cuda

@@ -17,7 +17,8 @@ class CpuBackend final : public Backend {
     return std::make_unique<CpuReplica>(config);
   }
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
-    return std::make_unique<CpuReducer>(config.group, config.floats, config.state_buffers, config.clip_norm);
+    return std::make_unique<CpuReducer>(config.group, config.floats, config.state_buffers, config.clip_norm,
+                                        config.ranges);
   }
 
  private:

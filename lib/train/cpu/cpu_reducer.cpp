@@ -18,10 +18,12 @@ constexpr int kDeepestTree = 32;  // more than the logarithm of any number of mi
 
 }  // namespace
 
-CpuReducer::CpuReducer(LocalGroup& group, std::int64_t floats, int state_buffers, std::optional<double> clip_norm)
+CpuReducer::CpuReducer(LocalGroup& group, std::int64_t floats, int state_buffers, std::optional<double> clip_norm,
+                       UpdateRanges ranges)
     : group_(group),
       floats_(floats),
       clip_norm_(clip_norm),
+      ranges_(std::move(ranges)),
       parameters_(Buffer::host_floats(floats)),
       members_(static_cast<std::size_t>(group.size())) {
   for (int k = 0; k < state_buffers; ++k) state_[k] = Buffer::host_floats(floats);
@@ -60,7 +62,7 @@ void CpuReducer::apply(const UpdateRule& rule, std::int64_t offset, std::int64_t
   const auto state = [&](int k) {
     return state_[k].size() == 0 ? std::span<float>() : std::span<float>(state_[k].floats() + offset, n);
   };
-  apply_update(rule, {parameters_.floats() + offset, n}, {gradient, n}, state(0), state(1));
+  apply_update(rule, ranges_, offset, {parameters_.floats() + offset, n}, {gradient, n}, state(0), state(1));
 }
 
 void CpuReducer::load(const float* parameters) {
@@ -122,9 +124,8 @@ double CpuReducer::reduce(int rank, const StepPlan& plan) {
       apply(rule, offset, count, mean);
       continue;
     }
-    double squares = 0;
-    for (std::int64_t i = 0; i < count; ++i) squares += static_cast<double>(out[i]) * static_cast<double>(out[i]);
-    chunk_squares_[static_cast<std::size_t>(chunk)] = squares;
+    chunk_squares_[static_cast<std::size_t>(chunk)] =
+        trained_squares(ranges_, offset, {out, static_cast<std::size_t>(count)});
   }
   if (!clip_norm_) return 0;
 
@@ -136,7 +137,7 @@ double CpuReducer::reduce(int rank, const StepPlan& plan) {
   const float factor = clip_factor(std::sqrt(squares), *clip_norm_);
   for (int chunk = chunks.first; chunk < chunks.last; ++chunk) {
     const std::int64_t offset = chunk * kChunk, count = std::min(kChunk, floats_ - offset);
-    for (std::int64_t i = 0; i < count; ++i) mean[i] = reduced_.floats()[offset + i] * factor;
+    clip_trained(ranges_, offset, factor, {reduced_.floats() + offset, static_cast<std::size_t>(count)}, mean);
     apply(rule, offset, count, mean);
   }
   return waited;

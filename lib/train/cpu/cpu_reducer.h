@@ -14,7 +14,8 @@ namespace dptrain {
 
 class CpuReducer final : public GradientReducer {
  public:
-  CpuReducer(LocalGroup& group, std::int64_t floats, int state_buffers, std::optional<double> clip_norm);
+  CpuReducer(LocalGroup& group, std::int64_t floats, int state_buffers, std::optional<double> clip_norm,
+             UpdateRanges ranges = {});
 
   const float* parameters(int) const override { return parameters_.floats(); }
   void load(const float* parameters) override;
@@ -46,6 +47,7 @@ class CpuReducer final : public GradientReducer {
   LocalGroup& group_;
   std::int64_t floats_;
   std::optional<double> clip_norm_;
+  UpdateRanges ranges_;
   Buffer parameters_, state_[2];
   Buffer reduced_;  // mean gradients, only where they are clipped
   std::vector<double> chunk_squares_;

@@ -28,6 +28,7 @@ CudaReducer::CudaReducer(const ReducerConfig& config, int device)
   gradients_.resize(members_.size());
   parameters_ = device_floats(floats_);
   for (int k = 0; k < config.state_buffers; ++k) state_[k] = device_floats(floats_);
+  blocks_ = upload_blocks(config.ranges, floats_);
   if (!clip_norm_) return;
   const std::int64_t chunks = (floats_ + kChunk - 1) / kChunk;
   mean_ = device_floats(floats_);
@@ -122,20 +123,20 @@ void CudaReducer::enqueue(Member& member, const StepPlan& plan, const cuda::Step
   const cuda::SumOrder order = sum_order(plan.combine, gradients_, first);
   const cuda::RuleKind kind = cuda::kind_of(member.rule);
   const cudaStream_t stream = member.replica->stream();
-  float* parameters = parameters_.floats() + first;
-  float* const states[] = {at(state_[0], first), at(state_[1], first)};
+  const cuda::Blocks blocks = blocks_at(blocks_, first);
+  const cuda::Target target{parameters_.floats() + first, at(state_[0], first), at(state_[1], first), blocks};
   if (!clip_norm_) {
-    cuda::combine_and_update(kind, constants, order, count, parameters, states[0], states[1], stream);
+    cuda::combine_and_update(kind, constants, order, count, target, stream);
     return;
   }
   float* mean = mean_.floats() + first;
   auto* squares = static_cast<double*>(chunk_squares_.data());
   float* factor = factors_[static_cast<std::size_t>(&member - members_.data())].floats();
   cuda::mean_of_sums(order, constants, count, mean, stream);
-  cuda::chunk_squares(mean, count, squares + first / kChunk, stream);
+  cuda::chunk_squares(mean, blocks, count, squares + first / kChunk, stream);
   meet();
   cuda::norm_to_clip_factor(squares, (floats_ + kChunk - 1) / kChunk, *clip_norm_, factor, stream);
-  cuda::apply_update(kind, constants, factor, count, parameters, mean, states[0], states[1], stream);
+  cuda::apply_update(kind, constants, factor, count, mean, target, stream);
 }
 
 CudaReducer::Floats CudaReducer::slice(int rank) const {

@@ -14,6 +14,7 @@
 #include "train/backend.h"
 #include "train/cuda/cuda_replica.h"
 #include "train/cuda/sum_order.h"
+#include "train/cuda/update_blocks.h"
 
 namespace dptrain {
 
@@ -57,6 +58,7 @@ class CudaReducer final : public GradientReducer {
   std::int64_t floats_;
   std::optional<double> clip_norm_;
   Buffer parameters_, state_[2];
+  Buffer blocks_;                // how each part is updated; empty where all parts are updated alike
   Buffer mean_, chunk_squares_;  // only where gradients are clipped
   std::vector<Buffer> factors_;  // by rank, likewise
   std::vector<Member> members_;

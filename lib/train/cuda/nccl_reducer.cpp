@@ -47,17 +47,18 @@ NcclReducer::NcclReducer(const ReducerConfig& config, Options options)
   }
   for (int r = 0; r < size; ++r) {
     cuda::use_device(options_.devices[static_cast<std::size_t>(r)]);
-    members_.push_back(make_member(r));
+    members_.push_back(make_member(r, config.ranges));
   }
   cuda::use_device(options_.devices.front());
 }
 
-std::unique_ptr<NcclReducer::Member> NcclReducer::make_member(int rank) const {
+std::unique_ptr<NcclReducer::Member> NcclReducer::make_member(int rank, const UpdateRanges& ranges) const {
   auto member = std::make_unique<Member>();
   member->ready.resize(buckets_.size());
   for (auto& reduced : member->reduced) reduced.resize(buckets_.size());
   member->parameters = device_floats(floats_);
   for (int k = 0; k < state_buffers_; ++k) member->state[k] = device_floats(floats_);
+  member->blocks = upload_blocks(ranges, floats_);
   std::int64_t mine = 0;
   for (const Bucket& bucket : buckets_) {
     member->received_at.push_back(mine);
@@ -158,24 +159,28 @@ GradientReducer::Times NcclReducer::update(int rank, const StepPlan& plan) {
   return times;
 }
 
+/// This replica's flat buffers from float `first` on.
+cuda::Target NcclReducer::target(const Member& m, std::int64_t first) const {
+  return {m.parameters.floats() + first, at(m.state[0], first), at(m.state[1], first), blocks_at(m.blocks, first)};
+}
+
 /// The sum of a range, and as much of its update as is possible before the norm of all gradients is known.
 void NcclReducer::reduce_range(Member& m, const cuda::SumOrder& order, const nccl::Slice& range) {
   const cudaStream_t stream = m.stream.get();
   if (!clip_norm_) {
-    cuda::combine_and_update(cuda::kind_of(m.rule), m.replica->constants(), order, range.count,
-                             m.parameters.floats() + range.first, at(m.state[0], range.first),
-                             at(m.state[1], range.first), stream);
+    cuda::combine_and_update(cuda::kind_of(m.rule), m.replica->constants(), order, range.count, target(m, range.first),
+                             stream);
     return;
   }
   auto* squares = static_cast<double*>(m.chunk_squares.data());
   cuda::mean_of_sums(order, m.replica->constants(), range.count, m.mean.floats() + range.first, stream);
-  cuda::chunk_squares(m.mean.floats() + range.first, range.count, squares + range.first / kChunk, stream);
+  cuda::chunk_squares(m.mean.floats() + range.first, blocks_at(m.blocks, range.first), range.count,
+                      squares + range.first / kChunk, stream);
 }
 
 void NcclReducer::clip_range(Member& m, const nccl::Slice& range) {
   cuda::apply_update(cuda::kind_of(m.rule), m.replica->constants(), m.factor.floats(), range.count,
-                     m.parameters.floats() + range.first, m.mean.floats() + range.first, at(m.state[0], range.first),
-                     at(m.state[1], range.first), m.stream.get());
+                     m.mean.floats() + range.first, target(m, range.first), m.stream.get());
 }
 
 void NcclReducer::find_clip_factor(Member& m) {

@@ -20,6 +20,7 @@
 #include "train/backend.h"
 #include "train/cuda/cuda_replica.h"
 #include "train/cuda/sum_order.h"
+#include "train/cuda/update_blocks.h"
 
 namespace dptrain {
 
@@ -60,6 +61,7 @@ class NcclReducer final : public GradientReducer {
     std::int64_t step = -1;                           // of the latest update()
     cuda::Event updated;
     Buffer parameters, state[2];
+    Buffer blocks;                              // how each part is updated; empty where all parts are updated alike
     std::vector<std::vector<Buffer>> received;  // [peer][root]: this replica's slices of that sum, bucket after bucket
     std::vector<std::int64_t> received_at;      // by bucket: where its slice begins in there
     Buffer mean, chunk_squares, factor;         // only where gradients are clipped
@@ -68,7 +70,7 @@ class NcclReducer final : public GradientReducer {
   Member& member(int rank) { return *members_[static_cast<std::size_t>(rank)]; }
   const Member& member(int rank) const { return *members_[static_cast<std::size_t>(rank)]; }
   nccl::Communicator& communicator(int rank) { return nccl_.rank(rank); }
-  std::unique_ptr<Member> make_member(int rank) const;
+  std::unique_ptr<Member> make_member(int rank, const UpdateRanges& ranges) const;
   void to_device(int rank, const Buffer& target, const float* from) const;
   void from_device(int rank, const float* source, std::int64_t count, float* to) const;
   /// This replica's slice of a bucket, in floats of the flat buffer.
@@ -77,6 +79,7 @@ class NcclReducer final : public GradientReducer {
   cuda::SumOrder order(int rank, const StepPlan& plan, std::size_t b);
   void reduce_in_order(int rank, const StepPlan& plan);
   void reduce_by_nccl(int rank, const StepPlan& plan);
+  cuda::Target target(const Member& member, std::int64_t first) const;
   void reduce_range(Member& member, const cuda::SumOrder& order, const nccl::Slice& range);
   void find_clip_factor(Member& member);
   void clip_range(Member& member, const nccl::Slice& range);

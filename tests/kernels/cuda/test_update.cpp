@@ -81,6 +81,7 @@ struct Bench {
     for (float& value : stack.back()) value /= samples;
     return stack.back();
   }
+  cuda::Target target(cuda::Blocks blocks = nullptr) const { return {p.floats(), s0.floats(), s1.floats(), blocks}; }
   void check(const cuda::Stream& stream) const {
     CHECK(read(stream, p) == parameters);
     CHECK(read(stream, s0) == state0);
@@ -105,7 +106,7 @@ TEST_CASE("sum, mean and update have the CPU's bits") {
         Bench bench(stream, tree, count);
         const Buffer step = on_device(stream, std::vector{cuda::step_constants(0, rule, 96)});
         cuda::combine_and_update(cuda::kind_of(rule), static_cast<const cuda::StepConstants*>(step.data()), bench.order,
-                                 count, bench.p.floats(), bench.s0.floats(), bench.s1.floats(), stream.get());
+                                 count, bench.target(), stream.get());
         apply_update(rule, bench.parameters, bench.mean(96), bench.state0, bench.state1);
         bench.check(stream);
       }
@@ -128,10 +129,10 @@ TEST_CASE("clipping by the global norm has the CPU's bits") {
                    factor = cuda::device_buffer(sizeof(float));
       auto* sums = static_cast<double*>(squares.data());
       cuda::mean_of_sums(bench.order, constants, count, mean.floats(), stream.get());
-      cuda::chunk_squares(mean.floats(), count, sums, stream.get());
+      cuda::chunk_squares(mean.floats(), nullptr, count, sums, stream.get());
       cuda::norm_to_clip_factor(sums, chunks, max_norm, factor.floats(), stream.get());
-      cuda::apply_update(cuda::kind_of(rule), constants, factor.floats(), count, bench.p.floats(), mean.floats(),
-                         bench.s0.floats(), bench.s1.floats(), stream.get());
+      cuda::apply_update(cuda::kind_of(rule), constants, factor.floats(), count, mean.floats(), bench.target(),
+                         stream.get());
 
       std::vector<float> gradients = bench.mean(7);
       double all = 0;
@@ -151,6 +152,49 @@ TEST_CASE("clipping by the global norm has the CPU's bits") {
   }
 }
 
+TEST_CASE("parameters that decay, that do not, and statistics, clipped and not") {
+  if (!gpu_is_there()) return;
+  const cuda::Stream stream;
+  const UpdateRanges ranges{{0, 1040},
+                            {1040, 16, Treatment::undecayed},
+                            {1056, 32, Treatment::statistic, 0.1f},
+                            {1088, 16, Treatment::statistic, 0.5f},
+                            {1104, 3000}};
+  const std::int64_t count = 4104, chunks = (count + cuda::kNormChunk - 1) / cuda::kNormChunk;
+  const Buffer blocks = on_device(stream, cuda::update_blocks(ranges, count));
+  const auto* table = static_cast<cuda::Blocks>(blocks.data());
+  for (const UpdateRule& rule : kRules) {
+    for (const double max_norm : {0.0, 0.5}) {
+      Bench bench(stream, kTrees[3], count);
+      const Buffer step = on_device(stream, std::vector{cuda::step_constants(0, rule, 7)});
+      const auto* constants = static_cast<const cuda::StepConstants*>(step.data());
+      std::vector<float> gradients = bench.mean(7);
+      if (max_norm == 0) {
+        cuda::combine_and_update(cuda::kind_of(rule), constants, bench.order, count, bench.target(table), stream.get());
+      } else {
+        const Buffer mean = on_device(stream, gradients);
+        const Buffer squares = cuda::device_buffer(static_cast<std::size_t>(chunks) * sizeof(double)),
+                     factor = cuda::device_buffer(sizeof(float));
+        auto* sums = static_cast<double*>(squares.data());
+        cuda::chunk_squares(mean.floats(), table, count, sums, stream.get());
+        cuda::norm_to_clip_factor(sums, chunks, max_norm, factor.floats(), stream.get());
+        cuda::apply_update(cuda::kind_of(rule), constants, factor.floats(), count, mean.floats(), bench.target(table),
+                           stream.get());
+        double all = 0;
+        for (std::int64_t first = 0; first < count; first += cuda::kNormChunk) {
+          const auto n = static_cast<std::size_t>(std::min(cuda::kNormChunk, count - first));
+          all += trained_squares(ranges, first, std::span(gradients).subspan(static_cast<std::size_t>(first), n));
+        }
+        std::vector<float> clipped(gradients.size());
+        clip_trained(ranges, 0, clip_factor(std::sqrt(all), max_norm), gradients, clipped.data());
+        gradients = clipped;
+      }
+      apply_update(rule, ranges, 0, bench.parameters, gradients, bench.state0, bench.state1);
+      bench.check(stream);
+    }
+  }
+}
+
 TEST_CASE("a replayed step reads that step's constants") {
   if (!gpu_is_there()) return;
   const cuda::Stream stream;
@@ -161,7 +205,7 @@ TEST_CASE("a replayed step reads that step's constants") {
   const cuda::Graph graph = cuda::Graph::capture(stream.get(), [&] {
     cuda::add(const_cast<float*>(bench.order.leaves[0]), bench.order.leaves[1], kCount, stream.get());
     cuda::combine_and_update(cuda::RuleKind::momentum, static_cast<const cuda::StepConstants*>(step.data()),
-                             bench.order, kCount, bench.p.floats(), bench.s0.floats(), bench.s1.floats(), stream.get());
+                             bench.order, kCount, bench.target(), stream.get());
   });
   for (const float lr : {0.5f, 0.25f, 0.01f}) {
     const MomentumRule rule{.lr = lr, .buffer_decay = lr == 0.5f ? 0.0f : 0.9f};

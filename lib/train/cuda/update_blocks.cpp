@@ -1,0 +1,23 @@
+#include "train/cuda/update_blocks.h"
+
+#include "core/error.h"
+
+namespace dptrain {
+
+Buffer upload_blocks(const UpdateRanges& ranges, std::int64_t floats) {
+  const std::vector<UpdateBlock> blocks = cuda::update_blocks(ranges, floats);
+  if (blocks.empty()) return {};
+  Buffer uploaded = cuda::device_buffer(blocks.size() * sizeof(UpdateBlock));
+  cuda::check(cudaMemcpy(uploaded.data(), blocks.data(), uploaded.size(), cudaMemcpyHostToDevice),
+              "the table of updates could not be copied to the GPU");
+  cuda::check(cudaDeviceSynchronize(), "the table of updates could not be copied to the GPU");
+  return uploaded;
+}
+
+cuda::Blocks blocks_at(const Buffer& blocks, std::int64_t first) {
+  if (blocks.size() == 0) return nullptr;
+  DPTRAIN_CHECK(first % kUpdateBlock == 0, "a slice from float {} on begins within a block", first);
+  return static_cast<cuda::Blocks>(blocks.data()) + first / kUpdateBlock;
+}
+
+}  // namespace dptrain
