@@ -63,6 +63,7 @@ void compare(const SafetensorsFile& data, const SafetensorsFile& golden) {
   model.bind(values.floats());
   const auto optimizer = make_optimizer(job.train.optimizer);
   std::vector<float> state(floats);
+  const UpdateRanges ranges = update_ranges(table);
 
   const auto losses = golden.floats("losses");
   REQUIRE(losses.size() == 20);
@@ -81,14 +82,8 @@ void compare(const SafetensorsFile& data, const SafetensorsFile& golden) {
     for (float& g : gradients) g /= 24;
     CHECK(std::abs(loss / 24 - double{losses[static_cast<std::size_t>(step)]}) <
           kTolerance * double{losses[static_cast<std::size_t>(step)]});
-    const std::vector<float> before(values.floats(), values.floats() + floats);
-    apply_update(optimizer->rule(step, base_lr(job.train.optimizer)), {values.floats(), floats}, gradients, state, {});
-    for (const Parameter& p : table.all()) {
-      if (p.desc.role != ParameterRole::statistic) continue;
-      for (auto i = static_cast<std::size_t>(p.offset); i < static_cast<std::size_t>(p.offset + p.desc.stored_floats);
-           ++i)
-        values.floats()[i] = before[i] + static_cast<float>(p.desc.statistic_rate) * (gradients[i] - before[i]);
-    }
+    apply_update(optimizer->rule(step, base_lr(job.train.optimizer)), ranges, 0, {values.floats(), floats}, gradients,
+                 state, {});
   }
   std::size_t named = 0;
   for (const Parameter& p : table.all()) {

@@ -88,7 +88,7 @@ std::vector<std::string> networks(bool with_kinks = true) {
           "pad}",
           "residual: {layers: [conv2d: {out_channels: 10, kernel_size: 3, padding: 1, stride: 3}, batch_norm: {eps: "
           "0.1}], "
-          "shortcut: projection}",
+          "shortcut: [conv2d: {out_channels: 10, kernel_size: 1, stride: 3}, batch_norm: {eps: 0.1}]}",
           "residual: {layers: [dropout: 0.3], shortcut: [conv2d: {out_channels: 99, kernel_size: 1}]}",
           "residual: [dropout: 0.3]", "residual: {layers: [dropout: 0.3], shortcut: [dropout: 0.4]}"}) {
       std::string text = layer;
@@ -100,7 +100,11 @@ std::vector<std::string> networks(bool with_kinks = true) {
          {"relu", "leaky_relu: 0.1", "leaky_relu: -0.5", "max_pool2d: 2",
           "relu, max_pool2d: {kernel_size: 3, stride: 1}", "batch_norm, relu", "group_norm: 1, relu",
           "layer_norm, relu", "residual: [batch_norm, relu, dropout: 0.1], relu",
-          "residual: [relu], relu, max_pool2d: 2"}) {
+          "residual: [relu], relu, max_pool2d: 2",
+          "residual: {layers: [conv2d: {out_channels: 10, kernel_size: 3, stride: 2}, batch_norm], shortcut: "
+          "[avg_pool2d: {kernel_size: 3, stride: 2}, conv2d: {out_channels: 10, kernel_size: 1}]}",
+          "residual: {layers: [conv2d: {out_channels: 9, kernel_size: 3, padding: 1, stride: 2}], shortcut: "
+          "projection}"}) {
       if (!with_kinks) break;
       all.push_back(
           fmt::format("conv2d: {{out_channels: {}, kernel_size: 3}}, {}, flatten, linear: 4", channels, layer));

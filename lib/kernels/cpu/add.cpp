@@ -1,4 +1,5 @@
 // Sums of two tensors: where residual blocks end, and where the gradients of their paths meet.
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/add_places.h"
@@ -15,7 +16,10 @@ float positive(float value) {
 class Add final : public AddOperation {
  public:
   explicit Add(const AddConfig& config) : config_(config), same_(config.a == config.b && config.stride == 1) {
-    if (!same_) places_ = add_places(config);
+    if (same_) return;
+    const AddPlaces places = add_places(config);
+    of_a_ = runs_of(places.of_a);
+    of_b_ = runs_of(places.of_b);
   }
 
   const TensorDesc& output() const override { return config_.a; }
@@ -25,8 +29,12 @@ class Add final : public AddOperation {
 
   void forward(Slot slot, const float* a, const float* b, float* y) override {
     const std::int64_t batch = batches_[static_cast<std::size_t>(slot)];
-    if (!same_) return forward_elsewhere(batch, a, b, y);
     const std::int64_t count = batch * config_.a.size();
+    if (!same_) {
+      add_runs(of_a_, batch, config_.a.size(), a, config_.b.size(), b, y);
+      for (std::int64_t i = 0; config_.relu && i < count; ++i) y[i] = positive(y[i]);
+      return;
+    }
     // An element reads only its own place of what it may overwrite.
     if (config_.relu) {
 #pragma GCC ivdep
@@ -39,7 +47,7 @@ class Add final : public AddOperation {
 
   void backward(Slot slot, const float* dy, const float* base, float* dx) override {
     const std::int64_t batch = batches_[static_cast<std::size_t>(slot)], count = batch * config_.b.size();
-    if (!same_) return backward_elsewhere(batch, dy, base, dx);
+    if (!same_) return add_runs(of_b_, batch, config_.b.size(), base, config_.a.size(), dy, dx);
     if (base == nullptr) {
       std::memcpy(dx, dy, static_cast<std::size_t>(count) * sizeof(float));
       return;
@@ -49,23 +57,46 @@ class Add final : public AddOperation {
   }
 
  private:
-  void forward_elsewhere(std::int64_t batch, const float* a, const float* b, float* y) const {
-    const std::size_t size = places_.of_a.size();
-    for (; batch > 0; --batch, a += size, b += places_.of_b.size(), y += size) {
-      for (std::size_t i = 0; i < size; ++i) {
-        const std::int32_t other = places_.of_a[i];
-        const float sum = other < 0 ? a[i] : a[i] + b[other];
-        y[i] = config_.relu ? positive(sum) : sum;
-      }
+  /// Neighbouring places that take from neighbouring ones: the channels of a pixel, where both lie in blocks.
+  struct Run {
+    std::int32_t place, other, length;  ///< other < 0: there is nothing to take
+  };
+  static std::vector<Run> runs_of(const std::vector<std::int32_t>& others) {
+    std::vector<Run> runs;
+    for (std::size_t place = 0; place < others.size(); ++place) {
+      const std::int32_t other = others[place];
+      const bool goes_on =
+          !runs.empty() && (other < 0 ? runs.back().other < 0
+                                      : runs.back().other >= 0 && other == runs.back().other + runs.back().length);
+      if (goes_on)
+        ++runs.back().length;
+      else
+        runs.push_back({static_cast<std::int32_t>(place), other, 1});
     }
+    return runs;
   }
-  void backward_elsewhere(std::int64_t batch, const float* dy, const float* base, float* dx) const {
-    const std::size_t size = places_.of_b.size();
-    for (; batch > 0; --batch, dy += places_.of_a.size(), dx += size) {
-      for (std::size_t i = 0; i < size; ++i) {
-        const std::int32_t other = places_.of_b[i];
-        const float gradient = other < 0 ? 0.0f : dy[other];
-        dx[i] = base == nullptr ? gradient : base[i] + gradient;
+
+  /// y = base + what of `from` goes there, each sample; a null base is zero.
+  static void add_runs(const std::vector<Run>& runs, std::int64_t batch, std::int64_t size, const float* base,
+                       std::int64_t from_size, const float* from, float* y) {
+    for (; batch > 0; --batch, from += from_size, y += size) {
+      for (const Run& run : runs) {
+        const float* in = base == nullptr ? nullptr : base + run.place;
+        float* out = y + run.place;
+        if (run.other < 0) {
+          if (in == nullptr)
+            std::fill_n(out, run.length, 0.0f);
+          else if (in != out)
+            std::copy_n(in, run.length, out);
+          continue;
+        }
+        const float* other = from + run.other;
+        if (in == nullptr) {
+          std::copy_n(other, run.length, out);
+          continue;
+        }
+#pragma GCC ivdep
+        for (std::int32_t k = 0; k < run.length; ++k) out[k] = in[k] + other[k];
       }
       if (base != nullptr) base += size;
     }
@@ -73,7 +104,7 @@ class Add final : public AddOperation {
 
   AddConfig config_;
   bool same_;
-  AddPlaces places_;                   // empty where both lie alike
+  std::vector<Run> of_a_, of_b_;       // of a sample; none where both lie alike
   std::vector<std::int64_t> batches_;  // by slot
 };
 
