@@ -98,8 +98,9 @@ class AddOperation : public Operation {
   virtual void forward(Slot slot, const float* a, const float* b, float* y) = 0;
   /// Whether b lies in memory as a does, so that dy is its gradient too.
   virtual bool same_places() const = 0;
-  /// dx = base + the gradient of b; a null base is zero, and dx may be base. dy is that in front of the ReLU.
-  virtual void backward(Slot slot, const float* dy, const float* base, float* dx) = 0;
+  /// dx = base + the gradient of b; a null base is zero, and dx may be base. dy is that in front of the ReLU. Where b is what
+  /// another ReLU gave, `rectified` may be b: dx is then the gradient in front of that one. Null: it is that of b.
+  virtual void backward(Slot slot, const float* dy, const float* base, const float* rectified, float* dx) = 0;
 };
 
 struct NormConfig {

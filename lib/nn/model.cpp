@@ -89,7 +89,8 @@ void Model::backward(Stage& stage, const Pass& pass) {
     stage.layer->backward(pass, stage.views, at(stage.input), at(stage.output), difference(stage.dy),
                           difference(stage.dx));
   else
-    stage.sum->backward(pass.slot, difference(stage.dy), difference(stage.base), difference(stage.dx));
+    stage.sum->backward(pass.slot, difference(stage.dy), difference(stage.base),
+                        stage.rectified == kNone ? nullptr : at(stage.rectified), difference(stage.dx));
 }
 
 template <class Around>

@@ -98,6 +98,7 @@ class Builder {
                                  .fused_before = turn.fused_before,
                                  .input_gradient = end_.has_gradient};
       path.parts.push_back({add_layer(layer_kind(layer), make_layer(layer, context), name, context.index), {}, {}});
+      if (turn.fused_before && is_relu(layer)) latest_relu_ = path.parts.back().stage;
     }
     return path;
   }
@@ -129,6 +130,11 @@ class Builder {
     keep(start.place);  // until the sum
     add_stage("fork", start);
     const std::size_t fork = network_.stages.size() - 1;
+    // The gradients of a ReLU that stands right before, and of its only reader, are one loop.
+    if (latest_relu_ && *latest_relu_ + 1 == fork && network_.stages[*latest_relu_].output == start.place) {
+      network_.stages[*latest_relu_].backward_behind = true;
+      network_.stages[fork].rectified = start.place;
+    }
     std::vector<Path> paths;
     paths.push_back(add_layers(residual.layers, name + "layers.", index + 1));
     const End branch = end_;
@@ -171,6 +177,10 @@ class Builder {
     return network_.stages.back();
   }
 
+  static bool is_relu(const LayerSpec& layer) {
+    const auto* activation = std::get_if<ActivationSpec>(&layer.op);
+    return activation != nullptr && activation->kind == ActivationKind::relu;
+  }
   int new_place(const TensorDesc& tensor) {
     network_.places.push_back(tensor.size());
     return static_cast<int>(network_.places.size()) - 1;
@@ -203,6 +213,7 @@ class Builder {
   Network network_;
   End end_;
   std::vector<int> kept_;
+  std::optional<std::size_t> latest_relu_;          // stage of the latest ReLU that the layer before it computes
   std::vector<std::vector<Parameter>> parameters_;  // by stage
 };
 

@@ -33,8 +33,10 @@ struct Stage {
   int other = kNone;          ///< place of the shortcut's output, where paths meet
 
   bool has_backward = false;
-  int dy = kNone, dx = kNone;  ///< slots of gradients; no dx: nobody wants it
-  int base = kNone;            ///< where paths part: slot of the branch's gradient, to which the shortcut's is added
+  bool backward_behind = false;  ///< of a ReLU whose gradient the fork behind it takes along
+  int rectified = kNone;         ///< there: place of that ReLU's output
+  int dy = kNone, dx = kNone;    ///< slots of gradients; no dx: nobody wants it
+  int base = kNone;              ///< where paths part: slot of the branch's gradient, to which the shortcut's is added
   bool input_has_gradient = false;   ///< something before it is trained
   bool output_has_gradient = false;  ///< or it is itself
 };

@@ -50,6 +50,7 @@ class Planner {
   }
 
   Gradient plan_layer(Stage& s, Gradient gradient) {
+    if (s.backward_behind) return gradient;
     s.has_backward = true;
     s.dy = gradient.slot;
     if (!s.input_has_gradient) {

@@ -69,6 +69,27 @@ TEST_CASE("gradients of layers one after another share two slots; a block that w
   }
 }
 
+TEST_CASE("the gradient of a ReLU between two blocks is taken where the second one's paths part") {
+  const Network two = network_of(kConv + ", " + kBlock + ", " + kBlock + ", flatten, linear: 4");
+  std::vector<int> relus, rectified;
+  for (const Stage& stage : two.stages) {
+    if (stage.kind == "relu") relus.push_back(stage.has_backward ? stage.output : kNone);
+    if (stage.kind == "fork") rectified.push_back(stage.rectified);
+  }
+  REQUIRE(relus.size() == 2);  // those inside are a norm's
+  CHECK(relus[0] == kNone);
+  CHECK(relus[1] != kNone);
+  CHECK(rectified[0] == kNone);
+  CHECK(rectified[1] != kNone);
+  // The ReLU at the end of a branch is none of the shortcut's.
+  const Network apart = network_of(kConv + ", residual: {layers: [" + kConv + ", relu], shortcut: [residual: [" +
+                                   kConv + "]]}, flatten, linear: 4");
+  for (const Stage& stage : apart.stages) {
+    CHECK(stage.rectified == kNone);
+    CHECK(stage.has_backward == (stage.kind != "add"));
+  }
+}
+
 TEST_CASE("no stage overwrites what another still reads") {
   for (const std::string& layers :
        {kBlock, "residual: {layers: [relu, " + kConv + "], shortcut: [relu, " + kConv + "]}, silu",

@@ -107,6 +107,10 @@ void check_add(Backend& backend, const Shape& a, const Shape& b, std::int64_t st
   const Values through = reference::add_backward(image_a, image_b, stride, wide(dy));
   Values with_base = wide(base);
   for (std::size_t i = 0; i < through.size(); ++i) with_base[i] += through[i];
+  const auto where_positive = [&](Values gradient) {
+    for (std::size_t i = 0; i < gradient.size(); ++i) gradient[i] = other[i] > 0 ? gradient[i] : 0;
+    return gradient;
+  };
   for (const TensorDesc& tensor_a : tensors_of(backend, a)) {
     for (const TensorDesc& tensor_b : tensors_of(backend, b)) {
       const auto operation = backend.kernels->add({.a = tensor_a, .b = tensor_b, .stride = stride, .relu = relu});
@@ -115,20 +119,24 @@ void check_add(Backend& backend, const Shape& a, const Shape& b, std::int64_t st
       const DeviceTensor in(backend, tensor_a, batch, x), second(backend, tensor_b, batch, other),
           difference(backend, tensor_a, batch, dy), gradient(backend, tensor_b, batch, base);
       DeviceTensor y(backend, tensor_a, batch), in_place(backend, tensor_a, batch), alone(backend, tensor_b, batch),
-          added(backend, tensor_b, batch);
+          added(backend, tensor_b, batch), masked(backend, tensor_b, batch), added_masked(backend, tensor_b, batch);
       backend.run([&] {
         operation->forward(0, in.data(), second.data(), y.data());
         backend.kernels->copy(in.data(), batch * tensor_a.size(), in_place.data());
         operation->forward(0, in_place.data(), second.data(), in_place.data());
-        operation->backward(0, difference.data(), nullptr, alone.data());
+        operation->backward(0, difference.data(), nullptr, nullptr, alone.data());
+        operation->backward(0, difference.data(), nullptr, second.data(), masked.data());
+        operation->backward(0, difference.data(), gradient.data(), second.data(), added_masked.data());
         backend.kernels->copy(gradient.data(), batch * tensor_b.size(), added.data());
-        operation->backward(0, difference.data(), added.data(), added.data());
+        operation->backward(0, difference.data(), added.data(), nullptr, added.data());
       });
       const std::string at = fmt::format("sum of {} and {}, stride {}", name_of(tensor_a), name_of(tensor_b), stride);
       compare(y.plain(), relu ? rectified(sum) : sum, at + ": y");
       compare(in_place.plain(), relu ? rectified(sum) : sum, at + ": in place");
       compare(alone.plain(), through, at + ": gradient");
       compare(added.plain(), with_base, at + ": gradient added");
+      compare(masked.plain(), where_positive(through), at + ": gradient in front of a ReLU");
+      compare(added_masked.plain(), where_positive(with_base), at + ": gradient added in front of a ReLU");
     }
   }
 }

@@ -45,15 +45,26 @@ class Add final : public AddOperation {
     }
   }
 
-  void backward(Slot slot, const float* dy, const float* base, float* dx) override {
+  void backward(Slot slot, const float* dy, const float* base, const float* rectified, float* dx) override {
     const std::int64_t batch = batches_[static_cast<std::size_t>(slot)], count = batch * config_.b.size();
-    if (!same_) return add_runs(of_b_, batch, config_.b.size(), base, config_.a.size(), dy, dx);
-    if (base == nullptr) {
+    if (!same_) {
+      add_runs(of_b_, batch, config_.b.size(), base, config_.a.size(), dy, dx);
+      for (std::int64_t i = 0; rectified != nullptr && i < count; ++i) dx[i] = rectified[i] > 0.0f ? dx[i] : 0.0f;
+    } else if (base == nullptr && rectified == nullptr) {
       std::memcpy(dx, dy, static_cast<std::size_t>(count) * sizeof(float));
-      return;
-    }
+    } else if (base == nullptr) {
 #pragma GCC ivdep
-    for (std::int64_t i = 0; i < count; ++i) dx[i] = base[i] + dy[i];
+      for (std::int64_t i = 0; i < count; ++i) dx[i] = rectified[i] > 0.0f ? dy[i] : 0.0f;
+    } else if (rectified == nullptr) {
+#pragma GCC ivdep
+      for (std::int64_t i = 0; i < count; ++i) dx[i] = base[i] + dy[i];
+    } else {
+#pragma GCC ivdep
+      for (std::int64_t i = 0; i < count; ++i) {
+        const float sum = base[i] + dy[i];  // before the choice, so that the choice needs no branch
+        dx[i] = rectified[i] > 0.0f ? sum : 0.0f;
+      }
+    }
   }
 
  private:

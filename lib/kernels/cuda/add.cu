@@ -8,10 +8,12 @@
 namespace dptrain::cuda {
 namespace {
 
-/// y[i] = a[i] + what b has for it. Tensors that lie alike have no places; a null a is zero.
+/// y[i] = a[i] + what b has for it. Tensors that lie alike have no places; a null a is zero. Where there is `mask`, y is zero
+/// wherever that is not above zero.
 struct Sum {
   const float *a, *b;
   const std::int32_t* places;
+  const float* mask;
   float* y;
   std::int64_t size, size_b;  // of a sample
   bool relu;
@@ -22,6 +24,7 @@ struct Sum {
     } else if (places[i % size] >= 0) {
       sum += b[i / size * size_b + places[i % size]];
     }
+    if (mask != nullptr && !(mask[i] > 0.0f)) sum = 0.0f;
     y[i] = relu && sum < 0.0f ? 0.0f : sum;  // NaN stays NaN
   }
 };
@@ -43,13 +46,15 @@ class Add final : public AddOperation {
 
   void forward(Slot slot, const float* a, const float* b, float* y) override {
     const std::int64_t size = config_.a.size();
-    for_each(batch(slot) * size, context_.stream,
-             Sum{a, b, static_cast<const std::int32_t*>(of_a_.data()), y, size, config_.b.size(), config_.relu});
+    for_each(
+        batch(slot) * size, context_.stream,
+        Sum{a, b, static_cast<const std::int32_t*>(of_a_.data()), nullptr, y, size, config_.b.size(), config_.relu});
   }
-  void backward(Slot slot, const float* dy, const float* base, float* dx) override {
+  void backward(Slot slot, const float* dy, const float* base, const float* rectified, float* dx) override {
     const std::int64_t size = config_.b.size();
-    for_each(batch(slot) * size, context_.stream,
-             Sum{base, dy, static_cast<const std::int32_t*>(of_b_.data()), dx, size, config_.a.size(), false});
+    for_each(
+        batch(slot) * size, context_.stream,
+        Sum{base, dy, static_cast<const std::int32_t*>(of_b_.data()), rectified, dx, size, config_.a.size(), false});
   }
 
  private:
