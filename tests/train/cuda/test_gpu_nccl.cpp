@@ -39,7 +39,8 @@ std::string hash_over_nccl(const JobSpec& job, int replicas) {
                                                             .schedule = schedule,
                                                             .floats = table.floats(),
                                                             .state_buffers = optimizer->state_buffers(),
-                                                            .clip_norm = job.train.clip_norm},
+                                                            .clip_norm = job.train.clip_norm,
+                                                            .ranges = update_ranges(table)},
                                               NcclReducer::Options{.devices = std::vector<int>(all.size(), 0)});
       const Buffer weights = Buffer::host_floats(table.floats());
       table.initialise(job.seed, weights.floats());
