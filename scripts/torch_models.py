@@ -21,12 +21,12 @@ class Block(nn.Module):
         super().__init__()
         self.c1, self.b1 = nn.Conv2d(cin, cout, 3, stride, 1, bias=False), nn.BatchNorm2d(cout)
         self.c2, self.b2 = nn.Conv2d(cout, cout, 3, 1, 1, bias=False), nn.BatchNorm2d(cout)
-        self.stride, self.pad = stride, (cout - cin) // 2
+        self.stride, self.pad = stride, cout - cin
 
     def forward(self, x):
         y = self.b2(self.c2(F.relu(self.b1(self.c1(x)))))
         if self.stride != 1:
-            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad))
+            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.pad))  # new channels last, as dptrain has them
         return F.relu(x + y)
 
 

@@ -29,17 +29,24 @@ std::string megabytes(std::int64_t bytes) {
   return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
 }
 
+/// One line a layer; a container's stands before those of the layers in it.
 void print_layers(const JobSpec& job, const ParameterTable& table, std::ostream& out) {
-  const std::vector<Shape> shapes = infer_shapes(job.model);
-  fmt::print(out, "\n  {:>3}  {:<14} {:>14} {:>14}\n", "", "layer", "output", "parameters");
-  fmt::print(out, "  {:>3}  {:<14} {:>14} {:>14}\n", "", "input", shapes[0].text(), "");
-  for (std::size_t i = 0; i < job.model.layers.size(); ++i) {
-    std::int64_t parameters = 0;
-    for (const Parameter& p : table.all()) parameters += p.layer == i ? p.desc.shape.elements() : 0;
-    fmt::print(out, "  {:>3}  {:<14} {:>14} {:>14}\n", i, layer_kind(job.model.layers[i]), shapes[i + 1].text(),
-               parameters > 0 ? grouped(parameters) : "");
-  }
-  fmt::print(out, "  {:>3}  {:<14} {:>14} {:>14}\n\n", "", "total", "", grouped(table.elements()));
+  const std::vector<LayerShape> layers = layer_shapes(job.model);
+  std::vector<std::int64_t> parameters(layers.size());
+  for (const Parameter& p : table.all())
+    parameters[p.layer] += p.desc.role == ParameterRole::statistic ? 0 : p.desc.shape.elements();
+  std::size_t widest = 3;
+  for (const LayerShape& layer : layers) widest = std::max(widest, layer.name.size());
+  const auto line = [&](const std::string& name, const std::string& kind, const std::string& output,
+                        const std::string& count) {
+    fmt::print(out, "  {:>{}}  {:<15} {:>14} {:>14}\n", name, widest, kind, output, count);
+  };
+  fmt::print(out, "\n");
+  line("", "layer", "output", "parameters");
+  line("", "input", job.model.input.text(), "");
+  for (std::size_t i = 0; i < layers.size(); ++i)
+    line(layers[i].name, layers[i].kind, layers[i].output.text(), parameters[i] > 0 ? grouped(parameters[i]) : "");
+  line("", "total", "", grouped(table.elements()) + "\n");
 }
 
 std::string where_text(const JobSpec& job, const Placement& placement) {
@@ -197,6 +204,7 @@ int check_job(const JobOptions& options, std::ostream& out) {
   const int replicas = placement.replicas;
   const RunSchedule schedule(job, data.train_samples, replicas);
   make_strategy(job)->check(job, placement, schedule);
+  check_batches_fit(job, schedule);
 
   // A replica's model, with the memory it takes, but no thread and no data.
   std::vector<std::int64_t> batches = schedule.batch_sizes();

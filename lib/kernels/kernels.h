@@ -60,6 +60,61 @@ class UnaryOperation : public Operation {
   virtual void backward(Slot slot, const float* x, const float* y, const float* dy, float* dx) = 0;
 };
 
+/// A weight and a bias a channel, and running statistics; those that are not wanted or not there are null.
+struct NormParameters {
+  const float* weight = nullptr;
+  const float* bias = nullptr;
+  const float* mean = nullptr;
+  const float* variance = nullptr;
+};
+struct NormGradients {
+  float* weight = nullptr;
+  float* bias = nullptr;
+};
+
+/// y = (x - mean) / sqrt(variance + epsilon) * weight + bias, then perhaps a ReLU. Mean and (biased) variance are those of a
+/// channel over the batch, or of a group of channels of one sample. Features are channels of one pixel.
+class NormOperation : public Operation {
+ public:
+  virtual const TensorDesc& output() const = 0;  ///< the input's
+  /// y may be x.
+  virtual void forward(Slot slot, const float* x, const NormParameters& parameters, float* y) = 0;
+  /// Of a batch norm: with the running mean and variance in place of the batch's.
+  virtual void infer(Slot slot, const float* x, const NormParameters& parameters, float* y) = 0;
+  /// x and the parameters are those of the latest forward(). dy is that behind the ReLU; dx may be dy, or null where nobody
+  /// wants it.
+  virtual void backward(Slot slot, const float* x, const NormParameters& parameters, const float* dy, float* dx,
+                        const NormGradients& gradients) = 0;
+  /// Of a batch norm: mean and unbiased variance of the latest forward(), times the samples of the batch.
+  virtual void statistics(Slot slot, float* mean, float* variance) = 0;
+};
+
+/// y = a + what of b goes where, perhaps with a ReLU behind it. Every k-th pixel of b counts, and it may have fewer channels
+/// than a: it adds nothing to the last ones.
+class AddOperation : public Operation {
+ public:
+  virtual const TensorDesc& output() const = 0;  ///< that of a
+  /// y may be a.
+  virtual void forward(Slot slot, const float* a, const float* b, float* y) = 0;
+  /// Whether b lies in memory as a does, so that dy is its gradient too.
+  virtual bool same_places() const = 0;
+  /// dx = base + the gradient of b; a null base is zero, and dx may be base. dy is that in front of the ReLU. Where b is what
+  /// another ReLU gave, `rectified` may be b: dx is then the gradient in front of that one. Null: it is that of b.
+  virtual void backward(Slot slot, const float* dy, const float* base, const float* rectified, float* dx) = 0;
+};
+
+struct NormConfig {
+  TensorDesc input;
+  NormSpec spec;      ///< a layer norm takes features in plain layout
+  bool relu = false;  ///< computed in the same kernels, forward and backward
+};
+
+struct AddConfig {
+  TensorDesc a, b;
+  std::int64_t stride = 1;  ///< of the pixels of b
+  bool relu = false;        ///< fused into forward; backward receives dy in front of it
+};
+
 struct LinearConfig {
   TensorDesc input;  ///< rank 1, perhaps a flattened image in a blocked layout
   std::int64_t out_features = 0;
@@ -109,6 +164,9 @@ class Kernels {
   virtual std::unique_ptr<UnaryOperation> activation(const TensorDesc& input, const ActivationSpec& spec) = 0;
   /// Over the channels (or features) of a plain tensor. Reads y in backward.
   virtual std::unique_ptr<UnaryOperation> softmax(const TensorDesc& input) = 0;
+  /// Backward reads x, and what forward() kept.
+  virtual std::unique_ptr<NormOperation> norm(const NormConfig& config) = 0;
+  virtual std::unique_ptr<AddOperation> add(const AddConfig& config) = 0;
   /// The same values in plain layout.
   virtual std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input) = 0;
 
@@ -120,9 +178,10 @@ class Kernels {
   virtual void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, const float* x, float* y) = 0;
 
   /// Softmax and negative log-likelihood in one, safe for any finite logits. `gradient` (samples, classes) receives the
-  /// gradient of the sum; null: not wanted.
+  /// gradient of the sum; null: not wanted. `smoothing` is the part of a target that is spread over all classes (Szegedy et al.
+  /// 2016).
   virtual void cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples,
-                             std::int64_t classes, float* gradient, LossSum* sum) = 0;
+                             std::int64_t classes, float smoothing, float* gradient, LossSum* sum) = 0;
   /// Mean over outputs of the squared distance to the label's one-hot vector, summed over samples.
   virtual void mean_squared_error(const float* outputs, const std::int32_t* labels, std::int64_t samples,
                                   std::int64_t classes, float* gradient, LossSum* sum) = 0;

@@ -1,5 +1,6 @@
 #include "nn/initialise.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -40,6 +41,10 @@ Start start_of(const ParameterDesc& desc) {
 std::vector<float> initial_values(const ParameterDesc& desc, std::uint64_t seed, std::uint32_t layer,
                                   std::uint32_t index) {
   std::vector<float> values(static_cast<std::size_t>(desc.shape.elements()));
+  if (desc.start) {
+    std::fill(values.begin(), values.end(), *desc.start);
+    return values;
+  }
   const RandomStream stream(seed, RandomPurpose::initialise, layer);
   const Start start = start_of(desc);
   for (std::size_t i = 0; i < values.size(); ++i) {

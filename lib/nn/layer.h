@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,6 +28,7 @@ struct ParameterDesc {
   Initialiser init = Initialiser::pytorch_default;
   ParameterRole role = ParameterRole::weight;
   double statistic_rate = 0.1;              ///< of a statistic: the part of the way that a step goes
+  std::optional<float> start{};             ///< of every element; empty: as `init` says
   const AffineOperation* packer = nullptr;  ///< null: stored as it is
 };
 
@@ -59,7 +61,8 @@ class Layer {
 
   /// x (batch, input) -> y (batch, output); y == x where forward_in_place().
   virtual void forward(const Pass& pass, const ParameterViews& parameters, const float* x, float* y) = 0;
-  /// dy -> dx and parameter gradients; dx == dy where backward_in_place(); dx is null where nobody wants it.
+  /// dy -> dx and parameter gradients; dx may be dy where backward_in_place(), and is where the layer passes through; it is
+  /// null where nobody wants it.
   virtual void backward(const Pass& pass, const ParameterViews& parameters, const float* x, const float* y, float* dy,
                         float* dx) = 0;
 
@@ -79,7 +82,7 @@ class Layer {
 struct LayerContext {
   Kernels& kernels;
   TensorDesc input;
-  std::uint32_t index = 0;              ///< place in the model; names random draws
+  std::uint32_t index = 0;              ///< place in the model, see layer_shapes(); names random draws
   std::int64_t full_batch = 1;          ///< the batch size that decides layouts
   std::optional<ActivationSpec> fused;  ///< the activation behind it, computed in the same forward kernel
   bool fused_before = false;            ///< for an activation: forward is already done by the layer before
@@ -89,7 +92,8 @@ struct LayerContext {
 /// The layer for a spec; shapes fit, infer_shapes has checked them.
 std::unique_ptr<Layer> make_layer(const LayerSpec& spec, const LayerContext& context);
 
-/// Whether an activation may be computed inside the kernel of an affine layer before it.
+/// Whether an activation may be computed inside the kernels of the layer before it: of an affine one or a sum forward alone, of
+/// a norm forward and backward.
 bool can_fuse(const LayerSpec& layer, const LayerSpec& next);
 /// Whether a layer takes its input as it lies in memory; otherwise a reorder to plain goes before it.
 bool takes_layout(const LayerSpec& layer, const TensorDesc& input);

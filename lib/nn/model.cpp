@@ -4,7 +4,6 @@
 #include <chrono>
 
 #include "core/error.h"
-#include "nn/layers/unary.h"
 
 namespace dptrain {
 
@@ -16,133 +15,40 @@ std::int64_t aligned(std::int64_t floats) {
   return (floats + kAlignFloats - 1) / kAlignFloats * kAlignFloats;
 }
 
-/// A layer where its turn has come.
-struct Turn {
-  std::size_t layer = 0;
-  std::optional<ActivationSpec> fused;  ///< the activation that this layer computes along with its own output
-  bool fused_before = false;            ///< this is that activation: its forward is done
-};
-
-/// The layers in the order in which they run. A ReLU that is fused into the layer before it moves behind a max pool that
-/// follows it: the maximum of ReLUs is the ReLU of the maximum, so nothing changes, to the bit, but its gradient is taken
-/// where the tensor is smaller.
-std::vector<Turn> running_order(const std::vector<LayerSpec>& layers) {
-  std::vector<Turn> turns;
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    turns.push_back({.layer = i, .fused = {}, .fused_before = false});
-    if (i + 1 == layers.size() || !can_fuse(layers[i], layers[i + 1])) continue;
-    const auto& activation = std::get<ActivationSpec>(layers[i + 1].op);
-    turns.back().fused = activation;
-    const auto* pool = i + 2 < layers.size() ? std::get_if<Pool2dSpec>(&layers[i + 2].op) : nullptr;
-    const bool moves = activation.kind == ActivationKind::relu && pool != nullptr && pool->kind == PoolKind::max;
-    if (moves) turns.push_back({.layer = i + 2, .fused = {}, .fused_before = false});
-    turns.push_back({.layer = i + 1, .fused = {}, .fused_before = true});
-    i += moves ? 2 : 1;
-  }
-  return turns;
-}
-
 }  // namespace
 
-Model::Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch) : kernels_(kernels), loss_(spec.loss) {
-  TensorDesc tensor(spec.input);
-  std::vector<std::vector<Parameter>> by_layer;
-  bool parameters_before = false;
-  const auto to_plain = [&] {
-    add_stage("reorder", std::make_unique<Unary>(kernels_.reorder_to_plain(tensor), false));
-    tensor = stages_.back().layer->output();
-  };
-  for (const Turn& turn : running_order(spec.layers)) {
-    const LayerSpec& layer = spec.layers[turn.layer];
-    if (!takes_layout(layer, tensor)) to_plain();
-    const LayerContext context{.kernels = kernels_,
-                               .input = tensor,
-                               .index = static_cast<std::uint32_t>(turn.layer),
-                               .full_batch = full_batch,
-                               .fused = turn.fused,
-                               .fused_before = turn.fused_before,
-                               .input_gradient = parameters_before};
-    add_stage(layer_kind(layer), make_layer(layer, context));
-    tensor = stages_.back().layer->output();
-    std::vector<Parameter> parameters;
-    for (ParameterDesc& desc : stages_.back().layer->parameters()) {
-      const auto index = static_cast<std::uint32_t>(parameters.size());
-      parameters.push_back({fmt::format("{}.{}", turn.layer, desc.name), desc, context.index, index, 0});
-    }
-    parameters_before = parameters_before || !parameters.empty();
-    by_layer.push_back(std::move(parameters));
-  }
-  if (!tensor.plain()) to_plain();
-
-  std::vector<Parameter> flat;
-  for (auto layer = by_layer.rbegin(); layer != by_layer.rend(); ++layer)
-    flat.insert(flat.end(), layer->begin(), layer->end());
-  table_ = ParameterTable(std::move(flat));
-  first_trainable_ = stages_.size();
-  for (std::size_t s = 0; s < stages_.size(); ++s) {
-    const std::size_t count = stages_[s].layer->parameters().size();
-    if (count > 0) first_trainable_ = std::min(first_trainable_, s);
-    stages_[s].views.values.resize(count);
-    stages_[s].views.gradients.resize(count);
-    stages_[s].offsets.resize(count);
-  }
-  // Stages with parameters are the layers with parameters, in order; the table has them in reverse.
-  std::vector<Stage*> trainable;
-  for (Stage& stage : stages_) {
-    if (!stage.offsets.empty()) trainable.push_back(&stage);
-  }
-  std::size_t next = trainable.size();
-  for (const Parameter& p : table_.all()) {
-    if (p.index == 0) --next;
-    trainable[next]->offsets[p.index] = p.offset;
-    trainable[next]->end = p.offset + p.desc.stored_floats;
-  }
-}
-
-void Model::add_stage(std::string kind, std::unique_ptr<Layer> layer) {
-  Stage stage{.kind = std::move(kind),
-              .layer = std::move(layer),
-              .views = {},
-              .offsets = {},
-              .end = 0,
-              .input = 0,
-              .output = 0};
-  stage.input = stages_.empty() ? 0 : stages_.back().output;
-  const auto input = static_cast<std::size_t>(stage.input);
-  const bool in_place = stage.layer->passes_through() || (stage.layer->can_forward_in_place() && !kept_[input]);
-  if (stage.layer->backward_reads_input()) kept_[input] = true;
-  if (in_place) {
-    stage.output = stage.input;
-  } else {
-    stage.output = static_cast<int>(places_.size());
-    places_.push_back({stage.layer->output().size(), 0});
-    kept_.push_back(false);
-  }
-  if (stage.layer->backward_reads_output()) kept_[static_cast<std::size_t>(stage.output)] = true;
-  stages_.push_back(std::move(stage));
-}
+Model::Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch)
+    : kernels_(kernels),
+      loss_(spec.loss),
+      label_smoothing_(static_cast<float>(spec.label_smoothing)),
+      network_(build_network(spec, kernels, full_batch)) {}
 
 void Model::prepare(std::span<const std::int64_t> batches) {
   DPTRAIN_CHECK(batches_.empty() && !batches.empty(), "a model is prepared once, for at least one batch size");
   batches_.assign(batches.begin(), batches.end());
   for (const std::int64_t batch : batches_) {
-    for (Stage& stage : stages_) stage.layer->prepare(batch);
+    for (Stage& stage : network_.stages) {
+      if (stage.layer != nullptr) stage.layer->prepare(batch);
+      if (stage.owned_sum != nullptr) stage.owned_sum->prepare(batch);
+    }
   }
   const std::int64_t largest = *std::max_element(batches_.begin(), batches_.end());
-  std::int64_t floats = 0, widest = 0;
-  for (Place& place : places_) {
-    place.offset = floats;
-    floats += aligned(place.floats_per_sample * largest);
-    widest = std::max(widest, aligned(place.floats_per_sample * largest));
-  }
-  activations_ = kernels_.allocate(static_cast<std::size_t>(floats) * sizeof(float));
-  differences_ = kernels_.allocate(static_cast<std::size_t>(2 * widest) * sizeof(float));
-  difference_[0] = differences_.floats();
-  difference_[1] = differences_.floats() + widest;
+  const auto place = [&](const std::vector<std::int64_t>& floats_per_sample, std::size_t first, Buffer& memory) {
+    std::vector<std::int64_t> offsets(first);
+    std::int64_t floats = 0;
+    for (std::size_t i = first; i < floats_per_sample.size(); ++i) {
+      offsets.push_back(floats);
+      floats += aligned(floats_per_sample[i] * largest);
+    }
+    memory = kernels_.allocate(static_cast<std::size_t>(floats) * sizeof(float));
+    return offsets;
+  };
+  place_offsets_ = place(network_.places, 1, activations_);
+  slot_offsets_ = place(network_.slots, 0, differences_);
 }
 
 void Model::bind(const float* parameters) {
-  for (Stage& stage : stages_) {
+  for (Stage& stage : network_.stages) {
     for (std::size_t p = 0; p < stage.offsets.size(); ++p) stage.views.values[p] = parameters + stage.offsets[p];
   }
 }
@@ -164,39 +70,48 @@ Pass Model::make_pass(const Input& input, std::uint64_t seed, const Step& step) 
 template <class Around>
 void Model::run_forward(const Pass& pass, const float* x, Around&& around) {
   input_ = x;
-  for (std::size_t s = 0; s < stages_.size(); ++s) {
-    Stage& stage = stages_[s];
+  for (std::size_t s = 0; s < network_.stages.size(); ++s) {
     // In place or not, a stage writes only places that are not the input's.
-    around(Part::forward, s,
-           [&] { stage.layer->forward(pass, stage.views, at(stage.input), const_cast<float*>(at(stage.output))); });
+    around(Part::forward, s, [&] { forward(network_.stages[s], pass); });
   }
+}
+
+void Model::forward(Stage& stage, const Pass& pass) {
+  float* y = const_cast<float*>(at(stage.output));
+  if (stage.layer != nullptr)
+    stage.layer->forward(pass, stage.views, at(stage.input), y);
+  else if (stage.other != kNone)
+    stage.sum->forward(pass.slot, at(stage.input), at(stage.other), y);
+}
+
+void Model::backward(Stage& stage, const Pass& pass) {
+  if (stage.layer != nullptr)
+    stage.layer->backward(pass, stage.views, at(stage.input), at(stage.output), difference(stage.dy),
+                          difference(stage.dx));
+  else
+    stage.sum->backward(pass.slot, difference(stage.dy), difference(stage.base),
+                        stage.rectified == kNone ? nullptr : at(stage.rectified), difference(stage.dx));
 }
 
 template <class Around>
 void Model::run_training(const Pass& pass, const Input& input, const Output& output, Around&& around) {
   run_forward(pass, input.x, around);
-  int current = 0;
-  around(Part::loss, stages_.size(), [&] { loss(input, difference_[current], output.loss); });
-  for (std::size_t s = stages_.size(); s-- > first_trainable_;) {
-    Stage& stage = stages_[s];
+  around(Part::loss, network_.stages.size(),
+         [&] { loss(input, label_smoothing_, difference(network_.loss_slot), output.loss); });
+  for (std::size_t s = network_.stages.size(); s-- > 0;) {
+    Stage& stage = network_.stages[s];
+    if (!stage.has_backward) continue;
     for (std::size_t p = 0; p < stage.offsets.size(); ++p)
       stage.views.gradients[p] = output.gradients + stage.offsets[p];
-    float* dy = difference_[current];
-    float* dx = nullptr;  // of the first layer with parameters: nobody wants it, so it is never computed
-    if (s > first_trainable_) {
-      if (!stage.layer->backward_in_place()) current = 1 - current;
-      dx = difference_[current];
-    }
-    around(Part::backward, s,
-           [&] { stage.layer->backward(pass, stage.views, at(stage.input), at(stage.output), dy, dx); });
+    around(Part::backward, s, [&] { backward(stage, pass); });
     if (output.finished && !stage.offsets.empty()) output.finished(stage.end);
   }
 }
 
-void Model::loss(const Input& input, float* gradient, LossSum* sum) const {
+void Model::loss(const Input& input, float smoothing, float* gradient, LossSum* sum) const {
   const std::int64_t classes = outputs_per_sample();
   if (loss_ == LossKind::cross_entropy)
-    kernels_.cross_entropy(outputs(), input.labels, input.batch, classes, gradient, sum);
+    kernels_.cross_entropy(outputs(), input.labels, input.batch, classes, smoothing, gradient, sum);
   else
     kernels_.mean_squared_error(outputs(), input.labels, input.batch, classes, gradient, sum);
 }
@@ -209,7 +124,7 @@ void Model::evaluate(const Step& step, const Input& input, LossSum* sum) {
   Pass pass = make_pass(input, 0, step);
   pass.training = false;
   run_forward(pass, input.x, [](Part, std::size_t, auto&& run) { run(); });
-  loss(input, nullptr, sum);
+  loss(input, /*smoothing=*/0, nullptr, sum);
 }
 
 LossSum Model::train(std::uint64_t seed, std::int64_t step, std::span<const std::int64_t> ids, const float* x,
@@ -236,7 +151,7 @@ std::vector<Model::StageTimes> Model::profile(std::span<const std::int64_t> ids,
   const Output output{.gradients = gradients, .loss = &sum};
   const Pass pass = make_pass(input, 0, {step, &step});
   std::vector<StageTimes> times;
-  for (const Stage& stage : stages_) times.push_back({.kind = stage.kind});
+  for (const Stage& stage : network_.stages) times.push_back({.kind = stage.kind});
   times.push_back({.kind = "loss"});
   const auto measure = [&](int times_in_a_row, double StageTimes::*forward, double StageTimes::*backward) {
     for (int r = 0; r < repeats; ++r) {
@@ -258,7 +173,11 @@ std::vector<Model::StageTimes> Model::profile(std::span<const std::int64_t> ids,
 
 std::vector<Model::StageInfo> Model::stages() const {
   std::vector<StageInfo> all;
-  for (const Stage& stage : stages_) all.push_back({stage.kind, stage.layer->output(), stage.layer->implementations()});
+  for (const Stage& stage : network_.stages) {
+    std::vector<std::string> implementations;
+    if (stage.layer != nullptr) implementations = stage.layer->implementations();
+    all.push_back({stage.kind, stage.tensor, std::move(implementations)});
+  }
   return all;
 }
 

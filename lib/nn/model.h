@@ -1,4 +1,4 @@
-// Purpose: the layers of a spec in order, a loss, and the place of every activation, planned before step 0.
+// Purpose: passes through a network and its loss, in memory that is planned before step 0.
 // Thread safety: one thread, that of its replica, except parameters(), which is immutable.
 // Invariants: after prepare() neither training nor evaluation allocates; addresses never change.
 #pragma once
@@ -11,8 +11,7 @@
 #include <vector>
 
 #include "device/buffer.h"
-#include "nn/layer.h"
-#include "nn/parameters.h"
+#include "nn/network.h"
 
 namespace dptrain {
 
@@ -24,7 +23,7 @@ class Model {
   /// Creates what these batch sizes need, and the memory for the largest. Once.
   void prepare(std::span<const std::int64_t> batches);
 
-  const ParameterTable& parameters() const { return table_; }
+  const ParameterTable& parameters() const { return network_.table; }
   /// Reads parameters from this flat buffer from now on.
   void bind(const float* parameters);
 
@@ -60,9 +59,9 @@ class Model {
                 const std::int32_t* labels, float* gradients, std::optional<std::int64_t> weights = {});
   LossSum evaluate(std::int64_t step, std::span<const std::int64_t> ids, const float* x, const std::int32_t* labels);
   /// Outputs of the last pass, (batch, classes) plain.
-  const float* outputs() const { return at(stages_.back().output); }
+  const float* outputs() const { return at(network_.stages.back().output); }
 
-  std::int64_t outputs_per_sample() const { return stages_.back().layer->output().size(); }
+  std::int64_t outputs_per_sample() const { return network_.stages.back().tensor.size(); }
   std::int64_t activation_bytes() const { return static_cast<std::int64_t>(activations_.size() + differences_.size()); }
 
   /// One line a layer, for plans and profiles; `kind` is "conv2d", "reorder", ...
@@ -83,42 +82,31 @@ class Model {
                                   float* gradients, int repeats);
 
  private:
-  struct Stage {
-    std::string kind;
-    std::unique_ptr<Layer> layer;
-    ParameterViews views;
-    std::vector<std::int64_t> offsets;  // of its parameters in the flat buffer
-    std::int64_t end = 0;               // of the last of them; backward has finished everything before it
-    int input = 0, output = 0;          // indices into buffers_
-  };
-  struct Place {
-    std::int64_t floats_per_sample = 0, offset = 0;
-  };
-
-  void add_stage(std::string kind, std::unique_ptr<Layer> layer);
   enum class Part { forward, loss, backward };
 
   Pass make_pass(const Input& input, std::uint64_t seed, const Step& step) const;
-  /// around(part, stage, run) calls run() where the stage's turn has come; stages_.size() stands for the loss.
+  /// around(part, stage, run) calls run() where the stage's turn has come; the number of stages stands for the loss.
   template <class Around>
   void run_forward(const Pass& pass, const float* x, Around&& around);
   template <class Around>
   void run_training(const Pass& pass, const Input& input, const Output& output, Around&& around);
-  void loss(const Input& input, float* gradient, LossSum* sum) const;
+  void forward(Stage& stage, const Pass& pass);
+  void backward(Stage& stage, const Pass& pass);
+  void loss(const Input& input, float smoothing, float* gradient, LossSum* sum) const;
   const float* at(int place) const {
-    return place == 0 ? input_ : activations_.floats() + places_[static_cast<std::size_t>(place)].offset;
+    return place == 0 ? input_ : activations_.floats() + place_offsets_[static_cast<std::size_t>(place)];
+  }
+  float* difference(int slot) const {
+    return slot == kNone ? nullptr : differences_.floats() + slot_offsets_[static_cast<std::size_t>(slot)];
   }
 
   Kernels& kernels_;
   LossKind loss_;
-  std::vector<Stage> stages_;
-  std::vector<Place> places_{{}};    // place 0 is the input, which the loader owns
-  std::vector<bool> kept_{true};     // of each place: backward reads it, or it is not ours to overwrite
-  std::size_t first_trainable_ = 0;  // stages before it have no backward
-  ParameterTable table_;
-  std::vector<std::int64_t> batches_;  // by slot
+  float label_smoothing_;
+  Network network_;
+  std::vector<std::int64_t> batches_;                       // by slot of kernels
+  std::vector<std::int64_t> place_offsets_, slot_offsets_;  // of tensors and of gradients, in floats
   Buffer activations_, differences_;
-  float* difference_[2] = {nullptr, nullptr};
   const float* input_ = nullptr;
 };
 

@@ -25,7 +25,7 @@ std::vector<const Parameter*> ParameterTable::by_name() const {
 
 std::int64_t ParameterTable::elements() const {
   std::int64_t sum = 0;
-  for (const Parameter& p : all_) sum += p.desc.shape.elements();
+  for (const Parameter& p : all_) sum += p.desc.role == ParameterRole::statistic ? 0 : p.desc.shape.elements();
   return sum;
 }
 

@@ -14,9 +14,9 @@
 namespace dptrain {
 
 struct Parameter {
-  std::string name;  ///< as in the state dict of an equivalent torch.nn.Sequential: "0.weight"
+  std::string name;  ///< as in the state dict of an equivalent torch.nn.Sequential: "0.weight", "3.layers.0.weight"
   ParameterDesc desc;
-  std::uint32_t layer = 0;  ///< index in the spec
+  std::uint32_t layer = 0;  ///< see layer_shapes()
   std::uint32_t index = 0;  ///< among the layer's parameters
   std::int64_t offset = 0;  ///< floats from the start of the flat buffer
 };
@@ -29,7 +29,7 @@ class ParameterTable {
   const std::vector<Parameter>& all() const { return all_; }  ///< in flat order
   std::vector<const Parameter*> by_name() const;              ///< sorted by name, bytewise
   std::int64_t floats() const { return floats_; }             ///< of the flat buffer, padding included
-  std::int64_t elements() const;                              ///< of the canonical tensors
+  std::int64_t elements() const;                              ///< of the canonical tensors that are trained
 
   /// Fills a zeroed flat buffer from the initialisers.
   void initialise(std::uint64_t seed, float* flat) const;

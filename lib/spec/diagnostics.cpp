@@ -101,7 +101,9 @@ void Diagnostics::error(const SourceMark& at, const std::string& message, const 
     ++dropped_;
     return;
   }
-  found_.push_back({at, complaint(at, message) + (hint.empty() ? "" : fmt::format("  hint: {}\n", hint))});
+  const std::string text = complaint(at, message) + (hint.empty() ? "" : fmt::format("  hint: {}\n", hint));
+  // A layer that is repeated has the same fault every time.
+  if (found_.empty() || found_.back().text != text) found_.push_back({at, text});
 }
 
 void Diagnostics::throw_if_any() const {

@@ -11,76 +11,9 @@
 
 #include "core/shape.h"
 #include "spec/dataset_spec.h"
+#include "spec/model_spec.h"
 
 namespace dptrain {
-
-// ---- model ---------------------------------------------------------------------------------------------------------
-
-/// How weights start; the defaults are PyTorch's (Kaiming uniform with a = sqrt(5), i.e. bound 1/sqrt(fan_in)).
-enum class Initialiser { pytorch_default, kaiming_uniform, kaiming_normal, xavier_uniform, xavier_normal, zeros };
-
-struct LinearSpec {
-  std::int64_t out_features = 0;
-  bool bias = true;
-  Initialiser init = Initialiser::pytorch_default;
-  bool operator==(const LinearSpec&) const = default;
-};
-struct Conv2dSpec {
-  std::int64_t out_channels = 0;
-  std::int64_t kernel_height = 1, kernel_width = 1;  // `kernel_size: 3` or `[3, 5]`
-  std::int64_t stride_height = 1, stride_width = 1;
-  std::int64_t padding_height = 0, padding_width = 0;  // smaller than the kernel
-  std::int64_t groups = 1;                             // divides both channel counts
-  bool bias = true;
-  Initialiser init = Initialiser::pytorch_default;
-  bool operator==(const Conv2dSpec&) const = default;
-};
-enum class PoolKind { max, average };
-/// Average pooling counts padding as PyTorch does by default (count_include_pad = true). Floor division of extents.
-struct Pool2dSpec {
-  PoolKind kind = PoolKind::max;
-  std::int64_t kernel_height = 1, kernel_width = 1;
-  std::int64_t stride_height = 1, stride_width = 1;    // default: the kernel size
-  std::int64_t padding_height = 0, padding_width = 0;  // at most half the kernel
-  bool operator==(const Pool2dSpec&) const = default;
-};
-struct FlattenSpec {
-  bool operator==(const FlattenSpec&) const = default;
-};
-/// 0 <= p < 1
-struct DropoutSpec {
-  double probability = 0.5;
-  bool operator==(const DropoutSpec&) const = default;
-};
-enum class ActivationKind { relu, leaky_relu, gelu, sigmoid, tanh };
-struct ActivationSpec {
-  ActivationKind kind = ActivationKind::relu;
-  double negative_slope = 0.01;  // leaky_relu
-  bool operator==(const ActivationSpec&) const = default;
-};
-/// Over the features (rank 1) or channels.
-struct SoftmaxSpec {
-  bool operator==(const SoftmaxSpec&) const = default;
-};
-
-struct LayerSpec {
-  std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, FlattenSpec, DropoutSpec, ActivationSpec, SoftmaxSpec> op;
-  SourceMark at;
-  bool operator==(const LayerSpec&) const = default;
-};
-/// The layer's name in the spec: "conv2d", "max_pool2d", ...
-std::string layer_kind(const LayerSpec& layer);
-
-enum class LossKind { cross_entropy, mse };
-
-struct ModelSpec {
-  Shape input;  ///< one sample: [channels, height, width] or [features]
-  SourceMark input_at;
-  std::vector<LayerSpec> layers;  ///< at least one
-  LossKind loss = LossKind::cross_entropy;
-  SourceMark loss_at;
-  bool operator==(const ModelSpec&) const = default;
-};
 
 // ---- training ------------------------------------------------------------------------------------------------------
 

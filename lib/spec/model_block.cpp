@@ -1,11 +1,7 @@
-// The `model:` block. A layer is a bare name, a name with its one main setting, or a name with a map of settings. Names
-// are PyTorch's; those of Keras and Caffe are aliases.
-
-#include <fmt/ranges.h>
-
-#include <algorithm>
+// The `model:` block. A layer is a bare name, a name with its one main setting, or a name with a map of settings.
 
 #include "spec/blocks.h"
+#include "spec/layer_kinds.h"
 #include "spec/names.h"
 
 namespace dptrain {
@@ -13,197 +9,10 @@ namespace {
 
 using Op = decltype(LayerSpec::op);
 
-/// Extents of (height, width) from one setting.
-using Extents = std::pair<std::int64_t, std::int64_t>;
-
-Op read_linear(MapReader& map) {
-  LinearSpec linear;
-  map.required("out_features", linear.out_features, integer(1, kMaxExtent), {"units", "num_output"});
-  map.optional("bias", linear.bias, boolean, {"use_bias", "bias_term"});
-  map.optional("init", linear.init, choice(names::initialiser));
-  return linear;
-}
-
-/// `padding: same` keeps the extents and `padding: valid` pads nothing, as in PyTorch and Keras.
-Reader<Extents> padding(Extents kernel, Extents stride) {
-  return [=](const Value& value) -> std::optional<Extents> {
-    if (value.is_keyword("valid")) return Extents{0, 0};
-    if (!value.is_keyword("same")) return extents(0, kMaxKernel)(value);
-    if (stride != Extents{1, 1} || kernel.first % 2 == 0 || kernel.second % 2 == 0) {
-      value.error("'same' needs a stride of 1 and odd kernels", "write the padding as a number");
-      return std::nullopt;
-    }
-    return Extents{kernel.first / 2, kernel.second / 2};
-  };
-}
-
-Op read_conv2d(MapReader& map) {
-  Conv2dSpec conv;
-  Extents kernel{1, 1}, stride{1, 1}, pad{0, 0};
-  const bool channels =
-      map.required("out_channels", conv.out_channels, integer(1, kMaxExtent), {"filters", "num_output"});
-  const bool kernel_read = map.required("kernel_size", kernel, extents(1, kMaxKernel));
-  map.optional("stride", stride, extents(1, kMaxKernel), {"strides"});
-  const bool pad_read = map.optional("padding", pad, padding(kernel, stride), {"pad"});
-  const bool groups = map.optional("groups", conv.groups, integer(1, kMaxExtent), {"group"});
-  map.optional("bias", conv.bias, boolean, {"use_bias", "bias_term"});
-  map.optional("init", conv.init, choice(names::initialiser));
-  map.later("dilation", "convolutions here have a dilation of 1");
-  map.later("padding_mode", "convolutions here pad with zeros");
-  if (kernel_read && pad_read && (pad.first >= kernel.first || pad.second >= kernel.second)) {
-    map.error("padding",
-              fmt::format("a padding of [{}, {}] for a kernel of [{}, {}]", pad.first, pad.second, kernel.first,
-                          kernel.second),
-              "the padding must be smaller than the kernel");
-  }
-  if (channels && groups && conv.out_channels % conv.groups != 0) {
-    map.error("groups", fmt::format("{} groups do not divide {} output channels", conv.groups, conv.out_channels),
-              "both out_channels and the input's channels must be multiples of groups");
-  }
-  std::tie(conv.kernel_height, conv.kernel_width) = kernel;
-  std::tie(conv.stride_height, conv.stride_width) = stride;
-  std::tie(conv.padding_height, conv.padding_width) = pad;
-  return conv;
-}
-
-Op read_pool2d(MapReader& map, PoolKind kind) {
-  Pool2dSpec pool;
-  pool.kind = kind;
-  Extents kernel{1, 1}, pad{0, 0};
-  const bool kernel_read = map.required("kernel_size", kernel, extents(1, kMaxKernel), {"pool_size"});
-  Extents stride = kernel;
-  map.optional("stride", stride, extents(1, kMaxKernel), {"strides"});
-  const bool pad_read = map.optional("padding", pad, padding(kernel, stride), {"pad"});
-  map.later("dilation", "pooling here has a dilation of 1");
-  map.later("ceil_mode", "extents are rounded down here");
-  map.later("count_include_pad", "average pooling here counts the padding");
-  if (kernel_read && pad_read && (2 * pad.first > kernel.first || 2 * pad.second > kernel.second)) {
-    map.error("padding",
-              fmt::format("a padding of [{}, {}] for a kernel of [{}, {}]", pad.first, pad.second, kernel.first,
-                          kernel.second),
-              "the padding must be at most half the kernel");
-  }
-  std::tie(pool.kernel_height, pool.kernel_width) = kernel;
-  std::tie(pool.stride_height, pool.stride_width) = stride;
-  std::tie(pool.padding_height, pool.padding_width) = pad;
-  return pool;
-}
-
-Op read_caffe_pooling(MapReader& map) {
-  static const Choices<PoolKind> pools{
-      "pooling",
-      {{"max", PoolKind::max}, {"MAX", PoolKind::max}, {"ave", PoolKind::average}, {"AVE", PoolKind::average}},
-      {}};
-  PoolKind kind = PoolKind::max;
-  map.optional("pool", kind, choice(pools));
-  return read_pool2d(map, kind);
-}
-
-Op read_dropout(MapReader& map) {
-  DropoutSpec dropout;
-  map.optional("p", dropout.probability, number(kBelowOne), {"rate", "dropout_ratio"});
-  return dropout;
-}
-
-Op read_leaky_relu(MapReader& map) {
-  ActivationSpec leaky{ActivationKind::leaky_relu};
-  map.optional("negative_slope", leaky.negative_slope, number({}), {"alpha"});
-  return leaky;
-}
-
-template <ActivationKind kind>
-Op read_activation(MapReader&) {
-  return ActivationSpec{kind};
-}
-
-/// How one kind of layer is written and read.
-struct Kind {
-  std::string_view name;
-  Names aliases;
-  std::string_view main;  ///< what `name: VALUE` sets; empty: there is no such short form
-  Op (*read)(MapReader&);
-};
-
-const std::vector<Kind>& kinds() {
-  static const std::vector<Kind> table{
-      {"linear", {"dense", "inner_product"}, "out_features", read_linear},
-      {"conv2d", {"convolution"}, "", read_conv2d},
-      {"max_pool2d", {"max_pooling2d"}, "kernel_size", [](MapReader& map) { return read_pool2d(map, PoolKind::max); }},
-      {"avg_pool2d",
-       {"average_pooling2d"},
-       "kernel_size",
-       [](MapReader& map) { return read_pool2d(map, PoolKind::average); }},
-      {"flatten", {}, "", [](MapReader&) { return Op(FlattenSpec{}); }},
-      {"dropout", {}, "p", read_dropout},
-      {"relu", {}, "", read_activation<ActivationKind::relu>},
-      {"leaky_relu", {}, "negative_slope", read_leaky_relu},
-      {"gelu", {}, "", read_activation<ActivationKind::gelu>},
-      {"sigmoid", {}, "", read_activation<ActivationKind::sigmoid>},
-      {"tanh", {}, "", read_activation<ActivationKind::tanh>},
-      {"softmax", {}, "", [](MapReader&) { return Op(SoftmaxSpec{}); }},
-      {"pooling", {}, "", read_caffe_pooling},
-  };
-  return table;
-}
-
-const Names kLaterLayers{"batch_norm",
-                         "batch_norm1d",
-                         "batch_norm2d",
-                         "batch_normalization",
-                         "layer_norm",
-                         "layer_normalization",
-                         "group_norm",
-                         "instance_norm2d",
-                         "rms_norm",
-                         "conv1d",
-                         "conv3d",
-                         "conv_transpose2d",
-                         "conv2d_transpose",
-                         "max_pool1d",
-                         "avg_pool1d",
-                         "adaptive_avg_pool2d",
-                         "global_average_pooling2d",
-                         "adaptive_max_pool2d",
-                         "dropout2d",
-                         "embedding",
-                         "rnn",
-                         "lstm",
-                         "gru",
-                         "multihead_attention",
-                         "attention",
-                         "transformer",
-                         "residual",
-                         "sequential",
-                         "elu",
-                         "selu",
-                         "silu",
-                         "swish",
-                         "mish",
-                         "softplus",
-                         "hardswish",
-                         "prelu",
-                         "log_softmax",
-                         "lrn",
-                         "pad",
-                         "zero_padding2d",
-                         "reshape",
-                         "upsample",
-                         "identity"};
-
-/// Complains where there is no such layer.
-const Kind* find_kind(const Value& at, const std::string& name) {
-  Names valid;
-  for (const Kind& kind : kinds()) {
-    if (kind.name == name || std::find(kind.aliases.begin(), kind.aliases.end(), name) != kind.aliases.end())
-      return &kind;
-    if (kind.name != "pooling") valid.push_back(kind.name);
-  }
-  refuse_name(at, "layer", name, valid, kLaterLayers);
-  return nullptr;
-}
+constexpr std::int64_t kMaxLayers = 2000;  ///< of a list; what they are written out as must be readable again
 
 /// The settings as a map: `linear: 128` is short for `linear: {out_features: 128}`.
-Node as_settings(const Kind& kind, const Value& settings) {
+Node as_settings(const LayerKind& kind, const Value& settings) {
   const Node& node = settings.node;
   const bool is_short = node.kind == Node::Kind::scalar || node.kind == Node::Kind::sequence;
   if (!is_short || kind.main.empty()) return node;
@@ -216,7 +25,7 @@ Node as_settings(const Kind& kind, const Value& settings) {
 }
 
 std::optional<Op> read_settings(const Value& name, const std::string& written, const Value& settings) {
-  const Kind* kind = find_kind(name, written);
+  const LayerKind* kind = find_layer_kind(name, written);
   if (kind == nullptr) return std::nullopt;
   if (kind->main.empty() && (settings.node.kind == Node::Kind::scalar || settings.node.kind == Node::Kind::sequence)) {
     settings.expected("a map of settings", fmt::format("write '{}: {{setting: value}}'", written));
@@ -267,19 +76,74 @@ Mark place_of(const Node& node) {
   return node.at;
 }
 
-/// The layers that are readable.
+/// Layers, those inside of containers too.
+std::size_t count_layers(const std::vector<LayerSpec>& layers) {
+  std::size_t count = layers.size();
+  for (const LayerSpec& layer : layers) {
+    if (const auto* residual = std::get_if<ResidualSpec>(&layer.op))
+      count += count_layers(residual->layers) + count_layers(residual->shortcut_layers);
+  }
+  return count;
+}
+
+/// `repeat: {times: N, layers: [...]}`, written out: what comes of it is as if the layers had been written N times.
+std::vector<LayerSpec> read_repeat(const Value& settings) {
+  MapReader map(settings, {.title = "repeat"});
+  std::int64_t times = 1;
+  std::vector<LayerSpec> once, all;
+  map.required("times", times, integer(1, kMaxLayers), {"n"});
+  if (const std::optional<Value> layers = map.take("layers"))
+    once = read_layers(*layers);
+  else if (map.is_map())
+    map.missing("layers");
+  map.finish();
+  if (count_layers(once) * static_cast<std::size_t>(times) > kMaxLayers) {
+    settings.error(fmt::format("more than {} layers", kMaxLayers), "repeat fewer times");
+    return once;
+  }
+  for (std::int64_t k = 0; k < times; ++k) all.insert(all.end(), once.begin(), once.end());
+  return all;
+}
+
+}  // namespace
+
 std::vector<LayerSpec> read_layers(const Value& value) {
   std::vector<LayerSpec> layers;
   if (value.node.kind != Node::Kind::sequence || value.node.items.empty()) {
     value.expected("a list of layers", "write one '- layer' a line");
     return layers;
   }
+  std::size_t count = 0;
   for (std::size_t i = 0; i < value.node.items.size(); ++i) {
     const Node& node = value.node.items[i];
     const Value layer{node, fmt::format("{}.{}", value.path, i), node.at, value.diagnostics};
-    if (std::optional<Op> op = read_layer(layer)) layers.push_back({*op, place_of(node).outlive()});
+    std::vector<LayerSpec> read;
+    if (node.kind == Node::Kind::map && node.keys.size() == 1 && node.keys[0].text == "repeat")
+      read = read_repeat({node.items[0], layer.path + ".repeat", node.keys[0].at, value.diagnostics});
+    else if (std::optional<Op> op = read_layer(layer))
+      read.push_back({*op, place_of(node).outlive()});
+    count += count_layers(read);
+    if (count > kMaxLayers) {
+      value.error(fmt::format("more than {} layers", kMaxLayers), "repeat fewer times");
+      return layers;
+    }
+    layers.insert(layers.end(), read.begin(), read.end());
   }
   return layers;
+}
+
+namespace {
+
+/// `loss: NAME`, or its settings: `loss: {name: cross_entropy, label_smoothing: 0.1}`.
+void read_loss(const Value& loss, ModelSpec& model) {
+  if (loss.node.kind == Node::Kind::scalar) {
+    model.loss = choice(names::loss)(loss).value_or(model.loss);
+    return;
+  }
+  MapReader map(loss);
+  map.required("name", model.loss, choice(names::loss));
+  if (model.loss == LossKind::cross_entropy) map.optional("label_smoothing", model.label_smoothing, number(kBelowOne));
+  map.finish();
 }
 
 }  // namespace
@@ -293,26 +157,11 @@ ModelSpec read_model(const Value& block) {
   } else {
     map.missing("layers");
   }
-  map.optional("loss", model.loss, choice(names::loss));
+  if (const std::optional<Value> loss = map.take("loss")) read_loss(*loss, model);
   map.finish();
   model.input_at = map.at("input").outlive();
   model.loss_at = map.at("loss").outlive();
   return model;
-}
-
-std::string layer_kind(const LayerSpec& layer) {
-  struct Name {
-    std::string operator()(const LinearSpec&) const { return "linear"; }
-    std::string operator()(const Conv2dSpec&) const { return "conv2d"; }
-    std::string operator()(const Pool2dSpec& pool) const {
-      return pool.kind == PoolKind::max ? "max_pool2d" : "avg_pool2d";
-    }
-    std::string operator()(const FlattenSpec&) const { return "flatten"; }
-    std::string operator()(const DropoutSpec&) const { return "dropout"; }
-    std::string operator()(const ActivationSpec& op) const { return std::string(names::activation.name_of(op.kind)); }
-    std::string operator()(const SoftmaxSpec&) const { return "softmax"; }
-  };
-  return std::visit(Name{}, layer.op);
 }
 
 }  // namespace dptrain

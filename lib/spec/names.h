@@ -31,8 +31,16 @@ inline const Choices<ActivationKind> activation{"activation",
                                                  {"leaky_relu", ActivationKind::leaky_relu},
                                                  {"gelu", ActivationKind::gelu},
                                                  {"sigmoid", ActivationKind::sigmoid},
-                                                 {"tanh", ActivationKind::tanh}},
+                                                 {"tanh", ActivationKind::tanh},
+                                                 {"silu", ActivationKind::silu}},
                                                 {}};
+
+inline const Choices<NormKind> norm{
+    "norm", {{"batch_norm", NormKind::batch}, {"group_norm", NormKind::group}, {"layer_norm", NormKind::layer}}, {}};
+
+/// A shortcut of layers has no name: it is their list.
+inline const Choices<Shortcut> shortcut{
+    "shortcut", {{"identity", Shortcut::identity}, {"pad", Shortcut::pad}, {"projection", Shortcut::projection}}, {}};
 
 inline const Choices<LossKind> loss{
     "loss",

@@ -108,6 +108,13 @@ void check_replicas(const JobSpec& job, Diagnostics& diagnostics) {
       hint);
 }
 
+/// Micro-batches of a full step differ by at most one sample; what is left for an epoch's last step is known with the data.
+void check_smallest_batch(const JobSpec& job, Diagnostics& diagnostics) {
+  if (!job.train.micro_batch_size && !job.reproducible) return;  // depends on the number of replicas
+  const std::int64_t global = job.train.global_batch_size;
+  check_batch_norms(job.model, global / divide_up(global, micro_batch_size(job, 1)), diagnostics);
+}
+
 void check_drills(const JobSpec& job, Diagnostics& diagnostics) {
   for (const DrillSpec& drill : job.drills) {
     if (drill.kind == DrillKind::stall && !drill.seconds && !job.faults.step_deadline) {
@@ -178,6 +185,7 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   if (good) check_replicas(job, diagnostics);
   if (good) check_local_sgd(job, diagnostics);
   if (good) check_async(job, diagnostics);
+  if (good && model_is_good && diagnostics.problems() == before_model) check_smallest_batch(job, diagnostics);
   check_drills(job, diagnostics);
   return job;
 }

@@ -13,11 +13,20 @@ bool is_too_large(double elements) {
   return elements > static_cast<double>(kMaxCount);
 }
 
+struct Walk {
+  Diagnostics& diagnostics;
+  std::vector<LayerShape> layers{};
+};
+
+/// What layers one after another give; `flattened_by` as in Inference.
+std::optional<Shape> infer_path(const std::vector<LayerSpec>& layers, const std::string& prefix, Shape shape,
+                                const LayerSpec* flattened_by, Walk& walk);
+
 /// What one layer gives; empty where that cannot even be guessed. A guess lets the layers behind be checked too.
 class Inference {
  public:
-  Inference(const LayerSpec& layer, const Shape& in, const LayerSpec* flattened_by, Diagnostics& diagnostics)
-      : layer_(layer), in_(in), flattened_by_(flattened_by), diagnostics_(diagnostics) {}
+  Inference(const LayerSpec& layer, std::string name, const Shape& in, const LayerSpec* flattened_by, Walk& walk)
+      : layer_(layer), name_(std::move(name)), in_(in), flattened_by_(flattened_by), walk_(walk) {}
 
   std::optional<Shape> operator()(const LinearSpec& linear) const {
     if (in_.rank() != 1) {
@@ -46,10 +55,44 @@ class Inference {
   std::optional<Shape> operator()(const DropoutSpec&) const { return in_; }
   std::optional<Shape> operator()(const ActivationSpec&) const { return in_; }
   std::optional<Shape> operator()(const SoftmaxSpec&) const { return in_; }
+  std::optional<Shape> operator()(const GlobalPoolSpec&) const {
+    return is_image() ? std::optional(Shape{in_[0]}) : std::nullopt;
+  }
+
+  std::optional<Shape> operator()(const NormSpec& norm) const {
+    if (in_[0] % norm.groups != 0) {
+      error(fmt::format("{} groups do not divide the {} channels of its input {}", norm.groups, in_[0], in_.text()),
+            "set groups to a divisor of the channels");
+    } else if (norm.kind != NormKind::batch && in_.elements() == norm.groups) {
+      error(fmt::format("{}: 1 value to normalise, which has no variance", layer_kind(layer_)),
+            norm.kind == NormKind::group ? "use fewer groups" : "remove it");
+    }
+    return in_;
+  }
+
+  std::optional<Shape> operator()(const ResidualSpec& residual) const {
+    const std::optional<Shape> out = path(residual.layers, "layers");
+    if (!out) return std::nullopt;
+    const std::optional<std::int64_t> stride = shortcut_stride(in_, *out);
+    const std::string what = fmt::format("the branch makes {} of its input {}", out->text(), in_.text());
+    if (residual.shortcut == Shortcut::identity && *out != in_) {
+      error(what + ", which a shortcut that is the identity cannot be added to",
+            "set shortcut to 'pad' or 'projection'");
+    } else if (residual.shortcut == Shortcut::pad && (!stride || (*out)[0] < in_[0])) {
+      error(what + ", which no stride and no padding of channels does", "set shortcut to a list of layers");
+    } else if (residual.shortcut == Shortcut::projection && !stride) {
+      error(what + ", which no 1x1 convolution does", "set shortcut to a list of layers");
+    } else if (residual.shortcut == Shortcut::projection || residual.shortcut == Shortcut::layers) {
+      const std::optional<Shape> other = path(shortcut_layers(residual, in_, *out), "shortcut");
+      if (other && *other != *out)
+        error(what + fmt::format(", and the shortcut {}", other->text()), "both must give the same shape");
+    }
+    return out;
+  }
 
  private:
   void error(const std::string& message, const std::string& hint) const {
-    diagnostics_.error(layer_.at, message, hint);
+    walk_.diagnostics.error(layer_.at, message, hint);
   }
 
   bool is_image() const {
@@ -89,37 +132,93 @@ class Inference {
     return Shape{channels, out_height, out_width};
   }
 
+  /// What a path inside of this layer gives.
+  std::optional<Shape> path(const std::vector<LayerSpec>& layers, const char* which) const {
+    return infer_path(layers, fmt::format("{}.{}.", name_, which), in_, flattened_by_, walk_);
+  }
+
   const LayerSpec& layer_;
-  const Shape& in_;
+  std::string name_;
+  const Shape in_;
   const LayerSpec* flattened_by_;  // the layer that made a vector of the image; null: the input is one
-  Diagnostics& diagnostics_;
+  Walk& walk_;
 };
+
+std::optional<Shape> infer_path(const std::vector<LayerSpec>& layers, const std::string& prefix, Shape shape,
+                                const LayerSpec* flattened_by, Walk& walk) {
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const LayerSpec& layer = layers[i];
+    const auto* norm = std::get_if<NormSpec>(&layer.op);
+    const std::string name = fmt::format("{}{}", prefix, i);
+    const std::size_t place = walk.layers.size();
+    walk.layers.push_back(
+        {layer_kind(layer), name, shape, shape, norm ? std::optional(norm->kind) : std::nullopt, layer.at});
+    const std::optional<Shape> out = std::visit(Inference(layer, name, shape, flattened_by, walk), layer.op);
+    if (!out) return std::nullopt;
+    if (shape.rank() == 3 && out->rank() == 1) flattened_by = &layer;
+    walk.layers[place].output = shape = *out;
+  }
+  return shape;
+}
 
 }  // namespace
 
-std::vector<Shape> check_shapes(const ModelSpec& model, Diagnostics& diagnostics) {
-  std::vector<Shape> shapes{model.input};
-  const LayerSpec* flattened_by = nullptr;
-  for (const LayerSpec& layer : model.layers) {
-    const std::optional<Shape> out = std::visit(Inference(layer, shapes.back(), flattened_by, diagnostics), layer.op);
-    if (!out) return shapes;
-    if (shapes.back().rank() == 3 && out->rank() == 1) flattened_by = &layer;
-    shapes.push_back(*out);
+std::optional<std::int64_t> shortcut_stride(const Shape& in, const Shape& out) {
+  if (in.rank() != out.rank()) return std::nullopt;
+  if (in.rank() == 1) return 1;
+  for (std::int64_t stride = 1; stride <= kMaxKernel; ++stride) {
+    if ((in[1] - 1) / stride + 1 == out[1] && (in[2] - 1) / stride + 1 == out[2]) return stride;
   }
-  if (shapes.back().rank() != 1) {
+  return std::nullopt;
+}
+
+std::vector<LayerSpec> shortcut_layers(const ResidualSpec& residual, const Shape& in, const Shape& out) {
+  if (residual.shortcut != Shortcut::projection) return residual.shortcut_layers;
+  const SourceMark at = residual.layers.front().at;
+  const LayerSpec norm{NormSpec{.kind = NormKind::batch}, at};
+  if (in.rank() == 1) return {{LinearSpec{.out_features = out[0], .bias = false}, at}, norm};
+  Conv2dSpec conv{.out_channels = out[0], .bias = false};
+  conv.stride_height = conv.stride_width = shortcut_stride(in, out).value_or(1);
+  return {{conv, at}, norm};
+}
+
+std::vector<LayerShape> check_shapes(const ModelSpec& model, Diagnostics& diagnostics) {
+  Walk walk{diagnostics};
+  const std::optional<Shape> out = infer_path(model.layers, "", model.input, nullptr, walk);
+  if (out && out->rank() != 1) {
     diagnostics.error(model.layers.empty() ? model.input_at : model.layers.back().at,
-                      fmt::format("the model ends with {}, but {} needs one value per class", shapes.back().text(),
+                      fmt::format("the model ends with {}, but {} needs one value per class", out->text(),
                                   names::loss.name_of(model.loss)),
                       "end with 'flatten' and 'linear: CLASSES'");
+  }
+  return walk.layers;
+}
+
+std::vector<LayerShape> layer_shapes(const ModelSpec& model) {
+  Diagnostics diagnostics;
+  std::vector<LayerShape> layers = check_shapes(model, diagnostics);
+  diagnostics.throw_if_any();
+  return layers;
+}
+
+std::vector<Shape> infer_shapes(const ModelSpec& model) {
+  std::vector<Shape> shapes{model.input};
+  for (const LayerShape& layer : layer_shapes(model)) {
+    if (layer.name.find('.') == std::string::npos) shapes.push_back(layer.output);
   }
   return shapes;
 }
 
-std::vector<Shape> infer_shapes(const ModelSpec& model) {
-  Diagnostics diagnostics;
-  std::vector<Shape> shapes = check_shapes(model, diagnostics);
-  diagnostics.throw_if_any();
-  return shapes;
+void check_batch_norms(const ModelSpec& model, std::int64_t smallest_batch, Diagnostics& diagnostics) {
+  Diagnostics ignored;
+  for (const LayerShape& layer : check_shapes(model, ignored)) {
+    if (layer.norm != NormKind::batch || smallest_batch * layer.input.elements() > layer.input[0]) continue;
+    diagnostics.error(layer.at,
+                      fmt::format("batch_norm: in a micro-batch of 1 sample it sees 1 value a channel of its input {}, "
+                                  "which has no variance",
+                                  layer.input.text()),
+                      "make micro-batches larger, or use group_norm or layer_norm");
+  }
 }
 
 }  // namespace dptrain

@@ -2,6 +2,8 @@
 // Thread safety: pure functions.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "core/shape.h"
@@ -15,7 +17,26 @@ class Diagnostics;
 /// Errors: usage, with all mismatches, each at its layer's line. A model of read_job has none.
 std::vector<Shape> infer_shapes(const ModelSpec& model);
 
-/// The same for the reader: complains into `diagnostics`; shapes behind a mismatch are missing or a guess.
-std::vector<Shape> check_shapes(const ModelSpec& model, Diagnostics& diagnostics);
+/// One layer in the order in which a model counts them: a container before the layers in it, its branch before its shortcut.
+struct LayerShape {
+  std::string kind;
+  std::string name;  ///< of its parameters, without theirs: "3", "3.layers.0", "3.shortcut.1"
+  Shape input, output;
+  std::optional<NormKind> norm;
+  SourceMark at;
+};
+std::vector<LayerShape> layer_shapes(const ModelSpec& model);
+
+/// The same for the reader: complains into `diagnostics`; layers behind a mismatch are missing or a guess.
+std::vector<LayerShape> check_shapes(const ModelSpec& model, Diagnostics& diagnostics);
+
+/// Complains about batch norms that see one value a channel in micro-batches of so many samples: it has no variance.
+void check_batch_norms(const ModelSpec& model, std::int64_t smallest_batch, Diagnostics& diagnostics);
+
+/// The stride with which a shortcut without a kernel gets from the extents of `in` to those of `out`; none where no stride
+/// does. 1 for features.
+std::optional<std::int64_t> shortcut_stride(const Shape& in, const Shape& out);
+/// The layers that a shortcut consists of; none where it is `identity` or `pad`.
+std::vector<LayerSpec> shortcut_layers(const ResidualSpec& residual, const Shape& in, const Shape& out);
 
 }  // namespace dptrain

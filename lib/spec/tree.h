@@ -41,7 +41,7 @@ struct Node {
 struct TreeLimits {
   static constexpr std::size_t bytes = std::size_t{1} << 20;
   static constexpr int depth = 32;
-  static constexpr std::size_t nodes = 20000;
+  static constexpr std::size_t nodes = 50000;
   static constexpr std::size_t columns = 10000;  ///< of a line; complaints show lines
 };
 

@@ -69,6 +69,14 @@ struct LayerSettings {
   }
   std::string operator()(const FlattenSpec&) const { return ""; }
   std::string operator()(const SoftmaxSpec&) const { return ""; }
+  std::string operator()(const NormSpec& norm) const {
+    return fmt::format(
+        "{}eps: {}{}, affine: {}",
+        norm.kind == NormKind::group ? fmt::format("groups: {}, ", norm.groups) : std::string(), norm.epsilon,
+        norm.kind == NormKind::batch ? fmt::format(", momentum: {}, sync: false", norm.momentum) : std::string(),
+        norm.affine);
+  }
+  std::string operator()(const GlobalPoolSpec&) const { return ""; }
 
   template <class Window>
   static std::string window(const Window& w) {
@@ -77,13 +85,38 @@ struct LayerSettings {
   }
 };
 
-std::string model_text(const ModelSpec& model) {
-  std::string out = fmt::format("model:\n  input: [{}]\n  layers:\n", fmt::join(model.input.extents(), ", "));
-  for (const LayerSpec& layer : model.layers) {
-    const std::string settings = std::visit(LayerSettings{}, layer.op);
-    out += fmt::format("    - {}{}\n", layer_kind(layer), settings.empty() ? "" : ": {" + settings + "}");
+/// One layer a line, those of containers indented further.
+std::string layers_text(const std::vector<LayerSpec>& layers, const std::string& indent) {
+  std::string out;
+  for (const LayerSpec& layer : layers) {
+    out += fmt::format("{}- {}", indent, layer_kind(layer));
+    if (const auto* residual = std::get_if<ResidualSpec>(&layer.op)) {
+      const std::string inside = fmt::format("{}      ", indent);
+      out += fmt::format(":\n{0}    layers:\n{1}{0}    shortcut:", indent, layers_text(residual->layers, inside));
+      out += residual->shortcut == Shortcut::layers
+                 ? fmt::format("\n{}", layers_text(residual->shortcut_layers, inside))
+                 : fmt::format(" {}\n", names::shortcut.name_of(residual->shortcut));
+      continue;
+    }
+    const std::string settings = std::visit(
+        [](const auto& op) {
+          if constexpr (std::is_same_v<std::decay_t<decltype(op)>, ResidualSpec>)
+            return std::string();
+          else
+            return LayerSettings{}(op);
+        },
+        layer.op);
+    out += settings.empty() ? std::string("\n") : fmt::format(": {{{}}}\n", settings);
   }
-  return out + fmt::format("  loss: {}\n", names::loss.name_of(model.loss));
+  return out;
+}
+
+std::string model_text(const ModelSpec& model) {
+  return fmt::format("model:\n  input: [{}]\n  layers:\n{}  loss: {{name: {}{}}}\n",
+                     fmt::join(model.input.extents(), ", "), layers_text(model.layers, "    "),
+                     names::loss.name_of(model.loss),
+                     model.loss == LossKind::cross_entropy ? fmt::format(", label_smoothing: {}", model.label_smoothing)
+                                                           : std::string());
 }
 
 struct OptimizerSettings {

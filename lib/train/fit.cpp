@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "core/error.h"
+#include "spec/diagnostics.h"
 #include "spec/reader.h"
 #include "spec/shapes.h"
 #include "train/micro_batches.h"
@@ -140,6 +141,13 @@ void check_data_fit(const JobSpec& job, const Shape& sample, std::int64_t classe
                                              fmt::format("the last layer puts out {}, but the dataset has {} classes",
                                                          output.text(), classes)));
   }
+}
+
+void check_batches_fit(const JobSpec& job, const RunSchedule& schedule) {
+  const std::vector<std::int64_t> sizes = schedule.batch_sizes();
+  Diagnostics diagnostics;
+  check_batch_norms(job.model, *std::min_element(sizes.begin(), sizes.end()), diagnostics);
+  diagnostics.throw_if_any();
 }
 
 }  // namespace dptrain

@@ -8,6 +8,7 @@
 #include "core/shape.h"
 #include "device/accelerators.h"
 #include "spec/job_spec.h"
+#include "train/schedule.h"
 
 namespace dptrain {
 
@@ -36,5 +37,8 @@ int loader_workers(const JobSpec& job, int replicas, std::int64_t batch_floats, 
 
 /// The data fit the model: sample shape and number of classes. Errors: usage, with the spec's lines.
 void check_data_fit(const JobSpec& job, const Shape& sample, std::int64_t classes);
+
+/// Every micro-batch that will occur is large enough for batch norms. Errors: usage, with the spec's lines.
+void check_batches_fit(const JobSpec& job, const RunSchedule& schedule);
 
 }  // namespace dptrain

@@ -151,6 +151,7 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
   check_data_fit(job, data.train->shape(), data.train->classes());
   Run run(job, data, reporter, options, place(job, data.train->size()));
   run.strategy->check(job, run.placement, run.schedule);
+  check_batches_fit(job, run.schedule);
   const int replicas = run.group.size();
   if (run.first > run.end) {
     fail(ExitStatus::usage, "the checkpoint is of step {}, and this job ends at step {}", run.first, run.end);

@@ -108,9 +108,14 @@ TEST_CASE("nothing is allocated after step 0") {
       read_job_text(
           "dataset: {name: none}\n"
           "model: {input: [1, 28, 28], layers: [conv2d: {out_channels: 5, kernel_size: 3}, relu, max_pool2d: 2,"
-          " conv2d: {out_channels: 16, kernel_size: 3, padding: 1}, sigmoid, avg_pool2d: 2, softmax, dropout: 0.5, "
-          "flatten,"
-          " linear: 64, gelu, dropout: 0.2, linear: 10]}\n"
+          " conv2d: {out_channels: 16, kernel_size: 3, padding: 1}, sigmoid, avg_pool2d: 2, softmax, dropout: 0.5,"
+          " batch_norm, residual: {layers: [conv2d: {out_channels: 20, kernel_size: 3, padding: 1, stride: 2}, "
+          "group_norm: 4,"
+          " relu, residual: [silu, batch_norm, relu]], shortcut: pad}, relu, residual: {layers: [conv2d: "
+          "{out_channels: 8,"
+          " kernel_size: 3, padding: 1}, layer_norm], shortcut: projection}, batch_norm, relu, flatten,"
+          " linear: 64, gelu, dropout: 0.2, residual: [batch_norm], linear: 10], loss: {name: cross_entropy, "
+          "label_smoothing: 0.1}}\n"
           "train: {steps: 1, global_batch_size: 64, optimizer: {name: sgd, lr: 0.1}}\n",
           "allocations.yaml")
           .model;

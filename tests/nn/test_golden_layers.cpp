@@ -12,15 +12,35 @@ namespace {
 
 constexpr double kTolerance = 1e-5;  // relative to the tensor's largest value, see difference()
 
+/// Those of the file; statistics are left as they start.
+void set_parameters(LayerBench& bench, const SafetensorsFile& golden) {
+  for (const Parameter& p : bench.table().all()) {
+    if (p.desc.role != ParameterRole::statistic) bench.set_parameter(p.name, golden.floats(p.name));
+  }
+}
+
+/// Where a step of these samples moves a statistic from its start.
+std::vector<float> moved(const Parameter& p, std::vector<float> sums, std::int64_t samples) {
+  const auto rate = static_cast<float>(p.desc.statistic_rate);
+  for (float& value : sums) value = *p.desc.start + rate * (value / static_cast<float>(samples) - *p.desc.start);
+  return sums;
+}
+
 void compare(LayerBench& bench, const SafetensorsFile& golden) {
-  for (const Parameter& p : bench.table().all()) bench.set_parameter(p.name, golden.floats(p.name));
+  set_parameters(bench, golden);
   CHECK(difference(bench.forward(golden.floats("x")), golden.floats("y")) < kTolerance);
   const LayerBench::Gradients gradients = bench.backward(golden.floats("dy"));
   CHECK(difference(gradients.dx, golden.floats("dx")) < kTolerance);
-  CHECK(gradients.parameters.size() == static_cast<std::size_t>(golden.contains("weight") + golden.contains("bias")));
-  for (const auto& [name, gradient] : gradients.parameters) {
-    CAPTURE(name);
-    CHECK(difference(gradient, golden.floats("d" + name)) < kTolerance);
+  std::size_t expected = 0;
+  for (const char* name : {"weight", "bias", "running_mean", "running_var"}) expected += golden.contains(name);
+  CHECK(gradients.parameters.size() == expected);
+  for (const Parameter& p : bench.table().all()) {
+    CAPTURE(p.name);
+    const std::vector<float>& gradient = gradients.parameters.at(p.name);
+    if (p.desc.role == ParameterRole::statistic)
+      CHECK(difference(moved(p, gradient, golden.tensor("x").shape[0]), golden.floats(p.name)) < kTolerance);
+    else
+      CHECK(difference(gradient, golden.floats("d" + p.name)) < kTolerance);
   }
 }
 
@@ -44,6 +64,20 @@ TEST_CASE("layers agree with PyTorch in every layout") {
     }
   }
   CHECK(compared > 100);  // 47 files, most of them in four layouts
+}
+
+TEST_CASE("batch norms evaluate with their running statistics, in every layout") {
+  for (const char* name : {"batch_norm", "batch_norm_blocked", "batch_norm_features", "batch_norm_not_affine"}) {
+    CAPTURE(name);
+    const SafetensorsFile golden = read_safetensors(golden_folder() / "layers" / (std::string(name) + ".safetensors"));
+    const GoldenLayer spec = golden_layer(golden);
+    for (const Layout& layout : all_layouts(spec.input)) {
+      LayerBench bench(spec.layer, spec.input,
+                       {.layout = layout, .batches = {golden.tensor("x").shape[0]}, .fused = {}, .training = false});
+      for (const Parameter& p : bench.table().all()) bench.set_parameter(p.name, golden.floats(p.name));
+      CHECK(difference(bench.forward(golden.floats("x")), golden.floats("y_eval")) < kTolerance);
+    }
+  }
 }
 
 TEST_CASE("layers give the same in a batch size that did not decide the layouts") {
@@ -83,6 +117,31 @@ TEST_CASE("an activation inside the kernel before it gives what it gives alone")
   }
 }
 
+TEST_CASE("a ReLU inside of a norm gives what it gives behind it, forward and backward") {
+  for (const char* name : {"batch_norm", "batch_norm_blocked", "group_norm", "layer_norm", "layer_norm_image"}) {
+    CAPTURE(name);
+    const SafetensorsFile golden = read_safetensors(golden_folder() / "layers" / (std::string(name) + ".safetensors"));
+    const GoldenLayer spec = golden_layer(golden);
+    const LayerSpec relu{ActivationSpec{}, {}};
+    REQUIRE(can_fuse(spec.layer, relu));
+    const std::int64_t batch = golden.tensor("x").shape[0];
+    for (const Layout& layout : all_layouts(spec.input)) {
+      if (!takes_layout(spec.layer, TensorDesc(spec.input, layout))) continue;
+      LayerBench fused(spec.layer, spec.input, {.layout = layout, .batches = {batch}, .fused = ActivationSpec{}}),
+          alone(spec.layer, spec.input, {.layout = layout, .batches = {batch}, .fused = {}}),
+          behind(relu, spec.input, {.layout = layout, .batches = {batch}, .fused = {}});
+      set_parameters(fused, golden);
+      set_parameters(alone, golden);
+      const std::vector<float> y = behind.forward(alone.forward(golden.floats("x")));
+      CHECK(fused.forward(golden.floats("x")) == y);
+      const auto gradients = fused.backward(golden.floats("dy"));
+      const auto expected = alone.backward(behind.backward(golden.floats("dy")).dx);
+      CHECK(gradients.dx == expected.dx);
+      CHECK(gradients.parameters == expected.parameters);
+    }
+  }
+}
+
 TEST_CASE("activations that may not be fused are not") {
   const LayerSpec linear{LinearSpec{.out_features = 3}, {}}, flatten{FlattenSpec{}, {}};
   CHECK_FALSE(can_fuse(linear, {ActivationSpec{ActivationKind::gelu}, {}}));     // backward reads its input
@@ -90,4 +149,5 @@ TEST_CASE("activations that may not be fused are not") {
   CHECK_FALSE(can_fuse(linear, {ActivationSpec{ActivationKind::leaky_relu, -0.5}, {}}));
   CHECK_FALSE(can_fuse(linear, flatten));
   CHECK_FALSE(can_fuse(flatten, {ActivationSpec{}, {}}));
+  CHECK_FALSE(can_fuse({NormSpec{}, {}}, {ActivationSpec{ActivationKind::tanh}, {}}));
 }

@@ -17,7 +17,7 @@ struct Result {
   std::vector<float> gradient;
 };
 
-Result compute(LossKind kind, std::span<const float> x, std::span<const std::int32_t> labels) {
+Result compute(LossKind kind, std::span<const float> x, std::span<const std::int32_t> labels, float smoothing = 0) {
   const auto kernels = make_cpu_kernels();
   const auto samples = static_cast<std::int64_t>(labels.size()),
              classes = static_cast<std::int64_t>(x.size()) / samples;
@@ -25,7 +25,7 @@ Result compute(LossKind kind, std::span<const float> x, std::span<const std::int
   const auto loss = [&](float* gradient) {
     LossSum sum;
     if (kind == LossKind::cross_entropy)
-      kernels->cross_entropy(x.data(), labels.data(), samples, classes, gradient, &sum);
+      kernels->cross_entropy(x.data(), labels.data(), samples, classes, smoothing, gradient, &sum);
     else
       kernels->mean_squared_error(x.data(), labels.data(), samples, classes, gradient, &sum);
     return sum;
@@ -61,13 +61,15 @@ TEST_CASE("losses agree with PyTorch") {
       }
     }
     const LossKind kind = cross_entropy ? LossKind::cross_entropy : LossKind::mse;
-    const Result all = compute(kind, outputs, labels);
+    const float smoothing =
+        golden.metadata.contains("label_smoothing") ? std::stof(golden.metadata.at("label_smoothing")) : 0.0f;
+    const Result all = compute(kind, outputs, labels, smoothing);
     CHECK(all.sum.loss == doctest::Approx(double{golden.floats("loss")[0]}).epsilon(1e-5));
     CHECK(difference(all.gradient, golden.floats("dx")) < 1e-5);
     std::int64_t correct = 0;
     for (std::size_t s = 0; s < samples; ++s) {
       const Result one =
-          compute(kind, std::span(outputs).subspan(s * classes, classes), std::span(labels).subspan(s, 1));
+          compute(kind, std::span(outputs).subspan(s * classes, classes), std::span(labels).subspan(s, 1), smoothing);
       CHECK(std::abs(one.sum.loss - double{losses[s]}) <= 1e-5 * std::max(1.0, std::abs(double{losses[s]})));
       CHECK(std::equal(one.gradient.begin(), one.gradient.end(),
                        all.gradient.begin() + static_cast<std::ptrdiff_t>(s * classes)));
@@ -76,7 +78,7 @@ TEST_CASE("losses agree with PyTorch") {
     CHECK(correct == all.sum.correct);
     ++compared;
   }
-  CHECK(compared == 7);
+  CHECK(compared == 9);
 }
 
 TEST_CASE("a sample is correct where its largest output is the label's") {
@@ -96,9 +98,9 @@ TEST_CASE("what is not finite in the outputs shows in the loss") {
         x[place] = bad;
         const std::int32_t labels[] = {label, label};
         LossSum sum;
-        kernels->cross_entropy(x.data(), labels, 2, 3, nullptr, &sum);
+        kernels->cross_entropy(x.data(), labels, 2, 3, 0, nullptr, &sum);
         CHECK_FALSE(std::isfinite(sum.loss));
-        kernels->cross_entropy(x.data(), labels, 2, 3, gradient.data(), &sum);
+        kernels->cross_entropy(x.data(), labels, 2, 3, 0, gradient.data(), &sum);
         CHECK_FALSE(std::isfinite(sum.loss));
         kernels->mean_squared_error(x.data(), labels, 2, 3, gradient.data(), &sum);
         CHECK_FALSE(std::isfinite(sum.loss));

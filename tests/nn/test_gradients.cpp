@@ -40,6 +40,7 @@ void check_gradients(const LayerSpec& spec, const Shape& input, Layout layout, s
   const LayerBench::Gradients gradients = bench.backward(dy);
   RC_ASSERT(gradient_error(x, gradients.dx, step, 0.01, objective, draws) < kTolerance);
   for (auto& [name, values] : parameters) {
+    if (name.starts_with("running")) continue;  // a statistic's gradient is what the batch has, see test_norms.cpp
     const auto with_parameter = [&, &name = name, &values = values] {
       bench.set_parameter(name, values);
       return objective();
@@ -127,7 +128,7 @@ TEST_CASE("activations, away from kinks") {
   CHECK(rc::check([] {
     ActivationSpec spec{*rc::gen::elementOf(
         std::vector<ActivationKind>{ActivationKind::relu, ActivationKind::leaky_relu, ActivationKind::gelu,
-                                    ActivationKind::sigmoid, ActivationKind::tanh})};
+                                    ActivationKind::sigmoid, ActivationKind::tanh, ActivationKind::silu})};
     spec.negative_slope = *rc::gen::elementOf(std::vector<double>{0.01, 0.3, 0, -0.5, 2});
     const Shape input = *rc::gen::arbitrary<bool>() ? image() : Shape{between(1, 70)};
     check_gradients({spec, {}}, input, a_layout(), a_batch(), Inputs::away_from_zero, 0x1p-5f);
@@ -139,6 +140,24 @@ TEST_CASE("softmax") {
     const Shape input = *rc::gen::arbitrary<bool>() ? image() : Shape{between(1, 70)};
     check_gradients({SoftmaxSpec{}, {}}, input, {}, a_batch(), Inputs::any, 0x1p-5f);
   }));
+}
+
+TEST_CASE("norms") {
+  CHECK(rc::check([] {
+    NormSpec norm{.kind = *rc::gen::element(NormKind::batch, NormKind::group, NormKind::layer)};
+    norm.affine = *rc::gen::arbitrary<bool>();
+    if (norm.kind == NormKind::group) norm.groups = *rc::gen::element<std::int64_t>(1, 2, 5);
+    const std::int64_t in = norm.groups * between(1, 12);
+    const bool is_image = norm.kind == NormKind::group || *rc::gen::arbitrary<bool>();
+    const Shape input = is_image ? Shape{in, between(1, 5), between(2, 5)} : Shape{between(2, 70)};
+    // Few values that happen to be near each other make steep gradients.
+    norm.epsilon = *rc::gen::element(0.1, 1.0);
+    check_gradients({norm, {}}, input, a_layout(), between(2, 5), Inputs::any, 0x1p-5f);
+  }));
+}
+
+TEST_CASE("global average pooling") {
+  CHECK(rc::check([] { check_gradients({GlobalPoolSpec{}, {}}, image(), a_layout(), a_batch(), Inputs::any, 0.25f); }));
 }
 
 TEST_CASE("flatten and dropout") {
@@ -159,11 +178,12 @@ TEST_CASE("losses") {
     for (float& value : x) value *= 4;
     std::vector<std::int32_t> labels;
     for (std::int64_t s = 0; s < samples; ++s) labels.push_back(static_cast<std::int32_t>(between(0, classes - 1)));
+    const float smoothing = *rc::gen::elementOf(std::vector<float>{0, 0.1f, 0.9f});
     for (const LossKind kind : {LossKind::cross_entropy, LossKind::mse}) {
       const auto loss = [&](float* out) {
         LossSum sum;
         if (kind == LossKind::cross_entropy)
-          kernels->cross_entropy(x.data(), labels.data(), samples, classes, out, &sum);
+          kernels->cross_entropy(x.data(), labels.data(), samples, classes, smoothing, out, &sum);
         else
           kernels->mean_squared_error(x.data(), labels.data(), samples, classes, out, &sum);
         return sum.loss;

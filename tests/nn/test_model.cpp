@@ -19,10 +19,12 @@ using namespace dptrain::testing;
 namespace {
 
 ModelSpec spec_of(const std::string& input, const std::string& layers, const std::string& loss = "cross_entropy") {
-  return read_job_text(fmt::format("dataset: {{name: none}}\nmodel: {{input: {}, layers: [{}], loss: {}}}\n"
-                                   "train: {{steps: 1, global_batch_size: 1, optimizer: {{name: sgd, lr: 0.1}}}}\n",
-                                   input, layers, loss),
-                       "model.yaml")
+  return read_job_text(
+             fmt::format(
+                 "dataset: {{name: none}}\nmodel: {{input: {}, layers: [{}], loss: {}}}\n"
+                 "train: {{steps: 1, global_batch_size: 8, micro_batch_size: 8, optimizer: {{name: sgd, lr: 0.1}}}}\n",
+                 input, layers, loss),
+             "model.yaml")
       .model;
 }
 
@@ -77,13 +79,39 @@ std::vector<std::string> networks(bool with_kinks = true) {
       all.push_back(
           fmt::format("conv2d: {{out_channels: {}, kernel_size: 3}}, {}, flatten, linear: 4", channels, layer));
     }
-    for (const char* layer : {"relu", "leaky_relu: 0.1", "leaky_relu: -0.5", "max_pool2d: 2",
-                              "relu, max_pool2d: {kernel_size: 3, stride: 1}"}) {
+    for (const char* layer :
+         {"silu, batch_norm: {eps: 0.1}", "batch_norm: {eps: 0.1}, silu, batch_norm: {affine: false, eps: 1}",
+          "group_norm: 1, gelu", "layer_norm, tanh", "global_avg_pool, linear: 5, batch_norm: {eps: 0.1}",
+          "residual: [conv2d: {out_channels: 99, kernel_size: 3, padding: 1}]",
+          "residual: [silu, residual: [sigmoid], tanh]",
+          "residual: {layers: [conv2d: {out_channels: 100, kernel_size: 3, padding: 1, stride: 2}, tanh], shortcut: "
+          "pad}",
+          "residual: {layers: [conv2d: {out_channels: 10, kernel_size: 3, padding: 1, stride: 3}, batch_norm: {eps: "
+          "0.1}], "
+          "shortcut: [conv2d: {out_channels: 10, kernel_size: 1, stride: 3}, batch_norm: {eps: 0.1}]}",
+          "residual: {layers: [dropout: 0.3], shortcut: [conv2d: {out_channels: 99, kernel_size: 1}]}",
+          "residual: [dropout: 0.3]", "residual: {layers: [dropout: 0.3], shortcut: [dropout: 0.4]}"}) {
+      std::string text = layer;
+      if (const auto at = text.find("99"); at != std::string::npos) text.replace(at, 2, std::to_string(channels));
+      all.push_back(
+          fmt::format("conv2d: {{out_channels: {}, kernel_size: 3}}, {}, flatten, linear: 4", channels, text));
+    }
+    for (const char* layer :
+         {"relu", "leaky_relu: 0.1", "leaky_relu: -0.5", "max_pool2d: 2",
+          "relu, max_pool2d: {kernel_size: 3, stride: 1}", "batch_norm, relu", "group_norm: 1, relu",
+          "layer_norm, relu", "residual: [batch_norm, relu, dropout: 0.1], relu",
+          "residual: [relu], relu, max_pool2d: 2",
+          "residual: {layers: [conv2d: {out_channels: 10, kernel_size: 3, stride: 2}, batch_norm], shortcut: "
+          "[avg_pool2d: {kernel_size: 3, stride: 2}, conv2d: {out_channels: 10, kernel_size: 1}]}",
+          "residual: {layers: [conv2d: {out_channels: 9, kernel_size: 3, padding: 1, stride: 2}], shortcut: "
+          "projection}"}) {
       if (!with_kinks) break;
       all.push_back(
           fmt::format("conv2d: {{out_channels: {}, kernel_size: 3}}, {}, flatten, linear: 4", channels, layer));
     }
-    for (const char* layer : {"tanh", "gelu", "sigmoid", "softmax", "dropout: 0.5", "linear: 9, tanh"}) {
+    for (const char* layer :
+         {"tanh", "gelu", "sigmoid", "softmax", "dropout: 0.5", "linear: 9, tanh", "layer_norm",
+          "batch_norm: {eps: 0.1}", "linear: 9, residual: [linear: 20, silu, residual: [layer_norm], linear: 9]"}) {
       all.push_back(
           fmt::format("conv2d: {{out_channels: {}, kernel_size: 3}}, flatten, {}, linear: 4", channels, layer));
     }
@@ -115,6 +143,7 @@ TEST_CASE("the gradient of the loss, through every layer in the layouts that a m
       }
       t.train(step);
       for (const Parameter& p : t.model.parameters().all()) {
+        if (p.desc.role == ParameterRole::statistic) continue;  // what is written for it is no gradient
         CAPTURE(p.name);
         const std::vector<float> gradient = t.model.parameters().canonical(p, t.gradients.floats());
         std::vector<float> values = t.model.parameters().canonical(p, t.parameters.floats());

@@ -39,9 +39,9 @@ void random_window(Window& w) {
   w.padding_height = between(0, w.kernel_height / 2), w.padding_width = between(0, w.kernel_width / 2);
 }
 
-LayerSpec random_layer(const Shape& in) {
+LayerSpec random_layer(const Shape& in, int depth = 0) {
   const auto init = static_cast<Initialiser>(between(0, 5));
-  switch (between(0, 6)) {
+  switch (between(0, depth < 3 ? 9 : 8)) {
     case 0:
       return {LinearSpec{between(1, 64), coin(), init}, {}};
     case 1: {
@@ -66,9 +66,28 @@ LayerSpec random_layer(const Shape& in) {
     case 4:
       return {ActivationSpec{ActivationKind::leaky_relu, real(-1, 1)}, {}};
     case 5:
-      return {ActivationSpec{static_cast<ActivationKind>(2 * between(0, 2))}, {}};
-    default:
+      return {ActivationSpec{*rc::gen::element(ActivationKind::relu, ActivationKind::gelu, ActivationKind::tanh,
+                                               ActivationKind::silu)},
+              {}};
+    case 6:
       return {SoftmaxSpec{}, {}};
+    case 7: {
+      NormSpec norm{.kind = *rc::gen::element(NormKind::batch, NormKind::group, NormKind::layer)};
+      norm.epsilon = real(1e-7, 1e-3);
+      if (norm.kind == NormKind::batch) norm.momentum = real(0, 1);
+      if (norm.kind == NormKind::group) norm.groups = in[0];
+      norm.affine = coin();
+      return {norm, {}};
+    }
+    case 8:
+      return {GlobalPoolSpec{}, {}};
+    default: {
+      ResidualSpec residual;
+      residual.shortcut = *rc::gen::element(Shortcut::identity, Shortcut::pad, Shortcut::projection, Shortcut::layers);
+      for (auto layers = between(1, 3); layers > 0; --layers) residual.layers.push_back(random_layer(in, depth + 1));
+      if (residual.shortcut == Shortcut::layers) residual.shortcut_layers = residual.layers;
+      return {residual, {}};
+    }
   }
 }
 
@@ -87,6 +106,7 @@ ModelSpec random_model() {
   model.layers.push_back({FlattenSpec{}, {}});
   model.layers.push_back({LinearSpec{between(1, 100)}, {}});
   model.loss = coin() ? LossKind::mse : LossKind::cross_entropy;
+  if (model.loss == LossKind::cross_entropy && coin()) model.label_smoothing = real(0, 1);
   return model;
 }
 

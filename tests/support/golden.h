@@ -43,7 +43,8 @@ inline GoldenLayer golden_layer(const SafetensorsFile& file) {
   // A model ends with features; the flatten behind the layer is for the reader only.
   const std::string model =
       fmt::format("{{\"input\": {}, \"layers\": [{}, \"flatten\"]}}", input, file.metadata.at("layer"));
-  const JobSpec job = job_of(model, "{steps: 1, global_batch_size: 1, optimizer: {name: sgd, lr: 0.1}}");
+  const JobSpec job =
+      job_of(model, "{steps: 1, global_batch_size: 2, optimizer: {name: sgd, lr: 0.1}, micro_batch_size: 2}");
   return {job.model.layers[0], job.model.input};
 }
 

@@ -25,7 +25,8 @@ struct Backend {
 /// Every kind; one with a slope below zero.
 inline const std::vector<ActivationSpec> kActivations{
     {ActivationKind::relu, 0.01}, {ActivationKind::leaky_relu, 0.01}, {ActivationKind::leaky_relu, -0.5},
-    {ActivationKind::gelu, 0.01}, {ActivationKind::sigmoid, 0.01},    {ActivationKind::tanh, 0.01}};
+    {ActivationKind::gelu, 0.01}, {ActivationKind::sigmoid, 0.01},    {ActivationKind::tanh, 0.01},
+    {ActivationKind::silu, 0.01}};
 
 void check_linear(Backend& backend, const Shape& input, const LinearSpec& spec,
                   std::optional<ActivationSpec> activation, std::int64_t batch);
@@ -34,6 +35,9 @@ void check_convolution(Backend& backend, const Shape& input, const Conv2dSpec& s
 void check_pool(Backend& backend, const Shape& input, const Pool2dSpec& spec, std::int64_t batch);
 void check_activation(Backend& backend, const Shape& input, const ActivationSpec& spec, std::int64_t batch);
 void check_softmax(Backend& backend, const Shape& input, std::int64_t batch);
+void check_norm(Backend& backend, const Shape& input, const NormSpec& spec, bool relu, std::int64_t batch);
+/// Of shape a, with what b has for it.
+void check_add(Backend& backend, const Shape& a, const Shape& b, std::int64_t stride, bool relu, std::int64_t batch);
 void check_reorder(Backend& backend, const Shape& input, std::int64_t batch);
 void check_dropout(Backend& backend, const Shape& input, double probability, std::int64_t batch);
 void check_losses(Backend& backend, std::int64_t classes, std::int64_t batch);

@@ -34,6 +34,13 @@ bool check_random_shapes(Backend& backend) {
     check_activation(backend, image, *rc::gen::elementOf(kActivations), batch);
     check_softmax(backend, features, batch);
     check_dropout(backend, image, 0.4, batch);
+    const bool relu = *rc::gen::arbitrary<bool>(), affine = *rc::gen::arbitrary<bool>();
+    check_norm(backend, image, {.kind = NormKind::batch, .affine = affine}, relu, batch);
+    check_norm(backend, image, {.kind = NormKind::group, .groups = groups, .affine = affine}, relu, batch);
+    check_norm(backend, Shape{below(2, 70)}, {.kind = NormKind::layer, .affine = affine}, relu, batch);
+    const std::int64_t stride = below(1, 3);
+    check_add(backend, Shape{image[0] + below(0, 20), (image[1] - 1) / stride + 1, (image[2] - 1) / stride + 1}, image,
+              stride, relu, batch);
     check_losses(backend, features[0], below(1, 100));
   });
 }

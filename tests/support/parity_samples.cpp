@@ -76,15 +76,10 @@ void check_losses(Backend& backend, std::int64_t classes, std::int64_t batch) {
   const Buffer labels_there = backend.kernels->allocate(label_bytes), sum = backend.kernels->allocate(sizeof(LossSum));
   backend.kernels->upload(labels.data(), label_bytes, labels_there.data());
   const auto* label_data = static_cast<const std::int32_t*>(labels_there.data());
-  using LossFunction =
-      void (Kernels::*)(const float*, const std::int32_t*, std::int64_t, std::int64_t, float*, LossSum*);
-  const auto check = [&](LossFunction loss, const reference::Loss& expected, const std::string& what) {
+  const auto check = [&](const auto& loss, const reference::Loss& expected, const std::string& what) {
     for (const bool with_gradient : {true, false}) {
       DeviceTensor gradient(backend, tensor, batch);
-      backend.run([&] {
-        ((*backend.kernels).*loss)(in.data(), label_data, batch, classes, with_gradient ? gradient.data() : nullptr,
-                                   static_cast<LossSum*>(sum.data()));
-      });
+      backend.run([&] { loss(with_gradient ? gradient.data() : nullptr, static_cast<LossSum*>(sum.data())); });
       LossSum total;
       backend.read(sum.data(), sizeof total, &total);
       CHECK(total.loss == doctest::Approx(expected.loss).epsilon(1e-5));
@@ -93,9 +88,19 @@ void check_losses(Backend& backend, std::int64_t classes, std::int64_t batch) {
     }
   };
   const std::string at = fmt::format(" of {} classes, batch {}", classes, batch);
-  check(&Kernels::cross_entropy, reference::cross_entropy(classes, wide(outputs), labels), "cross entropy" + at);
-  check(&Kernels::mean_squared_error, reference::mean_squared_error(classes, wide(outputs), labels),
-        "squared error" + at);
+  for (const float smoothing : {0.0f, 0.1f, 0.75f}) {
+    check(
+        [&](float* gradient, LossSum* total) {
+          backend.kernels->cross_entropy(in.data(), label_data, batch, classes, smoothing, gradient, total);
+        },
+        reference::cross_entropy(classes, wide(outputs), labels, double{smoothing}),
+        fmt::format("cross entropy, smoothing {}{}", smoothing, at));
+  }
+  check(
+      [&](float* gradient, LossSum* total) {
+        backend.kernels->mean_squared_error(in.data(), label_data, batch, classes, gradient, total);
+      },
+      reference::mean_squared_error(classes, wide(outputs), labels), "squared error" + at);
 }
 
 void check_nan_shows(Backend& backend) {
@@ -108,10 +113,15 @@ void check_nan_shows(Backend& backend) {
     std::vector<float> outputs(15, 0.5f);
     outputs[where] = std::numeric_limits<float>::quiet_NaN();
     const DeviceTensor in(backend, TensorDesc(Shape{kClasses}), 3, outputs);
-    for (const auto loss : {&Kernels::cross_entropy, &Kernels::mean_squared_error}) {
+    const auto* label_data = static_cast<const std::int32_t*>(labels_there.data());
+    auto* sum_data = static_cast<LossSum*>(sum.data());
+    for (const int loss : {0, 1, 2}) {
       backend.run([&] {
-        ((*backend.kernels).*loss)(in.data(), static_cast<const std::int32_t*>(labels_there.data()), 3, kClasses,
-                                   nullptr, static_cast<LossSum*>(sum.data()));
+        if (loss < 2)
+          backend.kernels->cross_entropy(in.data(), label_data, 3, kClasses, loss == 0 ? 0.0f : 0.1f, nullptr,
+                                         sum_data);
+        else
+          backend.kernels->mean_squared_error(in.data(), label_data, 3, kClasses, nullptr, sum_data);
       });
       LossSum total;
       backend.read(sum.data(), sizeof total, &total);

@@ -18,6 +18,34 @@ Conv2dSpec conv(std::int64_t out, std::int64_t kernel, std::int64_t stride = 1, 
           .bias = bias};
 }
 
+void check_norms_and_sums(Backend& backend) {
+  for (const bool relu : {false, true}) {
+    for (const NormKind kind : {NormKind::batch, NormKind::group}) {
+      const auto norm = [&](const Shape& shape, std::int64_t groups, std::int64_t batch, bool affine = true) {
+        check_norm(backend, shape, {.kind = kind, .groups = kind == NormKind::batch ? 1 : groups, .affine = affine},
+                   relu, batch);
+      };
+      norm(Shape{16, 6, 7}, 4, 3);
+      norm(Shape{20, 5, 5}, 5, 2);  // blocks that channels do not fill
+      norm(Shape{50, 3, 2}, 1, 4);
+      norm(Shape{3, 20, 30}, 3, 2, false);  // many pixels: several levels of sums
+      norm(Shape{1, 4, 4}, 1, 1);
+      norm(Shape{24, 1, 1}, 3, 5);
+      norm(Shape{37}, 1, 6);
+      norm(Shape{64}, 8, 70, false);
+    }
+    for (const std::int64_t features : {2, 37, 130, 5000})
+      check_norm(backend, Shape{features}, {.kind = NormKind::layer, .affine = features != 37}, relu, 3);
+    check_add(backend, Shape{16, 5, 4}, Shape{16, 5, 4}, 1, relu, 3);
+    check_add(backend, Shape{5, 3, 3}, Shape{5, 3, 3}, 1, relu, 2);
+    check_add(backend, Shape{20, 3, 4}, Shape{7, 5, 8}, 2, relu, 2);
+    check_add(backend, Shape{32, 4, 4}, Shape{16, 8, 8}, 2, relu, 2);
+    check_add(backend, Shape{7, 2, 2}, Shape{3, 2, 2}, 1, relu, 1);
+    check_add(backend, Shape{33}, Shape{33}, 1, relu, 3);
+    check_add(backend, Shape{33}, Shape{20}, 1, relu, 3);
+  }
+}
+
 }  // namespace
 
 void check_chosen_shapes(Backend& backend) {
@@ -82,6 +110,7 @@ void check_chosen_shapes(Backend& backend) {
     check_dropout(backend, Shape{77}, probability, 5);
     check_dropout(backend, Shape{5, 3, 3}, probability, 4);
   }
+  check_norms_and_sums(backend);
   check_losses(backend, 10, 1);
   check_losses(backend, 10, 64);
   check_losses(backend, 3, 257);

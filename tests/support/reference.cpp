@@ -70,13 +70,6 @@ double area(const Pool2dSpec& spec) {
 std::int64_t positions(std::int64_t extent, std::int64_t padding, std::int64_t kernel, std::int64_t stride) {
   return (extent + 2 * padding - kernel) / stride + 1;
 }
-
-std::int64_t largest(std::int64_t classes, const double* row) {
-  std::int64_t best = 0;
-  for (std::int64_t c = 1; c < classes; ++c) best = row[c] > row[best] ? c : best;
-  return best;
-}
-
 }  // namespace
 
 Values linear(const LinearShape& s, const Values& x, const Values& weight, const Values& bias) {
@@ -196,6 +189,9 @@ Values activation(const ActivationSpec& spec, const Values& x) {
       case ActivationKind::tanh:
         y.push_back(std::tanh(v));
         break;
+      case ActivationKind::silu:
+        y.push_back(v / (1 + std::exp(-v)));
+        break;
     }
   }
   return y;
@@ -222,6 +218,9 @@ Values activation_backward(const ActivationSpec& spec, const Values& x, const Va
         break;
       case ActivationKind::tanh:
         slope = 1 - y * y;
+        break;
+      case ActivationKind::silu:
+        slope = 1 / (1 + std::exp(-v)) * (1 + v - y);
         break;
     }
     dx[i] = dy[i] * slope;
@@ -263,34 +262,6 @@ Values dropout(std::span<const std::uint8_t> mask, double scale, const Values& x
   Values y;
   for (std::size_t i = 0; i < x.size(); ++i) y.push_back(mask[i] != 0 ? x[i] * scale : 0);
   return y;
-}
-
-Loss cross_entropy(std::int64_t classes, const Values& logits, std::span<const std::int32_t> labels) {
-  Loss sum{.gradient = softmax(classes, 1, logits)};
-  for (std::size_t s = 0; s < labels.size(); ++s) {
-    const double* row = logits.data() + s * index(classes);
-    const std::int64_t best = largest(classes, row);
-    double total = 0;
-    for (std::int64_t c = 0; c < classes; ++c) total += std::exp(row[c] - row[best]);
-    sum.loss += std::log(total) + row[best] - row[labels[s]];
-    sum.correct += best == labels[s];
-    sum.gradient[s * index(classes) + index(labels[s])] -= 1;
-  }
-  return sum;
-}
-
-Loss mean_squared_error(std::int64_t classes, const Values& outputs, std::span<const std::int32_t> labels) {
-  Loss sum{.gradient = outputs};
-  for (std::size_t s = 0; s < labels.size(); ++s) {
-    double* row = sum.gradient.data() + s * index(classes);
-    sum.correct += largest(classes, row) == labels[s];
-    row[labels[s]] -= 1;
-    for (std::int64_t c = 0; c < classes; ++c) {
-      sum.loss += row[c] * row[c] / static_cast<double>(classes);
-      row[c] *= 2.0 / static_cast<double>(classes);
-    }
-  }
-  return sum;
 }
 
 }  // namespace dptrain::testing::reference

@@ -46,6 +46,24 @@ Values activation_backward(const ActivationSpec& spec, const Values& x, const Va
 Values softmax(std::int64_t classes, std::int64_t inner, const Values& x);
 Values softmax_backward(std::int64_t classes, std::int64_t inner, const Values& x, const Values& dy);
 
+/// Features are channels of one pixel; a layer norm takes all elements of a sample as features. Without weights 1, without
+/// biases 0.
+Values norm(const ImageShape& shape, const NormSpec& spec, const Values& x, const Values& weight, const Values& bias);
+/// A batch norm by given means and variances.
+Values norm_with(const ImageShape& shape, const NormSpec& spec, const Values& mean, const Values& variance,
+                 const Values& x, const Values& weight, const Values& bias);
+AffineGradients norm_backward(const ImageShape& shape, const NormSpec& spec, const Values& x, const Values& weight,
+                              const Values& dy);
+/// Of a batch norm: mean and unbiased variance of each channel, times the samples.
+struct RunningStatistics {
+  Values mean, variance;
+};
+RunningStatistics running_statistics(const ImageShape& shape, const NormSpec& spec, const Values& x);
+
+/// x, and every k-th pixel of `other`, in its channels.
+Values add(const ImageShape& a, const ImageShape& b, std::int64_t stride, const Values& x, const Values& other);
+Values add_backward(const ImageShape& a, const ImageShape& b, std::int64_t stride, const Values& dy);
+
 Values dropout(std::span<const std::uint8_t> mask, double scale, const Values& x);
 
 struct Loss {
@@ -53,7 +71,8 @@ struct Loss {
   std::int64_t correct = 0;
   Values gradient;  ///< (samples, classes)
 };
-Loss cross_entropy(std::int64_t classes, const Values& logits, std::span<const std::int32_t> labels);
+Loss cross_entropy(std::int64_t classes, const Values& logits, std::span<const std::int32_t> labels,
+                   double smoothing = 0);
 Loss mean_squared_error(std::int64_t classes, const Values& outputs, std::span<const std::int32_t> labels);
 
 }  // namespace dptrain::testing::reference

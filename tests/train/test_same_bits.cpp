@@ -31,7 +31,7 @@ bool coin() {
 }
 
 std::string activation() {
-  return pick<std::string>("relu", "leaky_relu", "gelu", "sigmoid", "tanh", "softmax");
+  return pick<std::string>("relu", "leaky_relu", "gelu", "sigmoid", "tanh", "softmax", "silu");
 }
 
 /// Layers for images; channels that are no multiple of a vector's width are padded in memory.
@@ -46,7 +46,19 @@ std::string image_layers(std::int64_t channels, std::int64_t side) {
         "    - conv2d: {{out_channels: {}, kernel_size: {}, stride: {}, padding: {}, groups: {}, bias: {}}}\n",
         channels, kernel, stride, padding, grouped ? 2 : 1, coin());
     side = (side + 2 * padding - kernel) / stride + 1;
+    // One pixel of one sample has no variance.
+    if (side >= 2 && coin())
+      layers += pick<std::string>("    - batch_norm\n", "    - group_norm: 1\n", "    - layer_norm\n");
     if (coin()) layers += fmt::format("    - {}\n", activation());
+    if (side >= 3 && coin()) {
+      layers += fmt::format(
+          "    - residual:\n        layers:\n"
+          "          - conv2d: {{out_channels: {}, kernel_size: 3, padding: 1, stride: 2, bias: false}}\n"
+          "          - batch_norm: {{momentum: {}, affine: {}}}\n          - {}\n        shortcut: {}\n",
+          channels += number(0, 20), pick(0.1, 0.5), coin(), activation(), pick<std::string>("pad", "projection"));
+      side = (side - 1) / 2 + 1;
+      if (coin()) layers += "    - relu\n";
+    }
     if (side >= 3 && coin()) {
       const std::int64_t window = number(2, 3), step = number(1, 2);
       layers += fmt::format("    - {}: {{kernel_size: {}, stride: {}}}\n",
@@ -226,6 +238,23 @@ TEST_CASE("generated digits: the same bits at 1 to 5 replicas, last batch short,
   CHECK(one.steps == 4);
   CHECK(one.samples == 333);
   for (const int replicas : {2, 3, 4, 5}) CHECK_MESSAGE(same(one, run(job, data, replicas, 1)), replicas, " replicas");
+}
+
+TEST_CASE("ResNet-20: the same bits at 1, 2 and 4 replicas, and evaluations move nothing") {
+  JobSpec job =
+      read_job(DPTRAIN_SOURCE_DIR "/configs/cifar10_resnet20.yaml", {{"--set", "dataset", "{name: digits}"},
+                                                                     {"--set", "model.input", "[1, 28, 28]"},
+                                                                     {"--set", "dataset.train_samples", "70"},
+                                                                     {"--set", "dataset.test_samples", "20"},
+                                                                     {"--set", "train.global_batch_size", "30"},
+                                                                     {"--set", "train.micro_batch_size", "7"},
+                                                                     {"--set", "train.steps", "4"},
+                                                                     {"--set", "expect", "{}"}});
+  const DatasetPair data = open_dataset(job.dataset, {.offline = true, .progress = {}});
+  const Summary one = run(job, data, 1, 1);
+  for (const int replicas : {2, 4}) CHECK_MESSAGE(same(one, run(job, data, replicas, 1)), replicas, " replicas");
+  job.evaluate.every = Interval{1, Interval::Unit::steps};
+  CHECK(same(one, run(job, data, 2, 0)));
 }
 
 TEST_CASE("MNIST: the same bits at 1 to 4 replicas") {

@@ -332,4 +332,18 @@ TEST_CASE("check_data_fit: sample shape and classes, with the spec's lines") {
   CHECK(has(failure(ExitStatus::usage, [&] { run(job, data); }), "10 classes"));
 }
 
+TEST_CASE("a batch norm of one value is refused where the data make its last micro-batch that small") {
+  JobSpec job = job_of(kMlp, 1);
+  job.train.global_batch_size = 16;
+  job.train.micro_batch_size = 8;
+  const auto linear = std::find_if(job.model.layers.begin(), job.model.layers.end(),
+                                   [](const LayerSpec& layer) { return std::holds_alternative<LinearSpec>(layer.op); });
+  job.model.layers.insert(linear + 1, {NormSpec{}, linear->at});
+  CHECK_NOTHROW(check_batches_fit(job, RunSchedule(job, 42, 1)));
+  const DatasetPair data = test::memory_pair(33, 70, kShape, 3);  // 16, 16 and 1
+  const std::string message = failure(ExitStatus::usage, [&] { run(job, data); });
+  CHECK(has(message, "small.yaml:5:"));
+  CHECK(has(message, "batch_norm: in a micro-batch of 1 sample it sees 1 value a channel"));
+}
+
 }  // namespace dptrain

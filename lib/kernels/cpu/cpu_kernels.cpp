@@ -32,6 +32,8 @@ class CpuKernels final : public Kernels {
   std::unique_ptr<UnaryOperation> softmax(const TensorDesc& input) override {
     return cpu::make_softmax(context_, input);
   }
+  std::unique_ptr<NormOperation> norm(const NormConfig& config) override { return cpu::make_norm(config); }
+  std::unique_ptr<AddOperation> add(const AddConfig& config) override { return cpu::make_add(config); }
   std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input) override {
     return cpu::make_reorder_to_plain(context_, input);
   }
@@ -45,8 +47,8 @@ class CpuKernels final : public Kernels {
   }
 
   void cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
-                     float* gradient, LossSum* sum) override {
-    *sum = cpu::cross_entropy(logits, labels, samples, classes, gradient);
+                     float smoothing, float* gradient, LossSum* sum) override {
+    *sum = cpu::cross_entropy(logits, labels, samples, classes, smoothing, gradient);
   }
   void mean_squared_error(const float* outputs, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
                           float* gradient, LossSum* sum) override {

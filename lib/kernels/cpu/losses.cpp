@@ -17,8 +17,9 @@ std::int64_t largest(const float* row, std::int64_t classes) {
 }  // namespace
 
 LossSum cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
-                      float* gradient) {
+                      float smoothing, float* gradient) {
   LossSum sum;
+  const float spread = smoothing / static_cast<float>(classes);
   for (std::int64_t s = 0; s < samples; ++s, logits += classes) {
     const std::int64_t best = largest(logits, classes);
     const float top = logits[best];
@@ -32,12 +33,18 @@ LossSum cross_entropy(const float* logits, const std::int32_t* labels, std::int6
         total += gradient[c];
       }
       const float scale = 1.0f / total;
-      for (std::int64_t c = 0; c < classes; ++c) gradient[c] *= scale;
-      gradient[label] -= 1.0f;
+      for (std::int64_t c = 0; c < classes; ++c) gradient[c] = gradient[c] * scale - spread;
+      gradient[label] -= 1.0f - smoothing;
       gradient += classes;
     }
     // A NaN among the logits must show in the loss even where no comparison sees it: it reaches `total` in every case.
-    sum.loss += static_cast<double>(std::log(total)) + (static_cast<double>(top) - static_cast<double>(logits[label]));
+    double below = static_cast<double>(top) - static_cast<double>(logits[label]);
+    if (smoothing > 0) {
+      double all = 0;
+      for (std::int64_t c = 0; c < classes; ++c) all += static_cast<double>(top) - static_cast<double>(logits[c]);
+      below += static_cast<double>(smoothing) * (all / static_cast<double>(classes) - below);
+    }
+    sum.loss += static_cast<double>(std::log(total)) + below;
     sum.correct += best == label;
   }
   return sum;

@@ -113,6 +113,8 @@ Eltwise eltwise(const ActivationSpec& spec) {
       return {algorithm::eltwise_logistic, algorithm::eltwise_logistic_use_dst_for_bwd, 0};
     case ActivationKind::tanh:
       return {algorithm::eltwise_tanh, algorithm::eltwise_tanh_use_dst_for_bwd, 0};
+    case ActivationKind::silu:
+      return {algorithm::eltwise_swish, algorithm::eltwise_swish, 1};
   }
   broken_invariant(__FILE__, __LINE__, "unknown activation");
 }

@@ -8,7 +8,7 @@
 namespace dptrain::cuda {
 namespace {
 
-// Each has its value, and the gradient at `from`: the input for Gelu and for a slope below zero, otherwise the output.
+// Each has its value, and the gradient at `from`: the input for Gelu, Silu and a slope below zero, otherwise the output.
 struct Relu {
   DPTRAIN_HD float value(float x) const { return x < 0.0f ? 0.0f : x; }  // NaN stays NaN
   DPTRAIN_HD float gradient(float from, float dy) const { return from > 0.0f ? dy : 0.0f; }
@@ -34,6 +34,13 @@ struct Tanh {
   DPTRAIN_HD float value(float x) const { return std::tanh(x); }
   DPTRAIN_HD float gradient(float from, float dy) const { return dy * (1.0f - from) * (1.0f + from); }
 };
+struct Silu {
+  DPTRAIN_HD float value(float x) const { return x / (1.0f + std::exp(-x)); }
+  DPTRAIN_HD float gradient(float from, float dy) const {
+    const float share = 1.0f / (1.0f + std::exp(-from));
+    return dy * share * (1.0f + from * (1.0f - share));
+  }
+};
 struct Identity {
   DPTRAIN_HD float value(float x) const { return x; }
 };
@@ -51,6 +58,8 @@ void with_functor(const ActivationSpec& spec, const Use& use) {
       return use(Sigmoid{});
     case ActivationKind::tanh:
       return use(Tanh{});
+    case ActivationKind::silu:
+      return use(Silu{});
   }
 }
 

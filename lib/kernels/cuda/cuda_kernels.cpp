@@ -50,6 +50,8 @@ class CudaKernels final : public Kernels {
   std::unique_ptr<UnaryOperation> softmax(const TensorDesc& input) override {
     return cuda::make_softmax(context_, input);
   }
+  std::unique_ptr<NormOperation> norm(const NormConfig& config) override { return cuda::make_norm(context_, config); }
+  std::unique_ptr<AddOperation> add(const AddConfig& config) override { return cuda::make_add(context_, config); }
   std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input) override {
     return cuda::make_reorder_to_plain(context_, input);
   }
@@ -63,8 +65,8 @@ class CudaKernels final : public Kernels {
   }
 
   void cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
-                     float* gradient, LossSum* sum) override {
-    cuda::cross_entropy(context_, loss_scratch_, logits, labels, samples, classes, gradient, sum);
+                     float smoothing, float* gradient, LossSum* sum) override {
+    cuda::cross_entropy(context_, loss_scratch_, logits, labels, samples, classes, smoothing, gradient, sum);
   }
   void mean_squared_error(const float* outputs, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
                           float* gradient, LossSum* sum) override {

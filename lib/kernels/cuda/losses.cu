@@ -22,6 +22,7 @@ struct CrossEntropy {
   std::int64_t classes;
   float* gradient;  // null: not wanted
   LossSum* losses;
+  float smoothing;
   DPTRAIN_HD void operator()(std::int64_t sample) const {
     const float* row = outputs + sample * classes;
     const std::int64_t best = largest(row, classes);
@@ -31,13 +32,18 @@ struct CrossEntropy {
     for (std::int64_t c = 0; c < classes; ++c) total += std::exp(row[c] - top);
     if (gradient != nullptr) {
       float* out = gradient + sample * classes;
-      const float scale = 1.0f / total;
-      for (std::int64_t c = 0; c < classes; ++c) out[c] = std::exp(row[c] - top) * scale;
-      out[label] -= 1.0f;
+      const float scale = 1.0f / total, spread = smoothing / static_cast<float>(classes);
+      for (std::int64_t c = 0; c < classes; ++c) out[c] = std::exp(row[c] - top) * scale - spread;
+      out[label] -= 1.0f - smoothing;
     }
     // A NaN among the logits must show in the loss even where no comparison sees it: it reaches `total` in every case.
-    losses[sample].loss =
-        static_cast<double>(std::log(total)) + (static_cast<double>(top) - static_cast<double>(row[label]));
+    double below = static_cast<double>(top) - static_cast<double>(row[label]);
+    if (smoothing > 0) {
+      double all = 0;
+      for (std::int64_t c = 0; c < classes; ++c) all += static_cast<double>(top) - static_cast<double>(row[c]);
+      below += static_cast<double>(smoothing) * (all / static_cast<double>(classes) - below);
+    }
+    losses[sample].loss = static_cast<double>(std::log(total)) + below;
     losses[sample].correct = best == label;
   }
 };
@@ -81,9 +87,9 @@ struct SumEntries {
   }
 };
 
-template <class Loss>
+template <class Loss, class... Settings>
 void run(const Context& context, const LossScratch& scratch, const float* outputs, const std::int32_t* labels,
-         std::int64_t samples, std::int64_t classes, float* gradient, LossSum* sum) {
+         std::int64_t samples, std::int64_t classes, float* gradient, LossSum* sum, Settings... settings) {
   constexpr std::int64_t kChunk = LossScratch::kChunk;
   LossSum* chunks = scratch.samples + LossScratch::kSamples;
   for (std::int64_t first = 0; first < samples; first += LossScratch::kSamples) {
@@ -91,7 +97,7 @@ void run(const Context& context, const LossScratch& scratch, const float* output
     const std::int64_t offset = first * classes;
     for_each(count, context.stream,
              Loss{outputs + offset, labels + first, classes, gradient == nullptr ? nullptr : gradient + offset,
-                  scratch.samples});
+                  scratch.samples, settings...});
     const std::int64_t sums = (count + kChunk - 1) / kChunk;
     for_each(sums, context.stream, SumEntries{scratch.samples, chunks, count, kChunk, false});
     for_each(1, context.stream, SumEntries{chunks, sum, sums, sums, first > 0});
@@ -101,8 +107,8 @@ void run(const Context& context, const LossScratch& scratch, const float* output
 }  // namespace
 
 void cross_entropy(const Context& context, const LossScratch& scratch, const float* logits, const std::int32_t* labels,
-                   std::int64_t samples, std::int64_t classes, float* gradient, LossSum* sum) {
-  run<CrossEntropy>(context, scratch, logits, labels, samples, classes, gradient, sum);
+                   std::int64_t samples, std::int64_t classes, float smoothing, float* gradient, LossSum* sum) {
+  run<CrossEntropy>(context, scratch, logits, labels, samples, classes, gradient, sum, smoothing);
 }
 
 void mean_squared_error(const Context& context, const LossScratch& scratch, const float* outputs,

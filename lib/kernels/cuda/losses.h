@@ -18,7 +18,7 @@ struct LossScratch {
 };
 
 void cross_entropy(const Context& context, const LossScratch& scratch, const float* logits, const std::int32_t* labels,
-                   std::int64_t samples, std::int64_t classes, float* gradient, LossSum* sum);
+                   std::int64_t samples, std::int64_t classes, float smoothing, float* gradient, LossSum* sum);
 void mean_squared_error(const Context& context, const LossScratch& scratch, const float* outputs,
                         const std::int32_t* labels, std::int64_t samples, std::int64_t classes, float* gradient,
                         LossSum* sum);

@@ -42,6 +42,8 @@ std::unique_ptr<AffineOperation> make_convolution(Context& context, const Convol
 std::unique_ptr<UnaryOperation> make_pool(Context& context, const TensorDesc& input, const Pool2dSpec& spec);
 std::unique_ptr<UnaryOperation> make_activation(Context& context, const TensorDesc& input, const ActivationSpec& spec);
 std::unique_ptr<UnaryOperation> make_softmax(Context& context, const TensorDesc& input);
+std::unique_ptr<NormOperation> make_norm(Context& context, const NormConfig& config);
+std::unique_ptr<AddOperation> make_add(Context& context, const AddConfig& config);
 std::unique_ptr<UnaryOperation> make_reorder_to_plain(Context& context, const TensorDesc& input);
 
 }  // namespace dptrain::cuda

@@ -9,9 +9,12 @@ namespace dptrain {
 class Unary final : public Layer {
  public:
   Unary(std::unique_ptr<UnaryOperation> operation, bool backward_reads_output)
-      : operation_(std::move(operation)), reads_output_(backward_reads_output) {}
+      : operation_(std::move(operation)), output_(operation_->output()), reads_output_(backward_reads_output) {}
+  /// The same, and its output is called `output`, which is the same memory.
+  Unary(std::unique_ptr<UnaryOperation> operation, TensorDesc output)
+      : operation_(std::move(operation)), output_(std::move(output)), reads_output_(false) {}
 
-  const TensorDesc& output() const override { return operation_->output(); }
+  const TensorDesc& output() const override { return output_; }
   void prepare(std::int64_t batch) override { operation_->prepare(batch); }
   void forward(const Pass& pass, const ParameterViews&, const float* x, float* y) override {
     operation_->forward(pass.slot, x, y);
@@ -26,6 +29,7 @@ class Unary final : public Layer {
 
  private:
   std::unique_ptr<UnaryOperation> operation_;
+  TensorDesc output_;
   bool reads_output_;
 };
 

@@ -31,6 +31,14 @@ inline const Case kCases[] = {
     {"average pool, gelu, mean squared error", "[{avg_pool2d: 2}, flatten, {linear: 7}, gelu, {linear: 3}]",
      "micro_batch_size: 6, optimizer: {name: adamw, lr: 0.01, weight_decay: 0.1, weight_decay_on: weights}, ema: "
      "{decay: 0.7}"},
+    {"norms and residual blocks",
+     "[{conv2d: {out_channels: 4, kernel_size: 3, padding: 1, bias: false}}, batch_norm, relu, "
+     "{residual: [{conv2d: {out_channels: 4, kernel_size: 3, padding: 1}}, batch_norm, relu]}, relu, "
+     "{residual: {layers: [{conv2d: {out_channels: 6, kernel_size: 3, padding: 1, stride: 2}}, {group_norm: 2}], "
+     "shortcut: pad}}, "
+     "relu, {residual: {layers: [silu, {conv2d: {out_channels: 5, kernel_size: 3, padding: 1}}, layer_norm], "
+     "shortcut: projection}}, global_avg_pool, {linear: 3}]",
+     "micro_batch_size: 4, clip_grad_norm: 1, optimizer: {name: sgd, lr: 0.05, momentum: 0.9}"},
 };
 
 /// A sample of 25 floats: micro-batches of three begin where no library wants a tensor, unless they are put elsewhere.

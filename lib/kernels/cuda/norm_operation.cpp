@@ -1,0 +1,103 @@
+// Batch, group and layer normalisation over the kernels that compute them.
+#include <algorithm>
+
+#include "core/error.h"
+#include "device/cuda/runtime.h"
+#include "kernels/cuda/norm.h"
+
+namespace dptrain::cuda {
+
+namespace {
+
+class Norm final : public NormOperation {
+ public:
+  Norm(Context& context, const NormConfig& config)
+      : context_(context), config_(config), epsilon_(static_cast<float>(config.spec.epsilon)) {
+    DPTRAIN_CHECK(!config.input.padded(), "nothing is padded on a GPU");
+    DPTRAIN_CHECK(config.input.shape.rank() == 3 || config.input.plain(), "features are normalised in plain layout");
+    sample_.channels = config.input.shape[0];
+    sample_.pixels = config.input.shape.elements() / sample_.channels;
+    sample_.groups = config.spec.kind == NormKind::batch ? 0 : config.spec.groups;
+    sample_.channels_last = !config.input.plain() || sample_.pixels == 1;
+  }
+
+  const TensorDesc& output() const override { return config_.input; }
+  std::vector<std::string> implementations() const override { return {}; }
+
+  void prepare(std::int64_t batch) override {
+    batches_.push_back(batch);
+    const NormShape shape = of(batch), channels = by_channel(shape);
+    for (Buffer* buffer : {&moments_, &statistics_, &sums_}) grow(*buffer, std::max(shape.sets(), channels.sets()));
+    grow(scratch_, std::max(norm_scratch_entries(shape), norm_scratch_entries(channels)));
+  }
+
+  void forward(Slot slot, const float* x, const NormParameters& parameters, float* y) override {
+    const NormShape shape = of_slot(slot);
+    moments(context_, shape, x, pairs(scratch_), pairs(moments_));
+    statistics_of_moments(context_, shape, pairs(moments_), epsilon_, pairs(statistics_));
+    normalise(context_, forward_of(shape, parameters), x, y);
+  }
+
+  void infer(Slot slot, const float* x, const NormParameters& parameters, float* y) override {
+    const NormShape shape = of_slot(slot);
+    statistics_of_running(context_, shape.channels, parameters.mean, parameters.variance, epsilon_, pairs(statistics_));
+    normalise(context_, forward_of(shape, parameters), x, y);
+  }
+
+  void backward(Slot slot, const float* x, const NormParameters& parameters, const float* dy, float* dx,
+                const NormGradients& gradients) override {
+    const NormShape shape = of_slot(slot);
+    const NormForward forward = forward_of(shape, parameters);
+    const bool batch_norm = shape.groups == 0;
+    if (batch_norm || gradients.weight != nullptr || gradients.bias != nullptr) {
+      gradient_sums(context_, forward, by_channel(shape), false, x, dy, pairs(scratch_), pairs(sums_));
+      parameter_gradients(context_, shape.channels, pairs(sums_), gradients.weight, gradients.bias);
+    }
+    if (dx == nullptr) return;
+    if (!batch_norm) gradient_sums(context_, forward, shape, true, x, dy, pairs(scratch_), pairs(sums_));
+    norm_backward(context_, forward, pairs(sums_), x, dy, dx);
+  }
+
+  void statistics(Slot slot, float* mean, float* variance) override {
+    running_sums(context_, of_slot(slot), pairs(moments_), mean, variance);
+  }
+
+ private:
+  NormShape of(std::int64_t batch) const {
+    NormShape shape = sample_;
+    shape.samples = batch;
+    return shape;
+  }
+  NormShape of_slot(Slot slot) const { return of(batches_[static_cast<std::size_t>(slot)]); }
+  static NormShape by_channel(NormShape shape) {
+    shape.groups = 0;
+    return shape;
+  }
+  NormForward forward_of(const NormShape& shape, const NormParameters& parameters) const {
+    return {.shape = shape,
+            .statistics = pairs(statistics_),
+            .weight = parameters.weight,
+            .bias = parameters.bias,
+            .relu = config_.relu};
+  }
+  static Pair* pairs(const Buffer& buffer) { return static_cast<Pair*>(buffer.data()); }
+  static void grow(Buffer& buffer, std::int64_t entries) {
+    const auto bytes = static_cast<std::size_t>(entries) * sizeof(Pair);
+    if (buffer.size() < bytes) buffer = device_buffer(bytes);
+  }
+
+  Context& context_;
+  NormConfig config_;
+  float epsilon_;
+  NormShape sample_;
+  std::vector<std::int64_t> batches_;  // by slot
+  Buffer moments_, statistics_, sums_, scratch_;
+};
+
+}  // namespace
+
+std::unique_ptr<NormOperation> make_norm(Context& context, const NormConfig& config) {
+  return std::make_unique<Norm>(context, config);
+}
+
+}  // namespace dptrain::cuda

@@ -1,0 +1,226 @@
+#include "nn/network.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "nn/layers/unary.h"
+#include "spec/shapes.h"
+
+namespace dptrain {
+
+namespace {
+
+/// A layer where its turn has come.
+struct Turn {
+  std::size_t layer = 0;
+  std::optional<ActivationSpec> fused;  ///< the activation that this layer computes along with its own output
+  bool fused_before = false;            ///< this is that activation: its forward is done
+};
+
+/// The layers in the order in which they run. A ReLU that is fused into the layer before it moves behind a max pool that
+/// follows it: the maximum of ReLUs is the ReLU of the maximum, so nothing changes, to the bit, but its gradient is taken
+/// where the tensor is smaller. One that is fused into a norm has no turn of its own.
+std::vector<Turn> running_order(const std::vector<LayerSpec>& layers) {
+  std::vector<Turn> turns;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    turns.push_back({.layer = i, .fused = {}, .fused_before = false});
+    if (i + 1 == layers.size() || !can_fuse(layers[i], layers[i + 1])) continue;
+    const auto& activation = std::get<ActivationSpec>(layers[i + 1].op);
+    turns.back().fused = activation;
+    if (std::holds_alternative<NormSpec>(layers[i].op)) {
+      ++i;
+      continue;
+    }
+    const auto* pool = i + 2 < layers.size() ? std::get_if<Pool2dSpec>(&layers[i + 2].op) : nullptr;
+    const bool moves = activation.kind == ActivationKind::relu && pool != nullptr && pool->kind == PoolKind::max;
+    if (moves) turns.push_back({.layer = i + 2, .fused = {}, .fused_before = false});
+    turns.push_back({.layer = i + 1, .fused = {}, .fused_before = true});
+    i += moves ? 2 : 1;
+  }
+  return turns;
+}
+
+/// A layer and those inside of it, as layer_shapes counts them.
+std::uint32_t count_of(const LayerSpec& layer) {
+  const auto* residual = std::get_if<ResidualSpec>(&layer.op);
+  if (residual == nullptr) return 1;
+  std::uint32_t count = residual->shortcut == Shortcut::projection ? 3 : 1;
+  for (const LayerSpec& inside : residual->layers) count += count_of(inside);
+  for (const LayerSpec& inside : residual->shortcut_layers) count += count_of(inside);
+  return count;
+}
+
+class Builder {
+ public:
+  Builder(Kernels& kernels, std::int64_t full_batch, const Shape& input) : kernels_(kernels), full_batch_(full_batch) {
+    network_.places.push_back(input.elements());
+    end_.tensor = TensorDesc(input);
+  }
+
+  Network build(const ModelSpec& spec) {
+    Path path = add_layers(spec.layers, "", 0);
+    if (!end_.tensor.plain()) add_reorder(path);
+    place_parameters();
+    plan_backward(path, network_);
+    return std::move(network_);
+  }
+
+ private:
+  /// Where a path has come to.
+  struct End {
+    TensorDesc tensor;
+    int place = 0;
+    bool has_gradient = false;  ///< something before it is trained
+  };
+
+  /// Adds stages from end_ on. `index` is that of the first layer.
+  Path add_layers(const std::vector<LayerSpec>& layers, const std::string& prefix, std::uint32_t index) {
+    std::vector<std::uint32_t> indices;
+    for (const LayerSpec& layer : layers) {
+      indices.push_back(index);
+      index += count_of(layer);
+    }
+    Path path;
+    for (const Turn& turn : running_order(layers)) {
+      const LayerSpec& layer = layers[turn.layer];
+      const std::string name = fmt::format("{}{}.", prefix, turn.layer);
+      if (const auto* residual = std::get_if<ResidualSpec>(&layer.op)) {
+        path.parts.push_back(add_block(*residual, name, indices[turn.layer], turn.fused.has_value()));
+        continue;
+      }
+      if (!takes_layout(layer, end_.tensor)) add_reorder(path);
+      const LayerContext context{.kernels = kernels_,
+                                 .input = end_.tensor,
+                                 .index = indices[turn.layer],
+                                 .full_batch = full_batch_,
+                                 .fused = turn.fused,
+                                 .fused_before = turn.fused_before,
+                                 .input_gradient = end_.has_gradient};
+      path.parts.push_back({add_layer(layer_kind(layer), make_layer(layer, context), name, context.index), {}, {}});
+      if (turn.fused_before && is_relu(layer)) latest_relu_ = path.parts.back().stage;
+    }
+    return path;
+  }
+
+  void add_reorder(Path& path) {
+    auto reorder = std::make_unique<Unary>(kernels_.reorder_to_plain(end_.tensor), false);
+    path.parts.push_back({add_layer("reorder", std::move(reorder), "", 0), {}, {}});
+  }
+
+  std::size_t add_layer(std::string kind, std::unique_ptr<Layer> layer, const std::string& name, std::uint32_t index) {
+    const bool in_place = layer->passes_through() || (layer->can_forward_in_place() && !is_kept(end_.place));
+    if (layer->backward_reads_input()) keep(end_.place);
+    const int place = in_place ? end_.place : new_place(layer->output());
+    if (layer->backward_reads_output()) keep(place);
+    std::vector<Parameter> parameters;
+    for (ParameterDesc& desc : layer->parameters()) {
+      const auto number = static_cast<std::uint32_t>(parameters.size());
+      parameters.push_back({name + desc.name, desc, index, number, 0});
+    }
+    const TensorDesc output = layer->output();
+    Stage& stage = add_stage(std::move(kind), {output, place, end_.has_gradient || !parameters.empty()});
+    stage.layer = std::move(layer);
+    parameters_.back() = std::move(parameters);
+    return network_.stages.size() - 1;
+  }
+
+  Path::Part add_block(const ResidualSpec& residual, const std::string& name, std::uint32_t index, bool relu) {
+    const End start = end_;
+    keep(start.place);  // until the sum
+    add_stage("fork", start);
+    const std::size_t fork = network_.stages.size() - 1;
+    // The gradients of a ReLU that stands right before, and of its only reader, are one loop.
+    if (latest_relu_ && *latest_relu_ + 1 == fork && network_.stages[*latest_relu_].output == start.place) {
+      network_.stages[*latest_relu_].backward_behind = true;
+      network_.stages[fork].rectified = start.place;
+    }
+    std::vector<Path> paths;
+    paths.push_back(add_layers(residual.layers, name + "layers.", index + 1));
+    const End branch = end_;
+    for (const LayerSpec& layer : residual.layers) index += count_of(layer);
+    end_ = start;
+    const std::vector<LayerSpec> shortcut = shortcut_layers(residual, start.tensor.shape, branch.tensor.shape);
+    paths.push_back(add_layers(shortcut, name + "shortcut.", index + 1));
+    const std::int64_t stride =
+        residual.shortcut == Shortcut::pad ? shortcut_stride(start.tensor.shape, branch.tensor.shape).value() : 1;
+    auto sum = kernels_.add({.a = branch.tensor, .b = end_.tensor, .stride = stride, .relu = relu});
+    const int other = end_.place;
+    const End to{branch.tensor, is_kept(branch.place) ? new_place(branch.tensor) : branch.place,
+                 branch.has_gradient || end_.has_gradient};
+    end_ = branch;
+    Stage& stage = add_stage("add", to);
+    stage.other = other;
+    stage.owned_sum = std::move(sum);
+    stage.sum = stage.owned_sum.get();
+    Stage& parting = network_.stages[fork];
+    parting.sum = stage.sum;
+    if (!shortcut.empty()) {
+      parting.owned_sum = kernels_.add({.a = start.tensor, .b = start.tensor});
+      parting.sum = parting.owned_sum.get();
+    }
+    return {network_.stages.size() - 1, fork, std::move(paths)};
+  }
+
+  /// A stage from end_ to `to`, which is the end then.
+  Stage& add_stage(std::string kind, const End& to) {
+    Stage stage;
+    stage.kind = std::move(kind);
+    stage.tensor = to.tensor;
+    stage.input = end_.place;
+    stage.output = to.place;
+    stage.input_has_gradient = end_.has_gradient;
+    stage.output_has_gradient = to.has_gradient;
+    network_.stages.push_back(std::move(stage));
+    parameters_.emplace_back();
+    end_ = to;
+    return network_.stages.back();
+  }
+
+  static bool is_relu(const LayerSpec& layer) {
+    const auto* activation = std::get_if<ActivationSpec>(&layer.op);
+    return activation != nullptr && activation->kind == ActivationKind::relu;
+  }
+  int new_place(const TensorDesc& tensor) {
+    network_.places.push_back(tensor.size());
+    return static_cast<int>(network_.places.size()) - 1;
+  }
+  /// Backward reads it, or a shortcut, or it is not ours to overwrite.
+  bool is_kept(int place) const { return place == 0 || std::find(kept_.begin(), kept_.end(), place) != kept_.end(); }
+  void keep(int place) { kept_.push_back(place); }
+
+  /// In the order in which backward finishes them.
+  void place_parameters() {
+    std::vector<Parameter> flat;
+    for (auto stage = parameters_.rbegin(); stage != parameters_.rend(); ++stage)
+      flat.insert(flat.end(), stage->begin(), stage->end());
+    network_.table = ParameterTable(std::move(flat));
+    auto next = network_.table.all().begin();
+    for (std::size_t s = network_.stages.size(); s-- > 0;) {
+      Stage& stage = network_.stages[s];
+      const std::size_t count = parameters_[s].size();
+      stage.views.values.resize(count);
+      stage.views.gradients.resize(count);
+      for (std::size_t p = 0; p < count; ++p, ++next) {
+        stage.offsets.push_back(next->offset);
+        stage.end = next->offset + next->desc.stored_floats;
+      }
+    }
+  }
+
+  Kernels& kernels_;
+  std::int64_t full_batch_;
+  Network network_;
+  End end_;
+  std::vector<int> kept_;
+  std::optional<std::size_t> latest_relu_;          // stage of the latest ReLU that the layer before it computes
+  std::vector<std::vector<Parameter>> parameters_;  // by stage
+};
+
+}  // namespace
+
+Network build_network(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch) {
+  return Builder(kernels, full_batch, spec.input).build(spec);
+}
+
+}  // namespace dptrain

@@ -1,0 +1,68 @@
+// Purpose: a spec's layers as the stages that passes run one after another, containers taken apart: a residual block is a stage
+//   where its paths part, the stages of its branch, those of its shortcut, and a stage where they are added.
+// Thread safety: one thread, that of its replica.
+// Invariants: every tensor has its place and every gradient its slot before step 0. A place that somebody still reads is
+//   never overwritten; nor is a slot.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nn/layer.h"
+#include "nn/parameters.h"
+
+namespace dptrain {
+
+/// No place, no slot.
+inline constexpr int kNone = -1;
+
+struct Stage {
+  std::string kind;
+  TensorDesc tensor;             ///< its output
+  std::unique_ptr<Layer> layer;  ///< none where paths part or meet
+  std::unique_ptr<AddOperation> owned_sum;
+  AddOperation* sum = nullptr;  ///< of two paths: where they meet their outputs, where they part their gradients
+
+  ParameterViews views;
+  std::vector<std::int64_t> offsets;  ///< of its parameters in the flat buffer
+  std::int64_t end = 0;               ///< of the last of them; backward has finished everything before it
+
+  int input = 0, output = 0;  ///< places of tensors; place 0 is the model's input
+  int other = kNone;          ///< place of the shortcut's output, where paths meet
+
+  bool has_backward = false;
+  bool backward_behind = false;  ///< of a ReLU whose gradient the fork behind it takes along
+  int rectified = kNone;         ///< there: place of that ReLU's output
+  int dy = kNone, dx = kNone;    ///< slots of gradients; no dx: nobody wants it
+  int base = kNone;              ///< where paths part: slot of the branch's gradient, to which the shortcut's is added
+  bool input_has_gradient = false;   ///< something before it is trained
+  bool output_has_gradient = false;  ///< or it is itself
+};
+
+struct Network {
+  std::vector<Stage> stages;
+  std::vector<std::int64_t> places;  ///< floats of a sample; place 0 is the input, which the loader owns
+  std::vector<std::int64_t> slots;   ///< floats of a sample
+  int loss_slot = kNone;             ///< where the loss writes its gradient
+  ParameterTable table;
+};
+
+/// `full_batch` decides the layouts. The spec's shapes fit (check_shapes has seen to it).
+Network build_network(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch);
+
+/// Stages in the order of a path, or the two paths of a residual block: what backward is planned from.
+struct Path {
+  struct Part {
+    std::size_t stage = 0;            ///< of a layer; of the sum of a block
+    std::optional<std::size_t> fork;  ///< of a block
+    std::vector<Path> paths;          ///< of a block: branch and shortcut
+  };
+  std::vector<Part> parts;
+};
+
+/// Gives every gradient its slot.
+void plan_backward(const Path& path, Network& network);
+
+}  // namespace dptrain
