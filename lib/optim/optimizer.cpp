@@ -56,6 +56,10 @@ DecayOn decay_on(const OptimizerSpec& spec) {
   return std::visit([](const auto& named) { return named.decay_on; }, spec);
 }
 
+double weight_decay(const OptimizerSpec& spec) {
+  return std::visit([](const auto& named) { return named.weight_decay; }, spec);
+}
+
 bool takes_whole_tensors(const OptimizerSpec& spec) {
   return std::holds_alternative<LarsSpec>(spec) || std::holds_alternative<LambSpec>(spec) ||
          std::holds_alternative<MuonSpec>(spec);

@@ -33,6 +33,7 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerSpec& spec);
 std::string optimizer_name(const OptimizerSpec& spec);
 /// Which parameters decay.
 DecayOn decay_on(const OptimizerSpec& spec);
+double weight_decay(const OptimizerSpec& spec);
 /// Whether an update depends on more than the element itself: on norms of whole tensors (LARS, LAMB), or on whole matrices
 /// (Muon). Those need what UpdatePlan says of tensors, and are not done by apply_update() alone.
 bool takes_whole_tensors(const OptimizerSpec& spec);

@@ -64,10 +64,16 @@ void check_elementwise(const JobSpec& job) {
   };
   if (takes_whole_tensors(job.train.optimizer))
     refuse(job.train.optimizer_at, fmt::format("optimizer {}", optimizer_name(job.train.optimizer)));
-  if (job.mode == Mode::local_sgd && job.local_sgd.outer_optimizer &&
-      takes_whole_tensors(*job.local_sgd.outer_optimizer))
-    refuse(job.local_sgd.at,
-           fmt::format("local_sgd.outer_optimizer: {}", optimizer_name(*job.local_sgd.outer_optimizer)));
+  if (job.mode == Mode::local_sgd && job.local_sgd.outer_optimizer) {
+    const OptimizerSpec& outer = *job.local_sgd.outer_optimizer;
+    if (takes_whole_tensors(outer))
+      refuse(job.local_sgd.at, fmt::format("local_sgd.outer_optimizer: {}", optimizer_name(outer)));
+    // Both steps go over the buffer in the same ranges.
+    if (weight_decay(outer) != 0 && decay_on(outer) != decay_on(job.train.optimizer))
+      throw Error(ExitStatus::usage, complaint(job.local_sgd.at,
+                                               "local_sgd.outer_optimizer: its weight_decay_on has to be "
+                                               "that of train.optimizer"));
+  }
   if (job.train.ema) refuse(job.train.ema_at, "train.ema");
 }
 
