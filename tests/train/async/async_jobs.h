@@ -32,6 +32,15 @@ model:
 train: {epochs: 3, global_batch_size: 16, micro_batch_size: 4, clip_grad_norm: 1, optimizer: {name: adam, lr: 0.002}, lr_schedule: {name: step, step_size: 1}}
 )";
 
+/// Statistics, which are not trained, and parameters that do not decay.
+inline const char* const kAsyncNorms = R"(name: small
+dataset: {name: digits}
+model:
+  input: [1, 6, 6]
+  layers: [{conv2d: {out_channels: 4, kernel_size: 3, padding: 1, bias: false}}, batch_norm, relu, {residual: [{conv2d: {out_channels: 4, kernel_size: 3, padding: 1}}, batch_norm]}, global_avg_pool, {linear: 3}]
+train: {epochs: 3, global_batch_size: 16, micro_batch_size: 4, clip_grad_norm: 0.5, optimizer: {name: rmsprop, lr: 0.002, momentum: 0.9, weight_decay: 0.1, weight_decay_on: weights}, lr_scaling: {name: sqrt, reference_batch_size: 4}}
+)";
+
 /// `async` is the block's settings, empty for mode sync.
 inline JobSpec async_job(const std::string& yaml, std::int64_t replicas, const std::string& async,
                          std::vector<Override> more = {}) {

@@ -13,7 +13,7 @@ namespace dptrain {
 using namespace test;
 
 TEST_CASE("max_staleness 0 has the bits of sync at 1, 2 and 4 replicas, short last steps included") {
-  for (const char* yaml : {kAsyncMlp, kAsyncCnn}) {
+  for (const char* yaml : {kAsyncMlp, kAsyncCnn, kAsyncNorms}) {
     const Summary sync = run_async_job(async_job(yaml, 2, ""));
     for (const std::int64_t replicas : {1, 2, 4, 6}) {
       for (const char* on_stale : {"wait", "scale"}) {
@@ -135,6 +135,23 @@ TEST_CASE("what the mode cannot do is refused before the first step") {
   CHECK(contains(async_failure(async_job(kAsyncMlp, 2, "{}", {{"--set", "faults.on_replica_failure", "continue"}}),
                                ExitStatus::usage),
                  "continue is for mode sync"));
+  CHECK(contains(async_failure(async_job(kAsyncMlp, 2, "{}", {{"--set", "train.optimizer", "{name: muon, lr: 0.1}"}}),
+                               ExitStatus::usage),
+                 "optimizer muon is for mode: sync, and this is mode: async"));
+  CHECK(contains(
+      async_failure(async_job(kAsyncMlp, 2, "{}", {{"--set", "train.ema", "{decay: 0.9}"}}), ExitStatus::usage),
+      "train.ema is for mode: sync"));
+}
+
+TEST_CASE("locked or not, a model with statistics trains and ends finite") {
+  for (const char* async :
+       {"{on_stale: scale, updates: locked}", "{updates: hogwild}", "{on_stale: drop, max_staleness: 1}"}) {
+    CAPTURE(async);
+    const Summary s = run_async_job(async_job(kAsyncNorms, 3, async));
+    CHECK(s.status == RunStatus::done);
+    CHECK(std::isfinite(s.test_loss));
+    CHECK(s.test_loss < 1.2);  // less than without training: the natural logarithm of 3 is 1.1, but for chance
+  }
 }
 
 TEST_CASE("fallback: above the loss the run goes on with versions of whole steps") {

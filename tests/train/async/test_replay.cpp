@@ -49,11 +49,11 @@ TEST_CASE("ten recorded runs reach the recorded hash each, on 1, 2 and 4 replica
       "{record: true, max_staleness: 1, on_stale: drop, updates_per_apply: 2}",
       "{record: true, fallback: {if_loss_above: 0.01}}",
   };
+  const char* const models[] = {kAsyncMlp, kAsyncCnn, kAsyncNorms};
   int k = 0;
   for (const char* block : blocks) {
     CAPTURE(block);
-    const JobSpec job =
-        async_job(k % 2 == 0 ? kAsyncMlp : kAsyncCnn, 2 + k % 3, block, {{"--set", "log.every", "2 steps"}});
+    const JobSpec job = async_job(models[k % 3], 2 + k % 3, block, {{"--set", "log.every", "2 steps"}});
     ++k;
     TemporaryFolder folder;
     const Summary recorded = run_async_job(job, {.checkpoints = {.run_folder = folder.path()}});

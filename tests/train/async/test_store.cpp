@@ -1,6 +1,7 @@
 // The stores: shards, the arithmetic of a version against the synchronous reducer's, who applies what, and many threads at once.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstring>
 #include <numeric>
 #include <thread>
@@ -129,6 +130,29 @@ TEST_CASE("a gradient's scale is of its sum, not of the samples") {
   store->announce(1, {.leaves = {{one.data(), 1}, {two.data(), 0.5f}}, .samples = 4, .rule = SgdRule{.lr = 1}});
   store->apply(1);
   CHECK(store->weights()[17] == values(0, 0)[17] - 3);
+}
+
+TEST_CASE(
+    "statistics go towards the mean of what was seen, whatever scales and clips the gradient; some do not decay") {
+  const UpdateRanges ranges{{0, 1024, Treatment::decayed},
+                            {1024, 1024, Treatment::undecayed},
+                            {2048, kFloats - 2048, Treatment::statistic, 0.25f}};
+  const std::vector<float> before = values(0, 0);
+  for (const bool hogwild : {false, true}) {
+    for (const std::optional<double> clip : {std::optional<double>(), std::optional<double>(1e-3)}) {
+      const auto store = make({.floats = kFloats, .ranges = ranges, .shards = 3, .clip_norm = clip}, hogwild);
+      std::vector<float> one(static_cast<std::size_t>(kFloats), 8), two(one);
+      store->announce(1, {.leaves = {{one.data(), 1}, {two.data(), 0.5f}},
+                          .samples = 4,
+                          .rule = SgdRule{.lr = 1, .weight_decay = 0.5f}});
+      store->apply(1);
+      const float* after = store->weights();
+      CHECK(after[3000] == before[3000] + 0.25f * (4 - before[3000]));
+      const float step = clip ? static_cast<float>(1e-3 / std::sqrt(2048.0)) : 3.0f;
+      CHECK(after[17] == doctest::Approx(before[17] * 0.5 - step).epsilon(1e-5));
+      CHECK(after[1100] == doctest::Approx(before[1100] - step).epsilon(1e-5));
+    }
+  }
 }
 
 TEST_CASE("many threads: all updates arrive, and no pull reads older than asked") {

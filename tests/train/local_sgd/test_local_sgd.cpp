@@ -102,6 +102,13 @@ TEST_CASE("what does not fit is refused before the first step") {
   CHECK(has(refusal([] { run_local(local_job("{workers: 3}"), 4); }, ExitStatus::usage), "4 replicas"));
   CHECK(has(refusal([] { run_local(local_job("{workers: 12}"), 1, {}, 10); }, ExitStatus::usage),
             "12 workers, but a step of this dataset has only 10 samples"));
+  const auto outer = [](const char* optimizer) {
+    return refusal([&] { run_local(local_job(fmt::format("{{workers: 3, outer_optimizer: {}}}", optimizer)), 1); },
+                   ExitStatus::usage);
+  };
+  CHECK(has(outer("{name: lamb, lr: 0.1}"),
+            "local_sgd.outer_optimizer: lamb is for mode: sync, and this is mode: local_sgd"));
+  CHECK(has(outer("{name: sgd, lr: 0.1, weight_decay: 0.1, weight_decay_on: weights}"), "that of train.optimizer"));
 }
 
 }  // namespace dptrain::test

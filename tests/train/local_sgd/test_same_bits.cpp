@@ -61,6 +61,33 @@ TEST_CASE("four workers: the same bits at 1 to 4 replicas, with every optimizer,
   }
 }
 
+TEST_CASE("statistics and parameters that do not decay: the same bits at 1 to 3 replicas, and sync's with one worker") {
+  const auto job = [](const std::string& local, const std::string& mode) {
+    return read_job_text(
+        fmt::format(
+            "name: norms\ndataset: {{name: digits}}\nmodel:\n  input: [1, 4, 3]\n  layers: [{{conv2d: {{out_channels: "
+            "4, kernel_size: 2}}}}, batch_norm, relu, global_avg_pool, {{linear: 3}}]\ntrain:\n  steps: 11\n  "
+            "global_batch_size: 15\n  micro_batch_size: 3\n  clip_grad_norm: 1\n  optimizer: {{name: rmsprop, lr: "
+            "0.01, weight_decay: 0.1, weight_decay_on: weights}}\nmode: {}\nlocal_sgd: {}\n",
+            mode, local),
+        "norms.yaml");
+  };
+  const auto run = [](JobSpec spec, int replicas) {
+    spec.devices.count = replicas;
+    spec.devices.type = DeviceType::cpu;
+    Reporter silent;
+    return train(spec, memory_pair(75, 40, Shape{1, 4, 3}, 3), silent).weights_hash;
+  };
+  for (const char* outer : {"none", "{name: sgd, lr: 0.7, momentum: 0.9}"}) {
+    const JobSpec three = job(fmt::format("{{workers: 3, sync_every: 2, outer_optimizer: {}}}", outer), "local_sgd");
+    const std::string one = run(three, 1);
+    CHECK(run(three, 2) == one);
+    CHECK(run(three, 3) == one);
+  }
+  const std::string alone = "{workers: 1, sync_every: 3}";
+  CHECK(run(job(alone, "local_sgd"), 1) == run(job(alone, "sync"), 1));
+}
+
 TEST_CASE("more workers than samples in the last step of an epoch: the same bits at 1 to 6 replicas") {
   for (const std::string state : {"average", "keep", "reset"}) {
     for (const std::string& optimizer : optimizers) {

@@ -168,4 +168,21 @@ TEST_CASE("clipping takes the norm of the mean gradient") {
   CHECK(workers.weights(0)[17] == doctest::Approx(-1 / std::sqrt(static_cast<double>(kFloats))));
 }
 
+TEST_CASE("statistics are averaged and no outer step is taken with them; nor are they clipped, or part of the norm") {
+  const UpdateRanges ranges{{0, 1040, Treatment::decayed}, {1040, kFloats - 1040, Treatment::statistic, 0.5f}};
+  LocalSgdSpec spec;
+  spec.workers = 2;
+  spec.outer_optimizer = SgdSpec{.lr = 0.5};
+  Workers workers(spec, kFloats, 0, ranges);
+  for (int k = 0; k < 2; ++k) {
+    std::vector<float> gradient(kFloats, 2.0f * static_cast<float>(k + 1));  // means of 1 and 2, over 2 samples
+    workers.update(k, SgdRule{.lr = 1}, gradient.data(), 2, 1.0);
+    CHECK(workers.weights(k)[17] == doctest::Approx(-1 / std::sqrt(1040.0)));
+    CHECK(workers.weights(k)[2000] == 0.5f * static_cast<float>(k + 1));
+  }
+  workers.average({0, 3}, std::vector<std::int64_t>{1, 3}, 0);
+  CHECK(workers.average()[17] == doctest::Approx(-0.5 / std::sqrt(1040.0)));
+  CHECK(workers.average()[2000] == 0.875f);
+}
+
 }  // namespace dptrain
