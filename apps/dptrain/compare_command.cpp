@@ -9,7 +9,7 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
-#include <optional>
+#include <set>
 
 #include "core/durable_file.h"
 #include "core/error.h"
@@ -168,6 +168,7 @@ ComparedRun run_once(const CompareCommand& command, const JobSpec& job, const fs
   const Aimed aimed = look_back(folder, command.target);
   run.reached = aimed.reached && !missed;
   run.at = aimed.at;
+  run.parts = aimed.parts;
   run.samples_per_second = summary.samples_per_second;
   run.weights_hash = summary.weights_hash;
   return run;
@@ -227,13 +228,17 @@ int compare_modes(const CompareCommand& command, std::ostream& out) {
     if (!command.quiet) fmt::print(stderr, "{}\n", line);
   };
   if (!fetch_data(command, jobs.front(), stop, say)) return stopped_status();
+  std::set<std::string> warnings;  // of a mode, not of a seed, mostly: once is enough
   int stopped = 0;
   for (const JobSpec& job : runs) {
-    const std::string name = fmt::format("{}, seed {}", names::mode.name_of(job.mode), job.seed);
+    const std::string_view mode = names::mode.name_of(job.mode);
+    const std::string name = fmt::format("{}, seed {}", mode, job.seed);
+    const auto warn = [&](const std::string& line) {
+      if (warnings.insert(fmt::format("{}: {}", mode, line)).second) fmt::print(stderr, "{}: {}\n", name, line);
+    };
     if (stop_asked(&stop)) stopped = stopped_status();
     if (stopped != 0) break;
-    ComparedRun run = run_once(command, job, run_folder(folder, job), stop,
-                               [&](const std::string& line) { fmt::print(stderr, "{}: {}\n", name, line); });
+    ComparedRun run = run_once(command, job, run_folder(folder, job), stop, warn);
     if (stop_asked(&stop) && !run.reached) {
       stopped = stopped_status();
       break;

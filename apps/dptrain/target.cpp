@@ -27,7 +27,9 @@ void aim(JobSpec& job, double target) {
 
 Aimed look_back(const std::filesystem::path& run_folder, double target) {
   Aimed aimed;
-  for (const EvalReport& report : read_evaluations(run_folder / "metrics.jsonl")) {
+  const EvaluationHistory history = read_evaluations(run_folder / "metrics.jsonl");
+  aimed.parts = history.parts;
+  for (const EvalReport& report : history.evaluations) {
     aimed.at = report;
     if (!(report.test_accuracy >= target)) continue;
     aimed.reached = true;

@@ -16,7 +16,8 @@ void aim(JobSpec& job, double target);
 /// The first evaluation of a run at or above its target; where there is none, the last one.
 struct Aimed {
   bool reached = false;
-  EvalReport at{};  ///< nothing in it is known where there was no evaluation
+  EvalReport at{};         ///< nothing in it is known where there was no evaluation
+  std::int64_t parts = 0;  ///< of the run
 };
 /// Errors: none; a run that is not there has not been anywhere.
 Aimed look_back(const std::filesystem::path& run_folder, double target);

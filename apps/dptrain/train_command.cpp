@@ -180,7 +180,7 @@ int run_training(const TrainCommand& command) {
   Aimed aimed;
   if (command.target) {
     options.enough = [&](const EvalReport& report) {
-      aimed = {report.test_accuracy >= *command.target, report};
+      aimed = {.reached = report.test_accuracy >= *command.target, .at = report};
       return aimed.reached;
     };
   }

@@ -74,6 +74,12 @@ Json json_of(const Spread& spread) {
   return {{"median", spread.median}, {"min", spread.least}, {"max", spread.most}};
 }
 
+std::string seeds_text(const Comparison& comparison) {
+  const std::uint64_t last = comparison.first_seed + static_cast<std::uint64_t>(comparison.seeds) - 1;
+  return comparison.seeds == 1 ? fmt::format("seed {}", comparison.first_seed)
+                               : fmt::format("seeds {} to {}", comparison.first_seed, last);
+}
+
 /// "2 replicas", or how many each mode has.
 std::string replicas_text(const Comparison& comparison) {
   const auto text = [](std::int64_t count) { return fmt::format("{} replica{}", count, count == 1 ? "" : "s"); };
@@ -86,27 +92,19 @@ std::string replicas_text(const Comparison& comparison) {
   return same && !comparison.modes.empty() ? text(comparison.modes.front().replicas) : each;
 }
 
-/// For each mode the settings of `train` that are not the same in all: what was set for the mode.
+/// For each mode but the first the settings of `train` that are others than in that: what was set for the mode.
 std::vector<std::string> difference_lines(const Comparison& comparison) {
   std::vector<std::string> lines;
-  const auto value_in = [](const ComparedMode& mode, const std::string& path) -> const std::string* {
-    const auto found =
-        std::find_if(mode.settings.begin(), mode.settings.end(), [&](const auto& s) { return s.first == path; });
-    return found == mode.settings.end() ? nullptr : &found->second;
-  };
-  const auto differs = [&](const std::string& path) {
-    const std::string* first = value_in(comparison.modes.front(), path);
-    return std::any_of(comparison.modes.begin(), comparison.modes.end(), [&](const ComparedMode& mode) {
-      const std::string* value = value_in(mode, path);
-      return (value == nullptr) != (first == nullptr) || (value != nullptr && *value != *first);
-    });
-  };
+  if (comparison.modes.empty()) return lines;
+  const ComparedMode& first = comparison.modes.front();
+  const std::set<std::pair<std::string, std::string>> common(first.settings.begin(), first.settings.end());
   for (const ComparedMode& mode : comparison.modes) {
     std::string line;
-    for (const auto& [path, value] : mode.settings) {
-      if (path.starts_with("train.") && differs(path)) line += fmt::format("  {}={}", path, value);
+    for (const auto& setting : mode.settings) {
+      if (!setting.first.starts_with("train.") || common.contains(setting)) continue;
+      line += fmt::format("{} {}={}", line.empty() ? "" : ",", setting.first, setting.second);
     }
-    if (!line.empty()) lines.push_back(fmt::format("{:<11}{}", mode.name, line.substr(2)));
+    if (!line.empty()) lines.push_back(fmt::format("{} with{}", mode.name, line));
   }
   return lines;
 }
@@ -131,6 +129,7 @@ Json run_json(const ComparedRun& run) {
           {"train_seconds", run.at.train_seconds},
           {"test_accuracy", run.at.test_accuracy},
           {"samples_per_second", run.samples_per_second},
+          {"parts", run.parts},
           {"weights_hash", run.weights_hash},
           {"folder", run.folder},
           {"exit_status", run.exit_status},
@@ -157,15 +156,16 @@ Spread spread_of(std::vector<double> values) {
 
 std::string outcome_text(const ComparedRun& run) {
   if (run.failed()) return fmt::format("failed with status {}: {}", run.exit_status, run.error);
-  return fmt::format("{} after {:.2f} s of training, {} steps, {:.2f} epochs{}", accuracy_text(run.at.test_accuracy),
-                     run.at.train_seconds, grouped(run.at.step), run.at.epoch, run.reached ? "" : ": missed");
+  return fmt::format("{} after {:.2f} s of training, {} steps, {:.2f} epochs{}{}", accuracy_text(run.at.test_accuracy),
+                     run.at.train_seconds, grouped(run.at.step), run.at.epoch,
+                     run.parts > 1 ? fmt::format(", in {} parts", run.parts) : std::string(),
+                     run.reached ? "" : ": missed");
 }
 
 std::vector<std::string> comparison_lines(const Comparison& comparison) {
   constexpr const char* kRow = "{:<11}{:>7}{:>23}{:>21}{:>18}{:>11}{:>10}";
   std::vector<std::string> lines{
-      fmt::format("{}, {}, seeds {} to {}", comparison.job, replicas_text(comparison), comparison.first_seed,
-                  comparison.first_seed + static_cast<std::uint64_t>(comparison.seeds) - 1),
+      fmt::format("{}, {}, {}", comparison.job, replicas_text(comparison), seeds_text(comparison)),
       fmt::format(kRow, "mode", "reached", fmt::format("seconds to {:g}%", 100 * comparison.target), "steps", "epochs",
                   "samples/s", "accuracy")};
   for (const ComparedMode& mode : comparison.modes) {
@@ -176,10 +176,8 @@ std::vector<std::string> comparison_lines(const Comparison& comparison) {
                                 std::isnan(rate) ? "-" : grouped(std::llround(rate)),
                                 accuracy_text(runs.accuracy().median)));
   }
-  if (const std::vector<std::string> differences = difference_lines(comparison); !differences.empty()) {
-    lines.emplace_back("set for the mode:");
-    lines.insert(lines.end(), differences.begin(), differences.end());
-  }
+  const std::vector<std::string> differences = difference_lines(comparison);
+  lines.insert(lines.end(), differences.begin(), differences.end());
   for (const ComparedRun& run : comparison.runs) {
     if (!run.reached) lines.push_back(fmt::format("{}, seed {}: {}", run.mode, run.seed, outcome_text(run)));
   }

@@ -24,10 +24,11 @@ struct ComparedRun {
   std::string mode;
   std::uint64_t seed = 0;
   std::string folder;
-  int exit_status = 0;   ///< of its process: 0 reached, 4 missed; anything else is a run that failed
-  std::string error{};   ///< that ended it; empty: none
-  bool reached = false;  ///< the target, at the evaluation below
-  EvalReport at{};       ///< the first evaluation at or above the target; otherwise the last one
+  int exit_status = 0;     ///< of its process: 0 reached, 4 missed; anything else is a run that failed
+  std::string error{};     ///< that ended it; empty: none
+  bool reached = false;    ///< the target, at the evaluation below
+  EvalReport at{};         ///< the first evaluation at or above the target; otherwise the last one
+  std::int64_t parts = 1;  ///< 2 and more: it was gone on with
   double samples_per_second = not_known;
   std::string weights_hash{};
 
@@ -56,7 +57,7 @@ Spread spread_of(std::vector<double> values);
 
 /// What was compared; one line a mode under a heading: in how many seeds it reached the target, and after how many seconds of
 /// training, steps and epochs, as medians over the seeds that did, with what speed and accuracy, as medians over all that did not
-/// fail; then the settings of `train` in which the modes differ, and each run that did not reach the target, with the reason.
+/// fail; then the settings of `train` in which a mode differs from the first, and each run that did not reach the target, with the reason.
 std::vector<std::string> comparison_lines(const Comparison& comparison);
 /// "98.53% after 2.29 s of training, 476 steps, 1.01 epochs", or what ended it.
 std::string outcome_text(const ComparedRun& run);

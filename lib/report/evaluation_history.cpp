@@ -5,23 +5,24 @@
 
 namespace dptrain {
 
-std::vector<EvalReport> read_evaluations(const std::filesystem::path& metrics) {
+EvaluationHistory read_evaluations(const std::filesystem::path& metrics) {
   using Json = nlohmann::json;
-  std::vector<EvalReport> history;
+  EvaluationHistory history;
   std::ifstream in(metrics);
   for (std::string line; std::getline(in, line);) {
+    if (line.starts_with(R"({"event":"start")")) ++history.parts;
     if (!line.starts_with(R"({"event":"evaluate")")) continue;
     try {
       const Json json = Json::parse(line);
       const auto real = [&](const char* key) {
         return json.at(key).is_null() ? not_known : json.at(key).get<double>();
       };
-      history.push_back({.step = json.at("step"),
-                         .epoch = real("epoch"),
-                         .test_loss = real("test_loss"),
-                         .test_accuracy = real("test_accuracy"),
-                         .seconds = real("seconds"),
-                         .train_seconds = real("train_seconds")});
+      history.evaluations.push_back({.step = json.at("step"),
+                                     .epoch = real("epoch"),
+                                     .test_loss = real("test_loss"),
+                                     .test_accuracy = real("test_accuracy"),
+                                     .seconds = real("seconds"),
+                                     .train_seconds = real("train_seconds")});
     } catch (const Json::exception&) {
     }
   }
