@@ -153,24 +153,33 @@ bool was_stopped(int status) {
   return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGUSR1;
 }
 
-ComparedRun run_once(const CompareCommand& command, const JobSpec& job, const fs::path& folder, const StopRequest& stop,
-                     const std::function<void(const std::string&)>& warn) {
-  ComparedRun run{.mode = std::string(names::mode.name_of(job.mode)), .seed = job.seed, .folder = folder.string()};
-  ChildEnd end = run_child(arguments_of(command, job, folder), stop, warn);
-  run.exit_status = end.status;
-  const bool missed = end.status == static_cast<int>(ExitStatus::expectation);
-  if (end.status != 0 && !missed) {
-    run.error = std::move(end.error);
-    return run;
-  }
+/// What a run that has reached its target or missed it leaves. Errors: failed where that cannot be read.
+void read_outcome(const fs::path& folder, double target, ComparedRun& run) {
   const fs::path file = folder / "summary.json";
   const Summary summary = parse_summary(read_text(file), file.string());
-  const Aimed aimed = look_back(folder, command.target);
-  run.reached = aimed.reached && !missed;
+  const Aimed aimed = look_back(folder, target);
+  run.reached = aimed.reached && run.exit_status == 0;
   run.at = aimed.at;
   run.parts = aimed.parts;
   run.samples_per_second = summary.samples_per_second;
   run.weights_hash = summary.weights_hash;
+}
+
+ComparedRun run_once(const CompareCommand& command, const JobSpec& job, const fs::path& folder, const StopRequest& stop,
+                     const std::function<void(const std::string&)>& warn) {
+  ComparedRun run{.mode = std::string(names::mode.name_of(job.mode)), .seed = job.seed, .folder = folder.string()};
+  try {
+    ChildEnd end = run_child(arguments_of(command, job, folder), stop, warn);
+    run.exit_status = end.status;
+    if (end.status == 0 || end.status == static_cast<int>(ExitStatus::expectation)) {
+      read_outcome(folder, command.target, run);
+    } else {
+      run.error = std::move(end.error);
+    }
+  } catch (const Error& error) {
+    run.exit_status = static_cast<int>(ExitStatus::failed);
+    run.error = error.what();
+  }
   return run;
 }
 
@@ -228,6 +237,7 @@ int compare_modes(const CompareCommand& command, std::ostream& out) {
     if (!command.quiet) fmt::print(stderr, "{}\n", line);
   };
   if (!fetch_data(command, jobs.front(), stop, say)) return stopped_status();
+  say(fmt::format("{} runs, into {}", runs.size(), folder.string()));
   std::set<std::string> warnings;  // of a mode, not of a seed, mostly: once is enough
   int stopped = 0;
   for (const JobSpec& job : runs) {

@@ -95,7 +95,8 @@ int command_line(int argc, char** argv) {
   add_job_options(*compare, compared.job);
   compare->get_option("JOB")->required();
   compare->add_option("--modes", compared.modes, "those to compare, such as sync,local_sgd (default: all)")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);  // JOB may follow
   compare->add_option("--target", compared.target, "the test accuracy to reach, such as 0.985")->required();
   compare->add_option("--seeds", compared.seeds, "how many runs a mode: the job's seed and those that follow it")
       ->check(CLI::Range(1, 1000));

@@ -1,44 +1,11 @@
-// `dptrain compare`: its table, its object, its statuses, settings by mode, runs that fail, and what is refused before anything is
-// trained.
+// `dptrain compare`: its table, its object, settings by mode, and what is refused before anything is trained.
 #include <doctest/doctest.h>
 
-#include "apps/end_to_end.h"
+#include "apps/comparing.h"
 
 namespace dptrain::test {
 
-namespace {
-
 using nlohmann::json;
-
-/// The mode's part of a comparison's object.
-json mode_in(const json& comparison, const std::string& mode) {
-  for (const json& each : comparison.at("modes")) {
-    if (each.at("mode") == mode) return each;
-  }
-  throw std::runtime_error("no such mode");
-}
-
-/// The process that `parent` has started; 0 while there is none.
-pid_t child_of(const Process& parent) {
-  const std::string id = std::to_string(parent.id());
-  const std::string children = read_text("/proc/" + id + "/task/" + id + "/children");
-  return children.empty() ? 0 : static_cast<pid_t>(std::stol(children));
-}
-
-/// Whether the process is there and not merely waiting to be reaped.
-bool is_alive(pid_t id) {
-  const std::string stat = read_text("/proc/" + std::to_string(id) + "/stat");
-  const std::size_t name_end = stat.rfind(')');
-  return name_end != std::string::npos && stat[name_end + 2] != 'Z' && stat[name_end + 2] != 'X';
-}
-
-std::vector<std::string> compare(const std::vector<std::string>& more) {
-  std::vector<std::string> all{"compare", "job.yaml", "--quiet", "--set", "evaluate.every=2 steps"};
-  all.insert(all.end(), more.begin(), more.end());
-  return all;
-}
-
-}  // namespace
 
 TEST_CASE("compare runs each mode with each seed and leaves their folders") {
   const Workplace here;
@@ -46,11 +13,11 @@ TEST_CASE("compare runs each mode with each seed and leaves their folders") {
       here.dptrain(compare({"--modes", "sync", "--target", "0.01", "--seeds", "2", "--json", "--out", "runs/c"}));
   CHECK(done.status == 0);
   CHECK(done.err.empty());
-  const auto json = nlohmann::json::parse(done.out);
-  CHECK(json.at("reached") == true);
-  CHECK(json.at("replicas") == 2);
-  CHECK(json.at("modes").size() == 1);
-  const auto& runs = json.at("modes").at(0).at("runs");
+  const json comparison = json::parse(done.out);
+  CHECK(comparison.at("reached") == true);
+  CHECK(comparison.at("replicas") == 2);
+  CHECK(comparison.at("modes").size() == 1);
+  const auto& runs = comparison.at("modes").at(0).at("runs");
   REQUIRE(runs.size() == 2);
   CHECK(runs.at(0).at("seed") == 1);
   CHECK(runs.at(1).at("seed") == 2);
@@ -61,13 +28,13 @@ TEST_CASE("compare runs each mode with each seed and leaves their folders") {
     CHECK(summary.at("steps") == 2);
     CHECK(summary.at("weights_hash") == run.at("weights_hash"));
   }
-  CHECK(nlohmann::json::parse(read_text(here.folder / "runs/c/comparison.json")) == json);
+  CHECK(json::parse(read_text(here.folder / "runs/c/comparison.json")) == comparison);
 }
 
 TEST_CASE("compare takes the modes in turn, seed by seed; the job's own expectations do not count") {
   const Workplace here;
   const Finished done =
-      here.dptrain({"compare", "job.yaml", "--modes", "sync,local_sgd", "--target", "0.01", "--seeds", "2", "--set",
+      here.dptrain({"compare", "--modes", "sync,local_sgd", "job.yaml", "--target", "0.01", "--seeds", "2", "--set",
                     "evaluate.every=8 steps", "--set", "expect.test_accuracy=1", "--out", "c", "--devices", "2"});
   CHECK(done.status == 0);
   CHECK(has(done.out, "small, 2 replicas, seeds 1 to 2\n"));
@@ -88,90 +55,6 @@ TEST_CASE("a target that is missed: status 4, and the table says in how many see
   CHECK(has(done.out, "seconds to 100%"));
   CHECK(has(done.out, "0 of 1"));
   CHECK(here.summary("c/sync-seed-1").at("steps") == 6);
-}
-
-TEST_CASE("a run that diverges does not reach the target and ends nothing else") {
-  const Workplace here;
-  const Finished done = here.dptrain(compare({"--modes", "async,sync", "--target", "0.01", "--seeds", "2", "--set",
-                                              "async.train.optimizer.lr=1e30", "--out", "c"}));
-  CHECK(done.status == 4);
-  CHECK(has(done.out, "async       0 of 2"));
-  CHECK(has(done.out, "sync        2 of 2"));
-  CHECK(has(done.out, "async, seed 2: failed with status 1: "));
-  const json comparison = json::parse(read_text(here.folder / "c/comparison.json"));
-  CHECK(comparison.at("complete") == true);
-  CHECK(comparison.at("reached") == false);
-  const json async = mode_in(comparison, "async");
-  CHECK(async.at("failed") == 2);
-  REQUIRE(async.at("runs").size() == 2);
-  CHECK(async.at("runs").at(1).at("exit_status") == 1);
-  CHECK(has(async.at("runs").at(1).at("error").get<std::string>(), "not finite"));
-  CHECK(async.at("runs").at(1).at("test_accuracy").is_null());
-  CHECK(mode_in(comparison, "sync").at("reached") == 2);
-}
-
-TEST_CASE("a replica past its deadline fails its run and not the comparison; --resume tries that again") {
-  const Workplace here;
-  const std::vector<std::string> arguments = {"--modes",
-                                              "sync,local_sgd",
-                                              "--target",
-                                              "0.01",
-                                              "--seeds",
-                                              "1",
-                                              "--out",
-                                              "c",
-                                              "--json",
-                                              "--set",
-                                              "faults.step_deadline=0.3",
-                                              "--set",
-                                              "drills=[{at_step: 1, replica: 1, do: stall}]"};
-  const Finished late = here.dptrain(compare(arguments));
-  CHECK(late.status == 4);
-  const json comparison = json::parse(late.out);
-  for (const char* mode : {"sync", "local_sgd"}) {
-    const json run = mode_in(comparison, mode).at("runs").at(0);
-    CHECK(run.at("exit_status") == 75);
-    CHECK(has(run.at("error").get<std::string>(), "replica 1 has been at step 1 for more than 0.3 s"));
-  }
-  std::vector<std::string> again = arguments;
-  again.emplace_back("--resume");
-  const Finished retried = here.dptrain(compare(again));
-  CHECK(retried.status == 0);
-  const json run = mode_in(json::parse(retried.out), "sync").at("runs").at(0);
-  CHECK(run.at("reached") == true);
-  CHECK(run.at("error").is_null());
-  CHECK(run.at("parts") == 2);
-}
-
-TEST_CASE("a run whose process is killed fails, and the others go on") {
-  const Workplace here;
-  Process process(here.command(compare({"--modes", "local_sgd,sync", "--target", "1", "--seeds", "1", "--set",
-                                        "local_sgd.train.steps=100000000", "--out", "c", "--json"})),
-                  here.options());
-  REQUIRE(eventually([&] { return has(read_text(here.folder / "c/local_sgd-seed-1/metrics.jsonl"), "\"train\""); }));
-  const pid_t child = child_of(process);
-  REQUIRE(child > 0);
-  ::kill(child, SIGKILL);
-  const Finished done = process.wait();
-  CHECK(done.status == 4);
-  const json comparison = json::parse(done.out);
-  const json run = mode_in(comparison, "local_sgd").at("runs").at(0);
-  CHECK(run.at("exit_status") == 137);
-  CHECK(has(run.at("error").get<std::string>(), "ended by signal 9"));
-  CHECK(mode_in(comparison, "sync").at("runs").at(0).at("exit_status") == 4);
-}
-
-TEST_CASE("a comparison that is killed takes its run with it") {
-  const Workplace here;
-  Process process(
-      here.command(compare({"--modes", "sync", "--target", "1", "--set", "train.steps=100000000", "--out", "c"})),
-      here.options());
-  REQUIRE(eventually([&] { return has(read_text(here.folder / "c/sync-seed-1/metrics.jsonl"), "\"train\""); }));
-  const pid_t child = child_of(process);
-  REQUIRE(child > 0);
-  process.signal(SIGKILL);
-  CHECK(process.wait().status == 137);
-  CHECK(eventually([&] { return !is_alive(child); }));
 }
 
 TEST_CASE("batch and rate of a mode are for its runs alone, and the object says what each mode ran with") {
@@ -205,83 +88,6 @@ TEST_CASE("where the job evaluates at its end alone, compare looks after every t
                                       "--set", "train.steps=60", "--out", "c", "--quiet"});
   CHECK(done.status == 4);
   CHECK(has(read_text(here.folder / "c/sync-seed-1/job.yaml"), "evaluate: {every: 3 steps}"));
-}
-
-TEST_CASE("--resume does not repeat what is complete, adds seeds, and goes on with a run for a higher target") {
-  const Workplace here;
-  const auto resumed = [&](const std::string& seeds, const std::string& target, const std::string& flag) {
-    const Finished done =
-        here.dptrain(compare({"--modes", "sync", "--target", target, "--seeds", seeds, "--json", "--out", "c", flag}));
-    CHECK_MESSAGE(done.err.empty(), done.err);
-    json comparison = json::parse(done.out);
-    comparison["status"] = done.status;
-    return comparison;
-  };
-  const json first = resumed("1", "0.01", "--resume");  // there is none yet
-  CHECK(first.at("status") == 0);
-  const std::string metrics = read_text(here.folder / "c/sync-seed-1/metrics.jsonl");
-  const json second = resumed("2", "0.01", "--resume");
-  CHECK(second.at("status") == 0);
-  CHECK(mode_in(second, "sync").at("runs").at(0) == mode_in(first, "sync").at("runs").at(0));
-  CHECK(mode_in(second, "sync").at("runs").size() == 2);
-  CHECK(read_text(here.folder / "c/sync-seed-1/metrics.jsonl") == metrics);
-
-  const json third = resumed("1", "1", "--resume");
-  CHECK(third.at("status") == 4);
-  const json run = mode_in(third, "sync").at("runs").at(0);
-  CHECK(run.at("step") == 6);
-  CHECK(run.at("parts") == 2);
-  const Finished whole = here.dptrain({"job.yaml", "--json", "--out", "whole"});
-  CHECK(run.at("weights_hash") == json::parse(whole.out).at("weights_hash"));
-  const json fourth = resumed("1", "1", "--resume");  // it was at its end
-  CHECK(mode_in(fourth, "sync").at("runs").at(0) == run);
-  // A lower one was reached on the way.
-  const json fifth = resumed("1", "0.01", "--resume");
-  CHECK(fifth.at("status") == 0);
-  CHECK(mode_in(fifth, "sync").at("runs").at(0).at("step") == 2);
-}
-
-TEST_CASE("a signal ends a comparison with its status, the run that is going on after a checkpoint") {
-  const Workplace here;
-  Process process(
-      here.command(compare({"--modes", "local_sgd", "--target", "1", "--set", "train.steps=100000000", "--out", "c"})),
-      here.options());
-  const fs::path run = here.folder / "c/local_sgd-seed-1";
-  REQUIRE(eventually([&] { return has(read_text(run / "metrics.jsonl"), "\"train\""); }));
-  process.signal(SIGTERM);
-  const Finished stopped = process.wait();
-  CHECK(stopped.status == 143);
-  CHECK(stopped.out.empty());
-  CHECK(here.summary("c/local_sgd-seed-1").at("status") == "stopped");
-  CHECK(fs::exists(run / "checkpoints"));
-}
-
-TEST_CASE("a signal in a later run leaves what is known, and --resume ends the comparison") {
-  const Workplace here;
-  const std::vector<std::string> arguments = {
-      "compare", "job.yaml", "--modes", "sync,local_sgd",         "--target", "1",
-      "--seeds", "1",        "--set",   "evaluate.every=8 steps", "--set",    "local_sgd.train.steps=100000000",
-      "--out",   "c",        "--json"};
-  Process process(here.command(arguments), here.options());
-  REQUIRE(eventually([&] { return has(read_text(here.folder / "c/local_sgd-seed-1/metrics.jsonl"), "\"evaluate\""); }));
-  process.signal(SIGINT);
-  const Finished stopped = process.wait();
-  CHECK(stopped.status == 130);
-  CHECK(has(stopped.err, "ended by a signal after 1 of 2 runs; the same command with --out c --resume goes on"));
-  const json comparison = json::parse(stopped.out);
-  CHECK(comparison.at("complete") == false);
-  CHECK(comparison.at("reached") == false);
-  CHECK(mode_in(comparison, "sync").at("runs").size() == 1);
-  CHECK(mode_in(comparison, "local_sgd").at("runs").empty());
-  CHECK(json::parse(read_text(here.folder / "c/comparison.json")) == comparison);
-  CHECK(here.summary("c/local_sgd-seed-1").at("status") == "stopped");
-
-  std::vector<std::string> again = arguments;
-  again[5] = "0.01";  // both have been there
-  again.emplace_back("--resume");
-  const Finished done = here.dptrain(again);
-  CHECK(done.status == 0);
-  CHECK(json::parse(done.out).at("complete") == true);
 }
 
 TEST_CASE("what compare cannot do is said before anything is trained, with status 2") {
@@ -331,32 +137,6 @@ TEST_CASE("a dataset that is missing ends a comparison with its status") {
       compare({"--modes", "sync", "--target", "0.9", "--set", "dataset={format: idx, path: nowhere}", "--out", "c"}));
   CHECK(done.status == 3);
   CHECK_FALSE(fs::exists(here.folder / "c"));
-}
-
-TEST_CASE("training to a target: 0 where it is reached, 4 where it is not, and --resume knows") {
-  const Workplace here;
-  const auto train = [&](const std::string& target, const std::vector<std::string>& more) {
-    std::vector<std::string> all{"job.yaml", "--target", target, "--set", "evaluate.every=2 steps", "--out", "run"};
-    all.insert(all.end(), more.begin(), more.end());
-    return here.dptrain(all);
-  };
-  const Finished reached = train("0.01", {"--set", "expect.test_accuracy=1"});
-  CHECK(reached.status == 0);
-  CHECK(has(reached.out + reached.err, "reached 1%: "));
-  CHECK(here.summary("run").at("status") == "stopped");
-  CHECK(here.summary("run").at("steps") == 2);
-  const Finished again = train("0.01", {"--resume", "--json"});
-  CHECK(again.status == 0);
-  CHECK(json::parse(again.out) == here.summary("run"));
-  const Finished missed = train("1", {"--resume"});
-  CHECK(missed.status == 4);
-  CHECK(has(missed.out + missed.err, "missed 100%: "));
-  CHECK(here.summary("run").at("status") == "done");
-  CHECK(here.summary("run").at("steps") == 6);
-  CHECK(train("1", {"--resume"}).status == 4);
-  CHECK(train("0.01", {"--resume"}).status == 0);
-  CHECK(train("98.5", {"--fresh"}).status == 2);
-  CHECK(train("high", {"--fresh"}).status == 2);
 }
 
 }  // namespace dptrain::test
