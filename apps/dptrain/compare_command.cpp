@@ -38,6 +38,11 @@ std::string read_text(const fs::path& file) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
+/// A reader that has gone is no error.
+void tell(const std::string& line) {
+  std::fputs(fmt::format("{}\n", line).c_str(), stderr);
+}
+
 std::vector<std::string> modes_of(const CompareCommand& command) {
   std::vector<std::string> modes = command.modes;
   if (modes.empty()) {
@@ -234,7 +239,7 @@ int compare_modes(const CompareCommand& command, std::ostream& out) {
 
   const StopRequest& stop = listen_to_signals();
   const auto say = [&](const std::string& line) {
-    if (!command.quiet) fmt::print(stderr, "{}\n", line);
+    if (!command.quiet) tell(line);
   };
   if (!fetch_data(command, jobs.front(), stop, say)) return stopped_status();
   say(fmt::format("{} runs, into {}", runs.size(), folder.string()));
@@ -244,7 +249,7 @@ int compare_modes(const CompareCommand& command, std::ostream& out) {
     const std::string_view mode = names::mode.name_of(job.mode);
     const std::string name = fmt::format("{}, seed {}", mode, job.seed);
     const auto warn = [&](const std::string& line) {
-      if (warnings.insert(fmt::format("{}: {}", mode, line)).second) fmt::print(stderr, "{}: {}\n", name, line);
+      if (warnings.insert(fmt::format("{}: {}", mode, line)).second) tell(fmt::format("{}: {}", name, line));
     };
     if (stop_asked(&stop)) stopped = stopped_status();
     if (stopped != 0) break;

@@ -58,7 +58,8 @@ int command_line(int argc, char** argv) {
   app.set_version_flag("--version", "dptrain " + version());
   app.require_subcommand(0, 1);
   app.footer(
-      "Exit status: 0 done, 1 failed, 2 usage or job spec, 3 dataset missing or corrupt, 4 `expect` not met,\n"
+      "Exit status: 0 done, 1 failed, 2 usage or job spec, 3 dataset missing or corrupt, 4 `expect` or --target not "
+      "met,\n"
       "75 a replica was past the step deadline, 128+n ended by signal n.");
 
   TrainCommand training;
