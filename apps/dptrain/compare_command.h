@@ -17,12 +17,15 @@ struct CompareCommand {
   double target = 0;               ///< test accuracy, above 0 and at most 1
   std::int64_t seeds = 3;          ///< the job's own, and those that follow it
   std::string out;                 ///< the folder of the runs' folders; empty: runs/<name>/compare-<UTC time>
-  bool fresh = false, offline = false, quiet = false, json = false;
+  bool fresh = false, resume = false, offline = false, quiet = false, json = false;
 };
 
-/// Trains each mode with each seed, in turn, each until an evaluation reaches the target or to its end, and prints the table,
-/// or with `json` the object that comparison.json holds too. The exit status: 0, or 4 where a run misses the target.
-/// Errors: usage before anything is trained; a run that fails is one that misses.
+/// Trains each mode with each seed, in turn, each in a process of its own until an evaluation reaches the target or to its end, and
+/// prints the table, or with `json` the object that comparison.json holds too; that file is written after every run. The exit status:
+/// 0, or 4 where a run does not reach the target; 128 + n where signal n ends it. With `resume` a run that is complete is taken as it
+/// is, and another one goes on from its last checkpoint; its seconds of training are those of all its parts.
+/// Errors: usage before anything is trained; a run that fails is one that does not reach the target, but one of usage or data ends the
+/// comparison.
 int compare_modes(const CompareCommand& command, std::ostream& out);
 
 }  // namespace dptrain

@@ -58,7 +58,8 @@ int command_line(int argc, char** argv) {
   app.set_version_flag("--version", "dptrain " + version());
   app.require_subcommand(0, 1);
   app.footer(
-      "Exit status: 0 done, 1 failed, 2 usage or job spec, 3 dataset missing or corrupt, 4 `expect` not met,\n"
+      "Exit status: 0 done, 1 failed, 2 usage or job spec, 3 dataset missing or corrupt, 4 `expect` or --target not "
+      "met,\n"
       "75 a replica was past the step deadline, 128+n ended by signal n.");
 
   TrainCommand training;
@@ -68,6 +69,8 @@ int command_line(int argc, char** argv) {
   app.add_flag("--resume", training.resume,
                "go on with the run that is in the run folder; start one where there is none");
   app.add_option("--init-from", training.init_from, "the first weights, a safetensors file, instead of the seed's");
+  app.add_option("--target", training.target,
+                 "end at the first evaluation with this test accuracy, such as 0.985; status 4 where there is none");
   app.add_flag("--offline", training.offline, "download nothing");
   app.add_flag("--quiet", training.quiet, "no log");
   app.add_flag("--json", training.json, "no log; the summary as one JSON object on standard output");
@@ -93,15 +96,23 @@ int command_line(int argc, char** argv) {
   add_job_options(*compare, compared.job);
   compare->get_option("JOB")->required();
   compare->add_option("--modes", compared.modes, "those to compare, such as sync,local_sgd (default: all)")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);  // JOB may follow
   compare->add_option("--target", compared.target, "the test accuracy to reach, such as 0.985")->required();
   compare->add_option("--seeds", compared.seeds, "how many runs a mode: the job's seed and those that follow it")
       ->check(CLI::Range(1, 1000));
   compare->add_option("--out", compared.out, "the folder of the runs (default: runs/<name>/compare-<UTC time>/)");
   compare->add_flag("--fresh", compared.fresh, "replace the runs that are there");
+  compare->add_flag("--resume", compared.resume,
+                    "go on with the comparison that is there: runs that are complete are not repeated, others go on");
   compare->add_flag("--offline", compared.offline, "download nothing");
   compare->add_flag("--quiet", compared.quiet, "nothing but the table");
   compare->add_flag("--json", compared.json, "one JSON object in place of the table");
+  compare->footer(
+      "Batch and rate of one mode alone: `async: {train: {optimizer: {lr: 0.1}}}` in the job, or\n"
+      "`--set async.train.optimizer.lr=0.1`; likewise sync.train and local_sgd.train.\n"
+      "Exit status: 0 every run reached the target, 4 one did not (it missed, or failed), 2 usage or job spec,\n"
+      "3 dataset missing or corrupt, 128+n ended by signal n. comparison.json holds what is known at any end.");
 
   ReplayCommand replayed;
   CLI::App* replay =

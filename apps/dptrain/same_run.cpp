@@ -38,6 +38,11 @@ std::string job_difference(const std::string& there, const JobSpec& job) {
   return first_difference(there, weights_yaml(job));
 }
 
+std::string any_difference(const JobSpec& there, const JobSpec& job) {
+  const std::string left = to_yaml(there), right = to_yaml(job);
+  return left == right ? "" : first_difference(left, right);
+}
+
 std::string state_difference(const RunState& state, const JobSpec& job) {
   if (std::string difference = job_difference(state.job, job); !difference.empty()) return difference;
   if (state.seed == job.seed) return "";

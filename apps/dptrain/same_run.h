@@ -13,6 +13,9 @@ namespace dptrain {
 /// none so far, and may go on with another policy, unless drills are to make some.
 std::string job_difference(const std::string& there, const JobSpec& job);
 
+/// Likewise of two jobs and all that there is to set, so that times can be compared too.
+std::string any_difference(const JobSpec& there, const JobSpec& job);
+
 /// Likewise of a checkpoint's state and the job, by the seed too.
 std::string state_difference(const RunState& state, const JobSpec& job);
 

@@ -7,7 +7,9 @@
 #include "data/open.h"
 #include "dptrain/same_run.h"
 #include "dptrain/signals.h"
+#include "dptrain/target.h"
 #include "report/json.h"
+#include "report/lines.h"
 #include "report/reporter.h"
 #include "train/first_weights.h"
 #include "train/fit.h"
@@ -63,6 +65,18 @@ std::optional<std::string> complete_summary(const std::filesystem::path& folder,
   }
 }
 
+/// The summary of a run that has come to an end and has weights, whatever it ended at.
+std::optional<std::string> ended_summary(const std::filesystem::path& folder) {
+  std::string json = read_text(folder / "summary.json");
+  while (json.ends_with('\n')) json.pop_back();
+  try {
+    if (json.empty() || parse_summary(json, "").weights_hash.empty()) return std::nullopt;
+    return json;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 /// The checkpoint to go on from, with a warning where its bits rest on something else than ours will.
 std::shared_ptr<Checkpoint> checkpoint_to_resume(const std::filesystem::path& folder, const JobSpec& job,
                                                  const DatasetPair& data, Reporter& reporter) {
@@ -97,6 +111,15 @@ int status_of(const Summary& summary) {
   return stopped_status();
 }
 
+/// What a run to a target comes to, in a sentence and as the status.
+int target_status(const Aimed& aimed, double target, Reporter& reporter) {
+  const std::string found =
+      fmt::format("{} after {:.2f} s of training", accuracy_text(aimed.at.test_accuracy), aimed.at.train_seconds);
+  reporter.message(aimed.reached ? fmt::format("reached {:g}%: {}", 100 * target, found)
+                                 : fmt::format("missed {:g}%: {}", 100 * target, found));
+  return static_cast<int>(aimed.reached ? ExitStatus::ok : ExitStatus::expectation);
+}
+
 }  // namespace
 
 int run_training(const TrainCommand& command) {
@@ -104,7 +127,8 @@ int run_training(const TrainCommand& command) {
     fail(ExitStatus::usage, "--resume goes on with a run, --fresh replaces it: give one of them");
   if (command.resume && command.out.empty())
     fail(ExitStatus::usage, "--resume needs --out DIR: the folder of the run to go on with");
-  const JobSpec job = read_job(command.job.file, command.job.overrides);
+  JobSpec job = read_job(command.job.file, command.job.overrides);
+  if (command.target) aim(job, *command.target);
   const DatasetInfo info = inspect_dataset(job.dataset);
   check_data_fit(job, info.shape, info.classes);
   const Placement placement = place(job, info.train_samples);  // refuses what this machine does not have
@@ -124,11 +148,14 @@ int run_training(const TrainCommand& command) {
   }
   Reporter reporter({.quiet = command.quiet, .json = command.json}, std::move(folder));
   if (continues) {
-    if (const std::optional<std::string> json = complete_summary(path, job, info.train_samples, reporter)) {
+    const Aimed aimed = command.target ? look_back(path, *command.target) : Aimed{};
+    std::optional<std::string> json = complete_summary(path, job, info.train_samples, reporter);
+    if (!json && aimed.reached) json = ended_summary(path);
+    if (json) {
       const Summary summary = parse_summary(*json, (path / "summary.json").string());
       reporter.message(fmt::format("{}: this run is complete", path.string()));
       reporter.repeated(summary, *json);
-      return status_of(summary);
+      return command.target ? target_status(aimed, *command.target, reporter) : status_of(summary);
     }
   }
   DatasetPair data;
@@ -149,7 +176,17 @@ int run_training(const TrainCommand& command) {
          "--resume: the run in {} began with the weights of a file, and they were not saved: give --init-from again",
          path.string());
   }
-  return status_of(train(job, data, reporter, {.stop = &stop, .checkpoints = std::move(checkpoints)}));
+  TrainOptions options{.stop = &stop, .checkpoints = std::move(checkpoints)};
+  Aimed aimed;
+  if (command.target) {
+    options.enough = [&](const EvalReport& report) {
+      aimed = {.reached = report.test_accuracy >= *command.target, .at = report};
+      return aimed.reached;
+    };
+  }
+  const Summary summary = train(job, data, reporter, options);
+  if (!command.target || stop_asked(&stop)) return status_of(summary);
+  return target_status(aimed, *command.target, reporter);
 }
 
 }  // namespace dptrain

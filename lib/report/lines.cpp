@@ -90,6 +90,10 @@ std::string cut_line(const RunPlan& plan) {
 
 }  // namespace
 
+std::string accuracy_text(double accuracy) {
+  return std::isnan(accuracy) ? "-" : fmt::format("{:.2f}%", std::floor(1e4 * accuracy + 1e-6) / 100);
+}
+
 std::string grouped(std::int64_t number) {
   std::string digits = fmt::format("{}", number);
   const std::size_t first = number < 0 ? 1 : 0;

@@ -32,6 +32,8 @@ struct PartName {
   const char* many = "micro-batches";
 };
 std::string cut_text(std::int64_t samples, std::int64_t parts, const PartName& name = {});
+/// 0.98517 -> "98.51%": rounded down, because rounding up could show a target that was missed. "-" where it is not known.
+std::string accuracy_text(double accuracy);
 /// 60000 -> "60,000".
 std::string grouped(std::int64_t number);
 /// "where the time went: compute 91%, data 5%, reduce 3%, wait 1%", the largest first; empty where nothing was measured.

@@ -39,6 +39,7 @@ AsyncSpec read_async(const Value& block) {
   map.optional("updates", async.updates, choice(names::store_updates));
   map.optional("shards", async.shards, or_keyword<std::int64_t>("auto", integer(1, kMaxShards)));
   map.optional("record", async.record, boolean);
+  map.take("train");  // is in its place already: spec/mode_settings.h
   if (const std::optional<Value> fallback = map.take("fallback")) async.fallback_loss_above = read_fallback(*fallback);
   async.updates_per_apply_at = map.at("updates_per_apply").outlive();
   async.updates_at = map.at("updates").outlive();

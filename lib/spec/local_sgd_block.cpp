@@ -17,6 +17,7 @@ LocalSgdSpec read_local_sgd(const Value& block) {
   map.optional("warmup_sync_steps", local.warmup_sync_steps, integer(0, kMaxCount));
   if (const std::optional<Value> outer = map.take("outer_optimizer"); outer && !outer->is_keyword("none"))
     local.outer_optimizer = read_optimizer(*outer);
+  map.take("train");  // is in its place already: spec/mode_settings.h
   local.at = map.at("workers").outlive();
   map.finish();
   return local;

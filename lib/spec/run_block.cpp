@@ -65,6 +65,14 @@ LogSpec read_log(const Value& block) {
   return log;
 }
 
+/// Mode sync has no settings of its own.
+bool read_sync(const Value& block) {
+  MapReader map(block);
+  map.take("train");  // is in its place already
+  map.finish();
+  return true;
+}
+
 ExpectSpec read_expect(const Value& block) {
   ExpectSpec expect;
   MapReader map(block, {.main = "test_accuracy"});
@@ -161,6 +169,8 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   block("train", true, job.train, read_train);
   block("devices", false, job.devices, read_devices);
   map.optional("mode", job.mode, choice(names::mode));
+  bool sync = false;
+  block("sync", false, sync, read_sync);
   block("async", false, job.async, read_async);
   map.optional("reproducible", job.reproducible, boolean);
   block("local_sgd", false, job.local_sgd, read_local_sgd);
@@ -177,7 +187,6 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   if (map.take("gpus"))
     map.error("gpus", "'devices' is given too", "'gpus: N' is short for 'devices: {type: cuda, count: N}'");
   map.later("resume", "a run is continued by --resume; remove the key");
-  map.later("sync", "mode sync has no settings");
   map.later("augment", "augmentation stands in 'dataset': write dataset: {augment: [...]}");
   map.finish();
 

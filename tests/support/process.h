@@ -91,6 +91,7 @@ class Process {
     waitpid(id_, nullptr, 0);
   }
 
+  pid_t id() const { return id_; }
   void signal(int number) const { ::kill(id_, number); }
 
   /// Whether the program has a handler of its own for that signal at this moment.

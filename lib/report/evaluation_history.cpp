@@ -1,0 +1,32 @@
+#include "report/evaluation_history.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+namespace dptrain {
+
+EvaluationHistory read_evaluations(const std::filesystem::path& metrics) {
+  using Json = nlohmann::json;
+  EvaluationHistory history;
+  std::ifstream in(metrics);
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with(R"({"event":"start")")) ++history.parts;
+    if (!line.starts_with(R"({"event":"evaluate")")) continue;
+    try {
+      const Json json = Json::parse(line);
+      const auto real = [&](const char* key) {
+        return json.at(key).is_null() ? not_known : json.at(key).get<double>();
+      };
+      history.evaluations.push_back({.step = json.at("step"),
+                                     .epoch = real("epoch"),
+                                     .test_loss = real("test_loss"),
+                                     .test_accuracy = real("test_accuracy"),
+                                     .seconds = real("seconds"),
+                                     .train_seconds = real("train_seconds")});
+    } catch (const Json::exception&) {
+    }
+  }
+  return history;
+}
+
+}  // namespace dptrain

@@ -1,0 +1,44 @@
+#include "report/evaluation_history.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "report/json.h"
+#include "support/process.h"
+
+namespace dptrain {
+
+TEST_CASE("the evaluations of a run are read back from its lines, in all its parts; broken lines are passed over") {
+  const test::TemporaryFolder folder;
+  CHECK(read_evaluations(folder / "metrics.jsonl").evaluations.empty());
+  CHECK(read_evaluations(folder / "metrics.jsonl").parts == 0);
+  const EvalReport good{
+      .step = 7, .epoch = 0.5, .test_loss = 0.25, .test_accuracy = 0.75, .seconds = 0.1, .train_seconds = 1.5};
+  const EvalReport bad{.step = 9, .epoch = 1};
+  std::ofstream(folder / "metrics.jsonl") << start_json({}) << "\n"
+                                          << evaluate_json(good) << "\n"
+                                          << R"({"event":"train","step":8})"
+                                          << "\n"
+                                          << R"({"event":"evaluate","step":"many"})"
+                                          << "\n"
+                                          << R"({"event":"evaluate","st)"
+                                          << "\n"
+                                          << start_json({}) << "\n"
+                                          << evaluate_json(bad) << "\n";
+  const EvaluationHistory history = read_evaluations(folder / "metrics.jsonl");
+  CHECK(history.parts == 2);
+  REQUIRE(history.evaluations.size() == 2);
+  CHECK(history.evaluations[0].step == 7);
+  CHECK(history.evaluations[0].epoch == 0.5);
+  CHECK(history.evaluations[0].test_loss == 0.25);
+  CHECK(history.evaluations[0].test_accuracy == 0.75);
+  CHECK(history.evaluations[0].seconds == 0.1);
+  CHECK(history.evaluations[0].train_seconds == 1.5);
+  CHECK(history.evaluations[1].step == 9);
+  CHECK(std::isnan(history.evaluations[1].test_accuracy));
+  CHECK(std::isnan(history.evaluations[1].train_seconds));
+}
+
+}  // namespace dptrain
