@@ -131,6 +131,8 @@ void work(Run& run, AsyncRun& async, Executor& me) {
     const double begun = steady_seconds();
     async.store->pull(me.weights.floats(), work->version, me.read);
     const double pulled = steady_seconds();
+    if (run.options.weights_read)
+      run.options.weights_read(me.rank, work->index, [&run] { return run.group.error() != nullptr; });
     const Replica::Gradient gradient = compute(run, async, me, *work);
     const bool loss_is_finite = std::isfinite(gradient.loss.loss);
     if (!loss_is_finite || !std::isfinite(gradient.largest)) {
