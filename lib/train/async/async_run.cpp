@@ -103,7 +103,7 @@ void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::
 StepTimes push(AsyncRun& async, const Executor& me, const Dispatcher::Work& work) {
   StepTimes times;
   const double start = steady_seconds();
-  const auto pushed = async.dispatcher->push(work, *std::min_element(me.read.begin(), me.read.end()));
+  const auto pushed = async.dispatcher->push(work);
   const double admitted = steady_seconds();
   if (pushed.deposit.closes) {
     async.store->apply(pushed.deposit.version);
@@ -130,6 +130,7 @@ void work(Run& run, AsyncRun& async, Executor& me) {
     if (!work) return;
     const double begun = steady_seconds();
     async.store->pull(me.weights.floats(), work->version, me.read);
+    async.dispatcher->pulled(*work, *std::min_element(me.read.begin(), me.read.end()));
     const double pulled = steady_seconds();
     if (run.options.weights_read)
       run.options.weights_read(me.rank, work->index, [&run] { return run.group.error() != nullptr; });
