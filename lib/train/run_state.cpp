@@ -70,7 +70,7 @@ void check_finite(const Run& run, const ParameterTable& table, const std::vector
   for (std::size_t k = 0; k < copies.size(); ++k) {
     if (std::isfinite(largest_magnitude(copies[k].floats(), table.floats()))) continue;
     fail(ExitStatus::failed, "after {} the {} are not finite: training has diverged, and they are not saved",
-         run.progress->place(step, run.lr(step)), k == 0 ? "parameters" : "optimizer's " + state_names(run)[k - 1]);
+         run.progress->place(step, run.strategy->rate(run, step)), k == 0 ? "parameters" : "optimizer's " + state_names(run)[k - 1]);
   }
 }
 

@@ -80,10 +80,10 @@ void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::
                                loss_is_finite ? fmt::format("the gradient of {}", parameter) : std::string("the loss"),
                                run.progress->place(place.step, async.rates.rate(async.dispatcher->version())),
                                place.micro_batch, rank);
-  if (policy.on_nan != OnNan::skip || async.skips_in_a_row >= policy.max_skips) {
+  if (policy.on_nan != OnNan::skip || run.skips_in_a_row >= policy.max_skips) {
     report.action = "stop";
     if (policy.on_nan == OnNan::skip)
-      report.message += fmt::format(", after {} in a row that were left out (faults.max_skips)", async.skips_in_a_row);
+      report.message += fmt::format(", after {} in a row that were left out (faults.max_skips)", run.skips_in_a_row);
     report.message +=
         ": training has diverged. A lower learning rate, warm-up (train.lr_schedule.warmup_steps), clipping "
         "(train.clip_grad_norm) or a bound (async.max_staleness) may help; faults.on_nan can skip such a gradient.";
@@ -92,8 +92,8 @@ void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::
     if (!loss_is_finite) run.progress->diverged();
     throw Error(ExitStatus::failed, report.message);
   }
-  ++async.skips_in_a_row;
-  report.message += fmt::format(": it is left out ({} in a row, at most {})", async.skips_in_a_row, policy.max_skips);
+  ++run.skips_in_a_row;
+  report.message += fmt::format(": it is left out ({} in a row, at most {})", run.skips_in_a_row, policy.max_skips);
   run.reporter.fault(report);
   run.faults.note(std::move(report), began);
   async.collector->ended(place, nullptr);
@@ -147,7 +147,7 @@ void work(Run& run, AsyncRun& async, Executor& me) {
     times.compute += gradient.compute;
     times.reduce += pulled - begun + pushed.reduce;
     times.wait += begun - start + pushed.wait;
-    async.skips_in_a_row = 0;
+    run.skips_in_a_row = 0;
     async.collector->ended(async.places.at(work->index), &gradient.loss);
   }
 }

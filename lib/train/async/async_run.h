@@ -28,9 +28,8 @@ struct AsyncRun {
   std::unique_ptr<Dispatcher> dispatcher;
   std::unique_ptr<RecordWriter> record;  // where the job asks for one, and there is a run folder
 
-  std::mutex reporting;  // guards the Progress, the run's times and faults, and these
+  std::mutex reporting;  // guards the Progress, the run's times, faults and skips, and these
   std::optional<StepCollector> collector;
-  std::int64_t skips_in_a_row = 0;
   bool loss_is_above = false;  // the band: at the next rest the run falls back
 
   // Written at rest.

@@ -116,6 +116,9 @@ class AsyncStrategy final : public UpdateStrategy {
     if (async_->dispatcher) async_->dispatcher->abandon();
   }
 
+  double rate(const Run&, std::int64_t) const override {
+    return async_->rates.rate(async_->dispatcher ? async_->dispatcher->version() : before_.version);
+  }
   bool reproducible(const JobSpec& job) const override {
     return job.reproducible && job.async.max_staleness == 0 && job.async.on_stale != OnStale::drop;
   }
