@@ -196,6 +196,7 @@ void rewrite_state(const fs::path& run_folder, const RunState& state) {
 std::vector<std::int64_t> kept_steps(const RunState& state) {
   std::vector<std::int64_t> steps = state.rollback_steps;
   steps.push_back(state.best_step);
+  if (state.async) steps.push_back(state.async->recorded_from);
   return steps;
 }
 
