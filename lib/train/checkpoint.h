@@ -41,6 +41,7 @@ struct RunState {
   /// Step and replica of the gradients that drills have spoilt so far.
   std::vector<std::pair<std::int64_t, std::int64_t>> spoilt{};
   std::optional<AsyncState> async{};  ///< in mode async
+  std::int64_t averages = -1;         ///< in mode local_sgd: of the workers, so far; -1: none is counted
   std::string weights_hash;
 };
 
