@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "spec/reader.h"
 #include "train/async/async_run.h"
+#include "train/batch_names.h"
 
 namespace dptrain {
 
@@ -112,6 +113,7 @@ class AsyncStrategy final : public UpdateStrategy {
     async.collector.emplace(
         run.schedule, run.first,
         [&run, &async](std::int64_t step, const StepCollector::Step& done) { step_done(run, async, step, done); });
+    if (run.replicas.front()->needs_batches()) async.loader = make_loader(run);
     if (run.job.async.record && !run.options.checkpoints.run_folder.empty()) begin_record(run, before);
   }
 
@@ -149,6 +151,24 @@ class AsyncStrategy final : public UpdateStrategy {
     if (!run.job.async.record || before.recorded_from < 0 || !std::filesystem::exists(file)) return std::nullopt;
     RecordHeader header = read_record_header(file);
     return header.step == before.recorded_from ? std::optional(std::move(header)) : std::nullopt;
+  }
+
+  std::unique_ptr<SharedLoader> make_loader(const Run& run) const {
+    const std::int64_t end = async_->places.first_of(run.schedule.steps());
+    const auto name = [&run, &places = async_->places, end,
+                       names = BatchNames(run.job, run.schedule, run.data.train->size())](
+                          std::int64_t index, std::span<std::int64_t> ids) -> Loader::Named {
+      if (index >= end) return 0;
+      const MicroBatchPlace place = places.at(index);
+      const StepPlan& plan = run.schedule.plan(place.step);
+      return names.name(place.step, plan.micro_batches[static_cast<std::size_t>(place.micro_batch)], ids);
+    };
+    return std::make_unique<SharedLoader>(*run.data.train, name,
+                                          SharedLoader::Config{.first = async_->segment,
+                                                               .largest_batch = run.schedule.largest_batch(),
+                                                               .readers = run.group.size(),
+                                                               .ahead = run.job.data.prefetch * run.group.size(),
+                                                               .workers = loader_workers(run) * run.group.size()});
   }
 
   void begin_record(Run& run, const AsyncState& before) {

@@ -193,7 +193,7 @@ void LocalSgdStrategy::run(Run& run, int rank, Replica& replica) {
     replica.bind(local_->workers.average());
     evaluate(run, replica, rank, run.end);
   }
-  LocalSteps steps(run, *local_, rank, replica);
+  LocalSteps steps(run, *local_, rank, replica, step);
   while (step < run.end) {
     const std::int64_t end = std::min(local_->rounds.last(step), run.end);
     take_round(run, rank, steps, step, end);
