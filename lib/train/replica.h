@@ -42,6 +42,8 @@ struct GradientTask {
   std::int64_t version = 0;        ///< of the weights: another number for other contents
   float* gradient = nullptr;       ///< flat, in the memory of the device; the sum over the samples is written here
   bool poison = false;             ///< a drill: the gradient is not a number
+  /// Its samples, loaded into memory of the host, until gradient() returns; null where the replica names them itself.
+  const Batch* batch = nullptr;
 };
 
 /// The first micro-batch of a replica, and the first gradient in backward's order, that is not finite.
@@ -82,6 +84,8 @@ class Replica {
     double largest = 0;            ///< magnitude of the gradient's elements; infinite where one is not finite
     double data = 0, compute = 0;  ///< seconds
   };
+  /// Whether gradient() is to be given the samples; not where the replica has the training set at hand. The same for all of a run.
+  virtual bool needs_batches() const { return true; }
   /// One micro-batch, whole, on return. Needs Config::single_sizes.
   virtual Gradient gradient(const GradientTask& task);
   /// The next step is `step`, and this is who runs what from then on; before the first step it is an equal share each.
