@@ -8,7 +8,8 @@ class WeightsHolder {
  public:
   virtual ~WeightsHolder() = default;
 
-  /// The flat parameters that replica `rank` reads, in the memory of its device.
+  /// The flat parameters that replica `rank` reads: in the memory of its device where steps are taken together, otherwise in the
+  /// host's, see Replica::bind_host().
   virtual const float* parameters(int rank) const = 0;
   /// The flat parameters from and to the host's memory; they wait for the devices.
   virtual void load(const float* parameters) = 0;

@@ -5,13 +5,13 @@
 namespace dptrain {
 
 LocalSgd::LocalSgd(const JobSpec& job, const RunSchedule& schedule_, std::int64_t floats, int state_buffers,
-                   int replicas)
+                   int replicas, const Workers::Allocate& allocate)
     : spec(job.local_sgd),
       schedule(schedule_),
       rounds{.warmup = spec.warmup_sync_steps, .every = spec.sync_every},
       full(slice_step(schedule_.full().samples, spec.workers, micro_batch_size(job, replicas))),
       last(slice_step(schedule_.last().samples, spec.workers, micro_batch_size(job, replicas))),
-      workers(spec, floats, state_buffers),
+      workers(spec, floats, state_buffers, allocate),
       round(static_cast<std::size_t>(std::min(spec.sync_every, schedule_.steps()))),
       not_finite(static_cast<std::size_t>(replicas)) {
   const std::size_t most = std::max(full.micro_batches.size(), last.micro_batches.size());

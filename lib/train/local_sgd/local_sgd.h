@@ -33,7 +33,8 @@ struct ToldStep {
 };
 
 struct LocalSgd {
-  LocalSgd(const JobSpec& job, const RunSchedule& schedule, std::int64_t floats, int state_buffers, int replicas);
+  LocalSgd(const JobSpec& job, const RunSchedule& schedule, std::int64_t floats, int state_buffers, int replicas,
+           const Workers::Allocate& allocate);
 
   const std::vector<Slice>& slices(std::int64_t step) const {
     return &schedule.plan(step) == &schedule.last() ? last.slices : full.slices;

@@ -51,7 +51,8 @@ class LocalSgdStrategy final : public UpdateStrategy {
 
 WeightsHolder& LocalSgdStrategy::hold(Run& run, std::int64_t floats) {
   const int states = run.optimizer->state_buffers();
-  local_ = std::make_unique<LocalSgd>(run.job, run.schedule, floats, states, run.group.size());
+  local_ = std::make_unique<LocalSgd>(run.job, run.schedule, floats, states, run.group.size(),
+                                      run.backend->host_allocator());
   name_states(run);
   if (!begins_in_sync(run)) return local_->workers;
   run.reducer = run.backend->make_reducer({.group = run.group,
@@ -149,7 +150,7 @@ void LocalSgdStrategy::at_average(Run& run, int rank, Replica& replica, std::int
   const bool saves = stopped || falls_due(before, step, run.checkpoint_every);
   if (rank == 0 && stopped) save(run, replica.parameters(), step);
   if (evaluates && !run.options.until) {
-    replica.bind(local_->workers.average());
+    replica.bind_host(local_->workers.average());
     evaluate(run, replica, rank, step);
   }
   if (rank == 0 && saves && !stopped && step < run.end) save(run, replica.parameters(), step);
@@ -168,7 +169,7 @@ void LocalSgdStrategy::run(Run& run, int rank, Replica& replica) {
   run.group.barrier();
   // A run that was stopped after its last step and before the evaluation.
   if (run.first == run.end && run.options.checkpoints.resume_from->snapshot.state.evaluated_step != run.end) {
-    replica.bind(local_->workers.average());
+    replica.bind_host(local_->workers.average());
     evaluate(run, replica, rank, run.end);
   }
   LocalSteps steps(run, *local_, rank, replica);

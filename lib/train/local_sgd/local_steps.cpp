@@ -31,7 +31,8 @@ LocalSteps::LocalSteps(Run& run, LocalSgd& local, int rank, Replica& replica)
     programs_.push_back(replica_program(count, {0, count}));
     buffers = std::max(buffers, programs_.back().buffers);
   }
-  for (int k = 0; k < buffers; ++k) gradients_.push_back(Buffer::host_floats(floats_));
+  for (int k = 0; k < buffers; ++k)
+    gradients_.push_back(run.backend->host_buffer(static_cast<std::size_t>(floats_) * sizeof(float)));
 }
 
 void LocalSteps::take(std::int64_t step, ToldStep& told) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -21,8 +22,9 @@ namespace dptrain {
 
 class Workers final : public WeightsHolder {
  public:
-  /// Flat buffers of `floats`, all zero, and `state_buffers` of as many a worker.
-  Workers(const LocalSgdSpec& spec, std::int64_t floats, int state_buffers);
+  using Allocate = std::function<Buffer(std::size_t bytes)>;
+  /// Flat buffers of `floats`, all zero, and `state_buffers` of as many a worker. Where weights lie: pinned memory, say, for GPUs.
+  Workers(const LocalSgdSpec& spec, std::int64_t floats, int state_buffers, const Allocate& allocate = &Buffer::host);
 
   int count() const { return static_cast<int>(workers_.size()); }
   const float* weights(int worker) const { return workers_[static_cast<std::size_t>(worker)].weights.floats(); }
