@@ -159,6 +159,9 @@ void print_workers(const Plan& plan, std::ostream& out) {
        slice_step(full.samples, workers, micro_batch_size(plan.job, plan.placement.replicas)).slices)
     most = std::max(most, slice.micro_batches.count());
   print_replica_memory(plan, replica_program(most, {0, most}).buffers, 1, out);
+  if (plan.placement.type == DeviceType::cuda)
+    fmt::print(out, "                {} of weights and a gradient on each GPU, for each of its replicas\n",
+               megabytes(2 * flat));
 }
 
 /// How mode async goes about it, and the memory that it takes.
@@ -175,7 +178,9 @@ void print_async(const Plan& plan, std::ostream& out) {
              per_version == 1 ? "" : "s");
   fmt::print(out, "staleness       {}\n",
              job.async.max_staleness ? fmt::format("at most {}", *job.async.max_staleness) : "without a bound");
-  fmt::print(out, "replicas        {} on the CPU, each with its own micro-batches as it is free\n", replicas);
+  const bool gpus = plan.placement.type == DeviceType::cuda;
+  fmt::print(out, "replicas        {} {}, each with its own micro-batches as it is free\n", replicas,
+             gpus ? where_text(job, plan.placement) : "on the CPU");
   const std::int64_t flat = plan.model.parameters.floats() * static_cast<std::int64_t>(sizeof(float));
   const int state = make_optimizer(job.train.optimizer)->state_buffers();
   fmt::print(out, "memory          {} weights and optimizer state, {} gradients ({} buffers), shared\n",
@@ -184,6 +189,9 @@ void print_async(const Plan& plan, std::ostream& out) {
              megabytes(flat + plan.model.activation_bytes + schedule.largest_batch() * plan.sample_floats * 4),
              megabytes(flat), megabytes(plan.model.activation_bytes),
              megabytes(schedule.largest_batch() * plan.sample_floats * 4));
+  if (gpus)
+    fmt::print(out, "                {} of weights and a gradient on each GPU, for each of its replicas\n",
+               megabytes(2 * flat));
 }
 
 }  // namespace
