@@ -168,6 +168,9 @@ void print_workers(const Plan& plan, std::ostream& out) {
        slice_step(full.samples, workers, micro_batch_size(plan.job, plan.placement.replicas)).slices)
     most = std::max(most, slice.micro_batches.count());
   print_replica_memory(plan, replica_program(most, {0, most}).buffers, plan.job.data.prefetch, out);
+  if (plan.placement.type == DeviceType::cuda)
+    fmt::print(out, "                {} of weights and a gradient on each GPU, for each of its replicas\n",
+               megabytes(2 * flat));
 }
 
 /// How mode async goes about it, and the memory that it takes.
@@ -184,7 +187,9 @@ void print_async(const Plan& plan, std::ostream& out) {
              per_version == 1 ? "" : "s");
   fmt::print(out, "staleness       {}\n",
              job.async.max_staleness ? fmt::format("at most {}", *job.async.max_staleness) : "without a bound");
-  fmt::print(out, "replicas        {} on the CPU, each with its own micro-batches as it is free\n", replicas);
+  const bool gpus = plan.placement.type == DeviceType::cuda;
+  fmt::print(out, "replicas        {} {}, each with its own micro-batches as it is free\n", replicas,
+             gpus ? where_text(job, plan.placement) : "on the CPU");
   const std::int64_t flat = plan.model.parameters.floats() * static_cast<std::int64_t>(sizeof(float));
   const int state = make_optimizer(job.train.optimizer)->state_buffers();
   const std::int64_t buffers =
@@ -195,6 +200,9 @@ void print_async(const Plan& plan, std::ostream& out) {
   fmt::print(out, "                {} a replica: {} weights, {} activations, {} for its batch and those ahead\n",
              megabytes(flat + plan.model.activation_bytes + batches), megabytes(flat),
              megabytes(plan.model.activation_bytes), megabytes(batches));
+  if (gpus)
+    fmt::print(out, "                {} of weights and a gradient on each GPU, for each of its replicas\n",
+               megabytes(2 * flat));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "data/open.h"
+#include "device/accelerators.h"
 #include "report/json.h"
 #include "report/lines.h"
 #include "spec/names.h"
@@ -32,6 +33,20 @@ Summary summary_of(const std::filesystem::path& run) {
   return summary;
 }
 
+/// Where it is replayed: on the kind of device that the run was on, however many there are. Errors: usage where there is none.
+DevicesSpec devices_of_replay(const JobSpec& job, const Summary& summary, const std::filesystem::path& run) {
+  DevicesSpec devices = job.devices;
+  devices.type = DeviceType::cpu;
+  if (summary.device_type != "cuda") return devices;
+  if (const Accelerators machine = accelerators(); machine.usable.empty())
+    fail(ExitStatus::usage,
+         "{}: the run was on GPUs, and none can be used here: {}; on CPU cores its gradients have other bits",
+         run.string(), machine.missing);
+  devices.type = DeviceType::cuda;
+  devices.share = true;
+  return devices;
+}
+
 }  // namespace
 
 int replay_run(const ReplayCommand& command, std::ostream& out) {
@@ -53,6 +68,7 @@ int replay_run(const ReplayCommand& command, std::ostream& out) {
   if (!std::filesystem::exists(record))
     fail(ExitStatus::usage, "{}: the run was not recorded: async.record: true does that", run.string());
   const Summary summary = summary_of(run);
+  job.devices = devices_of_replay(job, summary, run);
   const DatasetPair data =
       open_dataset(job.dataset, {.offline = command.offline,
                                  .progress = [](const std::string& line) { std::cerr << line << '\n'; },

@@ -1,7 +1,9 @@
 // Purpose: what a kind of device brings to a run: its replicas and their reducer.
-// Thread safety: make_replica() is called by each replica's own thread, one after the other or at once; the rest by one thread.
+// Thread safety: make_replica() and host_buffer() are called by each replica's own thread, one after the other or at once; the rest
+//   by one thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -10,6 +12,7 @@
 #include <vector>
 
 #include "comm/local/local_group.h"
+#include "device/buffer.h"
 #include "nn/model.h"
 #include "spec/job_spec.h"
 #include "train/fit.h"
@@ -40,6 +43,13 @@ class Backend {
   /// plan_model() with the operations that a replica would have.
   virtual ModelPlan plan(std::span<const std::int64_t> batches) = 0;
   virtual std::unique_ptr<Replica> make_replica(const Replica::Config& config) = 0;
+  /// Zeroed memory of the host, from which its replicas read weights and to which they write gradients: see GradientTask. By the
+  /// thread of a replica that is made.
+  virtual Buffer host_buffer(std::size_t bytes) = 0;
+  /// The same, for what allocates by itself.
+  std::function<Buffer(std::size_t bytes)> host_allocator() {
+    return [this](std::size_t bytes) { return host_buffer(bytes); };
+  }
   virtual std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) = 0;
 };
 

@@ -15,18 +15,24 @@ namespace {
   throw Error(ExitStatus::usage, complaint(at, message));
 }
 
+/// Whether replicas take the micro-batches of this step one by one, each of which ends with its gradient in the host's memory.
+bool takes_micro_batches_alone(const JobSpec& job, std::int64_t step) {
+  return job.mode == Mode::async || (job.mode == Mode::local_sgd && step >= job.local_sgd.warmup_sync_steps);
+}
+
 }  // namespace
 
 void check_faults_fit(const JobSpec& job, const Placement& placement) {
   if (placement.type == DeviceType::cuda) {
     constexpr const char* kCpu = "needs replicas on the CPU: --set devices.type=cpu";
-    if (job.faults.on_nan != OnNan::stop)
+    if (job.faults.on_nan != OnNan::stop && job.mode != Mode::async)
       refuse(job.faults.on_nan_at, fmt::format("faults.on_nan: other than stop it {}", kCpu));
     if (job.faults.on_replica_failure != OnReplicaFailure::stop)
       refuse(job.faults.on_replica_failure_at, fmt::format("faults.on_replica_failure: continue {}", kCpu));
     if (job.balance != Balance::off) refuse(job.balance_at, fmt::format("balance: auto {}", kCpu));
     for (const DrillSpec& drill : job.drills) {
-      if (drill.kind == DrillKind::nan || drill.kind == DrillKind::slow)
+      const bool alone = takes_micro_batches_alone(job, drill.at_step);
+      if (!alone && (drill.kind == DrillKind::nan || drill.kind == DrillKind::slow))
         refuse(drill.at, fmt::format("this drill {}", kCpu));
     }
   }

@@ -61,10 +61,8 @@ DeviceType device_type(const JobSpec& job, const Accelerators& machine) {
       fmt::format("use {} or fewer; or --set devices.share=true, for several replicas on a GPU; {}", usable, kOnCores));
 }
 
-/// Local SGD on this kind of device, with so many samples a step.
-void check_workers(const JobSpec& job, DeviceType type, std::int64_t step_samples) {
-  if (type == DeviceType::cuda)
-    refuse(job.devices.at, "mode local_sgd runs on CPU cores in this version, and the replicas are on GPUs", kOnCores);
+/// Local SGD with so many samples a step.
+void check_workers(const JobSpec& job, std::int64_t step_samples) {
   if (job.local_sgd.workers > step_samples) {
     refuse(
         job.local_sgd.at,
@@ -80,7 +78,7 @@ Placement place(const JobSpec& job, std::int64_t train_samples, const Accelerato
   placement.type = device_type(job, machine);
   const bool on_gpus = placement.type == DeviceType::cuda;
   const std::int64_t step_samples = std::min(job.train.global_batch_size, train_samples);
-  if (job.mode == Mode::local_sgd) check_workers(job, placement.type, step_samples);
+  if (job.mode == Mode::local_sgd) check_workers(job, step_samples);
   const auto micro_batches = [&](std::int64_t replicas) {
     if (job.mode == Mode::local_sgd) return job.local_sgd.workers;  // at least one a worker
     return static_cast<std::int64_t>(cut(step_samples, micro_batch_size(job, replicas)).size());

@@ -35,13 +35,14 @@ struct StepTask {
 
 /// One micro-batch by itself, for modes in which replicas do not take steps together.
 struct GradientTask {
-  std::int64_t step = 0;           ///< names the epoch's order and the random draws
-  std::int64_t first = 0;          ///< the first of its samples, counted from the step's first
-  std::int64_t count = 0;          ///< of samples; a size that was prepared
-  const float* weights = nullptr;  ///< flat, in the memory of the device
-  std::int64_t version = 0;        ///< of the weights: another number for other contents
-  float* gradient = nullptr;       ///< flat, in the memory of the device; the sum over the samples is written here
-  bool poison = false;             ///< a drill: the gradient is not a number
+  std::int64_t step = 0;   ///< names the epoch's order and the random draws
+  std::int64_t first = 0;  ///< the first of its samples, counted from the step's first
+  std::int64_t count = 0;  ///< of samples; a size that was prepared
+  /// Flat, in the host's memory, as the gradient; both best from Backend::host_buffer(), which a GPU copies without the host's help.
+  const float* weights = nullptr;
+  std::int64_t version = 0;   ///< of the weights: another number for other contents
+  float* gradient = nullptr;  ///< the sum over the samples is written here
+  bool poison = false;        ///< a drill: the gradient is not a number
   /// Its samples, loaded into memory of the host, until gradient() returns; null where the replica names them itself.
   const Batch* batch = nullptr;
 };
@@ -71,6 +72,9 @@ class Replica {
   virtual const ParameterTable& parameters() const = 0;
   /// Reads the weights there from now on, in the memory of its device.
   virtual void bind(const float* weights) = 0;
+  /// The same for weights in the host's memory, which a device with its own reads now: to be called again where they have changed.
+  /// Until the next gradient(). Needs Config::single_sizes.
+  virtual void bind_host(const float* weights) = 0;
   /// The sum of root k of its ReplicaProgram is in gradients()[k] after a step, in the memory of its device.
   virtual const std::vector<float*>& gradients() const = 0;
 

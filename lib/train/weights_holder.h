@@ -8,7 +8,8 @@ class WeightsHolder {
  public:
   virtual ~WeightsHolder() = default;
 
-  /// The flat parameters that replica `rank` reads, in the memory of its device.
+  /// The flat parameters that replica `rank` reads: in the memory of its device where steps are taken together, otherwise in the
+  /// host's, see Replica::bind_host().
   virtual const float* parameters(int rank) const = 0;
   /// Their moving average, likewise; null where none is kept.
   virtual const float* average(int) const { return nullptr; }

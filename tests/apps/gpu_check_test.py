@@ -27,8 +27,9 @@ esac''',
     "compute-sanitizer": 'echo "${SANITIZER_SAYS-ERROR SUMMARY: 0 errors}"; exit "${SANITIZER_STATUS:-0}"',
     "dptrain": '''echo "$*" >>"$CALLS"
 [ -z "${HANGS-}" ] || exec sleep 600
+[ "$1" != replay ] || exit "${REPLAY_STATUS:-0}"
 hash=aaaa
-case "$*" in *"count: ${DIFFER_AT:-none}"*) hash=bbbb ;; esac
+case "$*" in *"count: ${DIFFER_AT:-none}"*) hash=bbbb ;; *"mode=${DIFFER_IN:-none}"*) hash=cccc ;; esac
 echo "a message" >&2
 echo "{\\"dataset\\": \\"mnist\\", \\"test_accuracy\\": 0.992, \\"train_seconds\\": 1.5, \\"samples_per_second\\": 64000, \\"weights_hash\\": \\"$hash\\"}"
 case "$*" in *evaluate*) exit 0 ;; esac
@@ -78,10 +79,12 @@ class GpuCheck(unittest.TestCase):
         stages = self.check()
         self.assertEqual({name: stage["status"] for name, stage in stages.items()},
                          {"configure": "skipped", "build": "skipped", "unit_tests": "passed", "parity": "passed", "nccl": "passed",
-                          "mnist": "passed", "same_weights": "passed", "sanitizer": "passed", "benchmarks": "passed"})
+                          "mnist": "passed", "same_weights": "passed", "modes": "passed", "sanitizer": "passed",
+                          "benchmarks": "passed"})
         self.assertEqual(self.report["machine"]["gpus"], ["NVIDIA Fake, 999.1, 1024 MiB, 9.0"])
         self.assertEqual(stages["mnist"]["figures"]["test_accuracy"], 0.992)
         self.assertEqual(stages["same_weights"]["figures"], {"replicas": [1, 2, 4], "weights_hash": "aaaa"})
+        self.assertEqual(stages["modes"]["figures"], {"sync_and_async": "aaaa", "local_sgd": "aaaa", "replayed": "aaaa"})
         self.assertEqual(stages["sanitizer"]["figures"]["checked"], ["units", "kernels_cuda"])
         calls = (self.folder / "calls").read_text()
         self.assertIn("devices={type: cuda, count: 4, share: true}", calls)
@@ -127,6 +130,9 @@ class GpuCheck(unittest.TestCase):
                 ("mnist", {"RUN_STATUS": "4"}, "below what the job expects"),
                 ("mnist", {"RUN_STATUS": "2"}, "ended with status 2"),
                 ("same_weights", {"DIFFER_AT": "2"}, "weights differ"),
+                ("modes", {"DIFFER_AT": "4"}, "weights differ in mode async"),
+                ("modes", {"DIFFER_IN": "async"}, "weights differ in mode async"),
+                ("modes", {"REPLAY_STATUS": "1"}, "a recorded run was not replayed"),
                 ("sanitizer", {"SANITIZER_SAYS": "ERROR SUMMARY: 3 errors", "SANITIZER_STATUS": "99"}, "units: ERROR SUMMARY: 3 errors")):
             with self.subTest(stage=stage, environment=environment):
                 result = self.check("--only", stage, status=1, **environment)[stage]

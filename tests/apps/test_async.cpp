@@ -28,7 +28,14 @@ TEST_CASE("a recorded run, its summary, and its replay at other numbers of repli
     CHECK(has(replayed.out, "replayed        23 versions of 23 gradients (0 dropped)"));
     CHECK(has(replayed.out, "the bits of the run"));
   }
-  std::string text = read_text(here.folder / "run/summary.json");
+  const std::string kept = read_text(here.folder / "run/summary.json");
+  std::string text = kept;
+  text.replace(text.find("\"device_type\":\"cpu"), 18, "\"device_type\":\"cuda");
+  write_text(here.folder / "run/summary.json", text);
+  const Finished elsewhere = here.dptrain({"replay", "run"}, {{"CUDA_VISIBLE_DEVICES", ""}});
+  CHECK(elsewhere.status == 2);
+  CHECK(has(elsewhere.err, "the run was on GPUs, and none can be used here: "));
+  text = kept;
   text.replace(text.find("\"weights_hash\":\"") + 16, 4, "0000");
   write_text(here.folder / "run/summary.json", text);
   const Finished other = here.dptrain({"replay", "run"});

@@ -69,6 +69,14 @@ TEST_CASE("replicas share GPUs in turn, where the job says that they may") {
   CHECK(numbers(place(job("gpus: 2", "tf32"), 1000, gpus(4))) == std::vector<int>{0, 1});
 }
 
+TEST_CASE("async and local SGD take GPUs too, local SGD at most one for each worker") {
+  CHECK(place(job("mode: async"), 1000, gpus(3)).replicas == 3);
+  CHECK(place(job("mode: async\ndevices: {type: cuda, count: 9, share: true}"), 1000, gpus(2)).replicas == 9);
+  const Placement local = place(job("mode: local_sgd\nlocal_sgd: {workers: 2}"), 1000, gpus(3));
+  CHECK(local.type == DeviceType::cuda);
+  CHECK(numbers(local) == std::vector<int>{0, 1});
+}
+
 TEST_CASE("GPUs that are not usable are passed over") {
   Accelerators machine = gpus(3);
   machine.usable.erase(machine.usable.begin() + 1);

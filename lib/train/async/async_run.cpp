@@ -244,7 +244,7 @@ AsyncReport report_of(const AsyncRun& async) {
 void run_async(Run& run, AsyncRun& async, int rank, Replica& replica) {
   Executor me{.rank = rank,
               .replica = replica,
-              .weights = Buffer::host_floats(async.store->floats()),
+              .weights = run.backend->host_buffer(static_cast<std::size_t>(async.store->floats()) * sizeof(float)),
               .read = std::vector<std::int64_t>(async.store->shards()),
               .drilled = run.first};
   std::int64_t step = run.first;
@@ -259,7 +259,7 @@ void run_async(Run& run, AsyncRun& async, int rank, Replica& replica) {
     if (rank == 0) settle(run, async);
     run.group.barrier();
     step = async.reached;
-    replica.bind(run.weights->parameters(rank));
+    replica.bind_host(run.weights->parameters(rank));
     between_steps(run, replica, rank, step);
   }
 }

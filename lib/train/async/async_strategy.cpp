@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::int64_t kShardsAReplica = 4;
 
-/// The store of an asynchronous run, which CPU replicas read where it lies.
+/// The store of an asynchronous run, in the host's memory for replicas on all kinds of devices.
 class StoreHolder final : public WeightsHolder {
  public:
   explicit StoreHolder(Store& store) : store_(store) {}
@@ -47,8 +47,6 @@ class AsyncStrategy final : public UpdateStrategy {
   void check(const JobSpec& job, const Placement& placement, const RunSchedule& schedule) const override {
     check_faults_fit(job, placement);
     check_elementwise(job);
-    if (placement.type == DeviceType::cuda)
-      refuse(job.devices.at, "mode async runs on the CPU in this version: --set devices.type=cpu");
     if (job.faults.on_nan == OnNan::rollback)
       refuse(job.faults.on_nan_at, "faults.on_nan: rollback is for mode sync; in async there are stop and skip");
     if (job.faults.on_replica_failure != OnReplicaFailure::stop)
@@ -82,7 +80,8 @@ class AsyncStrategy final : public UpdateStrategy {
                              .shards = shards,
                              .version = state_before(run).version,
                              .most_at_once = run.group.size(),
-                             .clip_norm = run.job.train.clip_norm};
+                             .clip_norm = run.job.train.clip_norm,
+                             .allocate = run.backend->host_allocator()};
     async_->store =
         run.job.async.updates == StoreUpdates::locked ? make_locked_store(config) : make_hogwild_store(config);
     holder_ = std::make_unique<StoreHolder>(*async_->store);
@@ -112,7 +111,8 @@ class AsyncStrategy final : public UpdateStrategy {
             .samples = [&async](std::int64_t index) { return async.places.samples(index); },
             .rule = [&run,
                      &async](std::int64_t version) { return run.optimizer->rule(version, async.rates.rate(version)); },
-            .stop_at = [&async](std::int64_t next) { return async.stop_at(next); }},
+            .stop_at = [&async](std::int64_t next) { return async.stop_at(next); },
+            .allocate = run.backend->host_allocator()},
         *async.store);
     async.collector.emplace(
         run.schedule, run.first,
@@ -121,7 +121,7 @@ class AsyncStrategy final : public UpdateStrategy {
     if (run.job.async.record && !run.options.checkpoints.run_folder.empty()) begin_record(run, before);
   }
 
-  void join(Run& run, int rank, Replica& replica) override { replica.bind(run.weights->parameters(rank)); }
+  void join(Run& run, int rank, Replica& replica) override { replica.bind_host(run.weights->parameters(rank)); }
   void run(Run& run, int rank, Replica& replica) override { run_async(run, *async_, rank, replica); }
   void abandon(Run&) noexcept override {
     if (async_->dispatcher) async_->dispatcher->abandon();
@@ -172,7 +172,8 @@ class AsyncStrategy final : public UpdateStrategy {
                                                                .largest_batch = run.schedule.largest_batch(),
                                                                .readers = run.group.size(),
                                                                .ahead = run.job.data.prefetch * run.group.size(),
-                                                               .workers = loader_workers(run) * run.group.size()});
+                                                               .workers = loader_workers(run) * run.group.size(),
+                                                               .allocate = run.backend->host_allocator()});
   }
 
   void begin_record(Run& run, const AsyncState& before) {

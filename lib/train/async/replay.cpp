@@ -222,7 +222,7 @@ class Replay {
   }
 
   Buffer buffer() {
-    if (spare_.empty()) return Buffer::host_floats(store_->floats());
+    if (spare_.empty()) return backend_->host_buffer(static_cast<std::size_t>(store_->floats()) * sizeof(float));
     Buffer taken = std::move(spare_.back());
     spare_.pop_back();
     return taken;

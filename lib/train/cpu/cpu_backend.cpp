@@ -16,6 +16,7 @@ class CpuBackend final : public Backend {
   std::unique_ptr<Replica> make_replica(const Replica::Config& config) override {
     return std::make_unique<CpuReplica>(config);
   }
+  Buffer host_buffer(std::size_t bytes) override { return Buffer::host(bytes); }
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
     return std::make_unique<CpuReducer>(config.group, config.floats, config.state_buffers, config.clip_norm,
                                         config.plan);

@@ -17,6 +17,7 @@ class CpuReplica final : public Replica {
 
   const ParameterTable& parameters() const override { return model_->parameters(); }
   void bind(const float* weights) override { model_->bind(weights); }
+  void bind_host(const float* weights) override { model_->bind(weights); }
   const std::vector<float*>& gradients() const override { return gradient_views_; }
   Times run(const StepTask& task) override;
   Gradient gradient(const GradientTask& task) override;

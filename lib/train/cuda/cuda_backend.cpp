@@ -35,6 +35,7 @@ class CudaBackend final : public Backend {
     const int device = devices_[static_cast<std::size_t>(config.rank)];
     return std::make_unique<CudaReplica>(config, device, resident(device, config.data));
   }
+  Buffer host_buffer(std::size_t bytes) override { return cuda::pinned_buffer(bytes); }
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
     for (const StepPlan* plan : {&config.schedule.full(), &config.schedule.last()}) check_sums(plan->combine);
     if (one_device_) return std::make_unique<CudaReducer>(config, devices_.front());
@@ -72,7 +73,9 @@ std::unique_ptr<Backend> make_cuda_backend(const JobSpec& job, const Placement& 
   std::vector<int> devices;
   for (const AcceleratorInfo& gpu : placement.gpus) devices.push_back(gpu.device);
   const std::set<int> different(devices.begin(), devices.end());
-  if (different.size() > 1 && different.size() < devices.size()) {
+  // Without steps that are taken together nothing is reduced on the GPUs.
+  const bool together = job.mode == Mode::sync || (job.mode == Mode::local_sgd && job.local_sgd.warmup_sync_steps > 0);
+  if (together && different.size() > 1 && different.size() < devices.size()) {
     fail(ExitStatus::usage,
          "{} replicas on {} GPUs: replicas share a GPU only where all of them run on one; ask for {} replicas, or name "
          "one "

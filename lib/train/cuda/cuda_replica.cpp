@@ -13,17 +13,6 @@ namespace {
 
 using Kind = ReplicaProgram::Instruction::Kind;
 
-template <class T>
-T* as(const Buffer& buffer) {
-  return static_cast<T*>(buffer.data());
-}
-
-void copy_async(void* to, const void* from, std::size_t bytes, cudaMemcpyKind direction, cudaStream_t stream) {
-  if (bytes == 0) return;
-  cuda::check(cudaMemcpyAsync(to, from, bytes, direction, stream),
-              "a copy between host and GPU could not be put in line");
-}
-
 /// Floats that a micro-batch takes in a step's buffer: libraries want tensors at multiples of 16 bytes, and whole cache lines
 /// copy faster.
 std::int64_t places(std::int64_t samples, std::int64_t elements) {
@@ -76,18 +65,9 @@ CudaReplica::CudaReplica(const Config& config, int device, Resident resident)
   model_ = std::make_unique<Model>(config.job.model, *kernels_, batches.front());
   model_->prepare(batches);
 
-  const Largest largest = largest_step(config.schedule, config.rank, config.data.train->shape().elements());
-  for (int b = 0; b < largest.buffers; ++b) {
-    gradients_.push_back(cuda::device_buffer(static_cast<std::size_t>(parameters().floats()) * sizeof(float)));
-    gradient_views_.push_back(gradients_.back().floats());
-  }
-  for (Slot& slot : slots_) allocate(slot);
-  if (resident_.train) {
-    source_ = micro_batch_source(config_);
-  } else {
-    loader_ = std::make_unique<Loader>(*config.data.train, micro_batch_source(config_), config.schedule.largest_batch(),
-                                       config.job.data.prefetch, config.loader_workers, &cuda::pinned_buffer);
-  }
+  if (config.steps) prepare_steps();
+  if (!config.single_sizes.empty())
+    single_ = std::make_unique<SingleMicroBatches>(config_, *model_, resident_.train.get(), compute_.get());
 
   const auto chunk = static_cast<std::size_t>(chunk_);
   const std::size_t sample_bytes = static_cast<std::size_t>(config.data.test->shape().elements()) * sizeof(float);
@@ -107,6 +87,21 @@ CudaReplica::~CudaReplica() {
   // What is in line still reads our memory. An error was reported where it happened, or nobody is left to be told.
   cudaStreamSynchronize(copy_.get());
   cudaStreamSynchronize(compute_.get());
+}
+
+void CudaReplica::prepare_steps() {
+  const Largest largest = largest_step(config_.schedule, config_.rank, config_.data.train->shape().elements());
+  for (int b = 0; b < largest.buffers; ++b) {
+    gradients_.push_back(cuda::device_buffer(static_cast<std::size_t>(parameters().floats()) * sizeof(float)));
+    gradient_views_.push_back(gradients_.back().floats());
+  }
+  for (Slot& slot : slots_) allocate(slot);
+  if (resident_.train) {
+    source_ = micro_batch_source(config_);
+    return;
+  }
+  loader_ = std::make_unique<Loader>(*config_.data.train, micro_batch_source(config_), config_.schedule.largest_batch(),
+                                     config_.job.data.prefetch, config_.loader_workers, &cuda::pinned_buffer);
 }
 
 void CudaReplica::allocate(Slot& slot) {
@@ -204,13 +199,7 @@ void CudaReplica::compute(std::int64_t step, Slot& slot) {
   // Not on the copy stream: a reducer's kernels behind the step that had the slot before may still read its constants.
   copy_async(slot.header.data(), slot.host_header.data(), slot.header.size(), cudaMemcpyHostToDevice, compute_.get());
   if (loader_) batch_copied_.make_wait(compute_.get());
-  if (!recording.ran) {
-    enqueue(step, slot);
-    recording.ran = true;
-  } else {
-    if (!recording.graph) recording.graph = cuda::Graph::capture(compute_.get(), [&] { enqueue(step, slot); });
-    recording.graph.launch(compute_.get());
-  }
+  recording.run(compute_.get(), [&] { enqueue(step, slot); });
   slot.computed.record(compute_.get());
 }
 
@@ -275,6 +264,16 @@ void CudaReplica::collect(std::int64_t step, std::vector<LossSum>& losses) {
   for (const auto& instruction : program(step).instructions) {
     if (instruction.kind == Kind::run) losses[static_cast<std::size_t>(instruction.micro_batch)] = *sums++;
   }
+}
+
+Replica::Gradient CudaReplica::gradient(const GradientTask& task) {
+  DPTRAIN_CHECK(single_, "a replica that was made for whole steps alone");
+  return single_->run(task, wait_);
+}
+
+void CudaReplica::bind_host(const float* weights) {
+  DPTRAIN_CHECK(single_, "a replica that was made for whole steps alone");
+  single_->bind(weights, wait_);
 }
 
 bool CudaReplica::evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) {

@@ -2,7 +2,8 @@
 //   A step's way: where the dataset lies on the GPU, only its samples' ids go there; otherwise the loader's pinned batches do, on
 //   the copy stream. The compute stream takes the step's number, the constants of its update and the ids, runs the step as one
 //   recorded graph, and brings the losses back. Two steps are under way at a time, each with its own slot of device memory, so that the copies of one overlap the kernels
-//   of the other and the host waits only for the step before the latest.
+//   of the other and the host waits only for the step before the latest. In modes without common steps a micro-batch goes its way by
+//   itself: see train/cuda/single_micro_batches.h.
 // Thread safety: as train/replica.h says; stream(), computed() and gradients() may be read by other replicas' threads
 //   between two barriers.
 // Invariants: addresses never change, so that a recorded step can be replayed; what changes from step to step is read from
@@ -16,7 +17,9 @@
 #include "device/cuda/runtime.h"
 #include "kernels/cuda/update.h"
 #include "nn/model.h"
+#include "train/cuda/in_line.h"
 #include "train/cuda/resident_images.h"
+#include "train/cuda/single_micro_batches.h"
 #include "train/replica.h"
 
 namespace dptrain {
@@ -32,8 +35,11 @@ class CudaReplica final : public Replica {
 
   const ParameterTable& parameters() const override { return model_->parameters(); }
   void bind(const float* weights) override { model_->bind(weights); }
+  void bind_host(const float* weights) override;
   const std::vector<float*>& gradients() const override { return gradient_views_; }
   Times run(const StepTask& task) override;
+  bool needs_batches() const override { return !resident_.train; }
+  Gradient gradient(const GradientTask& task) override;
   int lag() const override { return kSlots - 1; }
   void collect(std::int64_t step, std::vector<LossSum>& losses) override;
   bool evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) override;
@@ -61,11 +67,6 @@ class CudaReplica final : public Replica {
  private:
   static constexpr int kSlots = 2;
 
-  /// A step of one kind, recorded. The first time it runs as it is, so that everything that CUDA loads lazily is there.
-  struct Recording {
-    bool ran = false;
-    cuda::Graph graph;
-  };
   struct Slot {
     Buffer samples, losses, host_losses;  // of all micro-batches of a step
     Buffer header, host_header;           // constants, ids and labels in one, because each copy costs the host time
@@ -87,6 +88,7 @@ class CudaReplica final : public Replica {
   const ReplicaProgram& program(std::int64_t step) const {
     return config_.schedule.plan(step).programs[static_cast<std::size_t>(config_.rank)];
   }
+  void prepare_steps();
   void allocate(Slot& slot);
   double load(std::int64_t step, Slot& slot);  // seconds spent waiting for data
   double load_batches(std::int64_t step, Slot& slot);
@@ -117,6 +119,7 @@ class CudaReplica final : public Replica {
   std::vector<Mark> marks_;
   std::int64_t latest_ = 0;
   double waited_ = 0;  // seconds in collect() since the latest run()
+  std::unique_ptr<SingleMicroBatches> single_;
 
   std::int64_t chunk_;  // of evaluation
   std::array<TestBuffers, 2> test_;

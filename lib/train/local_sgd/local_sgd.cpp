@@ -4,22 +4,21 @@
 
 namespace dptrain {
 
-LocalSgd::LocalSgd(const JobSpec& job, const RunSchedule& schedule_, const UpdatePlan& plan, std::int64_t floats,
-                   int state_buffers, int replicas, std::int64_t first, std::int64_t averages_before)
-    : spec(job.local_sgd),
-      schedule(schedule_),
+LocalSgd::LocalSgd(const LocalSgdConfig& config)
+    : spec(config.job.local_sgd),
+      schedule(config.schedule),
       rounds{.warmup = spec.warmup_sync_steps, .every = spec.sync_every},
-      first_step(first),
-      averages(averages_before >= 0 ? averages_before : rounds.averages(first)),
-      full(slice_step(schedule_.full().samples, spec.workers, micro_batch_size(job, replicas))),
-      last(slice_step(schedule_.last().samples, spec.workers, micro_batch_size(job, replicas))),
-      workers(spec, floats, state_buffers, plan.ranges),
-      round(static_cast<std::size_t>(std::min(spec.sync_every, schedule_.steps()))),
-      not_finite(static_cast<std::size_t>(replicas)) {
+      first_step(config.first),
+      averages(config.averages >= 0 ? config.averages : rounds.averages(config.first)),
+      full(slice_step(schedule.full().samples, spec.workers, micro_batch_size(config.job, config.replicas))),
+      last(slice_step(schedule.last().samples, spec.workers, micro_batch_size(config.job, config.replicas))),
+      workers(spec, config.floats, config.state_buffers, config.ranges, config.allocate),
+      round(static_cast<std::size_t>(std::min(spec.sync_every, schedule.steps()))),
+      not_finite(static_cast<std::size_t>(config.replicas)) {
   const std::size_t most = std::max(full.micro_batches.size(), last.micro_batches.size());
   for (ToldStep& step : round) {
     step.losses.resize(most);
-    step.times.resize(static_cast<std::size_t>(replicas));
+    step.times.resize(static_cast<std::size_t>(config.replicas));
   }
 }
 

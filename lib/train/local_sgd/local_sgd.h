@@ -32,10 +32,20 @@ struct ToldStep {
   double end = 0;                ///< when replica 0 was done with its part
 };
 
+struct LocalSgdConfig {
+  const JobSpec& job;
+  const RunSchedule& schedule;
+  std::int64_t floats = 0;
+  int state_buffers = 0;
+  UpdateRanges ranges{};  ///< of the floats; see Workers
+  int replicas = 1;
+  std::int64_t first = 0;      ///< step; those before it are done
+  std::int64_t averages = -1;  ///< made before it; -1: as many as a run in one piece makes
+  Workers::Allocate allocate = &Buffer::host;
+};
+
 struct LocalSgd {
-  /// For steps from `first` on, before which `averages` were made; -1: as many as a run in one piece makes.
-  LocalSgd(const JobSpec& job, const RunSchedule& schedule, const UpdatePlan& plan, std::int64_t floats,
-           int state_buffers, int replicas, std::int64_t first = 0, std::int64_t averages = -1);
+  explicit LocalSgd(const LocalSgdConfig& config);
 
   const std::vector<Slice>& slices(std::int64_t step) const {
     return &schedule.plan(step) == &schedule.last() ? last.slices : full.slices;

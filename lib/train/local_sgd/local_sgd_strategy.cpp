@@ -57,8 +57,15 @@ class LocalSgdStrategy final : public UpdateStrategy {
 WeightsHolder& LocalSgdStrategy::hold(Run& run, std::int64_t floats) {
   const int states = run.optimizer->state_buffers();
   const auto& checkpoint = run.options.checkpoints.resume_from;
-  local_ = std::make_unique<LocalSgd>(run.job, run.schedule, run.update_plan, floats, states, run.group.size(),
-                                      run.first, checkpoint ? checkpoint->snapshot.state.averages : -1);
+  local_ = std::make_unique<LocalSgd>(LocalSgdConfig{.job = run.job,
+                                                     .schedule = run.schedule,
+                                                     .floats = floats,
+                                                     .state_buffers = states,
+                                                     .ranges = run.update_plan.ranges,
+                                                     .replicas = run.group.size(),
+                                                     .first = run.first,
+                                                     .averages = checkpoint ? checkpoint->snapshot.state.averages : -1,
+                                                     .allocate = run.backend->host_allocator()});
   name_states(run);
   if (!begins_in_sync(run)) return local_->workers;
   run.reducer = run.backend->make_reducer({.group = run.group,
@@ -174,7 +181,7 @@ void LocalSgdStrategy::at_average(Run& run, int rank, Replica& replica, std::int
   const bool saves = stopped || falls_due(before, step, run.checkpoint_every);
   if (rank == 0 && stopped) save(run, replica.parameters(), step);
   if (evaluates && !run.options.until) {
-    replica.bind(local_->workers.average());
+    replica.bind_host(local_->workers.average());
     evaluate(run, replica, rank, step);
   }
   if (rank == 0 && saves && !stopped && step < run.end) save(run, replica.parameters(), step);
@@ -193,7 +200,7 @@ void LocalSgdStrategy::run(Run& run, int rank, Replica& replica) {
   run.group.barrier();
   // A run that was stopped after its last step and before the evaluation.
   if (run.first == run.end && run.options.checkpoints.resume_from->snapshot.state.evaluated_step != run.end) {
-    replica.bind(local_->workers.average());
+    replica.bind_host(local_->workers.average());
     evaluate(run, replica, rank, run.end);
   }
   LocalSteps steps(run, *local_, rank, replica, step);

@@ -32,10 +32,11 @@ LocalSteps::LocalSteps(Run& run, LocalSgd& local, int rank, Replica& replica, st
     programs_.push_back(replica_program(count, {0, count}));
     buffers = std::max(buffers, programs_.back().buffers);
   }
-  for (int k = 0; k < buffers; ++k) gradients_.push_back(Buffer::host_floats(floats_));
+  for (int k = 0; k < buffers; ++k)
+    gradients_.push_back(run.backend->host_buffer(static_cast<std::size_t>(floats_) * sizeof(float)));
   if (replica.needs_batches())
     loader_ = std::make_unique<Loader>(*run.data.train, source(first), run.schedule.largest_batch(),
-                                       run.job.data.prefetch, loader_workers(run));
+                                       run.job.data.prefetch, loader_workers(run), run.backend->host_allocator());
 }
 
 Loader::Source LocalSteps::source(std::int64_t first) const {

@@ -28,15 +28,16 @@ double norm(const UpdateRanges& ranges, const float* values, std::int64_t count)
 
 }  // namespace
 
-Workers::Workers(const LocalSgdSpec& spec, std::int64_t floats, int state_buffers, UpdateRanges ranges)
+Workers::Workers(const LocalSgdSpec& spec, std::int64_t floats, int state_buffers, UpdateRanges ranges,
+                 const Allocate& allocate)
     : state_rule_(spec.worker_state),
       floats_(floats),
       state_buffers_(state_buffers),
       ranges_(std::move(ranges)),
       workers_(static_cast<std::size_t>(spec.workers)),
-      average_(Buffer::host_floats(floats)) {
+      average_(allocate(static_cast<std::size_t>(floats) * sizeof(float))) {
   for (Worker& worker : workers_) {
-    worker.weights = Buffer::host_floats(floats);
+    worker.weights = allocate(average_.size());
     for (int k = 0; k < state_buffers; ++k) worker.state[k] = Buffer::host_floats(floats);
   }
   if (!spec.outer_optimizer) return;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -22,8 +23,11 @@ namespace dptrain {
 
 class Workers final : public WeightsHolder {
  public:
+  using Allocate = std::function<Buffer(std::size_t bytes)>;
   /// Flat buffers of `floats`, treated as `ranges` says, none of them as a whole; all zero. And `state_buffers` of as many a worker.
-  Workers(const LocalSgdSpec& spec, std::int64_t floats, int state_buffers, UpdateRanges ranges = {});
+  /// Weights lie where `allocate` says: in pinned memory, say, for GPUs.
+  Workers(const LocalSgdSpec& spec, std::int64_t floats, int state_buffers, UpdateRanges ranges = {},
+          const Allocate& allocate = &Buffer::host);
 
   int count() const { return static_cast<int>(workers_.size()); }
   const float* weights(int worker) const { return workers_[static_cast<std::size_t>(worker)].weights.floats(); }

@@ -10,23 +10,17 @@
 #include "core/error.h"
 #include "data/open.h"
 #include "spec/reader.h"
-#include "support/fake_cuda/fake_cuda.h"
 #include "support/memory_dataset.h"
+#include "train/cuda/fake_gpus.h"
 #include "train/cuda/small_jobs.h"
 #include "train/resumed_runs.h"
 #include "train/trainer.h"
 
 namespace dptrain {
 
-namespace {
-
 using namespace test;
 
-/// A machine with so many GPUs while this lives, and nothing left of it afterwards.
-struct Gpus {
-  explicit Gpus(int count) { fake_cuda::set_devices(count); }
-  ~Gpus() { CHECK(fake_cuda::live_objects() == 0); }
-};
+namespace {
 
 /// What must not depend on the number of replicas: the weights, and the loss of their average where one is kept.
 std::string outcome(const Summary& s) {
@@ -112,18 +106,6 @@ TEST_CASE("samples of odd sizes") {
 }
 
 TEST_CASE("a dataset of bytes lies on the GPU, and gives the bits of one that is streamed there") {
-  /// The same samples, but as floats alone.
-  struct Streamed : Dataset {
-    explicit Streamed(std::unique_ptr<const Dataset> from) : dataset(std::move(from)) {}
-    std::int64_t size() const override { return dataset->size(); }
-    const Shape& shape() const override { return dataset->shape(); }
-    std::int64_t classes() const override { return dataset->classes(); }
-    void gather(std::span<const std::int64_t> ids, float* out, std::int32_t* labels) const override {
-      dataset->gather(ids, out, labels);
-    }
-    std::int64_t bytes() const override { return dataset->bytes(); }
-    std::unique_ptr<const Dataset> dataset;
-  };
   const auto run_digits = [](const std::string& devices, bool streamed) {
     const JobSpec job = read_job_text(
         fmt::format(

@@ -76,7 +76,11 @@ TEST_CASE("updates that an optimizer's state has seen: since the average that ma
   JobSpec job = local_job("{workers: 2, sync_every: 4, worker_state: reset, warmup_sync_steps: 3}");
   job.devices.count = 1;
   const RunSchedule schedule(job, 75, 1);
-  const LocalSgd whole(job, schedule, 64, 2, 1), longer(job, schedule, 64, 2, 1, 9, 2);
+  const LocalSgdConfig config{.job = job, .schedule = schedule, .floats = 64, .state_buffers = 2};
+  LocalSgdConfig later = config;
+  later.first = 9;
+  later.averages = 2;
+  const LocalSgd whole(config), longer(later);
   for (std::int64_t step = 3; step < 7; ++step) CHECK(whole.updates(0, step) == step);  // warm-up's state goes on
   for (std::int64_t step = 7; step < 11; ++step) CHECK(whole.updates(0, step) == step - 7);
   CHECK(longer.updates(0, 9) == 0);  // its average after 9 steps was not planned

@@ -1,0 +1,43 @@
+// Purpose: what the parts of a replica on a GPU put in line for it: copies between host and device, and work that is recorded once and
+//   replayed. Thread safety: the replica's own thread. Errors: Error(failed) with CUDA's reason. The host does not wait.
+#pragma once
+
+#include <utility>
+
+#include "device/cuda/runtime.h"
+
+namespace dptrain {
+
+template <class T>
+T* as(const Buffer& buffer) {
+  return static_cast<T*>(buffer.data());
+}
+
+inline void copy_async(void* to, const void* from, std::size_t bytes, cudaMemcpyKind direction, cudaStream_t stream) {
+  if (bytes == 0) return;
+  cuda::check(cudaMemcpyAsync(to, from, bytes, direction, stream),
+              "a copy between host and GPU could not be put in line");
+}
+
+/// Work of one kind. The first time it runs as it is, so that everything that CUDA loads lazily is there; from the second on as a
+/// graph.
+class Recording {
+ public:
+  /// `enqueue` puts the work on `stream`, the same every time.
+  template <class Enqueue>
+  void run(cudaStream_t stream, Enqueue&& enqueue) {
+    if (!ran_) {
+      std::forward<Enqueue>(enqueue)();
+      ran_ = true;
+      return;
+    }
+    if (!graph_) graph_ = cuda::Graph::capture(stream, std::forward<Enqueue>(enqueue));
+    graph_.launch(stream);
+  }
+
+ private:
+  bool ran_ = false;
+  cuda::Graph graph_;
+};
+
+}  // namespace dptrain
