@@ -57,12 +57,13 @@ TEST_CASE("a recorded run from the weights of a file: stopped by a rehearsal, go
   REQUIRE(here.dptrain({"job.yaml", "--quiet", "--out", "first"}).status == 0);
   fs::path weights;
   for (const auto& entry : fs::directory_iterator(here.folder / "first/checkpoints")) weights = entry.path();
-  const std::vector<std::string> job = {"job.yaml", "--quiet",
-                                        "--mode",   "async",
-                                        "--out",    "run",
-                                        "--set",    "async.record=true",
-                                        "--set",    "checkpoint.every=2 steps",
-                                        "--set",    "drills=[{at_step: 3, replica: 0, do: nan}]"};
+  const std::vector<std::string> job = {"job.yaml",  "--quiet",
+                                        "--mode",    "async",
+                                        "--out",     "run",
+                                        "--set",     "async.record=true",
+                                        "--set",     "checkpoint.every=2 steps",
+                                        "--devices", "1",  // of several, none need come to the step of its drill
+                                        "--set",     "drills=[{at_step: 3, replica: 0, do: nan}]"};
   std::vector<std::string> begin = job, resume = job;
   begin.insert(begin.end(), {"--init-from", (weights / "model.safetensors").string()});
   resume.emplace_back("--resume");

@@ -4,7 +4,10 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <atomic>
+#include <memory>
 #include <string>
+#include <thread>
 
 #include "core/error.h"
 #include "spec/reader.h"
@@ -61,6 +64,17 @@ inline DatasetPair async_data(std::int64_t train = kAsyncSamples) {
 inline Summary run_async_job(const JobSpec& job, const TrainOptions& options = {}) {
   Reporter silent;
   return train(job, async_data(), silent, options);
+}
+
+/// With micro-batch `index` and those behind it replicas wait until `replica` has one of them: it takes part in what follows, however
+/// its thread is scheduled. Needs a contract that lets all of them compute at a time.
+inline TrainOptions takes_part(int replica, std::int64_t index) {
+  auto there = std::make_shared<std::atomic<bool>>(false);
+  return {.weights_read = [=](int rank, std::int64_t at, const std::function<bool()>& over) {
+    if (at < index) return;
+    if (rank == replica) *there = true;
+    while (!*there && !over()) std::this_thread::yield();
+  }};
 }
 
 /// The error of a run, which must be of this status.
