@@ -64,7 +64,7 @@ AugmentSpec read_jitter(MapReader& map) {
   map.optional("brightness", jitter.brightness, number({0, 10, false, false}));
   map.optional("contrast", jitter.contrast, number({0, 10, false, false}));
   map.optional("saturation", jitter.saturation, number({0, 10, false, false}));
-  map.later("hue", "brightness, contrast and saturation are drawn");
+  map.optional("hue", jitter.hue, number({0, 0.5, false, false}));
   return jitter;
 }
 
@@ -151,8 +151,8 @@ struct Text {
                        crop.ratio_max);
   }
   std::string operator()(const ColourJitterSpec& jitter) const {
-    return fmt::format("colour_jitter: {{brightness: {}, contrast: {}, saturation: {}}}", jitter.brightness,
-                       jitter.contrast, jitter.saturation);
+    return fmt::format("colour_jitter: {{brightness: {}, contrast: {}, saturation: {}, hue: {}}}", jitter.brightness,
+                       jitter.contrast, jitter.saturation, jitter.hue);
   }
 };
 

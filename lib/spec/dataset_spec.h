@@ -38,9 +38,9 @@ struct RandomResizedCropSpec {
   double ratio_min = 0.75, ratio_max = 4.0 / 3.0;
   bool operator==(const RandomResizedCropSpec&) const = default;
 };
-/// Each factor is drawn from [max(0, 1 - x), 1 + x]; in this order.
+/// Each factor is drawn from [max(0, 1 - x), 1 + x]; in this order. The hue is turned by a part of the circle from [-hue, hue].
 struct ColourJitterSpec {
-  double brightness = 0, contrast = 0, saturation = 0;
+  double brightness = 0, contrast = 0, saturation = 0, hue = 0;
   bool operator==(const ColourJitterSpec&) const = default;
 };
 using AugmentSpec =

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "data/images/augment.h"
+#include "data/images/hue.h"
 #include "data/images/transformed_images.h"
 
 namespace dptrain {
@@ -160,6 +161,33 @@ TEST_CASE("colour_jitter keeps to its bounds; what it does not change stays") {
     seen.emplace(grey.begin(), grey.end());
   }
   CHECK(seen.size() > 300);
+}
+
+TEST_CASE("the hue turns by a part of the circle; value and saturation stay") {
+  const auto pixels = numbered(6, 5);
+  const std::int64_t plane = 30;
+  auto turned = pixels;
+  shift_hue(turned.data(), plane, 1.0f / 3);
+  for (std::size_t k = 0; k < 30; ++k) {  // a third makes red green, green blue and blue red
+    CHECK(std::abs(turned[30 + k] - pixels[k]) <= 1);
+    CHECK(std::abs(turned[60 + k] - pixels[30 + k]) <= 1);
+    CHECK(std::abs(turned[k] - pixels[60 + k]) <= 1);
+  }
+  std::vector<std::uint8_t> red{200, 50, 50};
+  shift_hue(red.data(), 1, -0.5f);
+  CHECK(red == std::vector<std::uint8_t>{50, 200, 200});
+  std::set<int> reds;
+  for (std::uint64_t id = 0; id < 50; ++id) {
+    const auto out = apply({ColourJitterSpec{.hue = 0.5}}, pixels, Shape{3, 6, 5}, id);
+    for (std::size_t k = 0; k < 30; ++k) {
+      const auto [low, high] = std::minmax({out[k], out[30 + k], out[60 + k]});
+      const auto [lowest, highest] = std::minmax({pixels[k], pixels[30 + k], pixels[60 + k]});
+      CHECK(low == lowest);
+      CHECK(high == highest);
+    }
+    reds.insert(out[0]);
+  }
+  CHECK(reds.size() > 20);
 }
 
 TEST_CASE("what a sample becomes depends on seed, epoch and id, and on nothing else") {

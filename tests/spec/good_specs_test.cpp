@@ -57,7 +57,7 @@ TEST_CASE("every key arrives where it belongs") {
   CHECK(spec.dataset.resize == std::pair<std::int64_t, std::int64_t>{30, 31});
   CHECK(spec.dataset.augment ==
         std::vector<AugmentSpec>{RandomCropSpec{28, 29, 2}, HorizontalFlipSpec{0.25}, CutoutSpec{6},
-                                 RandomResizedCropSpec{20, 20, 0.5, 0.75, 0.5, 2}, ColourJitterSpec{0.1, 0.2, 0.3}});
+                                 RandomResizedCropSpec{20, 20, 0.5, 0.75, 0.5, 2}, ColourJitterSpec{0.1, 0.2, 0.3, 0.1}});
   CHECK(spec.dataset.on_bad_sample == OnBadSample::skip);
   CHECK(spec.model.input == Shape{2, 32, 30});
   const auto& layers = spec.model.layers;

@@ -213,7 +213,7 @@ AugmentSpec random_augmentation() {
       return RandomResizedCropSpec{size, size, real(0.01, 0.5), real(0.5, 1), real(0.1, 1), real(1, 9)};
     }
     default:
-      return ColourJitterSpec{real(0, 2), real(0, 2), real(0, 2)};
+      return ColourJitterSpec{real(0, 2), real(0, 2), real(0, 2), real(0, 0.5)};
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "data/images/hue.h"
 
 namespace dptrain {
 namespace {
@@ -176,8 +177,12 @@ struct Apply {
       const float by = factor(1, spec.contrast);
       blend(pixels, count, by, (1 - by) * static_cast<float>(sum / static_cast<double>(plane)));
     }
-    if (spec.saturation <= 0 || canvas.channels != 3) return;
-    const float by = factor(2, spec.saturation);
+    if (canvas.channels != 3) return;
+    if (spec.saturation > 0) saturate(pixels, plane, factor(2, spec.saturation));
+    if (spec.hue > 0) shift_hue(pixels, plane, static_cast<float>(draws.between(3, -spec.hue, spec.hue)));
+  }
+
+  static void saturate(std::uint8_t* pixels, std::int64_t plane, float by) {
     for (std::int64_t k = 0; k < plane; ++k) {
       const float grey = (1 - by) * luma(pixels + k, plane);
       for (std::int64_t c = 0; c < 3; ++c) {
