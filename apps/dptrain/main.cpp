@@ -109,7 +109,9 @@ int command_line(int argc, char** argv) {
   replay->add_option("RUN", replayed.run, "the run folder")->required();
   replay->add_option("--devices", replayed.devices, "how many replicas, however many the run had")
       ->check(CLI::Range(1, 4096));
-  replay->add_option("--init-from", replayed.init_from, "the first weights, as the run had them");
+  replay->add_option("--init-from", replayed.init_from,
+                     "the first weights, as the run had them, where they are not in its folder");
+  replay->add_flag("--offline", replayed.offline, "download nothing");
 
   CLI::App* data = app.add_subcommand("data", "list, inspect or download datasets");
   data->require_subcommand(1);

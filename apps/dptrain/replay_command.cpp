@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 
 #include "core/error.h"
 #include "data/open.h"
@@ -69,16 +70,25 @@ int replay_run(const ReplayCommand& command, std::ostream& out) {
   const Summary summary = summary_of(run);
   job.devices = devices_of_replay(job, summary, run);
   const DatasetPair data =
-      open_dataset(job.dataset, {.cache_bytes = job.data.cache_bytes, .unpack_bytes = job.data.unpack_bytes});
+      open_dataset(job.dataset, {.offline = command.offline,
+                                 .progress = [](const std::string& line) { std::cerr << line << '\n'; },
+                                 .cache_bytes = job.data.cache_bytes,
+                                 .unpack_bytes = job.data.unpack_bytes});
   const ReplayResult result = replay(job, data, record, command.init_from);
   const int replicas = replica_count(job, data.train->size());
-  const bool same = result.weights_hash == summary.weights_hash;
-  fmt::print(out, "replayed        {} versions of {} gradients ({} dropped) on {} replica{}\n",
-             grouped(result.versions), grouped(result.gradients), grouped(result.dropped), replicas,
-             replicas == 1 ? "" : "s");
+  const std::int64_t versions = summary.async ? summary.async->versions : result.versions;
+  const bool same_weights = result.weights_hash == summary.weights_hash, same_versions = result.versions == versions;
+  fmt::print(out, "replayed        {} versions of {} gradients ({} dropped) on {} replica{}{}\n",
+             grouped(result.versions - result.first_version), grouped(result.gradients), grouped(result.dropped),
+             replicas, replicas == 1 ? "" : "s",
+             result.first_step == 0 ? std::string()
+                                    : fmt::format(", from step {} on, where the record begins", result.first_step));
+  if (!same_versions)
+    fmt::print(out, "versions        up to {}, NOT those of the run, up to {}\n", grouped(result.versions),
+               grouped(versions));
   fmt::print(out, "weights         {}: {}\n", result.weights_hash,
-             same ? "the bits of the run" : fmt::format("NOT those of the run, {}", summary.weights_hash));
-  return static_cast<int>(same ? ExitStatus::ok : ExitStatus::failed);
+             same_weights ? "the bits of the run" : fmt::format("NOT those of the run, {}", summary.weights_hash));
+  return static_cast<int>(same_weights && same_versions ? ExitStatus::ok : ExitStatus::failed);
 }
 
 }  // namespace dptrain

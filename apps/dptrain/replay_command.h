@@ -11,10 +11,11 @@ namespace dptrain {
 struct ReplayCommand {
   std::string run;  ///< the run folder
   std::optional<std::int64_t> devices;
-  std::string init_from;  ///< as the run had it
+  std::string init_from;  ///< as the run had it, where its folder does not have the weights
+  bool offline = false;
 };
 
-/// The exit status: ok where the weights come to the bits of the run's summary, failed where they do not. Errors: usage where there is
+/// The exit status: ok where weights and versions come to those of the run's summary, failed where they do not. Errors: usage where there is
 /// no run or nothing that could be replayed; failed where the record cannot be used.
 int replay_run(const ReplayCommand& command, std::ostream& out);
 

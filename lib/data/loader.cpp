@@ -65,19 +65,19 @@ Loader::Named Loader::name(Slot& slot) {
   slot.error = nullptr;
   const Named named = source_(slot.ids);
   slot.is_end = named.count == 0;
-  DPTRAIN_CHECK(slot.is_end || named.draws || !dataset_.augments(),
-                "batches of an augmented dataset without a stream to draw from");
   return named;
 }
 
-void Loader::gather(Slot& slot, const Named& named) {
-  const std::span<const std::int64_t> ids(slot.ids.data(), named.count);
+Batch gather_named(const Dataset& dataset, const Loader::Named& named, std::span<const std::int64_t> ids,
+                   float* samples, std::int32_t* labels) {
+  DPTRAIN_CHECK(named.draws || !dataset.augments(), "batches of an augmented dataset without a stream to draw from");
+  ids = ids.first(named.count);
   if (named.draws) {
-    dataset_.gather_augmented(ids, *named.draws, slot.samples.floats(), slot.labels.data());
+    dataset.gather_augmented(ids, *named.draws, samples, labels);
   } else {
-    dataset_.gather(ids, slot.samples.floats(), slot.labels.data());
+    dataset.gather(ids, samples, labels);
   }
-  slot.batch = {ids, slot.samples.floats(), slot.labels.data()};
+  return {ids, samples, labels};
 }
 
 std::optional<std::pair<std::uint64_t, Loader::Named>> Loader::claim() {
@@ -113,7 +113,7 @@ void Loader::work() {
     Slot& slot = slots_[k % slots_.size()];
     if (named.count > 0) {
       try {
-        gather(slot, named);
+        slot.batch = gather_named(dataset_, named, slot.ids, slot.samples.floats(), slot.labels.data());
       } catch (...) {
         slot.error = std::current_exception();
       }
@@ -135,7 +135,7 @@ const Batch& Loader::next() {
   Slot& slot = slots_[k % slots_.size()];
   if (workers_ == 0) {
     const Named named = name(slot);
-    if (!slot.is_end) gather(slot, named);
+    if (!slot.is_end) slot.batch = gather_named(dataset_, named, slot.ids, slot.samples.floats(), slot.labels.data());
   } else {
     for (std::uint64_t ready; (ready = slot.ready.load(std::memory_order_acquire)) != k + 1;) slot.ready.wait(ready);
     error_ = slot.error;

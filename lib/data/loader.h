@@ -67,7 +67,6 @@ class Loader {
     std::atomic<std::uint64_t> ready{0};  // k + 1 once batch k is in it
   };
   Loader::Named name(Slot& slot);
-  void gather(Slot& slot, const Named& named);
   /// Names the next batch and says which it is, once there is a slot for it; empty after the last.
   std::optional<std::pair<std::uint64_t, Named>> claim();
   void work();
@@ -87,5 +86,9 @@ class Loader {
   int workers_;
   std::vector<std::thread> threads_;
 };
+
+/// The samples and labels of the first named.count of `ids`, which hold them; as a batch.
+Batch gather_named(const Dataset& dataset, const Loader::Named& named, std::span<const std::int64_t> ids,
+                   float* samples, std::int32_t* labels);
 
 }  // namespace dptrain

@@ -42,6 +42,21 @@ std::string text(RunStatus status) {
   return "unknown";
 }
 
+namespace {
+
+AsyncReport async_of(const Json& json) {
+  const Json& staleness = json.at("staleness");
+  return {.versions = json.at("versions"),
+          .max_staleness = staleness.at("max"),
+          .mean_staleness = staleness.at("mean"),
+          .histogram = staleness.at("histogram").get<std::vector<std::int64_t>>(),
+          .dropped = json.at("dropped"),
+          .skipped = json.at("skipped_gradients"),
+          .fallback_step = json.at("fallback_step").is_null() ? -1 : json.at("fallback_step").get<std::int64_t>()};
+}
+
+}  // namespace
+
 Summary parse_summary(const std::string& text_of_file, const std::string& file) {
   try {
     const Json json = Json::parse(text_of_file);
@@ -73,6 +88,7 @@ Summary parse_summary(const std::string& text_of_file, const std::string& file) 
     const Json& shares = json.at("shares");
     s.shares = {shares.at("data"), shares.at("compute"), shares.at("reduce"), shares.at("wait")};
     json.at("peak_rss_bytes").get_to(s.peak_rss_bytes);
+    if (json.contains("versions")) s.async = async_of(json);
     return s;
   } catch (const Json::exception& error) {
     fail(ExitStatus::failed, "{}: is no summary of a run: {}", file, error.what());

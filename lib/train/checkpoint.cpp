@@ -55,6 +55,7 @@ std::string state_text(const RunState& state) {
             {"spoilt", state.spoilt},
             {"job", state.job}};
   if (state.async) json["async"] = to_json_object(*state.async);
+  if (state.averages >= 0) json["averages"] = state.averages;
   return json.dump(2) + "\n";
 }
 
@@ -80,6 +81,7 @@ RunState parse_state(const std::string& text, const fs::path& file) {
     state.skipped_steps = json.value("skipped_steps", std::int64_t{0});
     state.skips_in_a_row = json.value("skips_in_a_row", std::int64_t{0});
     if (json.contains("async")) state.async = async_state_of(json.at("async"));
+    state.averages = json.value("averages", state.averages);
     state.rollback_steps = json.value("rollback_steps", std::vector<std::int64_t>{});
     state.failed_at = json.value("failed_at", std::int64_t{-1});
     state.spoilt = json.value("spoilt", state.spoilt);
@@ -196,6 +198,7 @@ void rewrite_state(const fs::path& run_folder, const RunState& state) {
 std::vector<std::int64_t> kept_steps(const RunState& state) {
   std::vector<std::int64_t> steps = state.rollback_steps;
   steps.push_back(state.best_step);
+  if (state.async) steps.push_back(state.async->recorded_from);
   return steps;
 }
 

@@ -41,6 +41,7 @@ struct RunState {
   /// Step and replica of the gradients that drills have spoilt so far.
   std::vector<std::pair<std::int64_t, std::int64_t>> spoilt{};
   std::optional<AsyncState> async{};  ///< in mode async
+  std::int64_t averages = -1;         ///< in mode local_sgd: of the workers, so far; -1: none is counted
   std::string weights_hash;
 };
 
@@ -75,7 +76,8 @@ void rewrite_state(const std::filesystem::path& run_folder, const RunState& stat
 /// another way), and what unfinished saves left.
 void prune_checkpoints(const std::filesystem::path& run_folder, std::int64_t keep, std::int64_t newest,
                        const std::vector<std::int64_t>& besides);
-/// The steps besides the last that a run in this state keeps: the best, and those that it may go back to.
+/// The steps besides the last that a run in this state keeps: the best, those that it may go back to, and where its
+/// record begins.
 std::vector<std::int64_t> kept_steps(const RunState& state);
 
 /// A checkpoint whose every byte was checked against its manifest.

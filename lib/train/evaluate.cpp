@@ -39,7 +39,7 @@ Outcome evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
       if (run.options.enough && run.options.enough(found)) run.end = step;
       if (!std::isfinite(sum.loss)) {
         FaultReport report{.kind = "not_finite", .action = {}, .step = step};
-        report.message = fmt::format("the test loss is not finite after {}", run.progress->place(step, run.lr(step)));
+        report.message = fmt::format("the test loss is not finite after {}", run.progress->place(step, run.strategy->rate(run, step)));
         run.outcome = static_cast<int>(decide(run, std::move(report), start, false));
       }
     }
@@ -63,7 +63,7 @@ Outcome save_or_go_back(Run& run, int rank, Replica& replica, std::int64_t step)
       save(run, replica.parameters(), step);
     } else {
       FaultReport report{.kind = "not_finite", .action = {}, .step = step};
-      report.message = fmt::format("the weights are not finite after {}", run.progress->place(step, run.lr(step)));
+      report.message = fmt::format("the weights are not finite after {}", run.progress->place(step, run.strategy->rate(run, step)));
       run.outcome = static_cast<int>(decide(run, std::move(report), steady_seconds(), false));
     }
   }

@@ -100,6 +100,8 @@ struct Run {
   double lr(std::int64_t step) const { return learning_rate.lr(step) * lr_factor; }
 };
 
+/// Threads that load ahead of each replica.
+int loader_workers(const Run& run);
 /// What is said before the first step.
 RunPlan describe(const Run& run, const ParameterTable& table);
 /// Parameters, optimizer state and all the rest as the run begins: from a checkpoint, a file, or the seed.

@@ -70,7 +70,8 @@ void check_finite(const Run& run, const ParameterTable& table, const std::vector
   for (std::size_t k = 0; k < copies.size(); ++k) {
     if (std::isfinite(largest_magnitude(copies[k].floats(), table.floats()))) continue;
     fail(ExitStatus::failed, "after {} the {} are not finite: training has diverged, and they are not saved",
-         run.progress->place(step, run.lr(step)), k == 0 ? "parameters" : "optimizer's " + state_names(run)[k - 1]);
+         run.progress->place(step, run.strategy->rate(run, step)),
+         k == 0 ? "parameters" : "optimizer's " + state_names(run)[k - 1]);
   }
 }
 
@@ -155,6 +156,11 @@ Run::Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, con
       not_finite(static_cast<std::size_t>(placement.replicas)),
       finite(static_cast<std::size_t>(placement.replicas)) {
   if (job.balance == Balance::automatic && placement.replicas > 1) balancer.emplace(placement.replicas);
+}
+
+int loader_workers(const Run& run) {
+  const std::int64_t batch_floats = run.schedule.largest_batch() * run.data.train->shape().elements();
+  return loader_workers(run.job, run.group.size(), batch_floats, run.data.train->is_costly());
 }
 
 RunState state_at(Run& run, std::int64_t step) {

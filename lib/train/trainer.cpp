@@ -22,15 +22,13 @@ namespace dptrain {
 namespace {
 
 std::unique_ptr<Replica> make_replica(Run& run, int rank) {
-  const std::int64_t batch_floats = run.schedule.largest_batch() * run.data.train->shape().elements();
-  Replica::Config config{
-      .job = run.job,
-      .schedule = run.schedule,
-      .data = run.data,
-      .rank = rank,
-      .replicas = run.group.size(),
-      .first_step = run.first,
-      .loader_workers = loader_workers(run.job, run.group.size(), batch_floats, run.data.train->is_costly())};
+  Replica::Config config{.job = run.job,
+                         .schedule = run.schedule,
+                         .data = run.data,
+                         .rank = rank,
+                         .replicas = run.group.size(),
+                         .first_step = run.first,
+                         .loader_workers = loader_workers(run)};
   run.strategy->configure(run, config);
   return run.backend->make_replica(config);
 }

@@ -46,6 +46,9 @@ struct TrainOptions {
   std::function<bool(const EvalReport&)> enough{};
   /// Called with the final weights, on a replica's thread, before the summary is reported.
   std::function<void(const WeightsView&)> save{};
+  /// Called in mode async on a replica's thread when it has read the weights for micro-batch `index`, and before it computes: so
+  /// that tests make replicas slow without a clock. `over()`: the run has failed, and nobody is to wait any longer.
+  std::function<void(int rank, std::int64_t index, const std::function<bool()>& over)> weights_read{};
 };
 
 /// What the bits of a run of this job on this machine rest on besides the job.

@@ -35,6 +35,8 @@ class UpdateStrategy {
   /// A replica has failed, and nobody is to wait for it. Any thread, at any time after hold().
   virtual void abandon(Run& run) noexcept = 0;
 
+  /// The learning rate of what is applied next, `step` steps being done: for reports. While no replica is at work.
+  virtual double rate(const Run& run, std::int64_t step) const;
   /// Whether the weights have the same bits in every run of the job.
   virtual bool reproducible(const JobSpec& job) const { return job.reproducible; }
   /// What the mode has to say in checkpoints, in reports of an interval, and in the summary. While no replica is at work.

@@ -23,7 +23,7 @@ TEST_CASE("a recorded run, its summary, and its replay at other numbers of repli
   CHECK(summary["staleness"]["histogram"].is_array());
   CHECK(has(read_text(here.folder / "run/metrics.jsonl"), "\"staleness\":{\"max\":"));
   for (const char* devices : {"1", "3"}) {
-    const Finished replayed = here.dptrain({"replay", "run", "--devices", devices});
+    const Finished replayed = here.dptrain({"replay", "run", "--offline", "--devices", devices});
     CHECK(replayed.status == 0);
     CHECK(has(replayed.out, "replayed        23 versions of 23 gradients (0 dropped)"));
     CHECK(has(replayed.out, "the bits of the run"));
@@ -41,6 +41,15 @@ TEST_CASE("a recorded run, its summary, and its replay at other numbers of repli
   const Finished other = here.dptrain({"replay", "run"});
   CHECK(other.status == 1);
   CHECK(has(other.out, "NOT those of the run"));
+  CHECK_FALSE(has(other.out, "versions        "));
+  text = read_text(here.folder / "run/summary.json");
+  text.replace(text.find("\"weights_hash\":\"") + 16, 32, summary["weights_hash"].get<std::string>());
+  text.replace(text.find("\"versions\":23"), 13, "\"versions\":24");
+  write_text(here.folder / "run/summary.json", text);
+  const Finished shorter = here.dptrain({"replay", "run"});
+  CHECK(shorter.status == 1);
+  CHECK(has(shorter.out, "versions        up to 23, NOT those of the run, up to 24"));
+  CHECK(has(shorter.out, "the bits of the run"));
 }
 
 TEST_CASE("a recorded run from the weights of a file: stopped by a rehearsal, gone on with, and replayed") {
@@ -59,11 +68,29 @@ TEST_CASE("a recorded run from the weights of a file: stopped by a rehearsal, go
   resume.emplace_back("--resume");
   CHECK(here.dptrain(begin).status == 1);
   CHECK(has(read_text(here.folder / "run/metrics.jsonl"), R"({"event":"fault","kind":"not_finite","action":"stop")"));
-  CHECK(here.dptrain(resume).status == 0);  // it gets past the rehearsal
-  const Finished replayed =
-      here.dptrain({"replay", "run", "--devices", "3", "--init-from", (weights / "model.safetensors").string()});
+  CHECK(here.dptrain(resume).status == 0);                             // it gets past the rehearsal
+  std::vector<std::string> replay{"replay", "run", "--devices", "3"};  // its folder has the weights
+  CHECK(has(here.dptrain(replay).out, "the bits of the run"));
+  replay.insert(replay.end(), {"--init-from", (weights / "model.safetensors").string()});
+  const Finished replayed = here.dptrain(replay);
   CHECK(replayed.status == 0);
   CHECK(has(replayed.out, "the bits of the run"));
+}
+
+TEST_CASE("a recorded run whose record is gone says from where it is recorded, and replayed") {
+  const Workplace here;
+  const std::vector<std::string> job = {"job.yaml", "--mode", "async", "--out", "run", "--set", "async.record=true"};
+  std::vector<std::string> half = job, rest = job;
+  half.insert(half.end(), {"--set", "train.steps=2"});
+  rest.emplace_back("--resume");
+  REQUIRE(here.dptrain(half).status == 0);
+  fs::remove(here.folder / "run/async.record");
+  const Finished resumed = here.dptrain(rest);
+  CHECK(resumed.status == 0);
+  CHECK(has(resumed.err, "async.record: what the run did before step 2 is not recorded: the record begins there"));
+  const Finished replayed = here.dptrain({"replay", "run"});
+  CHECK(replayed.status == 0);
+  CHECK(has(replayed.out, "from step 2 on, where the record begins"));
 }
 
 TEST_CASE("replay refuses what cannot be replayed, with the reason") {

@@ -93,6 +93,32 @@ TEST_CASE("a signal ends local_sgd at an average, and the run goes on to the bit
   }
 }
 
+TEST_CASE("a signal in a long round: the log says where the run stops") {
+  const Workplace here;
+  Process process(here.command(local({"--out", "run", "--set", "local_sgd.sync_every=3000", "--set", "train.steps=6000",
+                                      "--set", "drills=[{at_step: 1, replica: 0, do: stall, seconds: 1}]"})),
+                  here.options());
+  REQUIRE(eventually([&] { return has(read_text(here.folder / "run/metrics.jsonl"), "\"start\""); }));
+  process.signal(SIGTERM);
+  const Finished stopped = process.wait();
+  CHECK(stopped.status == 143);
+  CHECK(has(stopped.err, "stops after step 3000, where the workers' average is taken"));
+  CHECK(here.summary("run")["steps"] == 3000);
+}
+
+TEST_CASE("a run that ended inside a round and is made longer says that it is not one in one piece") {
+  const Workplace here;
+  REQUIRE(here.dptrain(local({"--out", "run", "--set", "train.steps=3"})).status == 0);
+  const Finished longer = here.dptrain(local({"--out", "run", "--resume", "--set", "train.steps=7"}));
+  CHECK(longer.status == 0);
+  CHECK(has(longer.err, "the weights will not get the bits of a run of 7 steps in one piece"));
+  CHECK(has(longer.err, "after step 3, and that is between those after steps 2 and 4"));
+  CHECK(here.summary("run")["local_sgd"]["averages"] == 5);  // after 2, 3, 4, 6 and 7 steps
+  REQUIRE(here.dptrain(local({"--out", "even", "--set", "train.steps=4"})).status == 0);
+  const Finished even = here.dptrain(local({"--out", "even", "--resume", "--set", "train.steps=7"}));
+  CHECK_FALSE(has(even.err, "in one piece"));
+}
+
 TEST_CASE("a run of local_sgd does not go on with other settings of the mode") {
   const Workplace here;
   REQUIRE(here.dptrain(local({"--quiet", "--out", "run"})).status == 0);

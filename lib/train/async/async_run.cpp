@@ -21,8 +21,17 @@ struct Executor {
   std::int64_t drilled = 0;          // steps whose drills it has had
 };
 
-/// The gradient of a micro-batch, with what the drills do to it. Errors: the replica's, with its name.
-Replica::Gradient compute(Run& run, const AsyncRun& async, Executor& me, const Dispatcher::Work& work) {
+/// The weights as they are, and how old.
+void read_weights(Run& run, AsyncRun& async, Executor& me, const Dispatcher::Work& work) {
+  async.store->pull(me.weights.floats(), work.version, me.read);
+  async.dispatcher->pulled(work, *std::min_element(me.read.begin(), me.read.end()));
+  if (run.options.weights_read)
+    run.options.weights_read(me.rank, work.index, [&run] { return run.group.error() != nullptr; });
+}
+
+/// The gradient of a micro-batch, with what the drills do to it; seconds spent reading weights, into `pulling`. The samples are waited for
+/// first: that makes no gradient stale. Errors: the replica's, with its name.
+Replica::Gradient compute(Run& run, AsyncRun& async, Executor& me, const Dispatcher::Work& work, double& pulling) {
   const MicroBatchPlace place = async.places.at(work.index);
   const MicroBatch& part = run.schedule.plan(place.step).micro_batches[static_cast<std::size_t>(place.micro_batch)];
   GradientTask task{.step = place.step,
@@ -33,11 +42,18 @@ Replica::Gradient compute(Run& run, const AsyncRun& async, Executor& me, const D
                     .gradient = work.gradient};
   try {
     if (run.watchdog) run.watchdog->begin(me.rank, place.step);
+    const double start = steady_seconds();
+    std::optional<SharedLoader::Lease> lease;
+    if (async.loader) task.batch = &lease.emplace(async.loader->take(work.index)).batch();
+    const double loaded = steady_seconds();
+    read_weights(run, async, me, work);
+    pulling = steady_seconds() - loaded;
     for (; me.drilled <= place.step; ++me.drilled) {
       run.drills.before(me.rank, me.drilled);
       task.poison = run.drills.poisons(me.rank, me.drilled) || task.poison;
     }
     Replica::Gradient gradient = me.replica.gradient(task);
+    gradient.data += loaded - start;
     Replica::Times times{.data = gradient.data, .compute = gradient.compute};
     run.drills.after(me.rank, place.step, times);
     gradient.compute = times.compute;
@@ -80,10 +96,10 @@ void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::
                                loss_is_finite ? fmt::format("the gradient of {}", parameter) : std::string("the loss"),
                                run.progress->place(place.step, async.rates.rate(async.dispatcher->version())),
                                place.micro_batch, rank);
-  if (policy.on_nan != OnNan::skip || async.skips_in_a_row >= policy.max_skips) {
+  if (policy.on_nan != OnNan::skip || run.skips_in_a_row >= policy.max_skips) {
     report.action = "stop";
     if (policy.on_nan == OnNan::skip)
-      report.message += fmt::format(", after {} in a row that were left out (faults.max_skips)", async.skips_in_a_row);
+      report.message += fmt::format(", after {} in a row that were left out (faults.max_skips)", run.skips_in_a_row);
     report.message +=
         ": training has diverged. A lower learning rate, warm-up (train.lr_schedule.warmup_steps), clipping "
         "(train.clip_grad_norm) or a bound (async.max_staleness) may help; faults.on_nan can skip such a gradient.";
@@ -92,8 +108,8 @@ void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::
     if (!loss_is_finite) run.progress->diverged();
     throw Error(ExitStatus::failed, report.message);
   }
-  ++async.skips_in_a_row;
-  report.message += fmt::format(": it is left out ({} in a row, at most {})", async.skips_in_a_row, policy.max_skips);
+  ++run.skips_in_a_row;
+  report.message += fmt::format(": it is left out ({} in a row, at most {})", run.skips_in_a_row, policy.max_skips);
   run.reporter.fault(report);
   run.faults.note(std::move(report), began);
   async.collector->ended(place, nullptr);
@@ -103,7 +119,7 @@ void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::
 StepTimes push(AsyncRun& async, const Executor& me, const Dispatcher::Work& work) {
   StepTimes times;
   const double start = steady_seconds();
-  const auto pushed = async.dispatcher->push(work, *std::min_element(me.read.begin(), me.read.end()));
+  const auto pushed = async.dispatcher->push(work);
   const double admitted = steady_seconds();
   if (pushed.deposit.closes) {
     async.store->apply(pushed.deposit.version);
@@ -129,9 +145,8 @@ void work(Run& run, AsyncRun& async, Executor& me) {
     const std::optional<Dispatcher::Work> work = async.dispatcher->next();
     if (!work) return;
     const double begun = steady_seconds();
-    async.store->pull(me.weights.floats(), work->version, me.read);
-    const double pulled = steady_seconds();
-    const Replica::Gradient gradient = compute(run, async, me, *work);
+    double pulling = 0;
+    const Replica::Gradient gradient = compute(run, async, me, *work, pulling);
     const bool loss_is_finite = std::isfinite(gradient.loss.loss);
     if (!loss_is_finite || !std::isfinite(gradient.largest)) {
       leave_out(run, async, me, *work, loss_is_finite);
@@ -142,9 +157,9 @@ void work(Run& run, AsyncRun& async, Executor& me) {
     StepTimes& times = run.times[static_cast<std::size_t>(me.rank)];
     times.data += gradient.data;
     times.compute += gradient.compute;
-    times.reduce += pulled - begun + pushed.reduce;
+    times.reduce += pulling + pushed.reduce;
     times.wait += begun - start + pushed.wait;
-    async.skips_in_a_row = 0;
+    run.skips_in_a_row = 0;
     async.collector->ended(async.places.at(work->index), &gradient.loss);
   }
 }

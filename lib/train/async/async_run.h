@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 
+#include "data/shared_loader.h"
 #include "train/async/dispatcher.h"
 #include "train/async/record.h"
 #include "train/async/step_collector.h"
@@ -26,11 +27,11 @@ struct AsyncRun {
   VersionRates rates;
   std::unique_ptr<Store> store;
   std::unique_ptr<Dispatcher> dispatcher;
+  std::unique_ptr<SharedLoader> loader;  // where the replicas want it
   std::unique_ptr<RecordWriter> record;  // where the job asks for one, and there is a run folder
 
-  std::mutex reporting;  // guards the Progress, the run's times and faults, and these
+  std::mutex reporting;  // guards the Progress, the run's times, faults and skips, and these
   std::optional<StepCollector> collector;
-  std::int64_t skips_in_a_row = 0;
   bool loss_is_above = false;  // the band: at the next rest the run falls back
 
   // Written at rest.

@@ -13,7 +13,8 @@ nlohmann::ordered_json to_json_object(const AsyncState& state) {
           {"staleness_sum", state.staleness.sum},
           {"staleness_histogram", state.staleness.histogram},
           {"fallback_step", state.fallback_step},
-          {"fallback_version", state.fallback_version}};
+          {"fallback_version", state.fallback_version},
+          {"recorded_from", state.recorded_from}};
 }
 
 AsyncState async_state_of(const nlohmann::ordered_json& json) {
@@ -25,7 +26,8 @@ AsyncState async_state_of(const nlohmann::ordered_json& json) {
                         .sum = json.at("staleness_sum"),
                         .histogram = json.at("staleness_histogram").get<std::vector<std::int64_t>>()},
           .fallback_step = json.at("fallback_step"),
-          .fallback_version = json.at("fallback_version")};
+          .fallback_version = json.at("fallback_version"),
+          .recorded_from = json.value("recorded_from", std::int64_t{-1})};
 }
 
 }  // namespace dptrain

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "spec/reader.h"
 #include "train/async/async_run.h"
+#include "train/batch_names.h"
 
 namespace dptrain {
 
@@ -64,7 +65,12 @@ class AsyncStrategy final : public UpdateStrategy {
   WeightsHolder& hold(Run& run, std::int64_t floats) override {
     before_ = state_before(run);
     std::int64_t shards = run.job.async.shards.value_or(kShardsAReplica * run.group.size());
-    if (continues_record(run)) shards = read_record_header(record_file(run.options.checkpoints.run_folder)).shards;
+    if (const auto header = continued_record(run, before_)) {
+      if (header->floats != floats)
+        fail(ExitStatus::failed, "{}: is of a model of {} floats, and this one has {}",
+             record_file(run.options.checkpoints.run_folder).string(), header->floats, floats);
+      shards = header->shards;
+    }
     async_ = std::make_unique<AsyncRun>(run);
     const StoreConfig config{.floats = floats,
                              .state_buffers = run.optimizer->state_buffers(),
@@ -107,6 +113,7 @@ class AsyncStrategy final : public UpdateStrategy {
     async.collector.emplace(
         run.schedule, run.first,
         [&run, &async](std::int64_t step, const StepCollector::Step& done) { step_done(run, async, step, done); });
+    if (run.replicas.front()->needs_batches()) async.loader = make_loader(run);
     if (run.job.async.record && !run.options.checkpoints.run_folder.empty()) begin_record(run, before);
   }
 
@@ -116,6 +123,9 @@ class AsyncStrategy final : public UpdateStrategy {
     if (async_->dispatcher) async_->dispatcher->abandon();
   }
 
+  double rate(const Run&, std::int64_t) const override {
+    return async_->rates.rate(async_->dispatcher ? async_->dispatcher->version() : before_.version);
+  }
   bool reproducible(const JobSpec& job) const override {
     return job.reproducible && job.async.max_staleness == 0 && job.async.on_stale != OnStale::drop;
   }
@@ -127,24 +137,54 @@ class AsyncStrategy final : public UpdateStrategy {
     state.async = AsyncState{.version = async_->dispatcher->version(),
                              .staleness = async_->dispatcher->counts(),
                              .fallback_step = async_->fallback_step,
-                             .fallback_version = async_->fallback_version};
+                             .fallback_version = async_->fallback_version,
+                             .recorded_from = recorded_from_};
   }
   void summarise(Summary& summary) const override {
     if (async_ && async_->dispatcher) summary.async = report_of(*async_);
   }
 
  private:
-  static bool continues_record(const Run& run) {
-    return run.job.async.record && run.options.checkpoints.resume_from &&
-           std::filesystem::exists(record_file(run.options.checkpoints.run_folder));
+  /// Of the record that goes on, where the run does and there is one of it from its beginning to the checkpoint.
+  static std::optional<RecordHeader> continued_record(const Run& run, const AsyncState& before) {
+    const auto file = record_file(run.options.checkpoints.run_folder);
+    if (!run.job.async.record || before.recorded_from < 0 || !std::filesystem::exists(file)) return std::nullopt;
+    RecordHeader header = read_record_header(file);
+    return header.step == before.recorded_from ? std::optional(std::move(header)) : std::nullopt;
+  }
+
+  std::unique_ptr<SharedLoader> make_loader(const Run& run) const {
+    const std::int64_t end = async_->places.first_of(run.schedule.steps());
+    const auto name = [&run, &places = async_->places, end,
+                       names = BatchNames(run.job, run.schedule, run.data.train->size())](
+                          std::int64_t index, std::span<std::int64_t> ids) -> Loader::Named {
+      if (index >= end) return 0;
+      const MicroBatchPlace place = places.at(index);
+      const StepPlan& plan = run.schedule.plan(place.step);
+      return names.name(place.step, plan.micro_batches[static_cast<std::size_t>(place.micro_batch)], ids);
+    };
+    return std::make_unique<SharedLoader>(*run.data.train, name,
+                                          SharedLoader::Config{.first = async_->segment,
+                                                               .largest_batch = run.schedule.largest_batch(),
+                                                               .readers = run.group.size(),
+                                                               .ahead = run.job.data.prefetch * run.group.size(),
+                                                               .workers = loader_workers(run) * run.group.size(),
+                                                               .allocate = run.backend->host_allocator()});
   }
 
   void begin_record(Run& run, const AsyncState& before) {
     const auto file = record_file(run.options.checkpoints.run_folder);
-    if (continues_record(run)) {
+    if (const auto header = continued_record(run, before)) {
+      recorded_from_ = header->step;
       async_->record = std::make_unique<RecordWriter>(file, run.first, before.version);
       return;
     }
+    recorded_from_ = run.first;
+    if (run.first > 0)
+      run.reporter.warning(
+          fmt::format("async.record: what the run did before step {0} is not recorded: the record begins there, and "
+                      "`dptrain replay` with it, from checkpoints/step-{0}, which is kept",
+                      run.first));
     const RecordHeader header{.job = hash_of_text(weights_yaml(run.job)),
                               .weights = hash_of_weights(*async_->store),
                               .floats = async_->store->floats(),
@@ -156,6 +196,7 @@ class AsyncStrategy final : public UpdateStrategy {
   }
 
   AsyncState before_;
+  std::int64_t recorded_from_ = -1;
   std::unique_ptr<AsyncRun> async_;
   std::unique_ptr<StoreHolder> holder_;
 };

@@ -36,16 +36,17 @@ void Dispatcher::open(std::int64_t limit) {
   limit_ = limit;
 }
 
+bool Dispatcher::admits() const {
+  if (abandoned_ || next_ >= limit_) return true;
+  return std::find(owner_.begin(), owner_.end(), kFree) != owner_.end() && ledger_.can_admit();
+}
+
 std::optional<Dispatcher::Work> Dispatcher::next() {
   std::unique_lock lock(mutex_);
-  auto free = owner_.end();
-  changed_.wait(lock, [&] {
-    if (abandoned_ || next_ >= limit_) return true;
-    free = std::find(owner_.begin(), owner_.end(), kFree);
-    return free != owner_.end() && ledger_.can_admit();
-  });
+  changed_.wait(lock, [&] { return admits(); });
   check();
   if (next_ >= limit_) return std::nullopt;
+  const auto free = std::find(owner_.begin(), owner_.end(), kFree);
   Work work{.index = next_++};
   const std::int64_t version = ledger_.admit(work.index);
   const bool waits = ledger_.rules().bound && ledger_.rules().on_stale != OnStale::drop;
@@ -83,10 +84,15 @@ std::vector<int> Dispatcher::announce() {
   return buffers;
 }
 
-Dispatcher::Pushed Dispatcher::push(const Work& work, std::int64_t oldest) {
-  std::unique_lock lock(mutex_);
+void Dispatcher::pulled(const Work& work, std::int64_t oldest) {
+  const std::lock_guard lock(mutex_);
   ledger_.pulled(work.index, oldest);
-  changed_.wait(lock, [&] { return abandoned_ || ledger_.can_deposit(work.index); });
+  if (oldest > work.version) changed_.notify_all();  // its deadline is later than was to be feared
+}
+
+Dispatcher::Pushed Dispatcher::push(const Work& work) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return takes(work); });
   check();
   Pushed pushed{.ticket = tickets_++, .deposit = ledger_.deposit(work.index), .buffers = {}};
   if (pushed.deposit.dropped) {
@@ -131,6 +137,16 @@ void Dispatcher::change_rules(const LedgerRules& rules) {
     gradients_.push_back(config_.allocate(bytes));
     owner_.push_back(kFree);
   }
+}
+
+bool Dispatcher::can_begin() const {
+  const std::lock_guard lock(mutex_);
+  return admits();
+}
+
+bool Dispatcher::can_push(const Work& work) const {
+  const std::lock_guard lock(mutex_);
+  return takes(work);
 }
 
 std::int64_t Dispatcher::begun() const {

@@ -45,6 +45,8 @@ class Dispatcher {
   void open(std::int64_t limit);
   /// The next one, when the contract admits it; nothing where those below the limit are all begun. Errors: GroupAborted.
   std::optional<Work> next();
+  /// It has read the weights, the oldest of which are of version `oldest`. Once, before push().
+  void pulled(const Work& work, std::int64_t oldest);
   /// Moves the limit to the earliest place where the run can stop.
   void stop();
 
@@ -53,8 +55,8 @@ class Dispatcher {
     Ledger::Deposit deposit;
     std::vector<int> buffers;  ///< of the version that it closed; the caller applies it and gives them back
   };
-  /// Version `oldest` is the oldest that it read. Waits where the contract says so. Errors: GroupAborted.
-  Pushed push(const Work& work, std::int64_t oldest);
+  /// Waits where the contract says so. Errors: GroupAborted.
+  Pushed push(const Work& work);
   /// The gradient is of no use.
   void withdraw(const Work& work);
   void give_back(const std::vector<int>& buffers);
@@ -67,9 +69,14 @@ class Dispatcher {
   StalenessCounts counts() const;
   /// A replica has failed: nobody waits any longer.
   void abandon();
+  /// Whether next() and push() would return at once: for a clock of one's own, on one thread.
+  bool can_begin() const;
+  bool can_push(const Work& work) const;
 
  private:
   void check() const;
+  bool admits() const;
+  bool takes(const Work& work) const { return abandoned_ || ledger_.can_deposit(work.index); }
   /// The version that the ledger closed last goes to the store.
   std::vector<int> announce();
   int buffer_of(std::int64_t index) const;

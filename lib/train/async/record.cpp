@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "train/gradient_reducer.h"
 
 namespace dptrain {
 
@@ -39,13 +40,20 @@ RecordedGradient gradient_of(const Json& json, std::int64_t shards) {
 RecordHeader header_of(const Json& json, const std::filesystem::path& file) {
   if (json.is_discarded() || !json.contains("record")) damaged(file, 1, "this is no record of a run");
   if (json.at("record") != kFormat) damaged(file, 1, "this version of dptrain reads records of format 1");
-  return {.job = json.at("job"),
-          .weights = json.at("weights"),
-          .floats = json.at("floats"),
-          .shards = json.at("shards"),
-          .micro_batch = json.at("micro_batch"),
-          .step = json.at("step"),
-          .version = json.at("version")};
+  RecordHeader header{.job = json.at("job"),
+                      .weights = json.at("weights"),
+                      .floats = json.at("floats"),
+                      .shards = json.at("shards"),
+                      .micro_batch = json.at("micro_batch"),
+                      .step = json.at("step"),
+                      .version = json.at("version")};
+  if (header.floats < 1 || header.shards < 1 || header.micro_batch < 1)
+    damaged(file, 1, "floats, shards and micro_batch are at least 1");
+  if (header.step < 0 || header.version < 0) damaged(file, 1, "step and version are not negative");
+  const std::int64_t most = header.floats / GradientReducer::kChunk + 1;
+  if (header.shards > most)
+    damaged(file, 1, fmt::format("{} floats have {} shards at most, not {}", header.floats, most, header.shards));
+  return header;
 }
 
 void forget_from(Record& record, std::int64_t step, std::int64_t index, std::int64_t version) {
@@ -127,7 +135,8 @@ RecordHeader read_record_header(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
   std::string text;
   if (!std::getline(in, text))
-    fail(ExitStatus::failed, "{} is empty or cannot be read: remove it to go on without it", file.string());
+    fail(ExitStatus::failed, "{} is empty or cannot be read: remove it, and a new record begins where the run goes on",
+         file.string());
   try {
     return header_of(Json::parse(text, nullptr, false), file);
   } catch (const Json::exception& error) {
@@ -153,8 +162,6 @@ Record read_record(const std::filesystem::path& file, const std::function<std::i
       cut_off = 0;
       if (number == 1) {
         record.header = header_of(json, file);
-        if (record.header.shards < 1 || record.header.micro_batch < 1)
-          damaged(file, number, "shards and micro_batch are at least 1");
       } else if (json.contains("gradient")) {
         record.gradients.push_back(gradient_of(json, record.header.shards));
         if (static_cast<std::int64_t>(record.gradients.back().read.size()) != record.header.shards)

@@ -1,6 +1,7 @@
 // Purpose: the file async.record of a run, from which `dptrain replay` re-executes it. One JSON object a line:
 //     {"record": 1, "job": "...", "weights": "...", "floats": N, "shards": N, "micro_batch": N, "step": 0, "version": 0}
-//         first: hashes of the job's decisive part and of the first weights, and where the run began
+//         first: hashes of the job's decisive part and of the first weights, and where the record begins: behind step 0 that is a
+//         checkpoint, for a run that was not recorded before it, and the run keeps that
 //     {"gradient": 17, "ticket": 12, "read": [11, 11, 12], "version": 13, "lag": 1, "scale": 1}
 //         micro-batch 17 was pushed as number 12, having read these versions of the shards (one number where they are the same), and is
 //         part of version 13; null where it was dropped

@@ -15,6 +15,7 @@
 #include "spec/reader.h"
 #include "train/async/async_run.h"
 #include "train/backend.h"
+#include "train/checkpoint.h"
 #include "train/fit.h"
 #include "train/float_mode.h"
 
@@ -107,15 +108,7 @@ class Replay {
                                 .shards = header.shards,
                                 .version = header.version,
                                 .clip_norm = job_.train.clip_norm});
-    if (first_weights_.empty())
-      table.initialise(job_.seed, store_->weights());
-    else
-      init_from(first_weights_, table, store_->weights());
-    if (header.step != 0 || hash_of_weights(*store_) != header.weights)
-      fail(ExitStatus::failed,
-           "{}: the run began with other weights than {}; a run that began with --init-from is replayed with the same "
-           "file",
-           file_.string(), first_weights_.empty() ? "the seed's" : first_weights_.string());
+    load_first_weights(table);
     if (static_cast<std::int64_t>(store_->shards()) != header.shards)
       fail(ExitStatus::failed, "{}: {} shards for {} floats", file_.string(), header.shards, header.floats);
     for (const RecordedGradient& gradient : record_.gradients) {
@@ -133,6 +126,37 @@ class Replay {
     }
     last_ = std::max(last_, header.version);
     result_.versions = last_;
+    result_.first_step = header.step;
+    result_.first_version = header.version;
+  }
+
+  /// Weights and optimizer state as the record begins.
+  void load_first_weights(const ParameterTable& table) {
+    const RecordHeader& header = record_.header;
+    const std::filesystem::path checkpoint = checkpoint_folder(file_.parent_path(), header.step);
+    std::string whose = "the seed's";
+    if (!first_weights_.empty()) {
+      if (header.step > 0)
+        fail(ExitStatus::usage, "{}: the record begins at step {}, with the weights of {}, not with those of a file",
+             file_.string(), header.step, checkpoint.string());
+      init_from(first_weights_, table, store_->weights());
+      whose = first_weights_.string();
+    } else if (std::filesystem::exists(checkpoint)) {
+      std::vector<float*> states;
+      for (int k = 0; k < optimizer_->state_buffers(); ++k) states.push_back(store_->state(k));
+      read_checkpoint(checkpoint).restore(table, store_->weights(), optimizer_->state_names(), states);
+      whose = checkpoint.string();
+    } else if (header.step > 0) {
+      fail(ExitStatus::failed, "{}: the record begins at step {}, and {} is missing", file_.string(), header.step,
+           checkpoint.string());
+    } else {
+      table.initialise(job_.seed, store_->weights());
+    }
+    if (hash_of_weights(*store_) != header.weights)
+      fail(ExitStatus::failed,
+           "{}: the run began with other weights than {}; a run that began with --init-from is replayed with the same "
+           "file",
+           file_.string(), whose);
   }
 
   /// Rank 0's: what was read at `version` is copied; gradients that have all their weights are ready.

@@ -33,6 +33,7 @@ struct AsyncState {
   std::int64_t version = 0;  ///< of the store
   StalenessCounts staleness{};
   std::int64_t fallback_step = -1, fallback_version = -1;  ///< where it became synchronous; -1: it did not
+  std::int64_t recorded_from = -1;  ///< the step at which async.record begins; -1: the run is not recorded
 };
 
 }  // namespace dptrain

@@ -28,8 +28,6 @@ CpuReplica::CpuReplica(const Config& config)
   model_->prepare(batches);
 
   if (config.steps) prepare_steps();
-  if (!config.single_sizes.empty())
-    prepare_single(*std::max_element(config.single_sizes.begin(), config.single_sizes.end()));
   chunk_ids_.resize(static_cast<std::size_t>(chunk_));
   chunk_labels_.resize(static_cast<std::size_t>(chunk_));
   chunk_samples_ = Buffer::host_floats(chunk_ * config.data.test->shape().elements());
@@ -51,23 +49,25 @@ void CpuReplica::prepare_steps() {
                                config_.schedule.largest_batch(), config_.job.data.prefetch, config_.loader_workers);
 }
 
-void CpuReplica::prepare_single(std::int64_t most) {
-  sampler_.emplace(config_.data.train->size(), config_.job.seed, config_.job.train.shuffle);
-  ids_.resize(static_cast<std::size_t>(most));
-  labels_.resize(static_cast<std::size_t>(most));
-  samples_ = Buffer::host_floats(most * config_.data.train->shape().elements());
+CpuReplica::OwnBatch::OwnBatch(const Config& config)
+    : names(config.job, config.schedule, config.data.train->size()),
+      ids(static_cast<std::size_t>(config.schedule.largest_batch())),
+      labels(ids.size()),
+      samples(Buffer::host_floats(config.schedule.largest_batch() * config.data.train->shape().elements())) {}
+
+Batch CpuReplica::load(const GradientTask& task) {
+  if (!own_) own_.emplace(config_);
+  const Loader::Named named = own_->names.name(task.step, {task.first, task.count}, own_->ids);
+  return gather_named(*config_.data.train, named, own_->ids, own_->samples.floats(), own_->labels.data());
 }
 
 Replica::Gradient CpuReplica::gradient(const GradientTask& task) {
   Gradient result;
   const double start = steady_seconds();
-  const std::span<std::int64_t> ids(ids_.data(), static_cast<std::size_t>(task.count));
-  sampler_->order(config_.schedule.epoch(task.step), config_.schedule.first_sample(task.step) + task.first, ids);
-  config_.data.train->gather_augmented(ids, augmentation(config_, task.step), samples_.floats(), labels_.data());
+  const Batch batch = task.batch != nullptr ? *task.batch : load(task);
   const double loaded = steady_seconds();
   model_->bind(task.weights);
-  result.loss = train({.step = task.step, .weights = task.version, .poison = task.poison}, true,
-                      {ids, samples_.floats(), labels_.data()}, task.gradient);
+  result.loss = train({.step = task.step, .weights = task.version, .poison = task.poison}, true, batch, task.gradient);
   result.largest = largest_magnitude(task.gradient, model_->parameters().floats());
   result.data = loaded - start;
   result.compute = steady_seconds() - loaded;

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "nn/model.h"
+#include "train/batch_names.h"
 #include "train/replica.h"
 
 namespace dptrain {
@@ -28,11 +29,19 @@ class CpuReplica final : public Replica {
   bool evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) override;
 
  private:
+  struct OwnBatch {
+    explicit OwnBatch(const Config& config);
+    BatchNames names;
+    std::vector<std::int64_t> ids;
+    std::vector<std::int32_t> labels;
+    Buffer samples;
+  };
   const ReplicaProgram& program(std::int64_t step) const {
     return assignment_->plan(step).programs[static_cast<std::size_t>(config_.rank)];
   }
   void prepare_steps();
-  void prepare_single(std::int64_t most);
+  /// The samples of a micro-batch by itself that comes without them: in replays, whose order is not known ahead.
+  Batch load(const GradientTask& task);
   LossSum train(const StepTask& task, bool first, const Batch& batch, float* gradient);
 
   Config config_;
@@ -44,10 +53,7 @@ class CpuReplica final : public Replica {
   std::vector<LossSum> losses_;  // of the latest step, by micro-batch
   double bound_ = 0;             // of the latest step's gradients
   std::unique_ptr<Loader> loader_;
-  std::optional<Sampler> sampler_;  // for single micro-batches, and the one at hand
-  std::vector<std::int64_t> ids_;
-  std::vector<std::int32_t> labels_;
-  Buffer samples_;
+  std::optional<OwnBatch> own_;
   std::int64_t chunk_;  // of evaluation
   std::vector<std::int64_t> chunk_ids_;
   std::vector<std::int32_t> chunk_labels_;

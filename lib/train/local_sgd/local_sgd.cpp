@@ -5,10 +5,12 @@
 namespace dptrain {
 
 LocalSgd::LocalSgd(const JobSpec& job, const RunSchedule& schedule_, std::int64_t floats, int state_buffers,
-                   int replicas, const Workers::Allocate& allocate)
+                   int replicas, const Workers::Allocate& allocate, std::int64_t first, std::int64_t averages_before)
     : spec(job.local_sgd),
       schedule(schedule_),
       rounds{.warmup = spec.warmup_sync_steps, .every = spec.sync_every},
+      first_step(first),
+      averages(averages_before >= 0 ? averages_before : rounds.averages(first)),
       full(slice_step(schedule_.full().samples, spec.workers, micro_batch_size(job, replicas))),
       last(slice_step(schedule_.last().samples, spec.workers, micro_batch_size(job, replicas))),
       workers(spec, floats, state_buffers, allocate),
@@ -33,7 +35,12 @@ std::vector<std::int64_t> LocalSgd::samples(std::int64_t first, std::int64_t end
 std::int64_t LocalSgd::updates(int worker, std::int64_t step) const {
   // An averaged state has seen what the busiest worker's has: those that idle in a short last step get its share too.
   if (spec.worker_state == WorkerState::average) return step;
-  const std::int64_t since = spec.worker_state == WorkerState::reset ? rounds.first(step) : 0;
+  std::int64_t since = 0;
+  if (spec.worker_state == WorkerState::reset) {
+    // The last average; what warm-up leaves is no fresh start.
+    since = std::max(rounds.first(step), begins_inside_a_round() ? first_step : 0);
+    if (since == rounds.warmup) since = 0;
+  }
   std::int64_t idle = 0;
   if (last.slices[static_cast<std::size_t>(worker)].samples == 0) {
     const std::int64_t from = std::max(since, rounds.warmup), epoch = schedule.steps_per_epoch();

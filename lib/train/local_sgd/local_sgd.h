@@ -33,8 +33,9 @@ struct ToldStep {
 };
 
 struct LocalSgd {
+  /// For steps from `first` on, before which `averages` were made; -1: as many as a run in one piece makes.
   LocalSgd(const JobSpec& job, const RunSchedule& schedule, std::int64_t floats, int state_buffers, int replicas,
-           const Workers::Allocate& allocate);
+           const Workers::Allocate& allocate = &Buffer::host, std::int64_t first = 0, std::int64_t averages = -1);
 
   const std::vector<Slice>& slices(std::int64_t step) const {
     return &schedule.plan(step) == &schedule.last() ? last.slices : full.slices;
@@ -43,10 +44,14 @@ struct LocalSgd {
   std::vector<std::int64_t> samples(std::int64_t first, std::int64_t last) const;
   /// How many updates the state of this worker's optimizer has seen before `step`.
   std::int64_t updates(int worker, std::int64_t step) const;
+  /// The first step began in the middle of a round, where a shorter run had its end, and an average.
+  bool begins_inside_a_round() const { return rounds.first(first_step) != first_step; }
 
   const LocalSgdSpec spec;
   const RunSchedule& schedule;
   const Rounds rounds;
+  const std::int64_t first_step;
+  std::int64_t averages;  // made so far; rank 0's, while the others are between two averages
   const SlicedStep full, last;
   Workers workers;
 

@@ -25,7 +25,7 @@ class LocalSgdStrategy final : public UpdateStrategy {
     config.single_sizes = run.schedule.batch_sizes();
   }
   WeightsHolder& hold(Run& run, std::int64_t floats) override;
-  void start(Run&) override {}
+  void start(Run& run) override { doubt_longer_run(run); }
   void join(Run& run, int rank, Replica& replica) override {
     if (!begins_in_sync(run)) return;
     replica.bind(run.reducer->parameters(rank));
@@ -35,9 +35,11 @@ class LocalSgdStrategy final : public UpdateStrategy {
   void abandon(Run& run) noexcept override {
     if (run.reducer) run.reducer->abandon();
   }
+  void describe(RunState& state) const override { state.averages = local_->averages; }
   void summarise(Summary& summary) const override;
 
  private:
+  void doubt_longer_run(const Run& run) const;
   static bool begins_in_sync(const Run& run) { return run.first < run.job.local_sgd.warmup_sync_steps; }
   void name_states(Run& run) const;
   void set_out(Run& run, std::int64_t step);
@@ -47,12 +49,15 @@ class LocalSgdStrategy final : public UpdateStrategy {
   void at_average(Run& run, int rank, Replica& replica, std::int64_t before, std::int64_t step) const;
 
   std::unique_ptr<LocalSgd> local_;
+  bool told_of_stop_ = false;  // rank 0's
 };
 
 WeightsHolder& LocalSgdStrategy::hold(Run& run, std::int64_t floats) {
   const int states = run.optimizer->state_buffers();
-  local_ = std::make_unique<LocalSgd>(run.job, run.schedule, floats, states, run.group.size(),
-                                      run.backend->host_allocator());
+  const auto& checkpoint = run.options.checkpoints.resume_from;
+  local_ =
+      std::make_unique<LocalSgd>(run.job, run.schedule, floats, states, run.group.size(), run.backend->host_allocator(),
+                                 run.first, checkpoint ? checkpoint->snapshot.state.averages : -1);
   name_states(run);
   if (!begins_in_sync(run)) return local_->workers;
   run.reducer = run.backend->make_reducer({.group = run.group,
@@ -61,6 +66,17 @@ WeightsHolder& LocalSgdStrategy::hold(Run& run, std::int64_t floats) {
                                            .state_buffers = states,
                                            .clip_norm = run.job.train.clip_norm});
   return *run.reducer;
+}
+
+/// A run of more steps than before, from where it had ended: that is an average, wherever it falls.
+void LocalSgdStrategy::doubt_longer_run(const Run& run) const {
+  if (!local_->begins_inside_a_round() || run.first >= run.end) return;
+  const Rounds& rounds = local_->rounds;
+  run.reporter.warning(
+      fmt::format("the weights will not get the bits of a run of {} steps in one piece: this one had its end, and an "
+                  "average of the "
+                  "workers, after step {}, and that is between those after steps {} and {} (local_sgd.sync_every)",
+                  run.schedule.steps(), run.first, rounds.first(run.first), rounds.last(run.first)));
 }
 
 /// What checkpoints keep beside the average and the state of worker 0: where each worker keeps its own the others', and the outer
@@ -97,6 +113,11 @@ void LocalSgdStrategy::take_round(Run& run, int rank, LocalSteps& steps, std::in
   // Steps before one that was not finite elsewhere are taken: theirs may be the one that is told.
   for (std::int64_t step = first; step < end && steps.finite() && step <= local_->not_finite_at; ++step) {
     if (run.group.error()) throw GroupAborted{};
+    if (rank == 0 && !told_of_stop_ && step + 1 < end && stop_asked(run.options.stop)) {
+      told_of_stop_ = true;
+      run.reporter.message(
+          fmt::format("asked to stop at step {}: stops after step {}, where the workers' average is taken", step, end));
+    }
     steps.take(step, local_->round[static_cast<std::size_t>(step - first)]);
   }
   const double start = steady_seconds();
@@ -107,11 +128,12 @@ void LocalSgdStrategy::take_round(Run& run, int rank, LocalSteps& steps, std::in
   }
   const double met = steady_seconds();
   local_->workers.average(share(local_->workers.chunks(), run.group.size(), rank), local_->samples(first, end),
-                          local_->rounds.averages(first));
+                          local_->averages);
   StepTimes& times = local_->round[static_cast<std::size_t>(end - 1 - first)].times[static_cast<std::size_t>(rank)];
   times.reduce += steady_seconds() - met;
   times.wait += met - start;
   run.group.barrier();
+  if (rank == 0) ++local_->averages;
 }
 
 /// Rank 0's, after a round: the run ends with what was not finite first by step and worker, whoever was first by the clock.
@@ -172,7 +194,7 @@ void LocalSgdStrategy::run(Run& run, int rank, Replica& replica) {
     replica.bind_host(local_->workers.average());
     evaluate(run, replica, rank, run.end);
   }
-  LocalSteps steps(run, *local_, rank, replica);
+  LocalSteps steps(run, *local_, rank, replica, step);
   while (step < run.end) {
     const std::int64_t end = std::min(local_->rounds.last(step), run.end);
     take_round(run, rank, steps, step, end);
@@ -184,9 +206,8 @@ void LocalSgdStrategy::run(Run& run, int rank, Replica& replica) {
 
 void LocalSgdStrategy::summarise(Summary& summary) const {
   if (!local_) return;
-  summary.local_sgd = {.workers = local_->spec.workers,
-                       .sync_every = local_->spec.sync_every,
-                       .averages = local_->rounds.averages(summary.steps)};
+  summary.local_sgd = {
+      .workers = local_->spec.workers, .sync_every = local_->spec.sync_every, .averages = local_->averages};
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/clock.h"
+#include "train/batch_names.h"
 
 namespace dptrain {
 
@@ -15,7 +16,7 @@ constexpr std::int64_t kFirstVersion = std::int64_t{1} << 48;
 
 }  // namespace
 
-LocalSteps::LocalSteps(Run& run, LocalSgd& local, int rank, Replica& replica)
+LocalSteps::LocalSteps(Run& run, LocalSgd& local, int rank, Replica& replica, std::int64_t first)
     : run_(run),
       local_(local),
       rank_(rank),
@@ -33,6 +34,24 @@ LocalSteps::LocalSteps(Run& run, LocalSgd& local, int rank, Replica& replica)
   }
   for (int k = 0; k < buffers; ++k)
     gradients_.push_back(run.backend->host_buffer(static_cast<std::size_t>(floats_) * sizeof(float)));
+  if (replica.needs_batches())
+    loader_ = std::make_unique<Loader>(*run.data.train, source(first), run.schedule.largest_batch(),
+                                       run.job.data.prefetch, loader_workers(run), run.backend->host_allocator());
+}
+
+Loader::Source LocalSteps::source(std::int64_t first) const {
+  return [this, names = BatchNames(run_.job, run_.schedule, run_.data.train->size()), step = first,
+          worker = workers_.first, next = 0](std::span<std::int64_t> ids) mutable -> Loader::Named {
+    for (; step < run_.schedule.steps(); ++step, worker = workers_.first) {
+      for (; worker < workers_.last; ++worker, next = 0) {
+        const Range& slice = local_.slices(step)[static_cast<std::size_t>(worker)].micro_batches;
+        if (next == slice.count()) continue;
+        const int micro_batch = slice.first + next++;
+        return names.name(step, run_.schedule.plan(step).micro_batches[static_cast<std::size_t>(micro_batch)], ids);
+      }
+    }
+    return 0;
+  };
 }
 
 void LocalSteps::take(std::int64_t step, ToldStep& told) {
@@ -84,13 +103,18 @@ bool LocalSteps::gradient(int worker, int micro_batch, std::int64_t step, float*
                           Replica::Times& times) {
   const auto k = static_cast<std::size_t>(micro_batch);
   const MicroBatch& part = run_.schedule.plan(step).micro_batches[k];
+  const double start = steady_seconds();
+  const Batch* batch = loader_ ? &loader_->next() : nullptr;
+  times.data += steady_seconds() - start;
   const Replica::Gradient result = replica_.gradient({.step = step,
                                                       .first = part.first,
                                                       .count = part.count,
                                                       .weights = local_.workers.weights(worker),
                                                       .version = version_,
                                                       .gradient = out,
-                                                      .poison = std::exchange(poison_, false)});
+                                                      .poison = std::exchange(poison_, false),
+                                                      .batch = batch});
+  if (loader_) loader_->release();
   times.data += result.data;
   times.compute += result.compute;
   told.losses[k] = result.loss;

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "data/loader.h"
 #include "device/buffer.h"
 #include "train/local_sgd/local_sgd.h"
 #include "train/run.h"
@@ -13,7 +15,8 @@ namespace dptrain {
 
 class LocalSteps {
  public:
-  LocalSteps(Run& run, LocalSgd& local, int rank, Replica& replica);
+  /// From step `first` on, in order.
+  LocalSteps(Run& run, LocalSgd& local, int rank, Replica& replica, std::int64_t first);
 
   /// Step `step` of all workers that are this replica's; losses and times go to `told`. Errors: those of the replica.
   void take(std::int64_t step, ToldStep& told);
@@ -21,6 +24,8 @@ class LocalSteps {
   bool finite() const { return !local_.not_finite[static_cast<std::size_t>(rank_)]; }
 
  private:
+  /// The samples of this replica's micro-batches, in the order in which it takes them.
+  Loader::Source source(std::int64_t first) const;
   bool update(int worker, std::int64_t step, ToldStep& told, Replica::Times& times);
   bool gradient(int worker, int micro_batch, std::int64_t step, float* out, ToldStep& told, Replica::Times& times);
 
@@ -31,6 +36,7 @@ class LocalSteps {
   Range workers_;                         // this replica's
   std::vector<ReplicaProgram> programs_;  // by micro-batches of a slice
   std::vector<Buffer> gradients_;         // of the programs
+  std::unique_ptr<Loader> loader_;        // where the replica wants it
   std::int64_t floats_;
   std::int64_t version_;  // of the weights that are used next: each worker's are others after each of its steps
   bool poison_ = false;   // a drill

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <numeric>
 
+#include "optim/schedule.h"
 #include "support/process.h"
 #include "train/async/async_jobs.h"
 #include "train/resumed_runs.h"
@@ -112,6 +113,48 @@ TEST_CASE("a gradient that is not finite ends the run with its place, or is left
   REQUIRE(s.faults.size() == 1);
   CHECK(s.faults.front().replica == 1);
   CHECK(std::isfinite(s.final_loss));
+}
+
+TEST_CASE("what is left out in a row is counted over a checkpoint") {
+  // One micro-batch a step, so that nothing good comes between the two.
+  const auto job = [](const char* drills) {
+    return async_job(kAsyncMlp, 1, "{}",
+                     {{"--set", "train.micro_batch_size", "16"},
+                      {"--set", "drills", drills},
+                      {"--set", "faults", "{on_nan: skip, max_skips: 1}"}});
+  };
+  const JobSpec both = job("[{at_step: 1, replica: 0, do: nan}, {at_step: 2, replica: 0, do: nan}]");
+  const std::string whole = async_failure(both, ExitStatus::failed);
+  CHECK(contains(whole, "micro-batch 0 on replica 0, after 1 in a row that were left out (faults.max_skips)"));
+  TemporaryFolder folder;
+  run_async_job(both, {.checkpoints = {.run_folder = folder.path()}, .until = 2});
+  const auto resume = [&] {
+    auto checkpoint = newest_checkpoint(folder.path(), [](const std::string&) {});
+    return TrainOptions{.checkpoints = {.run_folder = folder.path(),
+                                        .resume_from = std::make_shared<Checkpoint>(std::move(*checkpoint))}};
+  };
+  CHECK(async_failure(both, ExitStatus::failed, resume()) == whole);
+  const JobSpec later = job("[{at_step: 1, replica: 0, do: nan}, {at_step: 3, replica: 0, do: nan}]");
+  CHECK(run_async_job(later, resume()).async->skipped == 2);
+}
+
+TEST_CASE("messages name the rate of the version, not that of the step") {
+  const JobSpec job = async_job(kAsyncMlp, 2, "{}", {{"--set", "model.layers", "[flatten, {linear: 3}]"}});
+  DatasetPair data = async_data();
+  auto broken = std::make_unique<MemoryDataset>(70, kAsyncShape, 3, 2);
+  broken->scale = NAN;
+  data.test = std::move(broken);
+  Reporter silent;
+  std::string message;
+  try {
+    train(job, data, silent);
+  } catch (const Error& error) {
+    message = error.what();
+  }
+  CAPTURE(message);
+  const Schedule rates = make_schedule(job.train.schedule, 0.05, 33, 11);
+  CHECK(contains(
+      message, fmt::format("the test loss is not finite after step 2 (epoch 0.67, learning rate {:g})", rates.lr(8))));
 }
 
 TEST_CASE("unbounded, with a rate that is far too large: stopped, not ended with a wrong result") {

@@ -11,7 +11,7 @@ namespace dptrain {
 
 namespace {
 
-constexpr std::int64_t kFloats = 2048;
+constexpr std::int64_t kFloats = 2048, kPushes = 10'000;
 
 struct Setting {
   LedgerRules rules{};
@@ -37,9 +37,10 @@ struct Bench {
     std::vector<std::int64_t> read(store->shards());
     while (const auto work = dispatcher.next()) {
       store->pull(weights.data(), work->version, read);
+      dispatcher.pulled(*work, std::min(read.front(), read.back()));
       computing(work->index);
       std::fill_n(work->gradient, kFloats, 1.0f);
-      const auto pushed = dispatcher.push(*work, std::min(read.front(), read.back()));
+      const auto pushed = dispatcher.push(*work);
       if (!pushed.deposit.closes) continue;
       store->apply(pushed.deposit.version);
       dispatcher.give_back(pushed.buffers);
@@ -69,20 +70,20 @@ TEST_CASE("threads: the bound holds, every gradient is counted and applied") {
       if (hogwild && per_version > 1) continue;
       for (const OnStale on_stale : {OnStale::wait, OnStale::drop, OnStale::scale}) {
         for (const std::optional<std::int64_t> bound :
-             {std::optional<std::int64_t>(), std::optional<std::int64_t>(1), std::optional<std::int64_t>(2),
-              std::optional<std::int64_t>(8)}) {
+             {std::optional<std::int64_t>(), std::optional<std::int64_t>(0), std::optional<std::int64_t>(1),
+              std::optional<std::int64_t>(2), std::optional<std::int64_t>(8)}) {
           Bench bench(
               {.rules = {.per_version = per_version, .bound = bound, .on_stale = on_stale}, .hogwild = hogwild});
-          bench.live_all(500);
-          bench.live_all(1000);
+          bench.live_all(kPushes / 2);
+          bench.live_all(kPushes);
           const StalenessCounts counts = bench.dispatcher.counts();
-          CHECK(counts.gradients + counts.dropped == 1000);
+          CHECK(counts.gradients + counts.dropped == kPushes);
           if (bound) CHECK(counts.max <= *bound);
           if (on_stale == OnStale::drop || hogwild) continue;
           CHECK(counts.dropped == 0);
           if (per_version > 1) continue;
-          CHECK(bench.dispatcher.version() == 1000);
-          if (on_stale == OnStale::wait) CHECK(bench.store->weights()[5] == -1000.0f);
+          CHECK(bench.dispatcher.version() == kPushes);
+          if (on_stale == OnStale::wait) CHECK(bench.store->weights()[5] == -static_cast<float>(kPushes));
         }
       }
     }
@@ -99,6 +100,25 @@ TEST_CASE("a stop moves the limit to the end of the step that has begun") {
   bench.dispatcher.stop();
   bench.live();
   CHECK(bench.dispatcher.begun() == 40);
+}
+
+TEST_CASE(
+    "the lag counts from the reading of the weights: who is still loading holds up the others, and no longer when it "
+    "has read") {
+  Bench bench({.rules = {.bound = 1}, .replicas = 2});
+  bench.dispatcher.open(100);
+  const auto slow = bench.dispatcher.next(), first = bench.dispatcher.next();
+  bench.dispatcher.pulled(*first, 0);
+  bench.store->apply(bench.dispatcher.push(*first).deposit.version);
+  bench.dispatcher.give_back({first->buffer});
+  const auto second = bench.dispatcher.next();
+  bench.dispatcher.pulled(*second, 1);
+  CHECK_FALSE(
+      bench.dispatcher.can_push(*second));  // it would make a version of 2 before `slow`, which may have read that of 0
+  bench.dispatcher.pulled(*slow, 1);
+  CHECK(bench.dispatcher.can_push(*second));
+  CHECK(bench.dispatcher.push(*second).deposit.lag == 0);
+  CHECK(bench.dispatcher.push(*slow).deposit.lag == 1);
 }
 
 TEST_CASE("where a replica fails, those that wait for it do so no longer") {

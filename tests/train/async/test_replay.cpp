@@ -14,13 +14,15 @@ using namespace test;
 
 namespace {
 
-void check_replays(JobSpec job, const std::filesystem::path& folder, const Summary& recorded) {
+void check_replays(JobSpec job, const std::filesystem::path& folder, const Summary& recorded,
+                   std::int64_t first_step = 0) {
   for (const std::int64_t replicas : {1, 2, 4}) {
     job.devices.count = replicas;
     const ReplayResult result = replay(job, async_data(), record_file(folder));
     CHECK(result.weights_hash == recorded.weights_hash);
     CHECK(result.versions == recorded.async->versions);
     CHECK(result.dropped == recorded.async->dropped);
+    CHECK(result.first_step == first_step);
   }
 }
 
@@ -75,6 +77,41 @@ TEST_CASE("a run that was stopped and went on with another number of replicas is
   devices.count = 3;
   const Summary second = parts.part(folder.path(), to_the_end, devices);
   check_replays(job, folder.path(), second);
+}
+
+TEST_CASE("a run whose record is gone, or begins late, is recorded from its checkpoint on, which is kept") {
+  for (const bool from_the_start : {true, false}) {
+    CAPTURE(from_the_start);
+    JobSpec job = async_job(kAsyncCnn, 2, "{record: true}", {{"--set", "checkpoint", "{every: 1 steps, keep: 1}"}});
+    JobSpec before = job;
+    before.async.record = from_the_start;
+    const PartsOfRun first{.job = before, .shape = kAsyncShape, .train_samples = kAsyncSamples, .test_samples = 70};
+    const PartsOfRun rest{.job = job, .shape = kAsyncShape, .train_samples = kAsyncSamples, .test_samples = 70};
+    TemporaryFolder folder;
+    const std::int64_t begin = first.part(folder.path(), 20, job.devices).steps;
+    std::filesystem::remove(record_file(folder.path()));
+    const Summary middle = rest.part(folder.path(), 20, job.devices);
+    REQUIRE(middle.status == RunStatus::stopped);
+    CHECK(read_record_header(record_file(folder.path())).step == begin);
+    const Summary recorded = rest.part(folder.path(), to_the_end, job.devices);  // goes on with that record
+    CHECK(read_record_header(record_file(folder.path())).step == begin);
+    check_replays(job, folder.path(), recorded, begin);
+    std::filesystem::remove_all(checkpoint_folder(folder.path(), begin));
+    CHECK(contains(replay_failure(job, record_file(folder.path())),
+                   fmt::format("the record begins at step {}, and ", begin)));
+  }
+}
+
+TEST_CASE("a part of a run that was not recorded ends its record: a new one begins behind it") {
+  const JobSpec job = async_job(kAsyncMlp, 2, "{record: true}");
+  JobSpec silent = job;
+  silent.async.record = false;
+  const PartsOfRun recorded{.job = job, .shape = kAsyncShape, .train_samples = kAsyncSamples, .test_samples = 70};
+  const PartsOfRun unrecorded{.job = silent, .shape = kAsyncShape, .train_samples = kAsyncSamples, .test_samples = 70};
+  TemporaryFolder folder;
+  recorded.part(folder.path(), 20, job.devices);
+  const std::int64_t begin = unrecorded.part(folder.path(), 20, job.devices).steps;
+  check_replays(job, folder.path(), recorded.part(folder.path(), to_the_end, job.devices), begin);
 }
 
 TEST_CASE("records are read as they were written") {
@@ -154,6 +191,14 @@ TEST_CASE("what cannot be replayed says why") {
   std::string weights = whole;
   weights.replace(weights.find("\"weights\":\"") + 11, 4, "zzzz");
   CHECK(contains(with(weights), "the run began with other weights than the seed's"));
+  const auto with_header = [&](const std::string& from, const std::string& to) {
+    std::string changed = whole;
+    changed.replace(changed.find(from), from.size(), to);
+    return with(changed);
+  };
+  CHECK(contains(with_header("\"shards\":2", "\"shards\":1000000000000"), "floats have 2 shards at most"));
+  CHECK(contains(with_header("\"shards\":2", "\"shards\":-2"), "are at least 1"));
+  CHECK(contains(with_header("\"step\":0", "\"step\":-1"), "step and version are not negative"));
   std::string early = whole;
   const std::size_t read = early.find("\"read\": 0", second);
   early.replace(read, 9, "\"read\": 30");

@@ -92,6 +92,18 @@ TEST_CASE("one worker is sync, to the bit, however often it is averaged") {
   }
 }
 
+TEST_CASE(
+    "one worker whose state is reset is sync up to its first average, also after a warm-up whose state it goes on "
+    "with") {
+  for (const std::string& optimizer : optimizers) {
+    for (const auto& [local, steps] : {std::pair{"{workers: 1, sync_every: 4, worker_state: reset}", 4},
+                                       {"{workers: 1, sync_every: 4, worker_state: reset, warmup_sync_steps: 5}", 9}}) {
+      const JobSpec job = local_job(local, "", optimizer, steps);
+      CHECK(run_local(job, 1).weights_hash == run_local(in_sync(job), 1).weights_hash);
+    }
+  }
+}
+
 TEST_CASE("warm-up is sync with the workers' cut, to the bit") {
   // 16 samples are 4 slices of 2 micro-batches of 2, as in sync; the last step of an epoch is cut otherwise, so none is taken.
   const JobSpec job =
