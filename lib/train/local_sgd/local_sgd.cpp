@@ -5,7 +5,7 @@
 namespace dptrain {
 
 LocalSgd::LocalSgd(const JobSpec& job, const RunSchedule& schedule_, std::int64_t floats, int state_buffers,
-                   int replicas, const Workers::Allocate& allocate, std::int64_t first, std::int64_t averages_before)
+                   int replicas, std::int64_t first, std::int64_t averages_before, const Workers::Allocate& allocate)
     : spec(job.local_sgd),
       schedule(schedule_),
       rounds{.warmup = spec.warmup_sync_steps, .every = spec.sync_every},

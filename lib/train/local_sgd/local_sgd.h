@@ -35,7 +35,7 @@ struct ToldStep {
 struct LocalSgd {
   /// For steps from `first` on, before which `averages` were made; -1: as many as a run in one piece makes.
   LocalSgd(const JobSpec& job, const RunSchedule& schedule, std::int64_t floats, int state_buffers, int replicas,
-           const Workers::Allocate& allocate = &Buffer::host, std::int64_t first = 0, std::int64_t averages = -1);
+           std::int64_t first = 0, std::int64_t averages = -1, const Workers::Allocate& allocate = &Buffer::host);
 
   const std::vector<Slice>& slices(std::int64_t step) const {
     return &schedule.plan(step) == &schedule.last() ? last.slices : full.slices;

@@ -56,8 +56,8 @@ WeightsHolder& LocalSgdStrategy::hold(Run& run, std::int64_t floats) {
   const int states = run.optimizer->state_buffers();
   const auto& checkpoint = run.options.checkpoints.resume_from;
   local_ =
-      std::make_unique<LocalSgd>(run.job, run.schedule, floats, states, run.group.size(), run.backend->host_allocator(),
-                                 run.first, checkpoint ? checkpoint->snapshot.state.averages : -1);
+      std::make_unique<LocalSgd>(run.job, run.schedule, floats, states, run.group.size(), run.first,
+                                 checkpoint ? checkpoint->snapshot.state.averages : -1, run.backend->host_allocator());
   name_states(run);
   if (!begins_in_sync(run)) return local_->workers;
   run.reducer = run.backend->make_reducer({.group = run.group,
