@@ -10,6 +10,7 @@
 #include "optim/optimizer.h"
 #include "report/lines.h"
 #include "spec/shapes.h"
+#include "train/async/async_run.h"
 #include "train/async/version_rates.h"
 #include "train/backend.h"
 #include "train/doubts.h"
@@ -158,7 +159,7 @@ void print_workers(const Plan& plan, std::ostream& out) {
   for (const Slice& slice :
        slice_step(full.samples, workers, micro_batch_size(plan.job, plan.placement.replicas)).slices)
     most = std::max(most, slice.micro_batches.count());
-  print_replica_memory(plan, replica_program(most, {0, most}).buffers, 1, out);
+  print_replica_memory(plan, replica_program(most, {0, most}).buffers, plan.job.data.prefetch, out);
   if (plan.placement.type == DeviceType::cuda)
     fmt::print(out, "                {} of weights and a gradient on each GPU, for each of its replicas\n",
                megabytes(2 * flat));
@@ -183,12 +184,14 @@ void print_async(const Plan& plan, std::ostream& out) {
              gpus ? where_text(job, plan.placement) : "on the CPU");
   const std::int64_t flat = plan.model.parameters.floats() * static_cast<std::int64_t>(sizeof(float));
   const int state = make_optimizer(job.train.optimizer)->state_buffers();
+  const std::int64_t buffers =
+      gradient_buffers(rules_of(job.async, per_version), job.faults.on_nan == OnNan::skip, replicas);
   fmt::print(out, "memory          {} weights and optimizer state, {} gradients ({} buffers), shared\n",
-             megabytes((1 + state) * flat), megabytes((replicas + per_version - 1) * flat), replicas + per_version - 1);
-  fmt::print(out, "                {} a replica: {} weights, {} activations, {} for a batch\n",
-             megabytes(flat + plan.model.activation_bytes + schedule.largest_batch() * plan.sample_floats * 4),
-             megabytes(flat), megabytes(plan.model.activation_bytes),
-             megabytes(schedule.largest_batch() * plan.sample_floats * 4));
+             megabytes((1 + state) * flat), megabytes(buffers * flat), buffers);
+  const std::int64_t batches = (1 + job.data.prefetch) * schedule.largest_batch() * plan.sample_floats * 4;
+  fmt::print(out, "                {} a replica: {} weights, {} activations, {} for its batch and those ahead\n",
+             megabytes(flat + plan.model.activation_bytes + batches), megabytes(flat),
+             megabytes(plan.model.activation_bytes), megabytes(batches));
   if (gpus)
     fmt::print(out, "                {} of weights and a gradient on each GPU, for each of its replicas\n",
                megabytes(2 * flat));

@@ -132,8 +132,8 @@ StepTimes push(AsyncRun& async, const Executor& me, const Dispatcher::Work& work
     line.scale = pushed.deposit.scale;
     async.record->gradient(line);
   }
-  times.wait = admitted - start;
-  times.reduce = steady_seconds() - admitted;
+  times.wait = admitted - start - pushed.adding;
+  times.reduce = steady_seconds() - admitted + pushed.adding;
   return times;
 }
 

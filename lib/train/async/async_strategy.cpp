@@ -103,6 +103,7 @@ class AsyncStrategy final : public UpdateStrategy {
             .version = before.version,
             .next = async.segment,
             .replicas = run.group.size(),
+            .skips = run.job.faults.on_nan == OnNan::skip,
             .counts = before.staleness,
             .samples = [&async](std::int64_t index) { return async.places.samples(index); },
             .rule = [&run,

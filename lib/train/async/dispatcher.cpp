@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "comm/local/local_group.h"
+#include "core/clock.h"
 #include "core/error.h"
 
 namespace dptrain {
@@ -13,18 +14,32 @@ constexpr std::int64_t kFree = -1;
 
 }  // namespace
 
+bool folds_gradients(const LedgerRules& rules, bool skips) {
+  return rules.bound == 0 && rules.on_stale != OnStale::drop && !skips;
+}
+
+std::int64_t gradient_buffers(const LedgerRules& rules, bool skips, std::int64_t replicas) {
+  const std::int64_t all = replicas + rules.per_version - 1;
+  return folds_gradients(rules, skips) ? std::min(all, 2 * replicas + Folds::most(rules.per_version)) : all;
+}
+
 Dispatcher::Dispatcher(DispatcherConfig config, Store& store)
     : config_(std::move(config)),
       store_(store),
       ledger_(config_.rules, config_.version, static_cast<std::size_t>(config_.replicas)),
       counts_(config_.counts),
       next_(config_.next),
-      limit_(config_.next) {
-  const std::size_t bytes = static_cast<std::size_t>(store.floats()) * sizeof(float);
-  // One for each replica, and those of an open version that lacks one gradient.
-  const std::int64_t count = config_.replicas + config_.rules.per_version - 1;
-  for (std::int64_t k = 0; k < count; ++k) gradients_.push_back(config_.allocate(bytes));
-  owner_.assign(gradients_.size(), kFree);
+      limit_(config_.next),
+      base_(config_.next) {
+  make_buffers();
+}
+
+void Dispatcher::make_buffers() {
+  const std::int64_t count = gradient_buffers(ledger_.rules(), config_.skips, config_.replicas);
+  while (static_cast<std::int64_t>(gradients_.size()) < count) {
+    gradients_.push_back(config_.allocate(static_cast<std::size_t>(store_.floats()) * sizeof(float)));
+    owner_.push_back(kFree);
+  }
 }
 
 void Dispatcher::check() const {
@@ -74,10 +89,20 @@ std::vector<int> Dispatcher::announce() {
   std::vector<int> buffers;
   VersionUpdate update{.rule = config_.rule(ledger_.version() - 1)};
   std::int64_t samples = 0;
+  const auto leaf = [&](int buffer, float scale) {
+    buffers.push_back(buffer);
+    update.leaves.push_back({gradients_[static_cast<std::size_t>(buffer)].floats(), scale});
+  };
   for (const Ledger::Member& member : ledger_.closed()) {
-    buffers.push_back(buffer_of(member.index));
-    update.leaves.push_back({gradients_[static_cast<std::size_t>(buffers.back())].floats(), member.scale});
+    DPTRAIN_CHECK(!folds() || member.scale == 1, "a sum of scaled gradients");
+    if (!folds()) leaf(buffer_of(member.index), member.scale);
     samples += config_.samples(member.index);
+  }
+  if (folds()) {
+    const std::vector<Block> whole = blocks_.take_all();
+    DPTRAIN_CHECK(whole.size() == 1, "a version of {} sums", whole.size());
+    leaf(whole.front().buffer, 1);
+    base_ += static_cast<std::int64_t>(ledger_.closed().size());
   }
   update.samples = static_cast<float>(samples);
   store_.announce(ledger_.version(), std::move(update));
@@ -90,11 +115,45 @@ void Dispatcher::pulled(const Work& work, std::int64_t oldest) {
   if (oldest > work.version) changed_.notify_all();  // its deadline is later than was to be feared
 }
 
+Block Dispatcher::add(std::unique_lock<std::mutex>& lock, const Block& left, const Block& right) {
+  float* into = gradients_[static_cast<std::size_t>(left.buffer)].floats();
+  const float* from = gradients_[static_cast<std::size_t>(right.buffer)].floats();
+  lock.unlock();
+  for (std::int64_t i = 0; i < store_.floats(); ++i) into[i] = into[i] + from[i];
+  lock.lock();
+  owner_[static_cast<std::size_t>(right.buffer)] = kFree;
+  changed_.notify_all();
+  return {left.first, left.size + right.size, left.buffer};
+}
+
+double Dispatcher::fold(std::unique_lock<std::mutex>& lock, const Work& work) {
+  const double start = steady_seconds();
+  Block block{.first = work.index - base_, .buffer = work.buffer};
+  while (const auto sibling = blocks_.take_sibling(block))
+    block = sibling->first < block.first ? add(lock, *sibling, block) : add(lock, block, *sibling);
+  blocks_.put(block);
+  // The last one: all others are deposited, and nobody adds any more.
+  if (ledger_.open() + 1 == ledger_.rules().per_version) fold_rest(lock);
+  return steady_seconds() - start;
+}
+
+void Dispatcher::fold_rest(std::unique_lock<std::mutex>& lock) {
+  // Complete subtrees from left to right, each larger than the next: the tree adds them from the right.
+  std::vector<Block> all = blocks_.take_all();
+  while (all.size() > 1) {
+    const Block right = all.back();
+    all.pop_back();
+    all.back() = add(lock, all.back(), right);
+  }
+  blocks_.put(all.front());
+}
+
 Dispatcher::Pushed Dispatcher::push(const Work& work) {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return takes(work); });
   check();
-  Pushed pushed{.ticket = tickets_++, .deposit = ledger_.deposit(work.index), .buffers = {}};
+  const double adding = folds() ? fold(lock, work) : 0;
+  Pushed pushed{.ticket = tickets_++, .deposit = ledger_.deposit(work.index), .buffers = {}, .adding = adding};
   if (pushed.deposit.dropped) {
     ++counts_.dropped;
     owner_[static_cast<std::size_t>(work.buffer)] = kFree;
@@ -121,8 +180,10 @@ void Dispatcher::give_back(const std::vector<int>& buffers) {
 }
 
 std::optional<Dispatcher::Pushed> Dispatcher::close_short() {
-  const std::lock_guard lock(mutex_);
-  if (!ledger_.close_short()) return std::nullopt;
+  std::unique_lock lock(mutex_);
+  if (ledger_.open() == 0) return std::nullopt;
+  if (folds()) fold_rest(lock);
+  ledger_.close_short();
   Pushed pushed;
   pushed.deposit = {.version = ledger_.version(), .closes = true};
   pushed.buffers = announce();
@@ -132,11 +193,8 @@ std::optional<Dispatcher::Pushed> Dispatcher::close_short() {
 void Dispatcher::change_rules(const LedgerRules& rules) {
   const std::lock_guard lock(mutex_);
   ledger_.change_rules(rules);
-  const std::size_t bytes = static_cast<std::size_t>(store_.floats()) * sizeof(float);
-  while (static_cast<std::int64_t>(gradients_.size()) < config_.replicas + rules.per_version - 1) {
-    gradients_.push_back(config_.allocate(bytes));
-    owner_.push_back(kFree);
-  }
+  base_ = next_;
+  make_buffers();
 }
 
 bool Dispatcher::can_begin() const {

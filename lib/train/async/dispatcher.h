@@ -1,5 +1,6 @@
 // Purpose: hands out the micro-batches of an asynchronous run in order, and takes in their gradients: the Ledger under a mutex, with
-//   the waiting that it asks for, and the gradient buffers, which belong to a version until it is applied.
+//   the waiting that it asks for, and the gradient buffers, which belong to a version until it is applied, or until they are added
+//   to others of it.
 // Thread safety: every member, from any thread, but for open(), close_short() and change_rules(), which are called while every replica is
 //   at rest. Invariants: micro-batches are begun in the order of their index; every one that is begun is pushed or withdrawn.
 #pragma once
@@ -10,6 +11,7 @@
 #include <optional>
 #include <vector>
 
+#include "train/async/folds.h"
 #include "train/async/ledger.h"
 #include "train/async/staleness.h"
 #include "train/async/store.h"
@@ -21,6 +23,7 @@ struct DispatcherConfig {
   std::int64_t version = 0;  ///< of the store
   std::int64_t next = 0;     ///< the first micro-batch's index
   int replicas = 1;
+  bool skips = false;                                         ///< gradients may be withdrawn, and the run goes on
   StalenessCounts counts{};                                   ///< of the run so far
   std::function<std::int64_t(std::int64_t index)> samples{};  ///< of a micro-batch
   std::function<UpdateRule(std::int64_t version)> rule{};     ///< what makes version + 1 of it
@@ -28,6 +31,12 @@ struct DispatcherConfig {
   std::function<std::int64_t(std::int64_t next)> stop_at{};
   std::function<Buffer(std::size_t bytes)> allocate = &Buffer::host;
 };
+
+/// Whether it is known beforehand which micro-batches make a version: then their sums are added as they come.
+bool folds_gradients(const LedgerRules& rules, bool skips);
+/// Gradients that are in memory at a time. Without folding one for each replica, and those of an open version that lacks one
+/// gradient; with it enough for replicas that are a little out of step: one that is far ahead of the slowest waits.
+std::int64_t gradient_buffers(const LedgerRules& rules, bool skips, std::int64_t replicas);
 
 class Dispatcher {
  public:
@@ -54,6 +63,7 @@ class Dispatcher {
     std::int64_t ticket = 0;  ///< counts what was pushed, in order
     Ledger::Deposit deposit;
     std::vector<int> buffers;  ///< of the version that it closed; the caller applies it and gives them back
+    double adding = 0;         ///< seconds in which it was added to others
   };
   /// Waits where the contract says so. Errors: GroupAborted.
   Pushed push(const Work& work);
@@ -79,6 +89,13 @@ class Dispatcher {
   bool takes(const Work& work) const { return abandoned_ || ledger_.can_deposit(work.index); }
   /// The version that the ledger closed last goes to the store.
   std::vector<int> announce();
+  bool folds() const { return folds_gradients(ledger_.rules(), config_.skips); }
+  /// The gradient is added to what is there beside it, and the last one of a version makes it one sum. The lock is let go meanwhile.
+  double fold(std::unique_lock<std::mutex>& lock, const Work& work);  // seconds
+  void fold_rest(std::unique_lock<std::mutex>& lock);
+  /// The right one's sum is added to the left one's, of which it is the other part, and its buffer is free.
+  Block add(std::unique_lock<std::mutex>& lock, const Block& left, const Block& right);
+  void make_buffers();
   int buffer_of(std::int64_t index) const;
 
   DispatcherConfig config_;
@@ -91,6 +108,8 @@ class Dispatcher {
   bool abandoned_ = false;
   std::vector<Buffer> gradients_;
   std::vector<std::int64_t> owner_;  // of each buffer: the micro-batch, or -1
+  Folds blocks_;                     // of the open version
+  std::int64_t base_;                // its first micro-batch, where it is known
 };
 
 }  // namespace dptrain

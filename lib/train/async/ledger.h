@@ -31,6 +31,8 @@ class Ledger {
   std::int64_t version() const { return version_; }
   const LedgerRules& rules() const { return rules_; }
   bool at_rest() const { return outstanding_.empty(); }
+  /// Gradients of the version that is being made.
+  std::int64_t open() const { return static_cast<std::int64_t>(open_.size()); }
 
   /// Whether one more gradient may be begun: with those that are outstanding it can be deposited within the bound.
   bool can_admit() const;

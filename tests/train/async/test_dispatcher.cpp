@@ -11,7 +11,7 @@ namespace dptrain {
 
 namespace {
 
-constexpr std::int64_t kFloats = 2048, kPushes = 10'000;
+constexpr std::int64_t kFloats = 1088, kPushes = 10'000;  // two shards
 
 struct Setting {
   LedgerRules rules{};
