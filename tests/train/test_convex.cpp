@@ -41,7 +41,7 @@ TEST_CASE("how near each mode ends to the optimum, which lies 0.97 from zero") {
     const char* mode;
     double lr, distance;
   };
-  // An asynchronous update is of 8 samples and not of 32: the rate is a quarter of sync's. Where samples are weighted or left out as
+  // An asynchronous update is of 8 samples and not of 32: the rate is a quarter of sync's. Where samples are weighted, left out or lost as
   // threads happen to run, those of an epoch no longer add up to the gradient of all, and more of the batches' noise is left.
   const Case cases[] = {
       {"mode: sync", 0.6, 0.002},
@@ -50,7 +50,7 @@ TEST_CASE("how near each mode ends to the optimum, which lies 0.97 from zero") {
       {"mode: async\nasync: {max_staleness: 4, on_stale: drop}", 0.15, 0.1},
       {"mode: async\nasync: {max_staleness: 4, on_stale: scale}", 0.15, 0.1},
       {"mode: async\nasync: {}", 0.15, 0.002},
-      {"mode: async\nasync: {updates: hogwild}", 0.15, 0.002},
+      {"mode: async\nasync: {updates: hogwild}", 0.15, 0.1},
       {"mode: async\nasync: {updates_per_apply: 3}", 0.4, 0.002},
       {"mode: local_sgd\nlocal_sgd: {workers: 4, sync_every: 6}", 0.6, 0.005},
       {"mode: local_sgd\nlocal_sgd: {workers: 4, sync_every: 6, outer_optimizer: {name: sgd, lr: 0.7, momentum: 0.9, "
