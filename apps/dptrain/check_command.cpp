@@ -163,6 +163,8 @@ void print_workers(const Plan& plan, std::ostream& out) {
              megabytes(workers * (with_state ? 1 + state : 1) * flat), with_state && state > 0 ? " and state" : "");
   fmt::print(out, "memory          {}: {} workers' weights and optimizer state, the average{}\n",
              megabytes((workers * (1 + state) + 1 + outer) * flat), workers, outer > 0 ? " and its optimizer's" : "");
+  if (local.warmup_sync_steps > 0)
+    fmt::print(out, "                {} weights and optimizer state of the warm-up\n", megabytes((1 + state) * flat));
   int most = 0;
   for (const Slice& slice :
        slice_step(full.samples, workers, micro_batch_size(plan.job, plan.placement.replicas)).slices)

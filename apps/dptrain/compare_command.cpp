@@ -9,6 +9,7 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <set>
 
 #include "core/durable_file.h"
@@ -220,6 +221,8 @@ int compare_modes(const CompareCommand& command, std::ostream& out) {
     fail(ExitStatus::usage, "--resume needs --out DIR: the folder of the comparison to go on with");
   const std::vector<JobSpec> jobs = jobs_of(command);
   const DatasetInfo info = inspect_dataset(jobs.front().dataset);
+  if (jobs.front().seed > std::numeric_limits<std::uint64_t>::max() - static_cast<std::uint64_t>(command.seeds - 1))
+    fail(ExitStatus::usage, "--seeds {}: there are not that many seeds from {} on", command.seeds, jobs.front().seed);
   Comparison comparison{.job = jobs.front().name,
                         .target = command.target,
                         .first_seed = jobs.front().seed,
@@ -242,7 +245,7 @@ int compare_modes(const CompareCommand& command, std::ostream& out) {
     if (!command.quiet) tell(line);
   };
   if (!fetch_data(command, jobs.front(), stop, say)) return stopped_status();
-  say(fmt::format("{} runs, into {}", runs.size(), folder.string()));
+  say(fmt::format("{} run{}, into {}", runs.size(), runs.size() == 1 ? "" : "s", folder.string()));
   std::set<std::string> warnings;  // of a mode, not of a seed, mostly: once is enough
   int stopped = 0;
   for (const JobSpec& job : runs) {

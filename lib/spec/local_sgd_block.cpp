@@ -12,7 +12,8 @@ LocalSgdSpec read_local_sgd(const Value& block) {
   LocalSgdSpec local;
   MapReader map(block, {.main = "workers"});
   map.optional("workers", local.workers, integer(1, kMaxWorkers));
-  map.optional("sync_every", local.sync_every, integer(1, kMaxCount));
+  constexpr std::int64_t kMaxRound = 100'000;  // what is told of a round is kept until it ends
+  map.optional("sync_every", local.sync_every, integer(1, kMaxRound));
   map.optional("worker_state", local.worker_state, choice(names::worker_state));
   map.optional("warmup_sync_steps", local.warmup_sync_steps, integer(0, kMaxCount));
   if (const std::optional<Value> outer = map.take("outer_optimizer"); outer && !outer->is_keyword("none"))

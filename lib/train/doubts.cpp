@@ -23,11 +23,12 @@ void doubt_interval(const char* key, const std::optional<Interval>& every, const
 std::vector<std::string> doubts(const JobSpec& job, const RunSchedule& schedule) {
   std::vector<std::string> found;
   const std::int64_t warmup = job.train.schedule.warmup_steps, steps = schedule.steps();
-  if (warmup > 0 && warmup >= steps) {
-    found.push_back(fmt::format(
-        "train.lr_schedule.warmup_steps: {} steps of warm-up in a run of {}: the learning rate does not reach "
-        "the optimizer's lr",
-        warmup, steps));
+  const std::int64_t updates = updates_of_run(job, schedule);
+  if (warmup > 0 && warmup >= updates) {
+    found.push_back(
+        fmt::format("train.lr_schedule.warmup_steps: {} {} of warm-up in a run of {}: the learning rate does not reach "
+                    "the optimizer's lr",
+                    warmup, job.mode == Mode::async ? "versions" : "steps", updates));
   }
   const double scale = lr_scale(job.train, samples_of_update(job, schedule));
   if (scale >= 2 && warmup == 0 && !std::holds_alternative<OneCycleSchedule>(job.train.schedule.shape)) {

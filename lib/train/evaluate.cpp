@@ -63,7 +63,8 @@ Outcome evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
       if (run.options.enough && run.options.enough(found)) run.end = step;
       if (!std::isfinite(weights.loss)) {
         FaultReport report{.kind = "not_finite", .action = {}, .step = step};
-        report.message = fmt::format("the test loss is not finite after {}", run.progress->place(step, run.strategy->rate(run, step)));
+        report.message = fmt::format("the test loss is not finite after {}",
+                                     run.progress->place(step, run.strategy->rate(run, step)));
         run.outcome = static_cast<int>(decide(run, std::move(report), start, false));
       }
     }
@@ -87,7 +88,8 @@ Outcome save_or_go_back(Run& run, int rank, Replica& replica, std::int64_t step)
       save(run, replica.parameters(), step);
     } else {
       FaultReport report{.kind = "not_finite", .action = {}, .step = step};
-      report.message = fmt::format("the weights are not finite after {}", run.progress->place(step, run.strategy->rate(run, step)));
+      report.message =
+          fmt::format("the weights are not finite after {}", run.progress->place(step, run.strategy->rate(run, step)));
       run.outcome = static_cast<int>(decide(run, std::move(report), steady_seconds(), false));
     }
   }

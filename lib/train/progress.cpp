@@ -27,7 +27,7 @@ Progress::Progress(const JobSpec& job, const RunSchedule& schedule, Reporter& re
 }
 
 void Progress::resume(const RunState& state) {
-  steps_ = state.step;
+  steps_ = reported_ = state.step;
   train_seconds_ = state.train_seconds;
   final_loss_ = state.final_loss;
   tested_ = {state.test_loss, state.test_accuracy};
@@ -87,7 +87,7 @@ void Progress::rewound(std::int64_t step) {
   add(total_, interval_.times);
   interval_ = {};
   interval_.start = now_;
-  steps_ = step;
+  steps_ = reported_ = step;
   if (evaluated_step_ > step) {  // of weights that were given up
     tested_ = average_tested_ = {};
     evaluated_step_ = -1;
@@ -113,7 +113,7 @@ bool Progress::report_if_due(std::int64_t steps, std::int64_t end, double now) {
   constexpr double kLivePeriod = 0.1;  // seconds
   now_ = now;
   if (interval_.samples + interval_.skipped == 0) return false;
-  const bool due = steps % log_every_ == 0 || steps == end;
+  const bool due = steps / log_every_ > reported_ / log_every_ || steps == end;
   if (due) {
     const StepReport report = interval_report();
     train_seconds_ += now - interval_.start;
@@ -122,6 +122,7 @@ bool Progress::report_if_due(std::int64_t steps, std::int64_t end, double now) {
     reporter_.step(report);
     interval_ = {};
     interval_.start = now;
+    reported_ = steps;
   } else if (now >= next_live_) {
     reporter_.live(interval_report());
   } else {

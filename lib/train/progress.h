@@ -45,7 +45,8 @@ class Progress {
   void rewound(std::int64_t step);
   /// "step 12 (epoch 0.31, learning rate 0.1)".
   std::string place(std::int64_t step, double lr) const;
-  /// `steps` are done at `now`; reports where that ends an interval or the run, and else feeds the live line now and then.
+  /// `steps` are done at `now`; reports where they have come to the end of an interval or of the run, and else feeds the live line
+  /// now and then.
   /// Whether it did.
   bool report_if_due(std::int64_t steps, std::int64_t end, double now);
   /// Of the interval that was reported last, or of the steps since.
@@ -82,7 +83,7 @@ class Progress {
   std::int64_t log_every_;
   Interval interval_;
   double lr_ = 0;
-  std::int64_t steps_ = 0;
+  std::int64_t steps_ = 0, reported_ = 0;  ///< reported_: of the latest report
   double now_ = 0, next_live_ = 0;  ///< when the last step ended; when the live line is fed again
   double startup_seconds_ = not_known, train_seconds_ = 0, final_loss_ = not_known;
   StepTimes total_;

@@ -72,7 +72,8 @@ std::vector<std::int64_t> RunSchedule::batch_sizes() const {
 }
 
 std::int64_t RunSchedule::largest_batch() const {
-  return std::max(full_.micro_batches.front().count, last_.micro_batches.front().count);
+  const std::vector<std::int64_t> sizes = batch_sizes();
+  return *std::max_element(sizes.begin(), sizes.end());
 }
 
 std::int64_t RunSchedule::steps_of(const Interval& interval) const {

@@ -68,6 +68,18 @@ Replica::Gradient compute(Run& run, AsyncRun& async, Executor& me, const Dispatc
   }
 }
 
+/// A micro-batch has ended; without a loss it was left out. Under `reporting`.
+void ended(Run& run, AsyncRun& async, const MicroBatchPlace& place, const LossSum* loss) {
+  if (!async.collector->ended(place, loss)) return;
+  // One report for all steps that a late replica has completed at once: they did not take that little time.
+  run.progress->set_async(report_of(async));
+  const bool reported = run.progress->report_if_due(async.collector->done(), run.end, steady_seconds());
+  const std::optional<double>& above = run.job.async.fallback_loss_above;
+  if (!reported || !above || async.fallen_back() || !(run.progress->last_loss() > *above)) return;
+  async.loss_is_above = true;
+  async.dispatcher->stop();
+}
+
 /// The first parameter in backward's order whose gradient is not finite; empty where there is none.
 std::string first_not_finite(const ParameterTable& table, const float* gradient) {
   for (const Parameter& parameter : table.all()) {
@@ -94,15 +106,16 @@ void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::
                      .parameter = parameter};
   report.message = fmt::format("{} is not finite at {}, micro-batch {} on replica {}",
                                loss_is_finite ? fmt::format("the gradient of {}", parameter) : std::string("the loss"),
-                               run.progress->place(place.step, async.rates.rate(async.dispatcher->version())),
-                               place.micro_batch, rank);
+                               run.progress->place(place.step, async.rate()), place.micro_batch, rank);
   if (policy.on_nan != OnNan::skip || run.skips_in_a_row >= policy.max_skips) {
     report.action = "stop";
-    if (policy.on_nan == OnNan::skip)
+    const bool skips = policy.on_nan == OnNan::skip;
+    if (skips)
       report.message += fmt::format(", after {} in a row that were left out (faults.max_skips)", run.skips_in_a_row);
     report.message +=
         ": training has diverged. A lower learning rate, warm-up (train.lr_schedule.warmup_steps), clipping "
-        "(train.clip_grad_norm) or a bound (async.max_staleness) may help; faults.on_nan can skip such a gradient.";
+        "(train.clip_grad_norm) or a bound (async.max_staleness) may help";
+    report.message += skips ? "." : "; faults.on_nan can skip such a gradient.";
     run.reporter.record(report);
     run.faults.note(report, began);
     if (!loss_is_finite) run.progress->diverged();
@@ -112,7 +125,7 @@ void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::
   report.message += fmt::format(": it is left out ({} in a row, at most {})", run.skips_in_a_row, policy.max_skips);
   run.reporter.fault(report);
   run.faults.note(std::move(report), began);
-  async.collector->ended(place, nullptr);
+  ended(run, async, place, nullptr);
 }
 
 /// The gradient goes to the store; seconds spent waiting and in additions and updates.
@@ -124,7 +137,7 @@ StepTimes push(AsyncRun& async, const Executor& me, const Dispatcher::Work& work
   if (pushed.deposit.closes) {
     async.store->apply(pushed.deposit.version);
     async.dispatcher->give_back(pushed.buffers);
-    if (async.record) async.record->version(pushed.deposit.version, async.rates.rate(pushed.deposit.version - 1));
+    if (async.record) async.record->version(pushed.deposit.version, pushed.rate);
   }
   if (async.record) {
     RecordedGradient line{.index = work.index, .ticket = pushed.ticket, .read = me.read, .lag = pushed.deposit.lag};
@@ -160,7 +173,7 @@ void work(Run& run, AsyncRun& async, Executor& me) {
     times.reduce += pulling + pushed.reduce;
     times.wait += begun - start + pushed.wait;
     run.skips_in_a_row = 0;
-    async.collector->ended(async.places.at(work->index), &gradient.loss);
+    ended(run, async, async.places.at(work->index), &gradient.loss);
   }
 }
 
@@ -181,7 +194,7 @@ void settle(Run& run, AsyncRun& async) {
   if (const auto last = async.dispatcher->close_short()) {
     async.store->apply(last->deposit.version);
     async.dispatcher->give_back(last->buffers);
-    if (async.record) async.record->version(last->deposit.version, async.rates.rate(last->deposit.version - 1));
+    if (async.record) async.record->version(last->deposit.version, last->rate);
   }
   async.segment = async.dispatcher->begun();
   async.reached = async.places.at(async.segment).step;
@@ -208,18 +221,11 @@ std::int64_t AsyncRun::stop_at(std::int64_t next) const {
 }
 
 void step_done(Run& run, AsyncRun& async, std::int64_t step, const StepCollector::Step& done) {
-  run.progress->stepped(step, async.rates.rate(async.dispatcher->version()), run.schedule.plan(step), done.losses,
-                        run.times, done.skipped);
+  run.progress->stepped(step, async.rate(), run.schedule.plan(step), done.losses, run.times, done.skipped);
   std::fill(run.times.begin(), run.times.end(), StepTimes());
   if (!run.faults.list().empty()) {
     for (const FaultReport& report : run.faults.recovered(step, steady_seconds())) run.reporter.recovered(report);
   }
-  run.progress->set_async(report_of(async));
-  const bool reported = run.progress->report_if_due(step + 1, run.end, steady_seconds());
-  const std::optional<double>& above = run.job.async.fallback_loss_above;
-  if (!reported || !above || async.fallen_back() || !(run.progress->last_loss() > *above)) return;
-  async.loss_is_above = true;
-  async.dispatcher->stop();
 }
 
 LedgerRules rules_of(const AsyncSpec& spec, std::int64_t per_version) {

@@ -39,6 +39,11 @@ struct AsyncRun {
   std::int64_t reached = 0;  // step
   std::int64_t fallback_step = -1, fallback_version = -1;
 
+  /// Of the coming version.
+  double rate() const {
+    const StalenessCounts counts = dispatcher->counts();
+    return rates.rate(dispatcher->version(), counts.dropped + counts.skipped);
+  }
   bool fallen_back() const { return fallback_step >= 0; }
   /// Where a run that is asked to stop rests, once all micro-batches before `next` were begun: after the step that goes on, and
   /// after at least one.

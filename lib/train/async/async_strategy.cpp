@@ -109,8 +109,9 @@ class AsyncStrategy final : public UpdateStrategy {
             .skips = run.job.faults.on_nan == OnNan::skip,
             .counts = before.staleness,
             .samples = [&async](std::int64_t index) { return async.places.samples(index); },
-            .rule = [&run,
-                     &async](std::int64_t version) { return run.optimizer->rule(version, async.rates.rate(version)); },
+            .rate = [&async](std::int64_t version,
+                             std::int64_t left_out) { return async.rates.rate(version, left_out); },
+            .rule = [&run](std::int64_t version, double rate) { return run.optimizer->rule(version, rate); },
             .stop_at = [&async](std::int64_t next) { return async.stop_at(next); },
             .allocate = run.backend->host_allocator()},
         *async.store);
@@ -128,7 +129,8 @@ class AsyncStrategy final : public UpdateStrategy {
   }
 
   double rate(const Run&, std::int64_t) const override {
-    return async_->rates.rate(async_->dispatcher ? async_->dispatcher->version() : before_.version);
+    if (async_->dispatcher) return async_->rate();
+    return async_->rates.rate(before_.version, before_.staleness.dropped + before_.staleness.skipped);
   }
   bool reproducible(const JobSpec& job) const override {
     return job.reproducible && job.async.max_staleness == 0 && job.async.on_stale != OnStale::drop;

@@ -85,12 +85,13 @@ int Dispatcher::buffer_of(std::int64_t index) const {
   return static_cast<int>(found - owner_.begin());
 }
 
-std::vector<int> Dispatcher::announce() {
-  std::vector<int> buffers;
-  VersionUpdate update{.rule = config_.rule(ledger_.version() - 1)};
+void Dispatcher::announce(Pushed& pushed) {
+  const std::int64_t before = ledger_.version() - 1;
+  pushed.rate = config_.rate(before, counts_.dropped + counts_.skipped);
+  VersionUpdate update{.rule = config_.rule(before, pushed.rate)};
   std::int64_t samples = 0;
   const auto leaf = [&](int buffer, float scale) {
-    buffers.push_back(buffer);
+    pushed.buffers.push_back(buffer);
     update.leaves.push_back({gradients_[static_cast<std::size_t>(buffer)].floats(), scale});
   };
   for (const Ledger::Member& member : ledger_.closed()) {
@@ -106,7 +107,6 @@ std::vector<int> Dispatcher::announce() {
   }
   update.samples = static_cast<float>(samples);
   store_.announce(ledger_.version(), std::move(update));
-  return buffers;
 }
 
 void Dispatcher::pulled(const Work& work, std::int64_t oldest) {
@@ -159,7 +159,7 @@ Dispatcher::Pushed Dispatcher::push(const Work& work) {
     owner_[static_cast<std::size_t>(work.buffer)] = kFree;
   } else {
     counts_.add(pushed.deposit.lag);
-    if (pushed.deposit.closes) pushed.buffers = announce();
+    if (pushed.deposit.closes) announce(pushed);
   }
   changed_.notify_all();
   return pushed;
@@ -186,7 +186,7 @@ std::optional<Dispatcher::Pushed> Dispatcher::close_short() {
   ledger_.close_short();
   Pushed pushed;
   pushed.deposit = {.version = ledger_.version(), .closes = true};
-  pushed.buffers = announce();
+  announce(pushed);
   return pushed;
 }
 

@@ -26,7 +26,11 @@ struct DispatcherConfig {
   bool skips = false;                                         ///< gradients may be withdrawn, and the run goes on
   StalenessCounts counts{};                                   ///< of the run so far
   std::function<std::int64_t(std::int64_t index)> samples{};  ///< of a micro-batch
-  std::function<UpdateRule(std::int64_t version)> rule{};     ///< what makes version + 1 of it
+  /// The learning rate that makes version + 1 of a version, after so many gradients that were left out; and with it the update.
+  std::function<double(std::int64_t version, std::int64_t left_out)> rate = [](std::int64_t, std::int64_t) {
+    return 0.0;
+  };
+  std::function<UpdateRule(std::int64_t version, double rate)> rule{};
   /// The index at which a run that is asked to stop may rest, once all before `next` were begun.
   std::function<std::int64_t(std::int64_t next)> stop_at{};
   std::function<Buffer(std::size_t bytes)> allocate = &Buffer::host;
@@ -63,6 +67,7 @@ class Dispatcher {
     std::int64_t ticket = 0;  ///< counts what was pushed, in order
     Ledger::Deposit deposit;
     std::vector<int> buffers;  ///< of the version that it closed; the caller applies it and gives them back
+    double rate = 0;           ///< of that version
     double adding = 0;         ///< seconds in which it was added to others
   };
   /// Waits where the contract says so. Errors: GroupAborted.
@@ -87,8 +92,8 @@ class Dispatcher {
   void check() const;
   bool admits() const;
   bool takes(const Work& work) const { return abandoned_ || ledger_.can_deposit(work.index); }
-  /// The version that the ledger closed last goes to the store.
-  std::vector<int> announce();
+  /// The version that the ledger closed last goes to the store; what becomes of its buffers, and its rate, into `pushed`.
+  void announce(Pushed& pushed);
   bool folds() const { return folds_gradients(ledger_.rules(), config_.skips); }
   /// The gradient is added to what is there beside it, and the last one of a version makes it one sum. The lock is let go meanwhile.
   double fold(std::unique_lock<std::mutex>& lock, const Work& work);  // seconds

@@ -101,8 +101,8 @@ std::string hash_of_weights(const Store& store);
 /// for a thread that has fallen behind.
 std::unique_ptr<Store> make_locked_store(const StoreConfig& config);
 
-/// No locks (Niu et al., "Hogwild!", 2011): replicas read and write elements at the same time, by relaxed atomic accesses of one
-/// float each; an update may be lost to another. A pull notes how many versions, all in order, were applied completely before it.
+/// No locks (Niu et al., "Hogwild!", 2011): replicas read and write elements at the same time, by relaxed atomic
+/// accesses; an update may be lost to another. A pull notes how many versions, all in order, were applied completely before it.
 std::unique_ptr<Store> make_hogwild_store(const StoreConfig& config);
 
 }  // namespace dptrain

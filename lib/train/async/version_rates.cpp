@@ -66,15 +66,20 @@ std::int64_t planned_versions(const MicroBatchPlaces& places, const RestPlan& re
 VersionRates::VersionRates(const JobSpec& job, const MicroBatchPlaces& places, const RestPlan& rests,
                            std::int64_t per_version)
     : per_version_(per_version),
+      planned_(planned_versions(places, rests, per_version, rests.end)),
       schedule_(make_schedule(
-          job.train.schedule, base_lr(job.train.optimizer), planned_versions(places, rests, per_version, rests.end),
+          job.train.schedule, base_lr(job.train.optimizer), planned_,
           planned_versions(places, {rests.evaluate_every, rests.checkpoint_every, rests.epoch, rests.epoch},
                            per_version, rests.epoch),
-          lr_scale(job.train, samples_of(places, per_version)))) {}
+          lr_scale(job.train, samples_of(places, per_version)))),
+      scale_of_step_(lr_scale(job.train, job.train.global_batch_size) /
+                     lr_scale(job.train, samples_of(places, per_version))) {}
 
-double VersionRates::rate(std::int64_t version) const {
-  if (fallen_at_ >= 0 && version > fallen_at_) version = fallen_at_ + (version - fallen_at_) * worth_;
-  return schedule_.lr(version);
+double VersionRates::rate(std::int64_t version, std::int64_t left_out) const {
+  const bool fallen = fallen_at_ >= 0 && version >= fallen_at_;
+  if (fallen) version = fallen_at_ + (version - fallen_at_) * worth_;
+  const std::int64_t place = version + left_out / per_version_;
+  return schedule_.lr(std::min(place, std::max(version, planned_))) * (fallen ? scale_of_step_ : 1);
 }
 
 void VersionRates::fall_back(std::int64_t version, std::int64_t gradients) {
@@ -86,6 +91,12 @@ std::int64_t gradients_per_version(const AsyncSpec& async, const RunSchedule& sc
   const auto a_step = static_cast<std::int64_t>(schedule.full().micro_batches.size());
   const std::int64_t an_epoch = MicroBatchPlaces(schedule).first_of(schedule.steps_per_epoch());
   return std::min(an_epoch, async.updates_per_apply.value_or(async.max_staleness == 0 ? a_step : 1));
+}
+
+std::int64_t updates_of_run(const JobSpec& job, const RunSchedule& schedule) {
+  if (job.mode != Mode::async) return schedule.steps();
+  return planned_versions(MicroBatchPlaces(schedule), rests_of(job, schedule),
+                          gradients_per_version(job.async, schedule), schedule.steps());
 }
 
 std::int64_t samples_of_update(const JobSpec& job, const RunSchedule& schedule) {
@@ -105,6 +116,19 @@ std::vector<std::string> async_doubts(const JobSpec& job, const RunSchedule& sch
         "lets all of them",
         *bound, per_version * (*bound + 1), replicas, (replicas + per_version - 1) / per_version - 1));
   }
+  if (!bound && job.async.on_stale == OnStale::drop)
+    found.push_back("async.on_stale: drop leaves nothing out without a bound: set async.max_staleness");
+  if (job.async.on_stale == OnStale::scale && !std::holds_alternative<SgdSpec>(job.train.optimizer)) {
+    found.push_back(
+        "async.on_stale: scale makes gradients smaller, which the steps of this optimizer depend on little: it divides "
+        "by "
+        "what gradients are like");
+  }
+  if (job.async.fallback_loss_above &&
+      (bound == 0 || (job.log.every && schedule.steps_of(*job.log.every) > schedule.steps())))
+    found.push_back(bound == 0
+                        ? "async.fallback: with max_staleness 0 there is nothing to fall back to"
+                        : "async.fallback: the loss is looked at when it is logged, and log.every is behind the end");
   if (job.balance != Balance::off)
     found.push_back(
         "balance: auto has nothing to do in mode async, where replicas take micro-batches as they are free");

@@ -27,7 +27,9 @@ struct Bench {
         dispatcher({.rules = setting.rules,
                     .replicas = setting.replicas,
                     .samples = [](std::int64_t) { return std::int64_t{1}; },
-                    .rule = [](std::int64_t) { return SgdRule{.lr = 1}; },
+                    .rate = [](std::int64_t version,
+                               std::int64_t left_out) { return static_cast<double>(100 * version + left_out); },
+                    .rule = [](std::int64_t, double) { return SgdRule{.lr = 1}; },
                     .stop_at = [](std::int64_t next) { return (next + 9) / 10 * 10; }},
                    *store) {}
 
@@ -119,6 +121,21 @@ TEST_CASE(
   CHECK(bench.dispatcher.can_push(*second));
   CHECK(bench.dispatcher.push(*second).deposit.lag == 0);
   CHECK(bench.dispatcher.push(*slow).deposit.lag == 1);
+}
+
+TEST_CASE("the rate of a version knows what was left out before it") {
+  Bench bench({.rules = {.bound = 0, .on_stale = OnStale::drop}, .replicas = 3});
+  bench.dispatcher.open(100);
+  const auto first = bench.dispatcher.next(), stale = bench.dispatcher.next(), bad = bench.dispatcher.next();
+  for (const auto* work : {&first, &stale, &bad}) bench.dispatcher.pulled(**work, 0);
+  CHECK(bench.dispatcher.push(*first).rate == 0);
+  bench.store->apply(1);
+  bench.dispatcher.give_back({first->buffer});
+  CHECK(bench.dispatcher.push(*stale).deposit.dropped);
+  bench.dispatcher.withdraw(*bad);
+  const auto next = bench.dispatcher.next();
+  bench.dispatcher.pulled(*next, 1);
+  CHECK(bench.dispatcher.push(*next).rate == 102);
 }
 
 TEST_CASE("where a replica fails, those that wait for it do so no longer") {

@@ -29,7 +29,7 @@ struct Versions {
                     .replicas = replicas,
                     .skips = skips,
                     .samples = [](std::int64_t index) { return index % 3 + 1; },
-                    .rule = [](std::int64_t) { return SgdRule{.lr = 0.1f}; },
+                    .rule = [](std::int64_t, double) { return SgdRule{.lr = 0.1f}; },
                     .stop_at = [](std::int64_t next) { return next; },
                     .allocate =
                         [this](std::size_t bytes) {

@@ -25,7 +25,7 @@ class VirtualReplicas {
         dispatcher_({.rules = rules,
                      .replicas = replicas,
                      .samples = [](std::int64_t) { return std::int64_t{1}; },
-                     .rule = [](std::int64_t) { return SgdRule{.lr = 1}; },
+                     .rule = [](std::int64_t, double) { return SgdRule{.lr = 1}; },
                      .stop_at = [](std::int64_t next) { return next; }},
                     *store_),
         replicas_(static_cast<std::size_t>(replicas)) {}

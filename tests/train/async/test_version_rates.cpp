@@ -60,6 +60,20 @@ TEST_CASE("planned versions are those that the rests make, counted one by one") 
   }));
 }
 
+TEST_CASE("rates scale with the samples of a version, and after a fallback with those of a step") {
+  JobSpec job = job_of(9, "{name: constant}");
+  job.train.lr_scaling = LrScalingSpec{LrScalingRule::linear, 4};
+  const RunSchedule schedule(job, 43, 1);
+  const MicroBatchPlaces places(schedule);
+  VersionRates rates(job, places, rests_of(job, schedule), 1);
+  const double samples = static_cast<double>(places.samples(0)),
+               step = static_cast<double>(job.train.global_batch_size);
+  CHECK(rates.rate(5) == doctest::Approx(0.1 * samples / 4));
+  rates.fall_back(11, 4);
+  CHECK(rates.rate(10) == doctest::Approx(0.1 * samples / 4));
+  CHECK(rates.rate(11) == doctest::Approx(0.1 * step / 4));
+}
+
 TEST_CASE("a run of a million million steps is planned at once") {
   const JobSpec job = job_of(1'000'000'000'000, "{name: constant}");
   const RunSchedule schedule(job, 43, 1);
@@ -77,6 +91,9 @@ TEST_CASE("schedules reach their end with the last version; after a fallback eac
   CHECK(rates.rate(0) == doctest::Approx(0.1));
   CHECK(rates.rate(33) == doctest::Approx(0));
   CHECK(rates.rate(11) == doctest::Approx(0.1 * 2 / 3));
+  CHECK(rates.rate(11, 22) ==
+        rates.rate(33));  // what was left out counts, so that the end of the schedule is that of the run
+  CHECK(rates.rate(30, 22) == rates.rate(33));  // and it stays there
   rates.fall_back(11, 4);
   CHECK(rates.rate(11) == doctest::Approx(0.1 * 2 / 3));
   CHECK(rates.rate(12) == doctest::Approx(0.1 * (1 - 15.0 / 33)));
