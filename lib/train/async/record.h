@@ -27,6 +27,8 @@
 
 namespace dptrain {
 
+inline constexpr int kRecordFormat = 1;
+
 struct RecordHeader {
   std::string job, weights;  ///< hashes
   std::int64_t floats = 0, shards = 1, micro_batch = 1, step = 0, version = 0;
@@ -47,6 +49,9 @@ struct Record {
   std::vector<RecordedGradient> gradients{};  ///< in the order of the file
   std::map<std::int64_t, double> rates{};     ///< of each version
   std::int64_t fallback_step = -1;
+
+  /// What was recorded behind `step`, whose first micro-batch is `index`, and of versions after `version`.
+  void forget_from(std::int64_t step, std::int64_t index, std::int64_t version);
 };
 
 std::filesystem::path record_file(const std::filesystem::path& run_folder);
@@ -77,7 +82,7 @@ class RecordWriter {
 };
 
 /// `first_of(step)` is the index of a step's first micro-batch. A line that was cut off is left out where the run ended or went
-/// on from a checkpoint behind it.
+/// on from a checkpoint behind it. Errors: failed, with file and line, where the record says what no run can have done.
 Record read_record(const std::filesystem::path& file, const std::function<std::int64_t(std::int64_t step)>& first_of);
 
 /// Its first line alone.

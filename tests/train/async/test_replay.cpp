@@ -71,7 +71,7 @@ TEST_CASE("a run that was stopped and went on with another number of replicas is
   CHECK(first.status == RunStatus::stopped);
   // What a run had recorded when it was killed, beyond the checkpoint that it goes on from.
   std::ofstream(record_file(folder.path()), std::ios::app)
-      << R"({"gradient": 32, "ticket": 99, "read": 1, "version": 99, "lag": 0, "scale": 1})"
+      << R"({"gradient": 32, "ticket": 99, "read": 1, "version": 99, "lag": 97, "scale": 1})"
       << "\n{\"gradient\": 3";
   DevicesSpec devices = job.devices;
   devices.count = 3;
@@ -199,10 +199,30 @@ TEST_CASE("what cannot be replayed says why") {
   CHECK(contains(with_header("\"shards\":2", "\"shards\":1000000000000"), "floats have 2 shards at most"));
   CHECK(contains(with_header("\"shards\":2", "\"shards\":-2"), "are at least 1"));
   CHECK(contains(with_header("\"step\":0", "\"step\":-1"), "step and version are not negative"));
-  std::string early = whole;
-  const std::size_t read = early.find("\"read\": 0", second);
-  early.replace(read, 9, "\"read\": 30");
-  CHECK(contains(with(early), "had not read its weights"));
+  // The first gradient once more, and what of it no run can have done.
+  const std::size_t at = whole.find("{\"gradient\": 0,");
+  REQUIRE(at != std::string::npos);
+  const std::size_t behind = whole.find('\n', at) + 1;
+  const std::string line = whole.substr(at, behind - at);
+  const auto with_line = [&](const std::string& read, const std::string& version, const std::string& lag) {
+    return with(
+        whole.substr(0, at) +
+        fmt::format("{{\"gradient\": 0, \"ticket\": 0, \"read\": {}, \"version\": {}, \"lag\": {}, \"scale\": 1}}\n",
+                    read, version, lag) +
+        whole.substr(behind));
+  };
+  CHECK(contains(with(whole + line), "micro-batch 0 for the second time"));
+  CHECK(contains(
+      with(whole + "{\"gradient\": 0, \"ticket\": 90, \"read\": 4, \"version\": 5, \"lag\": 0, \"scale\": 1}\n"),
+      ":68: micro-batch 0 for the second time"));  // a header, 33 gradients and 33 versions before it
+  CHECK(contains(with(whole + "{\"version\": 3, \"rate\": 0.5}\n"), "version 3 for the second time"));
+  CHECK(contains(with_line("4", "1", "0"), "read version 4 and is part of 1"));
+  CHECK(contains(with_line("[0, 1]", "1", "0"), "read version 1 and is part of 1"));
+  CHECK(contains(with_line("-1", "1", "1"), "read version -1, and the record begins at 0"));
+  CHECK(contains(with_line("0", "1", "1"), "cannot have had lag 1"));
+  CHECK(contains(with_line("[2, 3]", "5", "1"), "cannot have had lag 1"));
+  CHECK(contains(with_line("0", "null", "-1"), "cannot have had lag -1"));
+  CHECK(contains(with_line("[0, 0, 0]", "1", "0"), "another number of shards"));
 }
 
 }  // namespace dptrain
