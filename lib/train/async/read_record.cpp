@@ -44,10 +44,12 @@ RecordHeader header_of(const Json& json, const std::filesystem::path& file) {
                       .shards = json.at("shards"),
                       .micro_batch = json.at("micro_batch"),
                       .step = json.at("step"),
-                      .version = json.at("version")};
+                      .version = json.at("version"),
+                      .pushed = json.at("pushed")};
   if (header.floats < 1 || header.shards < 1 || header.micro_batch < 1)
     damaged(file, 1, "floats, shards and micro_batch are at least 1");
-  if (header.step < 0 || header.version < 0) damaged(file, 1, "step and version are not negative");
+  if (header.step < 0 || header.version < 0 || header.pushed < 0)
+    damaged(file, 1, "step, version and pushed are not negative");
   const std::int64_t most = header.floats / GradientReducer::kChunk + 1;
   if (header.shards > most)
     damaged(file, 1, fmt::format("{} floats have {} shards at most, not {}", header.floats, most, header.shards));
@@ -147,9 +149,7 @@ void Record::forget_from(std::int64_t step, std::int64_t index, std::int64_t ver
 RecordHeader read_record_header(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
   std::string text;
-  if (!std::getline(in, text))
-    fail(ExitStatus::failed, "{} is empty or cannot be read: remove it, and a new record begins where the run goes on",
-         file.string());
+  if (!std::getline(in, text)) damaged(file, 1, "the file is empty or cannot be read");
   try {
     return header_of(Json::parse(text, nullptr, false), file);
   } catch (const Json::exception& error) {

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "core/durable_file.h"
 #include "core/error.h"
 #include "core/hash.h"
 
@@ -34,9 +35,11 @@ RecordWriter::RecordWriter(const std::filesystem::path& file, const RecordHeader
             {"shards", header.shards},
             {"micro_batch", header.micro_batch},
             {"step", header.step},
-            {"version", header.version}}
+            {"version", header.version},
+            {"pushed", header.pushed}}
            .dump());
-  flush();  // whoever goes on with the run needs it
+  sync();  // whoever goes on with the run needs it
+  sync_to_disk(file.has_parent_path() ? file.parent_path() : ".");
 }
 
 RecordWriter::RecordWriter(const std::filesystem::path& file, std::int64_t step, std::int64_t version) : file_(file) {
@@ -77,9 +80,10 @@ void RecordWriter::fallback(std::int64_t step, std::int64_t version) {
   line(fmt::format(R"({{"fallback": {}, "version": {}}})", step, version));
 }
 
-void RecordWriter::flush() {
+void RecordWriter::sync() {
   const std::lock_guard lock(mutex_);
   if (std::fflush(out_) != 0) fail(ExitStatus::failed, "cannot write {}: {}", file_.string(), std::strerror(errno));
+  sync_to_disk(file_);
 }
 
 }  // namespace dptrain

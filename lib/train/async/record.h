@@ -1,5 +1,5 @@
 // Purpose: the file async.record of a run, from which `dptrain replay` re-executes it. One JSON object a line:
-//     {"record": 1, "job": "...", "weights": "...", "floats": N, "shards": N, "micro_batch": N, "step": 0, "version": 0}
+//     {"record": 2, "job": "...", "weights": "...", "floats": N, "shards": N, "micro_batch": N, "step": 0, "version": 0, "pushed": 0}
 //         first: hashes of the job's decisive part and of the first weights, and where the record begins: behind step 0 that is a
 //         checkpoint, for a run that was not recorded before it, and the run keeps that
 //     {"gradient": 17, "ticket": 12, "read": [11, 11, 12], "version": 13, "lag": 1, "scale": 1}
@@ -27,11 +27,12 @@
 
 namespace dptrain {
 
-inline constexpr int kRecordFormat = 1;
+inline constexpr int kRecordFormat = 2;
 
 struct RecordHeader {
   std::string job, weights;  ///< hashes
   std::int64_t floats = 0, shards = 1, micro_batch = 1, step = 0, version = 0;
+  std::int64_t pushed = 0;  ///< gradients, dropped ones too, before the record begins
   bool operator==(const RecordHeader&) const = default;
 };
 
@@ -69,8 +70,8 @@ class RecordWriter {
   void gradient(const RecordedGradient& gradient);
   void version(std::int64_t version, double rate);
   void fallback(std::int64_t step, std::int64_t version);
-  /// What was recorded is handed to the system.
-  void flush();
+  /// What was recorded is on the disk.
+  void sync();
 
  private:
   void open(const char* mode);
