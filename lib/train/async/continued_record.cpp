@@ -1,8 +1,7 @@
 #include "train/async/continued_record.h"
 
-#include <algorithm>
-
 #include "core/error.h"
+#include "spec/reader.h"
 #include "train/async/places.h"
 
 namespace dptrain {
@@ -36,6 +35,12 @@ ContinuedRecord continued_record(const Run& run, const AsyncState& before, std::
           fmt::format("it begins at step {}, and the checkpoint's at step {}", header.step, before.recorded_from));
     if (header.floats != floats)
       return no(fmt::format("it is of a model of {} floats, and this one has {}", header.floats, floats));
+    const std::int64_t micro_batch = micro_batch_size(run.job, run.group.size());
+    if (header.micro_batch != micro_batch)
+      return no(fmt::format("it is of micro-batches of {} samples, and the run goes on with {}", header.micro_batch,
+                            micro_batch));
+    if (header.job != hash_of_text(weights_yaml(run.job)))
+      return no("it is of another job, by what decides the weights");
     const MicroBatchPlaces places(run.schedule);
     Record record = read_record(file, [&](std::int64_t step) { return places.first_of(step); });
     record.forget_from(run.first, places.first_of(run.first), before.version);
