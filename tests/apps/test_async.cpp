@@ -94,6 +94,73 @@ TEST_CASE("a recorded run whose record is gone says from where it is recorded, a
   CHECK(has(replayed.out, "from step 2 on, where the record begins"));
 }
 
+TEST_CASE("a run with a damaged record goes on, and says what is wrong with it") {
+  const std::vector<std::string> job = {"job.yaml", "--mode", "async", "--out", "run", "--set", "async.record=true"};
+  std::vector<std::string> half = job, rest = job;
+  half.insert(half.end(), {"--set", "train.steps=2"});
+  rest.emplace_back("--resume");
+  const Workplace stopped;
+  REQUIRE(stopped.dptrain(half).status == 0);
+  const std::string whole = read_text(stopped.folder / "run/async.record");
+  for (const auto& [text, reason] : {std::pair{std::string(), std::string("async.record:1: the file is empty")},
+                                     {"rubbish\n" + whole, "async.record:1: this is no record of a run"},
+                                     {whole.substr(0, whole.find('\n') + 1), "version 1 is missing"}}) {
+    const Workplace here;
+    fs::copy(stopped.folder / "run", here.folder / "run", fs::copy_options::recursive);
+    write_text(here.folder / "run/async.record", text);
+    const Finished resumed = here.dptrain(rest);
+    INFO(resumed.err);
+    CHECK(resumed.status == 0);
+    CHECK(has(resumed.err, reason));
+    CHECK(has(resumed.err, "what the run did before step 2 is not recorded: the record begins there"));
+    CHECK(here.dptrain({"replay", "run"}).status == 0);
+  }
+}
+
+TEST_CASE(
+    "a recorded run that goes on with another cut, or another policy, begins a new record; a longer one keeps its "
+    "own") {
+  const std::vector<std::string> job = {"job.yaml",
+                                        "--mode",
+                                        "async",
+                                        "--out",
+                                        "run",
+                                        "--set",
+                                        "async.record=true",
+                                        "--set",
+                                        "reproducible=false",
+                                        "--set",
+                                        "train.micro_batch_size=auto"};
+  std::vector<std::string> half = job, rest = job;
+  half.insert(half.end(), {"--set", "train.steps=2", "--devices", "2"});
+  rest.emplace_back("--resume");
+  const Workplace stopped;
+  REQUIRE(stopped.dptrain(half).status == 0);
+  struct Case {
+    std::vector<std::string> more;
+    std::string reason;
+  };
+  for (const Case& c : {Case{{"--devices", "4"}, "it is of micro-batches of "},
+                        Case{{"--devices", "2", "--set", "faults.on_nan=skip"}, "it is of another job"},
+                        Case{{"--devices", "2"}, ""}}) {
+    const Workplace here;
+    fs::copy(stopped.folder / "run", here.folder / "run", fs::copy_options::recursive);
+    std::vector<std::string> arguments = rest;
+    arguments.insert(arguments.end(), c.more.begin(), c.more.end());
+    const Finished resumed = here.dptrain(arguments);
+    INFO(resumed.err);
+    CHECK(resumed.status == 0);
+    if (!c.reason.empty()) CHECK(has(resumed.err, c.reason));
+    CHECK(has(resumed.err, "the record begins there") == !c.reason.empty());
+    for (const char* devices : {"1", "3"}) {
+      const Finished replayed = here.dptrain({"replay", "run", "--devices", devices});
+      INFO(replayed.err);
+      CHECK(replayed.status == 0);
+      CHECK(has(replayed.out, "from step 2 on") == !c.reason.empty());
+    }
+  }
+}
+
 TEST_CASE("replay refuses what cannot be replayed, with the reason") {
   const Workplace here;
   REQUIRE(here.dptrain({"job.yaml", "--quiet", "--out", "sync"}).status == 0);

@@ -124,4 +124,20 @@ TEST_CASE("a write that takes half of its bytes, at each write") {
   CHECK(fail_each(0) > 10);
 }
 
+TEST_CASE("a record that does not come to the disk ends the run before a checkpoint counts on it") {
+  const Workplace here;
+  std::vector<std::string> arguments = kArguments;
+  arguments.insert(arguments.end(), {"--mode", "async", "--set", "async.record=true"});
+  // Opened and synced as it begins, and again before the first checkpoint.
+  const Finished failed = here.dptrain(arguments, {{"LD_PRELOAD", DPTRAIN_FAILING_CALLS},
+                                                   {"FAIL_UNDER", (here.folder / "run/async.record").string()},
+                                                   {"FAIL_AT", "4"},
+                                                   {"FAIL_WITH", std::to_string(EIO)},
+                                                   {"FAIL_MARK", (here.folder / "mark").string()}});
+  CHECK(failed.status == 1);
+  CHECK(has(failed.err, "async.record"));
+  CHECK(has(failed.err, std::strerror(EIO)));
+  CHECK_FALSE(fs::exists(here.folder / "run/checkpoints/step-2"));
+}
+
 }  // namespace dptrain::test

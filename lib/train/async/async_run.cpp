@@ -204,7 +204,7 @@ void settle(Run& run, AsyncRun& async) {
   }
   if (async.loss_is_above && async.reached < run.end) fall_back(run, async);
   async.loss_is_above = false;
-  if (async.record) async.record->flush();  // a checkpoint may follow
+  if (async.record) async.record->sync();  // a checkpoint may follow, and counts on it
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "spec/reader.h"
 #include "train/async/async_run.h"
+#include "train/async/continued_record.h"
 #include "train/batch_names.h"
 #include "train/update_plan.h"
 
@@ -67,12 +68,8 @@ class AsyncStrategy final : public UpdateStrategy {
   WeightsHolder& hold(Run& run, std::int64_t floats) override {
     before_ = state_before(run);
     std::int64_t shards = run.job.async.shards.value_or(kShardsAReplica * run.group.size());
-    if (const auto header = continued_record(run, before_)) {
-      if (header->floats != floats)
-        fail(ExitStatus::failed, "{}: is of a model of {} floats, and this one has {}",
-             record_file(run.options.checkpoints.run_folder).string(), header->floats, floats);
-      shards = header->shards;
-    }
+    if (records(run)) continued_ = continued_record(run, before_, floats);
+    if (continued_.header) shards = continued_.header->shards;
     async_ = std::make_unique<AsyncRun>(run);
     const StoreConfig config{.floats = floats,
                              .state_buffers = run.optimizer->state_buffers(),
@@ -119,7 +116,7 @@ class AsyncStrategy final : public UpdateStrategy {
         run.schedule, run.first,
         [&run, &async](std::int64_t step, const StepCollector::Step& done) { step_done(run, async, step, done); });
     if (run.replicas.front()->needs_batches()) async.loader = make_loader(run);
-    if (run.job.async.record && !run.options.checkpoints.run_folder.empty()) begin_record(run, before);
+    if (records(run)) begin_record(run, before);
   }
 
   void join(Run& run, int rank, Replica& replica) override { replica.bind_host(run.weights->parameters(rank)); }
@@ -151,13 +148,7 @@ class AsyncStrategy final : public UpdateStrategy {
   }
 
  private:
-  /// Of the record that goes on, where the run does and there is one of it from its beginning to the checkpoint.
-  static std::optional<RecordHeader> continued_record(const Run& run, const AsyncState& before) {
-    const auto file = record_file(run.options.checkpoints.run_folder);
-    if (!run.job.async.record || before.recorded_from < 0 || !std::filesystem::exists(file)) return std::nullopt;
-    RecordHeader header = read_record_header(file);
-    return header.step == before.recorded_from ? std::optional(std::move(header)) : std::nullopt;
-  }
+  static bool records(const Run& run) { return run.job.async.record && !run.options.checkpoints.run_folder.empty(); }
 
   std::unique_ptr<SharedLoader> make_loader(const Run& run) const {
     const std::int64_t end = async_->places.first_of(run.schedule.steps());
@@ -180,28 +171,30 @@ class AsyncStrategy final : public UpdateStrategy {
 
   void begin_record(Run& run, const AsyncState& before) {
     const auto file = record_file(run.options.checkpoints.run_folder);
-    if (const auto header = continued_record(run, before)) {
-      recorded_from_ = header->step;
+    if (continued_.header) {
+      recorded_from_ = continued_.header->step;
       async_->record = std::make_unique<RecordWriter>(file, run.first, before.version);
       return;
     }
     recorded_from_ = run.first;
     if (run.first > 0)
-      run.reporter.warning(
-          fmt::format("async.record: what the run did before step {0} is not recorded: the record begins there, and "
-                      "`dptrain replay` with it, from checkpoints/step-{0}, which is kept",
-                      run.first));
+      run.reporter.warning(fmt::format(
+          "async.record: {1}{2}what the run did before step {0} is not recorded: the record begins there, and "
+          "`dptrain replay` with it, from checkpoints/step-{0}, which is kept",
+          run.first, continued_.reason, continued_.reason.empty() ? "" : ": "));
     const RecordHeader header{.job = hash_of_text(weights_yaml(run.job)),
                               .weights = hash_of_weights(*async_->store),
                               .floats = async_->store->floats(),
                               .shards = static_cast<std::int64_t>(async_->store->shards()),
                               .micro_batch = micro_batch_size(run.job, run.group.size()),
                               .step = run.first,
-                              .version = before.version};
+                              .version = before.version,
+                              .pushed = before.staleness.gradients + before.staleness.dropped};
     async_->record = std::make_unique<RecordWriter>(file, header);
   }
 
   AsyncState before_;
+  ContinuedRecord continued_;
   std::int64_t recorded_from_ = -1;
   std::unique_ptr<AsyncRun> async_;
   std::unique_ptr<StoreHolder> holder_;

@@ -1,5 +1,5 @@
 // Purpose: the file async.record of a run, from which `dptrain replay` re-executes it. One JSON object a line:
-//     {"record": 1, "job": "...", "weights": "...", "floats": N, "shards": N, "micro_batch": N, "step": 0, "version": 0}
+//     {"record": 2, "job": "...", "weights": "...", "floats": N, "shards": N, "micro_batch": N, "step": 0, "version": 0, "pushed": 0}
 //         first: hashes of the job's decisive part and of the first weights, and where the record begins: behind step 0 that is a
 //         checkpoint, for a run that was not recorded before it, and the run keeps that
 //     {"gradient": 17, "ticket": 12, "read": [11, 11, 12], "version": 13, "lag": 1, "scale": 1}
@@ -27,9 +27,12 @@
 
 namespace dptrain {
 
+inline constexpr int kRecordFormat = 2;
+
 struct RecordHeader {
   std::string job, weights;  ///< hashes
   std::int64_t floats = 0, shards = 1, micro_batch = 1, step = 0, version = 0;
+  std::int64_t pushed = 0;  ///< gradients, dropped ones too, before the record begins
   bool operator==(const RecordHeader&) const = default;
 };
 
@@ -47,6 +50,9 @@ struct Record {
   std::vector<RecordedGradient> gradients{};  ///< in the order of the file
   std::map<std::int64_t, double> rates{};     ///< of each version
   std::int64_t fallback_step = -1;
+
+  /// What was recorded behind `step`, whose first micro-batch is `index`, and of versions after `version`.
+  void forget_from(std::int64_t step, std::int64_t index, std::int64_t version);
 };
 
 std::filesystem::path record_file(const std::filesystem::path& run_folder);
@@ -64,8 +70,8 @@ class RecordWriter {
   void gradient(const RecordedGradient& gradient);
   void version(std::int64_t version, double rate);
   void fallback(std::int64_t step, std::int64_t version);
-  /// What was recorded is handed to the system.
-  void flush();
+  /// What was recorded is on the disk.
+  void sync();
 
  private:
   void open(const char* mode);
@@ -77,7 +83,7 @@ class RecordWriter {
 };
 
 /// `first_of(step)` is the index of a step's first micro-batch. A line that was cut off is left out where the run ended or went
-/// on from a checkpoint behind it.
+/// on from a checkpoint behind it. Errors: failed, with file and line, where the record says what no run can have done.
 Record read_record(const std::filesystem::path& file, const std::function<std::int64_t(std::int64_t step)>& first_of);
 
 /// Its first line alone.

@@ -202,9 +202,8 @@ class Replay {
     std::int64_t samples = 0;
     for (const RecordedGradient* member : members) {
       const auto pending = pending_.find(member->index);
-      if (pending == pending_.end() || pending->second.missing > 0)
-        fail(ExitStatus::failed, "{}: version {} has a gradient that had not read its weights", file_.string(),
-             version);
+      DPTRAIN_CHECK(pending != pending_.end() && pending->second.missing == 0,
+                    "micro-batch {} of version {} has not read its weights", member->index, version);
       update.leaves.push_back({pending->second.gradient.floats(), member->scale});
       samples += places_.samples(member->index);
     }

@@ -1,6 +1,5 @@
 // Recorded runs, replayed at 1, 2 and 4 replicas to the recorded hash; and records that cannot be replayed.
 #include <fstream>
-#include <sstream>
 
 #include "support/process.h"
 #include "train/async/async_jobs.h"
@@ -24,6 +23,11 @@ void check_replays(JobSpec job, const std::filesystem::path& folder, const Summa
     CHECK(result.dropped == recorded.async->dropped);
     CHECK(result.first_step == first_step);
   }
+}
+
+std::string text_of(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 std::string replay_failure(const JobSpec& job, const std::filesystem::path& file) {
@@ -71,7 +75,7 @@ TEST_CASE("a run that was stopped and went on with another number of replicas is
   CHECK(first.status == RunStatus::stopped);
   // What a run had recorded when it was killed, beyond the checkpoint that it goes on from.
   std::ofstream(record_file(folder.path()), std::ios::app)
-      << R"({"gradient": 32, "ticket": 99, "read": 1, "version": 99, "lag": 0, "scale": 1})"
+      << R"({"gradient": 32, "ticket": 99, "read": 1, "version": 99, "lag": 97, "scale": 1})"
       << "\n{\"gradient\": 3";
   DevicesSpec devices = job.devices;
   devices.count = 3;
@@ -99,6 +103,38 @@ TEST_CASE("a run whose record is gone, or begins late, is recorded from its chec
     std::filesystem::remove_all(checkpoint_folder(folder.path(), begin));
     CHECK(contains(replay_failure(job, record_file(folder.path())),
                    fmt::format("the record begins at step {}, and ", begin)));
+  }
+}
+
+TEST_CASE("a run whose record was cut, emptied or damaged goes on, and is recorded from its checkpoint on") {
+  const JobSpec job = async_job(kAsyncMlp, 2, "{record: true, updates_per_apply: 2}");
+  const PartsOfRun parts{.job = job, .shape = kAsyncShape, .train_samples = kAsyncSamples, .test_samples = 70};
+  TemporaryFolder stopped;
+  const std::int64_t begin = parts.part(stopped.path(), 60, job.devices).steps;
+  const std::string whole = text_of(record_file(stopped.path()));
+  const auto without = [&](const std::string& what) {
+    const std::size_t at = whole.find(what);
+    REQUIRE(at != std::string::npos);
+    return whole.substr(0, at) + whole.substr(whole.find('\n', at) + 1);
+  };
+  const std::size_t second = whole.find('\n') + 1;
+  const auto line_of = [&](const std::string& what) { return whole.rfind('\n', whole.find(what)) + 1; };
+  const std::string damaged[] = {"",
+                                 "rubbish\n",
+                                 whole.substr(0, 20),
+                                 whole.substr(0, second),
+                                 whole.substr(0, whole.size() / 2),
+                                 without("{\"version\": 2, \"rate\""),
+                                 without("{\"gradient\": 3,"),
+                                 whole.substr(0, second) + "rubbish\n" + whole.substr(second),
+                                 whole + whole.substr(line_of("{\"gradient\": 1,")),
+                                 "{\"record\": 1}\n"};
+  for (const std::string& text : damaged) {
+    CAPTURE(text);
+    TemporaryFolder folder;
+    std::filesystem::copy(stopped.path(), folder.path(), std::filesystem::copy_options::recursive);
+    std::ofstream(record_file(folder.path()), std::ios::trunc) << text;
+    check_replays(job, folder.path(), parts.part(folder.path(), to_the_end, job.devices), begin);
   }
 }
 
@@ -173,15 +209,12 @@ TEST_CASE("what cannot be replayed says why") {
   JobSpec other = job;
   other.train.shuffle = false;
   CHECK(contains(replay_failure(other, file), "another job"));
-  std::ifstream in(file);
-  std::stringstream text;
-  text << in.rdbuf();
-  const std::string whole = text.str();
+  const std::string whole = text_of(file);
   const auto with = [&](const std::string& changed) {
     std::ofstream(folder / "changed") << changed;
     return replay_failure(job, folder / "changed");
   };
-  CHECK(contains(with(""), "is empty"));
+  CHECK(contains(with(""), "the file is empty"));
   CHECK(contains(with("{}\n" + whole), "no record of a run"));
   const std::size_t second = whole.find('\n') + 1;
   const std::size_t first_version =
@@ -198,11 +231,31 @@ TEST_CASE("what cannot be replayed says why") {
   };
   CHECK(contains(with_header("\"shards\":2", "\"shards\":1000000000000"), "floats have 2 shards at most"));
   CHECK(contains(with_header("\"shards\":2", "\"shards\":-2"), "are at least 1"));
-  CHECK(contains(with_header("\"step\":0", "\"step\":-1"), "step and version are not negative"));
-  std::string early = whole;
-  const std::size_t read = early.find("\"read\": 0", second);
-  early.replace(read, 9, "\"read\": 30");
-  CHECK(contains(with(early), "had not read its weights"));
+  CHECK(contains(with_header("\"step\":0", "\"step\":-1"), "are not negative"));
+  // The first gradient once more, and what of it no run can have done.
+  const std::size_t at = whole.find("{\"gradient\": 0,");
+  REQUIRE(at != std::string::npos);
+  const std::size_t behind = whole.find('\n', at) + 1;
+  const std::string line = whole.substr(at, behind - at);
+  const auto with_line = [&](const std::string& read, const std::string& version, const std::string& lag) {
+    return with(
+        whole.substr(0, at) +
+        fmt::format("{{\"gradient\": 0, \"ticket\": 0, \"read\": {}, \"version\": {}, \"lag\": {}, \"scale\": 1}}\n",
+                    read, version, lag) +
+        whole.substr(behind));
+  };
+  CHECK(contains(with(whole + line), "micro-batch 0 for the second time"));
+  CHECK(contains(
+      with(whole + "{\"gradient\": 0, \"ticket\": 90, \"read\": 4, \"version\": 5, \"lag\": 0, \"scale\": 1}\n"),
+      ":68: micro-batch 0 for the second time"));  // a header, 33 gradients and 33 versions before it
+  CHECK(contains(with(whole + "{\"version\": 3, \"rate\": 0.5}\n"), "version 3 for the second time"));
+  CHECK(contains(with_line("4", "1", "0"), "read version 4 and is part of 1"));
+  CHECK(contains(with_line("[0, 1]", "1", "0"), "read version 1 and is part of 1"));
+  CHECK(contains(with_line("-1", "1", "1"), "read version -1, and the record begins at 0"));
+  CHECK(contains(with_line("0", "1", "1"), "cannot have had lag 1"));
+  CHECK(contains(with_line("[2, 3]", "5", "1"), "cannot have had lag 1"));
+  CHECK(contains(with_line("0", "null", "-1"), "cannot have had lag -1"));
+  CHECK(contains(with_line("[0, 0, 0]", "1", "0"), "another number of shards"));
 }
 
 }  // namespace dptrain
