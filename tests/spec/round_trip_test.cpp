@@ -283,7 +283,7 @@ JobSpec random_job() {
   job.mode = static_cast<Mode>(between(0, 2));
   job.async = random_async();
   if (coin() || job.mode == Mode::local_sgd) job.local_sgd.workers = between(1, train.global_batch_size);
-  job.local_sgd.sync_every = between(1, 1000000);
+  job.local_sgd.sync_every = between(1, 100000);
   job.local_sgd.warmup_sync_steps = between(0, 1000000);
   job.local_sgd.worker_state = static_cast<WorkerState>(between(0, 2));
   if (coin()) job.local_sgd.outer_optimizer = random_optimizer();
