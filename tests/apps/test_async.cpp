@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "apps/end_to_end.h"
+#include "train/checkpoint.h"
 
 namespace dptrain::test {
 
@@ -158,6 +159,27 @@ TEST_CASE(
       CHECK(replayed.status == 0);
       CHECK(has(replayed.out, "from step 2 on") == !c.reason.empty());
     }
+  }
+}
+
+TEST_CASE("replay says first that the run's bits rest on something else than it has") {
+  const Workplace here;
+  REQUIRE(here.dptrain({"job.yaml", "--mode", "async", "--out", "run", "--set", "async.record=true"}).status == 0);
+  CHECK_FALSE(has(here.dptrain({"replay", "run", "--devices", "3"}).out, "warning"));
+  const fs::path run = here.folder / "run";
+  RunState state = read_checkpoint(checkpoint_folder(run, 6)).snapshot.state;
+  for (auto& [name, value] : state.basis)
+    if (name == "compiler") value = "of another time";
+  rewrite_state(run, state);
+  std::string record = read_text(run / "async.record");
+  record.replace(record.find("\"weights\":\"") + 11, 4, "zzzz");
+  for (const int status : {0, 1}) {
+    const Finished replayed = here.dptrain({"replay", "run"});
+    CHECK(replayed.status == status);
+    CHECK(
+        replayed.out.starts_with("warning         the weights may not get the bits they had: the checkpoint rests on "
+                                 "compiler of another time, this run on "));
+    write_text(run / "async.record", record);
   }
 }
 

@@ -181,7 +181,7 @@ class AsyncStrategy final : public UpdateStrategy {
           "`dptrain replay` with it, from checkpoints/step-{0}, which is kept",
           run.first, continued_.reason, continued_.reason.empty() ? "" : ": "));
     const RecordHeader header{.job = hash_of_text(weights_yaml(run.job)),
-                              .weights = hash_of_weights(*async_->store),
+                              .weights = run.replicas.front()->parameters().hash(async_->store->weights()),
                               .floats = async_->store->floats(),
                               .shards = static_cast<std::int64_t>(async_->store->shards()),
                               .micro_batch = micro_batch_size(run.job, run.group.size()),

@@ -30,7 +30,7 @@ namespace dptrain {
 inline constexpr int kRecordFormat = 2;
 
 struct RecordHeader {
-  std::string job, weights;  ///< hashes
+  std::string job, weights;  ///< hashes; the weights' is ParameterTable::hash()
   std::int64_t floats = 0, shards = 1, micro_batch = 1, step = 0, version = 0;
   std::int64_t pushed = 0;  ///< gradients, dropped ones too, before the record begins
   bool operator==(const RecordHeader&) const = default;

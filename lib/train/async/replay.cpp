@@ -154,7 +154,7 @@ class Replay {
     } else {
       table.initialise(job_.seed, store_->weights());
     }
-    if (hash_of_weights(*store_) != header.weights)
+    if (table.hash(store_->weights()) != header.weights)
       fail(ExitStatus::failed,
            "{}: the run began with other weights than {}; a run that began with --init-from is replayed with the same "
            "file",

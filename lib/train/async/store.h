@@ -94,9 +94,6 @@ class Store {
   const std::unique_ptr<Slot[]> slots_;
 };
 
-/// Of its flat weights, for records.
-std::string hash_of_weights(const Store& store);
-
 /// A lock a shard. Versions come to a shard in order; whoever holds its lock applies those that are missing, so that nobody waits
 /// for a thread that has fallen behind.
 std::unique_ptr<Store> make_locked_store(const StoreConfig& config);

@@ -97,6 +97,9 @@ TEST_CASE("a run whose record is gone, or begins late, is recorded from its chec
     const Summary middle = rest.part(folder.path(), 20, job.devices);
     REQUIRE(middle.status == RunStatus::stopped);
     CHECK(read_record_header(record_file(folder.path())).step == begin);
+    // The same on every instruction set, in whatever layout the weights lie there.
+    CHECK(read_record_header(record_file(folder.path())).weights ==
+          read_checkpoint(checkpoint_folder(folder.path(), begin)).snapshot.state.weights_hash);
     const Summary recorded = rest.part(folder.path(), to_the_end, job.devices);  // goes on with that record
     CHECK(read_record_header(record_file(folder.path())).step == begin);
     check_replays(job, folder.path(), recorded, begin);
