@@ -43,6 +43,8 @@ struct StoreConfig {
   std::optional<double> clip_norm{};  ///< of a version's mean gradient
   /// Where the buffers lie: pinned memory, say, for GPUs.
   std::function<Buffer(std::size_t bytes)> allocate = &Buffer::host;
+  /// For tests: the locked store's pull() has read a shard, and holds no lock.
+  std::function<void(std::size_t shard)> shard_read{};
 };
 
 class Store {

@@ -1,10 +1,12 @@
 // Recorded runs, replayed at 1, 2 and 4 replicas to the recorded hash; and records that cannot be replayed.
+#include <algorithm>
 #include <fstream>
 
 #include "support/process.h"
 #include "train/async/async_jobs.h"
 #include "train/async/record.h"
 #include "train/async/replay.h"
+#include "train/in_rounds.h"
 #include "train/resumed_runs.h"
 
 namespace dptrain {
@@ -14,10 +16,10 @@ using namespace test;
 namespace {
 
 void check_replays(JobSpec job, const std::filesystem::path& folder, const Summary& recorded,
-                   std::int64_t first_step = 0) {
+                   std::int64_t first_step = 0, std::int64_t samples = kAsyncSamples) {
   for (const std::int64_t replicas : {1, 2, 4}) {
     job.devices.count = replicas;
-    const ReplayResult result = replay(job, async_data(), record_file(folder));
+    const ReplayResult result = replay(job, async_data(samples), record_file(folder));
     CHECK(result.weights_hash == recorded.weights_hash);
     CHECK(result.versions == recorded.async->versions);
     CHECK(result.dropped == recorded.async->dropped);
@@ -65,6 +67,55 @@ TEST_CASE("ten recorded runs reach the recorded hash each, on 1, 2 and 4 replica
     const Summary recorded = run_async_job(job, {.checkpoints = {.run_folder = folder.path()}});
     check_replays(job, folder.path(), recorded);
   }
+}
+
+TEST_CASE("stale, dropped and scaled gradients are replayed") {
+  constexpr std::int64_t kSamples = 48;  // epochs of three steps of 4 micro-batches: whole rounds between rests
+  struct Case {
+    const char* block;
+    std::int64_t replicas;
+    bool drops;
+  };
+  const Case cases[] = {
+      {"{record: true}", 2, false},
+      {"{record: true}", 4, false},
+      {"{record: true, shards: 1}", 4, false},
+      {"{record: true, max_staleness: 1}", 2, false},
+      {"{record: true, max_staleness: 3}", 4, false},
+      {"{record: true, max_staleness: 0, on_stale: drop}", 2, true},
+      {"{record: true, max_staleness: 1, on_stale: drop, updates_per_apply: 1}", 4, true},
+      {"{record: true, max_staleness: 8, on_stale: scale, shards: 2}", 4, false},
+      {"{record: true, on_stale: scale, updates_per_apply: 2}", 4, false},
+      {"{record: true, updates_per_apply: 3}", 4, false},
+      {"{record: true, fallback: {if_loss_above: 0.01}}", 4, false},
+  };
+  const char* const models[] = {kAsyncMlp, kAsyncCnn, kAsyncNorms};
+  int k = 0;
+  for (const Case& c : cases) {
+    CAPTURE(std::string(c.block));
+    CAPTURE(c.replicas);
+    const JobSpec job = async_job(models[k++ % 3], c.replicas, c.block, {{"--set", "log.every", "2 steps"}});
+    TemporaryFolder folder;
+    TrainOptions options = in_rounds(c.replicas);
+    options.checkpoints.run_folder = folder.path();
+    Reporter silent;
+    const Summary recorded = train(job, async_data(kSamples), silent, options);
+    if (job.async.max_staleness != 0) CHECK(recorded.async->max_staleness > 0);  // of those that were not dropped
+    CHECK((recorded.async->dropped > 0) == c.drops);
+    check_replays(job, folder.path(), recorded, 0, kSamples);
+  }
+}
+
+TEST_CASE("a gradient that read its shards at different versions is replayed") {
+  const JobSpec job = async_job(kAsyncMlp, 2, "{record: true, shards: 2}");
+  TemporaryFolder folder;
+  TrainOptions options = in_between_shards();
+  options.checkpoints.run_folder = folder.path();
+  const Summary recorded = run_async_job(job, options);
+  const Record record = read_record(record_file(folder.path()), [](std::int64_t step) { return 4 * step; });
+  CHECK(std::any_of(record.gradients.begin(), record.gradients.end(),
+                    [](const RecordedGradient& gradient) { return gradient.read.front() < gradient.read.back(); }));
+  check_replays(job, folder.path(), recorded);
 }
 
 TEST_CASE("a run that was stopped and went on with another number of replicas is replayed as one") {
