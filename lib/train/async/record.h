@@ -38,7 +38,7 @@ struct RecordHeader {
 
 struct RecordedGradient {
   std::int64_t index = 0, ticket = 0;
-  std::vector<std::int64_t> read{};       ///< by shard
+  std::vector<std::int64_t> read{};       ///< by shard; one number alone where all are the same
   std::optional<std::int64_t> version{};  ///< that it is part of; empty: dropped
   std::int64_t lag = 0;
   float scale = 1;

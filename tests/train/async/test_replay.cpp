@@ -208,7 +208,7 @@ TEST_CASE("records are read as they were written") {
   TemporaryFolder folder;
   const auto file = folder / "async.record";
   const RecordHeader header{.job = "j", .weights = "w", .floats = 3000, .shards = 3, .step = 0, .version = 0};
-  const RecordedGradient one{.index = 0, .ticket = 0, .read = {0, 0, 0}, .version = 1, .lag = 0, .scale = 1};
+  RecordedGradient one{.index = 0, .ticket = 0, .read = {0, 0, 0}, .version = 1, .lag = 0, .scale = 1};
   const RecordedGradient two{.index = 5, .ticket = 1, .read = {1, 0, 1}, .version = {}, .lag = 7, .scale = 1 / 3.0f};
   {
     RecordWriter writer(file, header);
@@ -218,6 +218,7 @@ TEST_CASE("records are read as they were written") {
     writer.version(2, 1 / 3.0);
     writer.fallback(4, 17);
   }
+  one.read = {0};  // of all shards
   const auto first_of = [](std::int64_t step) { return 4 * step; };
   Record record = read_record(file, first_of);
   CHECK(record.header == header);
@@ -283,7 +284,7 @@ TEST_CASE("what cannot be replayed says why") {
     changed.replace(changed.find(from), from.size(), to);
     return with(changed);
   };
-  CHECK(contains(with_header("\"shards\":2", "\"shards\":1000000000000"), "floats have 2 shards at most"));
+  CHECK(contains(with_header("\"shards\":2", "\"shards\":100000000000"), "floats have 2 shards at most"));
   CHECK(contains(with_header("\"shards\":2", "\"shards\":-2"), "are at least 1"));
   CHECK(contains(with_header("\"step\":0", "\"step\":-1"), "are not negative"));
   // The first gradient once more, and what of it no run can have done.
@@ -309,7 +310,30 @@ TEST_CASE("what cannot be replayed says why") {
   CHECK(contains(with_line("0", "1", "1"), "cannot have had lag 1"));
   CHECK(contains(with_line("[2, 3]", "5", "1"), "cannot have had lag 1"));
   CHECK(contains(with_line("0", "null", "-1"), "cannot have had lag -1"));
-  CHECK(contains(with_line("[0, 0, 0]", "1", "0"), "another number of shards"));
+  CHECK(contains(with_line("[0, 0, 0]", "1", "0"), "a gradient that has read 3 shards of 2"));
+  CHECK(contains(with_line("[0]", "1", "0"), "a gradient that has read 1 shards of 2"));
+  CHECK(contains(with_line("0.5", "1", "0"), "read: 0.5 is no number of a record"));
+  CHECK(contains(with_line("[0, 0.5]", "1", "0"), "read: 0.5 is no number of a record"));
+  CHECK(contains(with_line("0", "true", "0"), "version: true is no number of a record"));
+  CHECK(contains(with_line("0", "18446744073709551615", "0"), "is no number of a record"));
+  CHECK(contains(with_line("0", "1", "\"0\""), "lag: \"0\" is no number of a record"));
+  for (const char* unknown : {"5", "[1, 2]", "{\"what\": 1}", "null", "\"gradient\"", "{\"record\": 2}"})
+    CHECK(contains(with(whole + unknown + "\n"), ":68: this is no line of a record"));
+  std::string tickets = whole;
+  tickets.replace(tickets.find("\"ticket\": 0,"), 12, "\"ticket\": false,");
+  CHECK(contains(with(tickets), "ticket: false is no number of a record"));
+  tickets = whole;
+  tickets.replace(tickets.find("\"ticket\": 0,"), 12, "\"ticket\": 7,");
+  CHECK(contains(with(tickets), "ticket 7 for the second time"));
+  // Nothing is made as large as a header says before it is held against the model.
+  const std::string floats = fmt::format("\"floats\":{}", read_record_header(file).floats);
+  std::string hostile = whole;
+  hostile.replace(hostile.find("\"shards\":2"), 10, "\"shards\":900000000");
+  CHECK(contains(with(hostile), "at most"));
+  hostile.replace(hostile.find(floats), floats.size(), "\"floats\":1000000000000");
+  CHECK(contains(with(hostile), "is of a model of 1000000000000 floats, and this one has"));
+  hostile.replace(hostile.find("\"floats\":1000000000000"), 22, "\"floats\":1000000000000000");
+  CHECK(contains(with(hostile), "floats: 1000000000000000 is no number of a record"));
 }
 
 }  // namespace dptrain
