@@ -51,11 +51,12 @@ DevicesSpec devices_of_replay(const JobSpec& job, const Summary& summary, const 
 }
 
 /// What the bits of the newest checkpoint rest on and is another here; empty where nothing is, or there is none that can be read.
+/// What is wrong with the record replay() says.
 std::string difference_to(const std::filesystem::path& run, JobSpec job, const DatasetPair& data) {
-  job.train.micro_batch_size =
-      read_record_header(record_file(run)).micro_batch;  // whatever the replicas here would make of it
   for (const std::int64_t step : checkpoint_steps(run)) {
     try {
+      // Not what the replicas here would make of it.
+      job.train.micro_batch_size = read_record_header(record_file(run)).micro_batch;
       return basis_difference(read_checkpoint(checkpoint_folder(run, step)).snapshot.state.basis, basis_of(job, data));
     } catch (const Error& error) {
       if (error.status() != ExitStatus::failed) throw;

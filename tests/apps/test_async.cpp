@@ -197,6 +197,20 @@ TEST_CASE("replay refuses what cannot be replayed, with the reason") {
     CHECK(refused.status == 2);
     CHECK(has(refused.err, reason));
   }
+  REQUIRE(here.dptrain({"job.yaml", "--quiet", "--mode", "async", "--set", "async.record=true", "--out", "recorded"})
+              .status == 0);
+  const std::string whole = read_text(here.folder / "recorded/async.record");
+  for (const auto& [text, reason] : {std::pair{std::string(), std::string("async.record:1: the file is empty")},
+                                     {"rubbish\n" + whole, "async.record:1: this is no record of a run"},
+                                     {whole + "5\n", ": this is no line of a record"}}) {
+    write_text(here.folder / "recorded/async.record", text);
+    const Finished refused = here.dptrain({"replay", "recorded"});
+    INFO(refused.err);
+    CHECK(refused.status == 1);
+    CHECK(has(refused.err, reason));
+    CHECK(has(refused.err, ": the run cannot be replayed"));
+    CHECK_FALSE(has(refused.err, "remove it"));
+  }
   const Finished verify = here.dptrain({"verify", "plain"});
   CHECK(verify.status == 2);
   CHECK(has(verify.err, "dptrain replay"));

@@ -38,11 +38,21 @@ JobSpec without_trouble(JobSpec job, const RecordHeader& header) {
   return job;
 }
 
+/// What `read` makes of a record. Errors: its own, with what follows from it here.
+template <class Read>
+auto to_replay(const Read& read) {
+  try {
+    return read();
+  } catch (const Error& error) {
+    throw Error(error.status(), fmt::format("{}: the run cannot be replayed", error.what()));
+  }
+}
+
 class Replay {
  public:
   Replay(const JobSpec& job, const DatasetPair& data, const std::filesystem::path& file,
          const std::filesystem::path& first_weights)
-      : header_(read_record_header(file)),
+      : header_(to_replay([&] { return read_record_header(file); })),
         job_(without_trouble(job, header_)),
         data_(data),
         file_(file),
@@ -113,7 +123,7 @@ class Replay {
     load_first_weights(table);
     if (static_cast<std::int64_t>(store_->shards()) != header.shards)
       fail(ExitStatus::failed, "{}: {} shards for {} floats", file_.string(), header.shards, header.floats);
-    record_ = read_record(file_, [this](std::int64_t step) { return places_.first_of(step); });
+    record_ = to_replay([&] { return read_record(file_, [&](std::int64_t step) { return places_.first_of(step); }); });
     for (const RecordedGradient& gradient : record_.gradients) {
       if (gradient.index < 0 || gradient.index >= places_.first_of(schedule_.steps()))
         fail(ExitStatus::failed, "{}: the run has no micro-batch {}", file_.string(), gradient.index);
