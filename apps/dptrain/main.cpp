@@ -143,7 +143,7 @@ int command_line(int argc, char** argv) {
   if (check->parsed()) return print([&](std::ostream& out) { return check_job(checked, out); });
   if (verify->parsed()) return print_lines([&](const auto& say) { return verify_run(verified, say); });
   if (compare->parsed()) return print([&](std::ostream& out) { return compare_modes(compared, out); });
-  if (replay->parsed()) return print([&](std::ostream& out) { return replay_run(replayed, out); });
+  if (replay->parsed()) return print_lines([&](const auto& say) { return replay_run(replayed, say); });
   if (list->parsed()) return print([&](std::ostream& out) { return data_list(out); });
   if (info->parsed()) return print([&](std::ostream& out) { return data_info(info_of, out); });
   if (fetch->parsed()) {

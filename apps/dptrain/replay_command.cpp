@@ -1,6 +1,6 @@
 #include "dptrain/replay_command.h"
 
-#include <fmt/ostream.h>
+#include <fmt/format.h>
 
 #include <filesystem>
 #include <fstream>
@@ -9,13 +9,16 @@
 #include "core/error.h"
 #include "data/open.h"
 #include "device/accelerators.h"
+#include "dptrain/same_run.h"
 #include "report/json.h"
 #include "report/lines.h"
 #include "spec/names.h"
 #include "spec/reader.h"
 #include "train/async/record.h"
 #include "train/async/replay.h"
+#include "train/checkpoint.h"
 #include "train/fit.h"
+#include "train/trainer.h"
 
 namespace dptrain {
 
@@ -47,9 +50,24 @@ DevicesSpec devices_of_replay(const JobSpec& job, const Summary& summary, const 
   return devices;
 }
 
+/// What the bits of the newest checkpoint rest on and is another here; empty where nothing is, or there is none that can be read.
+/// What is wrong with the record replay() says.
+std::string difference_to(const std::filesystem::path& run, JobSpec job, const DatasetPair& data) {
+  for (const std::int64_t step : checkpoint_steps(run)) {
+    try {
+      // Not what the replicas here would make of it.
+      job.train.micro_batch_size = read_record_header(record_file(run)).micro_batch;
+      return basis_difference(read_checkpoint(checkpoint_folder(run, step)).snapshot.state.basis, basis_of(job, data));
+    } catch (const Error& error) {
+      if (error.status() != ExitStatus::failed) throw;
+    }
+  }
+  return "";
+}
+
 }  // namespace
 
-int replay_run(const ReplayCommand& command, std::ostream& out) {
+int replay_run(const ReplayCommand& command, const std::function<void(const std::string&)>& say) {
   const std::filesystem::path run = command.run;
   if (!std::filesystem::exists(run / "job.yaml"))
     fail(ExitStatus::usage, "{}: holds no run: there is no job.yaml", run.string());
@@ -74,20 +92,25 @@ int replay_run(const ReplayCommand& command, std::ostream& out) {
                                  .progress = [](const std::string& line) { std::cerr << line << '\n'; },
                                  .cache_bytes = job.data.cache_bytes,
                                  .unpack_bytes = job.data.unpack_bytes});
+  if (const std::string difference = difference_to(run, job, data); !difference.empty()) {
+    say(fmt::format("warning         the weights may not get the bits they had: {}", difference));
+  }
   const ReplayResult result = replay(job, data, record, command.init_from);
   const int replicas = replica_count(job, data.train->size());
   const std::int64_t versions = summary.async ? summary.async->versions : result.versions;
   const bool same_weights = result.weights_hash == summary.weights_hash, same_versions = result.versions == versions;
-  fmt::print(out, "replayed        {} versions of {} gradients ({} dropped) on {} replica{}{}\n",
-             grouped(result.versions - result.first_version), grouped(result.gradients), grouped(result.dropped),
-             replicas, replicas == 1 ? "" : "s",
-             result.first_step == 0 ? std::string()
-                                    : fmt::format(", from step {} on, where the record begins", result.first_step));
+  say(fmt::format("replayed        {} versions of {} gradients ({} dropped) on {} replica{}{}",
+                  grouped(result.versions - result.first_version), grouped(result.gradients), grouped(result.dropped),
+                  replicas, replicas == 1 ? "" : "s",
+                  result.first_step == 0
+                      ? std::string()
+                      : fmt::format(", from step {} on, where the record begins", result.first_step)));
   if (!same_versions)
-    fmt::print(out, "versions        up to {}, NOT those of the run, up to {}\n", grouped(result.versions),
-               grouped(versions));
-  fmt::print(out, "weights         {}: {}\n", result.weights_hash,
-             same_weights ? "the bits of the run" : fmt::format("NOT those of the run, {}", summary.weights_hash));
+    say(fmt::format("versions        up to {}, NOT those of the run, up to {}", grouped(result.versions),
+                    grouped(versions)));
+  say(fmt::format(
+      "weights         {}: {}", result.weights_hash,
+      same_weights ? "the bits of the run" : fmt::format("NOT those of the run, {}", summary.weights_hash)));
   return static_cast<int>(same_weights && same_versions ? ExitStatus::ok : ExitStatus::failed);
 }
 

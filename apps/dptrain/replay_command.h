@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
-#include <ostream>
 #include <string>
 
 namespace dptrain {
@@ -15,8 +15,8 @@ struct ReplayCommand {
   bool offline = false;
 };
 
-/// The exit status: ok where weights and versions come to those of the run's summary, failed where they do not. Errors: usage where there is
+/// `say` gets each line as soon as it is known. What the run's bits rest on and is another here is said first. The exit status: ok where weights and versions come to those of the run's summary, failed where they do not. Errors: usage where there is
 /// no run or nothing that could be replayed; failed where the record cannot be used.
-int replay_run(const ReplayCommand& command, std::ostream& out);
+int replay_run(const ReplayCommand& command, const std::function<void(const std::string&)>& say);
 
 }  // namespace dptrain

@@ -49,6 +49,8 @@ struct TrainOptions {
   /// Called in mode async on a replica's thread when it has read the weights for micro-batch `index`, and before it computes: so
   /// that tests make replicas slow without a clock. `over()`: the run has failed, and nobody is to wait any longer.
   std::function<void(int rank, std::int64_t index, const std::function<bool()>& over)> weights_read{};
+  /// Likewise, with `updates: locked`, when it has read one shard of them: the next may be of a later version.
+  std::function<void(std::size_t shard, const std::function<bool()>& over)> shard_read{};
 };
 
 /// What the bits of a run of this job on this machine rest on besides the job.

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "apps/end_to_end.h"
+#include "train/checkpoint.h"
 
 namespace dptrain::test {
 
@@ -161,6 +162,27 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("replay says first that the run's bits rest on something else than it has") {
+  const Workplace here;
+  REQUIRE(here.dptrain({"job.yaml", "--mode", "async", "--out", "run", "--set", "async.record=true"}).status == 0);
+  CHECK_FALSE(has(here.dptrain({"replay", "run", "--devices", "3"}).out, "warning"));
+  const fs::path run = here.folder / "run";
+  RunState state = read_checkpoint(checkpoint_folder(run, 6)).snapshot.state;
+  for (auto& [name, value] : state.basis)
+    if (name == "compiler") value = "of another time";
+  rewrite_state(run, state);
+  std::string record = read_text(run / "async.record");
+  record.replace(record.find("\"weights\":\"") + 11, 4, "zzzz");
+  for (const int status : {0, 1}) {
+    const Finished replayed = here.dptrain({"replay", "run"});
+    CHECK(replayed.status == status);
+    CHECK(
+        replayed.out.starts_with("warning         the weights may not get the bits they had: the checkpoint rests on "
+                                 "compiler of another time, this run on "));
+    write_text(run / "async.record", record);
+  }
+}
+
 TEST_CASE("replay refuses what cannot be replayed, with the reason") {
   const Workplace here;
   REQUIRE(here.dptrain({"job.yaml", "--quiet", "--out", "sync"}).status == 0);
@@ -174,6 +196,20 @@ TEST_CASE("replay refuses what cannot be replayed, with the reason") {
     const Finished refused = here.dptrain({"replay", run});
     CHECK(refused.status == 2);
     CHECK(has(refused.err, reason));
+  }
+  REQUIRE(here.dptrain({"job.yaml", "--quiet", "--mode", "async", "--set", "async.record=true", "--out", "recorded"})
+              .status == 0);
+  const std::string whole = read_text(here.folder / "recorded/async.record");
+  for (const auto& [text, reason] : {std::pair{std::string(), std::string("async.record:1: the file is empty")},
+                                     {"rubbish\n" + whole, "async.record:1: this is no record of a run"},
+                                     {whole + "5\n", ": this is no line of a record"}}) {
+    write_text(here.folder / "recorded/async.record", text);
+    const Finished refused = here.dptrain({"replay", "recorded"});
+    INFO(refused.err);
+    CHECK(refused.status == 1);
+    CHECK(has(refused.err, reason));
+    CHECK(has(refused.err, ": the run cannot be replayed"));
+    CHECK_FALSE(has(refused.err, "remove it"));
   }
   const Finished verify = here.dptrain({"verify", "plain"});
   CHECK(verify.status == 2);

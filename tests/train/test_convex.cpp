@@ -2,37 +2,11 @@
 // is fine for sync and too large for gradients without a bound on their staleness, which the run does not survive.
 #include <doctest/doctest.h>
 
-#include <atomic>
-#include <memory>
-#include <thread>
-
 #include "core/error.h"
 #include "train/convex.h"
+#include "train/in_rounds.h"
 
 namespace dptrain::test {
-
-namespace {
-
-/// Micro-batches in rounds of `size`: nobody computes before all of a round have read their weights.
-struct Rounds {
-  explicit Rounds(std::int64_t size_) : size(size_) {}
-  void read(std::int64_t index, const std::function<bool()>& over) {
-    ++arrived;
-    while (arrived < (index / size + 1) * size && !over()) std::this_thread::yield();
-  }
-  const std::int64_t size;
-  std::atomic<std::int64_t> arrived{0};
-};
-
-TrainOptions in_rounds(std::int64_t size) {
-  TrainOptions options;
-  options.weights_read = [rounds = std::make_shared<Rounds>(size)](int, std::int64_t index, const auto& over) {
-    rounds->read(index, over);
-  };
-  return options;
-}
-
-}  // namespace
 
 TEST_CASE("how near each mode ends to the optimum, which lies 0.97 from zero") {
   const LeastSquares problem;

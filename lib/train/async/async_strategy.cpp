@@ -71,14 +71,18 @@ class AsyncStrategy final : public UpdateStrategy {
     if (records(run)) continued_ = continued_record(run, before_, floats);
     if (continued_.header) shards = continued_.header->shards;
     async_ = std::make_unique<AsyncRun>(run);
-    const StoreConfig config{.floats = floats,
-                             .state_buffers = run.optimizer->state_buffers(),
-                             .ranges = run.update_plan.ranges,
-                             .shards = shards,
-                             .version = state_before(run).version,
-                             .most_at_once = run.group.size(),
-                             .clip_norm = run.job.train.clip_norm,
-                             .allocate = run.backend->host_allocator()};
+    StoreConfig config{.floats = floats,
+                       .state_buffers = run.optimizer->state_buffers(),
+                       .ranges = run.update_plan.ranges,
+                       .shards = shards,
+                       .version = state_before(run).version,
+                       .most_at_once = run.group.size(),
+                       .clip_norm = run.job.train.clip_norm,
+                       .allocate = run.backend->host_allocator()};
+    if (run.options.shard_read)
+      config.shard_read = [&run](std::size_t shard) {
+        run.options.shard_read(shard, [&run] { return run.group.error() != nullptr; });
+      };
     async_->store =
         run.job.async.updates == StoreUpdates::locked ? make_locked_store(config) : make_hogwild_store(config);
     holder_ = std::make_unique<StoreHolder>(*async_->store);
@@ -183,7 +187,7 @@ class AsyncStrategy final : public UpdateStrategy {
           "`dptrain replay` with it, from checkpoints/step-{0}, which is kept",
           run.first, continued_.reason, continued_.reason.empty() ? "" : ": "));
     const RecordHeader header{.job = hash_of_text(weights_yaml(run.job)),
-                              .weights = hash_of_weights(*async_->store),
+                              .weights = run.replicas.front()->parameters().hash(async_->store->weights()),
                               .floats = async_->store->floats(),
                               .shards = static_cast<std::int64_t>(async_->store->shards()),
                               .micro_batch = micro_batch_size(run.job, run.group.size()),

@@ -19,12 +19,8 @@ class LockedStore final : public Store {
 
   void pull(float* to, std::int64_t at_least, std::vector<std::int64_t>& read) override {
     for (std::size_t k = 0; k < shards(); ++k) {
-      const Range range = shard(k);
-      const std::lock_guard lock(heads_[k].mutex);
-      bring_to(k, at_least);
-      read[k] = heads_[k].version;
-      std::memcpy(to + range.first, weights_.floats() + range.first,
-                  static_cast<std::size_t>(range.count()) * sizeof(float));
+      pull(k, to, at_least, read[k]);
+      if (config_.shard_read) config_.shard_read(k);
     }
   }
 
@@ -43,6 +39,15 @@ class LockedStore final : public Store {
     std::mutex mutex;
     std::int64_t version = 0;
   };
+
+  void pull(std::size_t k, float* to, std::int64_t at_least, std::int64_t& read) {
+    const Range range = shard(k);
+    const std::lock_guard lock(heads_[k].mutex);
+    bring_to(k, at_least);
+    read = heads_[k].version;
+    std::memcpy(to + range.first, weights_.floats() + range.first,
+                static_cast<std::size_t>(range.count()) * sizeof(float));
+  }
 
   /// Applies what shard k lacks of the versions up to `version`. Its lock is held.
   void bring_to(std::size_t k, std::int64_t version) {

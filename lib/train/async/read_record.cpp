@@ -22,15 +22,46 @@ using Json = nlohmann::json;
   fail(ExitStatus::failed, "{}:{}: {}", file.string(), line, reason);
 }
 
+/// Of a line that is known to the caller.
+struct Damage {
+  std::string reason;
+};
+
+/// Far above all that is counted in a run, and far below what arithmetic with it would overflow at.
+constexpr std::int64_t kMost = 1'000'000'000'000;
+
+std::int64_t integer(const Json& json, const char* name) {
+  const bool sane = json.is_number_unsigned()  ? json.get<std::uint64_t>() <= kMost
+                    : json.is_number_integer() ? json.get<std::int64_t>() >= -kMost
+                                               : false;
+  if (!sane) throw Damage{fmt::format("{}: {} is no number of a record", name, json.dump())};
+  return json.get<std::int64_t>();
+}
+
+std::int64_t integer_at(const Json& json, const char* name) {
+  return integer(json.at(name), name);
+}
+
+double real_at(const Json& json, const char* name) {
+  const Json& number = json.at(name);
+  if (!number.is_number()) throw Damage{fmt::format("{}: {} is no number", name, number.dump())};
+  return number.get<double>();
+}
+
 RecordedGradient gradient_of(const Json& json, std::int64_t shards) {
-  RecordedGradient gradient{.index = json.at("gradient"), .ticket = json.at("ticket"), .lag = json.at("lag")};
+  RecordedGradient gradient{.index = integer_at(json, "gradient"),
+                            .ticket = integer_at(json, "ticket"),
+                            .lag = integer_at(json, "lag"),
+                            .scale = static_cast<float>(real_at(json, "scale"))};
   const Json& read = json.at("read");
-  if (read.is_array())
-    read.get_to(gradient.read);
-  else
-    gradient.read.assign(static_cast<std::size_t>(shards), read.get<std::int64_t>());
-  if (!json.at("version").is_null()) gradient.version = json.at("version").get<std::int64_t>();
-  gradient.scale = json.at("scale").get<float>();
+  if (read.is_array()) {
+    if (static_cast<std::int64_t>(read.size()) != shards)
+      throw Damage{fmt::format("a gradient that has read {} shards of {}", read.size(), shards)};
+    for (const Json& version : read) gradient.read.push_back(integer(version, "read"));
+  } else {
+    gradient.read.push_back(integer(read, "read"));
+  }
+  if (!json.at("version").is_null()) gradient.version = integer_at(json, "version");
   return gradient;
 }
 
@@ -40,12 +71,12 @@ RecordHeader header_of(const Json& json, const std::filesystem::path& file) {
     damaged(file, 1, fmt::format("this version of dptrain reads records of format {}", kRecordFormat));
   RecordHeader header{.job = json.at("job"),
                       .weights = json.at("weights"),
-                      .floats = json.at("floats"),
-                      .shards = json.at("shards"),
-                      .micro_batch = json.at("micro_batch"),
-                      .step = json.at("step"),
-                      .version = json.at("version"),
-                      .pushed = json.at("pushed")};
+                      .floats = integer_at(json, "floats"),
+                      .shards = integer_at(json, "shards"),
+                      .micro_batch = integer_at(json, "micro_batch"),
+                      .step = integer_at(json, "step"),
+                      .version = integer_at(json, "version"),
+                      .pushed = integer_at(json, "pushed")};
   if (header.floats < 1 || header.shards < 1 || header.micro_batch < 1)
     damaged(file, 1, "floats, shards and micro_batch are at least 1");
   if (header.step < 0 || header.version < 0 || header.pushed < 0)
@@ -58,8 +89,7 @@ RecordHeader header_of(const Json& json, const std::filesystem::path& file) {
 
 /// What is wrong with a gradient of its own; empty where nothing is.
 std::string fault_of(const RecordedGradient& gradient, const RecordHeader& header) {
-  if (static_cast<std::int64_t>(gradient.read.size()) != header.shards)
-    return "a gradient that has read another number of shards";
+  if (gradient.index < 0 || gradient.ticket < 0) return "gradient and ticket are not negative";
   const auto [oldest, newest] = std::minmax_element(gradient.read.begin(), gradient.read.end());
   if (*oldest < header.version)
     return fmt::format("micro-batch {} read version {}, and the record begins at {}", gradient.index, *oldest,
@@ -96,6 +126,8 @@ class Reader {
         line(json);
       } catch (const Json::exception& error) {
         damaged(file_, number_, error.what());
+      } catch (const Damage& damage) {
+        damaged(file_, number_, damage.reason);
       }
     }
     if (number_ == 0) damaged(file_, 1, "the file is empty");
@@ -109,24 +141,32 @@ class Reader {
     } else if (json.contains("gradient")) {
       gradient(gradient_of(json, record_.header.shards));
     } else if (json.contains("resume")) {
-      resume(json.at("resume"), json.at("version"));
+      resume(integer_at(json, "resume"), integer_at(json, "version"));
     } else if (json.contains("fallback")) {
-      record_.fallback_step = json.at("fallback");
+      record_.fallback_step = integer_at(json, "fallback");
     } else if (json.contains("rate")) {
-      if (!record_.rates.emplace(json.at("version"), json.at("rate")).second)
-        damaged(file_, number_, fmt::format("version {} for the second time", json.at("version").dump()));
+      const std::int64_t version = integer_at(json, "version");
+      if (!record_.rates.emplace(version, real_at(json, "rate")).second)
+        throw Damage{fmt::format("version {} for the second time", version)};
+    } else {
+      throw Damage{"this is no line of a record"};
     }
   }
 
   void gradient(RecordedGradient gradient) {
-    if (const std::string fault = fault_of(gradient, record_.header); !fault.empty()) damaged(file_, number_, fault);
+    if (const std::string fault = fault_of(gradient, record_.header); !fault.empty()) throw Damage{fault};
     if (!indices_.insert(gradient.index).second)
-      damaged(file_, number_, fmt::format("micro-batch {} for the second time", gradient.index));
+      throw Damage{fmt::format("micro-batch {} for the second time", gradient.index)};
+    if (!tickets_.insert(gradient.ticket).second)
+      throw Damage{fmt::format("ticket {} for the second time", gradient.ticket)};
     record_.gradients.push_back(std::move(gradient));
   }
 
   void resume(std::int64_t step, std::int64_t version) {
+    if (step < record_.header.step || version < record_.header.version)
+      throw Damage{fmt::format("the run went on from step {}, and the record begins at {}", step, record_.header.step)};
     const std::int64_t index = first_of_(step);
+    tickets_.clear();  // a part of a run counts its own
     indices_.erase(indices_.lower_bound(index), indices_.end());
     record_.forget_from(step, index, version);
   }
@@ -136,6 +176,7 @@ class Reader {
   Record record_;
   std::int64_t number_ = 0;         // of the line
   std::set<std::int64_t> indices_;  // of record_.gradients
+  std::set<std::int64_t> tickets_;  // of this part of the run
 };
 
 }  // namespace
@@ -154,6 +195,8 @@ RecordHeader read_record_header(const std::filesystem::path& file) {
     return header_of(Json::parse(text, nullptr, false), file);
   } catch (const Json::exception& error) {
     damaged(file, 1, error.what());
+  } catch (const Damage& damage) {
+    damaged(file, 1, damage.reason);
   }
 }
 

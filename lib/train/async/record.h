@@ -30,7 +30,7 @@ namespace dptrain {
 inline constexpr int kRecordFormat = 2;
 
 struct RecordHeader {
-  std::string job, weights;  ///< hashes
+  std::string job, weights;  ///< hashes; the weights' is ParameterTable::hash()
   std::int64_t floats = 0, shards = 1, micro_batch = 1, step = 0, version = 0;
   std::int64_t pushed = 0;  ///< gradients, dropped ones too, before the record begins
   bool operator==(const RecordHeader&) const = default;
@@ -38,7 +38,7 @@ struct RecordHeader {
 
 struct RecordedGradient {
   std::int64_t index = 0, ticket = 0;
-  std::vector<std::int64_t> read{};       ///< by shard
+  std::vector<std::int64_t> read{};       ///< by shard; one number alone where all are the same
   std::optional<std::int64_t> version{};  ///< that it is part of; empty: dropped
   std::int64_t lag = 0;
   float scale = 1;

@@ -28,7 +28,7 @@ namespace {
 struct Pending {
   const RecordedGradient* recorded = nullptr;
   Buffer weights, gradient;
-  std::size_t missing = 0;  // shards that it has not read
+  std::size_t missing = 0;  // readings of its weights
 };
 
 /// The job with the recorded cut, which may have followed from the number of replicas, and without drills: what they did is recorded.
@@ -38,11 +38,22 @@ JobSpec without_trouble(JobSpec job, const RecordHeader& header) {
   return job;
 }
 
+/// What `read` makes of a record. Errors: its own, with what follows from it here.
+template <class Read>
+auto to_replay(const Read& read) {
+  try {
+    return read();
+  } catch (const Error& error) {
+    throw Error(error.status(), fmt::format("{}: the run cannot be replayed", error.what()));
+  }
+}
+
 class Replay {
  public:
   Replay(const JobSpec& job, const DatasetPair& data, const std::filesystem::path& file,
          const std::filesystem::path& first_weights)
-      : job_(without_trouble(job, read_record_header(file))),
+      : header_(to_replay([&] { return read_record_header(file); })),
+        job_(without_trouble(job, header_)),
         data_(data),
         file_(file),
         first_weights_(first_weights),
@@ -50,10 +61,9 @@ class Replay {
         group_(placement_.replicas),
         schedule_(job_, data.train->size(), placement_.replicas),
         places_(schedule_),
-        record_(read_record(file, [this](std::int64_t step) { return places_.first_of(step); })),
         optimizer_(make_optimizer(job_.train.optimizer)),
         backend_(make_backend(job_, placement_)) {
-    if (record_.header.job != hash_of_text(weights_yaml(job)))
+    if (header_.job != hash_of_text(weights_yaml(job)))
       fail(ExitStatus::failed, "{}: is a record of another job than the run's job.yaml", file_.string());
   }
 
@@ -87,7 +97,7 @@ class Replay {
                                                  .steps = false,
                                                  .single_sizes = schedule_.batch_sizes()});
     if (rank == 0) begin(replica->parameters());
-    for (std::int64_t version = record_.header.version;; ++version) {
+    for (std::int64_t version = header_.version;; ++version) {
       if (rank == 0) hand_out(version);
       group_.barrier();
       for (std::size_t k = next_++; k < ready_.size(); k = next_++) compute(*replica, *ready_[k]);
@@ -100,7 +110,7 @@ class Replay {
 
   /// Rank 0's: the store as the run began with it, and who reads and makes what.
   void begin(const ParameterTable& table) {
-    const RecordHeader& header = record_.header;
+    const RecordHeader& header = header_;
     if (header.floats != table.floats())
       fail(ExitStatus::failed, "{}: is of a model of {} floats, and this one has {}", file_.string(), header.floats,
            table.floats());
@@ -113,6 +123,7 @@ class Replay {
     load_first_weights(table);
     if (static_cast<std::int64_t>(store_->shards()) != header.shards)
       fail(ExitStatus::failed, "{}: {} shards for {} floats", file_.string(), header.shards, header.floats);
+    record_ = to_replay([&] { return read_record(file_, [&](std::int64_t step) { return places_.first_of(step); }); });
     for (const RecordedGradient& gradient : record_.gradients) {
       if (gradient.index < 0 || gradient.index >= places_.first_of(schedule_.steps()))
         fail(ExitStatus::failed, "{}: the run has no micro-batch {}", file_.string(), gradient.index);
@@ -123,8 +134,8 @@ class Replay {
       ++result_.gradients;
       last_ = std::max(last_, *gradient.version);
       members_[*gradient.version].push_back(&gradient);
-      for (std::size_t shard = 0; shard < gradient.read.size(); ++shard)
-        reads_[gradient.read[shard]].push_back({&gradient, shard});
+      // One version of all shards is one reading.
+      for (std::size_t k = 0; k < gradient.read.size(); ++k) reads_[gradient.read[k]].push_back({&gradient, k});
     }
     last_ = std::max(last_, header.version);
     result_.versions = last_;
@@ -134,7 +145,7 @@ class Replay {
 
   /// Weights and optimizer state as the record begins.
   void load_first_weights(const ParameterTable& table) {
-    const RecordHeader& header = record_.header;
+    const RecordHeader& header = header_;
     const std::filesystem::path checkpoint = checkpoint_folder(file_.parent_path(), header.step);
     std::string whose = "the seed's";
     if (!first_weights_.empty()) {
@@ -154,7 +165,7 @@ class Replay {
     } else {
       table.initialise(job_.seed, store_->weights());
     }
-    if (hash_of_weights(*store_) != header.weights)
+    if (table.hash(store_->weights()) != header.weights)
       fail(ExitStatus::failed,
            "{}: the run began with other weights than {}; a run that began with --init-from is replayed with the same "
            "file",
@@ -170,11 +181,13 @@ class Replay {
     for (const auto& [gradient, shard] : reads->second) {
       Pending& pending = pending_[gradient->index];
       if (pending.recorded == nullptr) {
-        pending = {gradient, buffer(), buffer(), store_->shards()};
+        pending = {gradient, buffer(), buffer(), gradient->read.size()};
       }
-      const Range range = store_->shard(shard);
-      std::memcpy(pending.weights.floats() + range.first, store_->weights() + range.first,
-                  static_cast<std::size_t>(range.count()) * sizeof(float));
+      const bool all = gradient->read.size() == 1;
+      const std::int64_t first = all ? 0 : store_->shard(shard).first;
+      const std::int64_t count = all ? store_->floats() : store_->shard(shard).count();
+      std::memcpy(pending.weights.floats() + first, store_->weights() + first,
+                  static_cast<std::size_t>(count) * sizeof(float));
       if (--pending.missing == 0) ready_.push_back(&pending);
     }
     reads_.erase(reads);
@@ -227,6 +240,7 @@ class Replay {
     return taken;
   }
 
+  const RecordHeader header_;
   const JobSpec job_;
   const DatasetPair& data_;
   const std::filesystem::path file_, first_weights_;
@@ -234,12 +248,12 @@ class Replay {
   LocalGroup group_;
   const RunSchedule schedule_;
   const MicroBatchPlaces places_;
-  const Record record_;
   const std::unique_ptr<Optimizer> optimizer_;
   const std::unique_ptr<Backend> backend_;
 
   // Rank 0's between barriers.
   std::unique_ptr<Store> store_;
+  Record record_;
   std::map<std::int64_t, std::vector<const RecordedGradient*>> members_;                        // by version
   std::map<std::int64_t, std::vector<std::pair<const RecordedGradient*, std::size_t>>> reads_;  // by version
   std::map<std::int64_t, Pending> pending_;                                                     // by micro-batch

@@ -5,7 +5,6 @@
 #include <cstdlib>
 
 #include "core/error.h"
-#include "core/hash.h"
 #include "kernels/clip.h"
 #include "kernels/cpu/apply_update.h"
 #include "train/gradient_reducer.h"
@@ -111,12 +110,6 @@ const float* Store::gradient(const Slot& slot, std::int64_t offset, std::int64_t
   const float* sum = tree_sum(leaves, config_.ranges, 0, static_cast<int>(leaves.size()), offset, count, scratch);
   for (std::int64_t i = 0; i < count; ++i) out[i] = sum[i] / slot.update.samples;
   return out;
-}
-
-std::string hash_of_weights(const Store& store) {
-  Hash128 hash;
-  hash.update(store.weights(), static_cast<std::size_t>(store.floats()) * sizeof(float));
-  return hash.hex();
 }
 
 }  // namespace dptrain

@@ -43,6 +43,8 @@ struct StoreConfig {
   std::optional<double> clip_norm{};  ///< of a version's mean gradient
   /// Where the buffers lie: pinned memory, say, for GPUs.
   std::function<Buffer(std::size_t bytes)> allocate = &Buffer::host;
+  /// For tests: the locked store's pull() has read a shard, and holds no lock.
+  std::function<void(std::size_t shard)> shard_read{};
 };
 
 class Store {
@@ -93,9 +95,6 @@ class Store {
   const std::size_t slot_count_;  // as many as threads: each applies one version at a time
   const std::unique_ptr<Slot[]> slots_;
 };
-
-/// Of its flat weights, for records.
-std::string hash_of_weights(const Store& store);
 
 /// A lock a shard. Versions come to a shard in order; whoever holds its lock applies those that are missing, so that nobody waits
 /// for a thread that has fallen behind.

@@ -1,46 +1,15 @@
-// Recorded runs, replayed at 1, 2 and 4 replicas to the recorded hash; and records that cannot be replayed.
+// Recorded runs, replayed at 1, 2 and 4 replicas to the recorded hash; and records that begin anew where a run goes on.
+#include <algorithm>
 #include <fstream>
 
 #include "support/process.h"
-#include "train/async/async_jobs.h"
-#include "train/async/record.h"
-#include "train/async/replay.h"
+#include "train/async/replays.h"
+#include "train/in_rounds.h"
 #include "train/resumed_runs.h"
 
 namespace dptrain {
 
 using namespace test;
-
-namespace {
-
-void check_replays(JobSpec job, const std::filesystem::path& folder, const Summary& recorded,
-                   std::int64_t first_step = 0) {
-  for (const std::int64_t replicas : {1, 2, 4}) {
-    job.devices.count = replicas;
-    const ReplayResult result = replay(job, async_data(), record_file(folder));
-    CHECK(result.weights_hash == recorded.weights_hash);
-    CHECK(result.versions == recorded.async->versions);
-    CHECK(result.dropped == recorded.async->dropped);
-    CHECK(result.first_step == first_step);
-  }
-}
-
-std::string text_of(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-std::string replay_failure(const JobSpec& job, const std::filesystem::path& file) {
-  try {
-    replay(job, async_data(), file);
-  } catch (const Error& error) {
-    CHECK(error.status() == ExitStatus::failed);
-    return error.what();
-  }
-  return "no error";
-}
-
-}  // namespace
 
 TEST_CASE("ten recorded runs reach the recorded hash each, on 1, 2 and 4 replicas") {
   const char* const blocks[] = {
@@ -65,6 +34,55 @@ TEST_CASE("ten recorded runs reach the recorded hash each, on 1, 2 and 4 replica
     const Summary recorded = run_async_job(job, {.checkpoints = {.run_folder = folder.path()}});
     check_replays(job, folder.path(), recorded);
   }
+}
+
+TEST_CASE("stale, dropped and scaled gradients are replayed") {
+  constexpr std::int64_t kSamples = 48;  // epochs of three steps of 4 micro-batches: whole rounds between rests
+  struct Case {
+    const char* block;
+    std::int64_t replicas;
+    bool drops;
+  };
+  const Case cases[] = {
+      {"{record: true}", 2, false},
+      {"{record: true}", 4, false},
+      {"{record: true, shards: 1}", 4, false},
+      {"{record: true, max_staleness: 1}", 2, false},
+      {"{record: true, max_staleness: 3}", 4, false},
+      {"{record: true, max_staleness: 2, on_stale: drop, shards: 1}", 4, true},
+      {"{record: true, max_staleness: 1, on_stale: drop, updates_per_apply: 1}", 4, true},
+      {"{record: true, max_staleness: 8, on_stale: scale, shards: 2}", 4, false},
+      {"{record: true, on_stale: scale, updates_per_apply: 2}", 4, false},
+      {"{record: true, updates_per_apply: 3}", 4, false},
+      {"{record: true, fallback: {if_loss_above: 0.01}}", 4, false},
+  };
+  const char* const models[] = {kAsyncMlp, kAsyncCnn, kAsyncNorms};
+  int k = 0;
+  for (const Case& c : cases) {
+    CAPTURE(std::string(c.block));
+    CAPTURE(c.replicas);
+    const JobSpec job = async_job(models[k++ % 3], c.replicas, c.block, {{"--set", "log.every", "2 steps"}});
+    TemporaryFolder folder;
+    TrainOptions options = in_rounds(c.replicas);
+    options.checkpoints.run_folder = folder.path();
+    Reporter silent;
+    const Summary recorded = train(job, async_data(kSamples), silent, options);
+    CHECK(recorded.async->max_staleness > 0);  // of those that were not dropped
+    CHECK((recorded.async->dropped > 0) == c.drops);
+    check_replays(job, folder.path(), recorded, 0, kSamples);
+  }
+}
+
+TEST_CASE("a gradient that read its shards at different versions is replayed") {
+  const JobSpec job = async_job(kAsyncMlp, 2, "{record: true, shards: 2}");
+  TemporaryFolder folder;
+  TrainOptions options = in_between_shards();
+  options.checkpoints.run_folder = folder.path();
+  const Summary recorded = run_async_job(job, options);
+  const Record record = read_record(record_file(folder.path()), [](std::int64_t step) { return 4 * step; });
+  CHECK(std::any_of(record.gradients.begin(), record.gradients.end(),
+                    [](const RecordedGradient& gradient) { return gradient.read.front() < gradient.read.back(); }));
+  check_replays(job, folder.path(), recorded);
 }
 
 TEST_CASE("a run that was stopped and went on with another number of replicas is replayed as one") {
@@ -97,6 +115,9 @@ TEST_CASE("a run whose record is gone, or begins late, is recorded from its chec
     const Summary middle = rest.part(folder.path(), 20, job.devices);
     REQUIRE(middle.status == RunStatus::stopped);
     CHECK(read_record_header(record_file(folder.path())).step == begin);
+    // The same on every instruction set, in whatever layout the weights lie there.
+    CHECK(read_record_header(record_file(folder.path())).weights ==
+          read_checkpoint(checkpoint_folder(folder.path(), begin)).snapshot.state.weights_hash);
     const Summary recorded = rest.part(folder.path(), to_the_end, job.devices);  // goes on with that record
     CHECK(read_record_header(record_file(folder.path())).step == begin);
     check_replays(job, folder.path(), recorded, begin);
@@ -150,35 +171,6 @@ TEST_CASE("a part of a run that was not recorded ends its record: a new one begi
   check_replays(job, folder.path(), recorded.part(folder.path(), to_the_end, job.devices), begin);
 }
 
-TEST_CASE("records are read as they were written") {
-  TemporaryFolder folder;
-  const auto file = folder / "async.record";
-  const RecordHeader header{.job = "j", .weights = "w", .floats = 3000, .shards = 3, .step = 0, .version = 0};
-  const RecordedGradient one{.index = 0, .ticket = 0, .read = {0, 0, 0}, .version = 1, .lag = 0, .scale = 1};
-  const RecordedGradient two{.index = 5, .ticket = 1, .read = {1, 0, 1}, .version = {}, .lag = 7, .scale = 1 / 3.0f};
-  {
-    RecordWriter writer(file, header);
-    writer.gradient(one);
-    writer.gradient(two);
-    writer.version(1, 0.1);
-    writer.version(2, 1 / 3.0);
-    writer.fallback(4, 17);
-  }
-  const auto first_of = [](std::int64_t step) { return 4 * step; };
-  Record record = read_record(file, first_of);
-  CHECK(record.header == header);
-  CHECK(read_record_header(file) == header);
-  CHECK(record.gradients == std::vector<RecordedGradient>{one, two});
-  CHECK(record.fallback_step == 4);
-  CHECK(record.rates == std::map<std::int64_t, double>{{1, 0.1}, {2, 1 / 3.0}});
-
-  RecordWriter(file, 1, 1);
-  record = read_record(file, first_of);
-  CHECK(record.gradients == std::vector<RecordedGradient>{one});
-  CHECK(record.fallback_step == -1);
-  CHECK(record.rates == std::map<std::int64_t, double>{{1, 0.1}});
-}
-
 TEST_CASE("a run that fell back, stopped anywhere and gone on with, and one that was made longer, are replayed") {
   const std::string settings = "{record: true, fallback: {to: sync, if_loss_above: 0.01}}";
   JobSpec job = async_job(kAsyncMlp, 2, settings);
@@ -199,63 +191,6 @@ TEST_CASE("a run that fell back, stopped anywhere and gone on with, and one that
   const PartsOfRun second{.job = longer, .shape = kAsyncShape, .train_samples = kAsyncSamples, .test_samples = 70};
   first.part(folder.path(), to_the_end, shorter.devices);
   check_replays(longer, folder.path(), second.part(folder.path(), to_the_end, longer.devices));
-}
-
-TEST_CASE("what cannot be replayed says why") {
-  const JobSpec job = async_job(kAsyncMlp, 2, "{record: true}");
-  TemporaryFolder folder;
-  run_async_job(job, {.checkpoints = {.run_folder = folder.path()}});
-  const auto file = record_file(folder.path());
-  JobSpec other = job;
-  other.train.shuffle = false;
-  CHECK(contains(replay_failure(other, file), "another job"));
-  const std::string whole = text_of(file);
-  const auto with = [&](const std::string& changed) {
-    std::ofstream(folder / "changed") << changed;
-    return replay_failure(job, folder / "changed");
-  };
-  CHECK(contains(with(""), "the file is empty"));
-  CHECK(contains(with("{}\n" + whole), "no record of a run"));
-  const std::size_t second = whole.find('\n') + 1;
-  const std::size_t first_version =
-      whole.find("\"version\": 1, \"lag\"", second);  // lines are written as threads come to it
-  const std::size_t its_line = whole.rfind('\n', first_version) + 1, next_line = whole.find('\n', its_line) + 1;
-  CHECK(contains(with(whole.substr(0, its_line) + whole.substr(next_line)), "nothing is recorded of version 1"));
-  std::string weights = whole;
-  weights.replace(weights.find("\"weights\":\"") + 11, 4, "zzzz");
-  CHECK(contains(with(weights), "the run began with other weights than the seed's"));
-  const auto with_header = [&](const std::string& from, const std::string& to) {
-    std::string changed = whole;
-    changed.replace(changed.find(from), from.size(), to);
-    return with(changed);
-  };
-  CHECK(contains(with_header("\"shards\":2", "\"shards\":1000000000000"), "floats have 2 shards at most"));
-  CHECK(contains(with_header("\"shards\":2", "\"shards\":-2"), "are at least 1"));
-  CHECK(contains(with_header("\"step\":0", "\"step\":-1"), "are not negative"));
-  // The first gradient once more, and what of it no run can have done.
-  const std::size_t at = whole.find("{\"gradient\": 0,");
-  REQUIRE(at != std::string::npos);
-  const std::size_t behind = whole.find('\n', at) + 1;
-  const std::string line = whole.substr(at, behind - at);
-  const auto with_line = [&](const std::string& read, const std::string& version, const std::string& lag) {
-    return with(
-        whole.substr(0, at) +
-        fmt::format("{{\"gradient\": 0, \"ticket\": 0, \"read\": {}, \"version\": {}, \"lag\": {}, \"scale\": 1}}\n",
-                    read, version, lag) +
-        whole.substr(behind));
-  };
-  CHECK(contains(with(whole + line), "micro-batch 0 for the second time"));
-  CHECK(contains(
-      with(whole + "{\"gradient\": 0, \"ticket\": 90, \"read\": 4, \"version\": 5, \"lag\": 0, \"scale\": 1}\n"),
-      ":68: micro-batch 0 for the second time"));  // a header, 33 gradients and 33 versions before it
-  CHECK(contains(with(whole + "{\"version\": 3, \"rate\": 0.5}\n"), "version 3 for the second time"));
-  CHECK(contains(with_line("4", "1", "0"), "read version 4 and is part of 1"));
-  CHECK(contains(with_line("[0, 1]", "1", "0"), "read version 1 and is part of 1"));
-  CHECK(contains(with_line("-1", "1", "1"), "read version -1, and the record begins at 0"));
-  CHECK(contains(with_line("0", "1", "1"), "cannot have had lag 1"));
-  CHECK(contains(with_line("[2, 3]", "5", "1"), "cannot have had lag 1"));
-  CHECK(contains(with_line("0", "null", "-1"), "cannot have had lag -1"));
-  CHECK(contains(with_line("[0, 0, 0]", "1", "0"), "another number of shards"));
 }
 
 }  // namespace dptrain
