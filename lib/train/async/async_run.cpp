@@ -68,18 +68,6 @@ Replica::Gradient compute(Run& run, AsyncRun& async, Executor& me, const Dispatc
   }
 }
 
-/// A micro-batch has ended; without a loss it was left out. Under `reporting`.
-void ended(Run& run, AsyncRun& async, const MicroBatchPlace& place, const LossSum* loss) {
-  if (!async.collector->ended(place, loss)) return;
-  // One report for all steps that a late replica has completed at once: they did not take that little time.
-  run.progress->set_async(report_of(async));
-  const bool reported = run.progress->report_if_due(async.collector->done(), run.end, steady_seconds());
-  const std::optional<double>& above = run.job.async.fallback_loss_above;
-  if (!reported || !above || async.fallen_back() || !(run.progress->last_loss() > *above)) return;
-  async.loss_is_above = true;
-  async.dispatcher->stop();
-}
-
 /// The first parameter in backward's order whose gradient is not finite; empty where there is none.
 std::string first_not_finite(const ParameterTable& table, const float* gradient) {
   for (const Parameter& parameter : table.all()) {
@@ -125,7 +113,7 @@ void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::
   report.message += fmt::format(": it is left out ({} in a row, at most {})", run.skips_in_a_row, policy.max_skips);
   run.reporter.fault(report);
   run.faults.note(std::move(report), began);
-  ended(run, async, place, nullptr);
+  async.collector->ended(place, nullptr);
 }
 
 /// The gradient goes to the store; seconds spent waiting and in additions and updates.
@@ -173,7 +161,7 @@ void work(Run& run, AsyncRun& async, Executor& me) {
     times.reduce += pulling + pushed.reduce;
     times.wait += begun - start + pushed.wait;
     run.skips_in_a_row = 0;
-    ended(run, async, async.places.at(work->index), &gradient.loss);
+    async.collector->ended(async.places.at(work->index), &gradient.loss);
   }
 }
 
@@ -226,6 +214,12 @@ void step_done(Run& run, AsyncRun& async, std::int64_t step, const StepCollector
   if (!run.faults.list().empty()) {
     for (const FaultReport& report : run.faults.recovered(step, steady_seconds())) run.reporter.recovered(report);
   }
+  run.progress->set_async(report_of(async));
+  const bool reported = run.progress->report_if_due(step + 1, run.end, steady_seconds());
+  const std::optional<double>& above = run.job.async.fallback_loss_above;
+  if (!reported || !above || async.fallen_back() || !(run.progress->last_loss() > *above)) return;
+  async.loss_is_above = true;
+  async.dispatcher->stop();
 }
 
 LedgerRules rules_of(const AsyncSpec& spec, std::int64_t per_version) {

@@ -2,7 +2,7 @@
 
 namespace dptrain {
 
-bool StepCollector::ended(const MicroBatchPlace& place, const LossSum* loss) {
+void StepCollector::ended(const MicroBatchPlace& place, const LossSum* loss) {
   while (first_ + static_cast<std::int64_t>(open_.size()) <= place.step) {
     const std::size_t count = schedule_.plan(first_ + static_cast<std::int64_t>(open_.size())).micro_batches.size();
     open_.push_back({.losses = std::vector<LossSum>(count), .missing = static_cast<int>(count)});
@@ -14,13 +14,11 @@ bool StepCollector::ended(const MicroBatchPlace& place, const LossSum* loss) {
   else
     step.skipped += schedule_.plan(place.step).micro_batches[m].count;
   --step.missing;
-  const std::int64_t before = first_;
   while (!open_.empty() && open_.front().missing == 0) {
     complete_(first_, open_.front());
     open_.pop_front();
     ++first_;
   }
-  return first_ != before;
 }
 
 }  // namespace dptrain

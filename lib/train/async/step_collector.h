@@ -23,10 +23,8 @@ class StepCollector {
                 std::function<void(std::int64_t step, const Step&)> complete)
       : schedule_(schedule), first_(first), complete_(std::move(complete)) {}
 
-  /// The micro-batch has ended; without a loss it was skipped. Whether that completed a step, or several.
-  bool ended(const MicroBatchPlace& place, const LossSum* loss);
-  /// Steps before this one are complete.
-  std::int64_t done() const { return first_; }
+  /// The micro-batch has ended; without a loss it was skipped.
+  void ended(const MicroBatchPlace& place, const LossSum* loss);
 
  private:
   const RunSchedule& schedule_;
