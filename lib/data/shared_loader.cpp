@@ -1,6 +1,7 @@
 #include "data/shared_loader.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/error.h"
 
@@ -54,7 +55,6 @@ SharedLoader::Slot* SharedLoader::find_free() {
 
 bool SharedLoader::load(Slot& slot) {
   try {
-    slot.error = nullptr;
     const Loader::Named named = name_(slot.index, slot.ids);
     if (named.count == 0) return false;
     slot.batch = gather_named(dataset_, named, slot.ids, slot.samples.floats(), slot.labels.data());
@@ -101,7 +101,8 @@ SharedLoader::Lease SharedLoader::take(std::int64_t index) {
     lock.unlock();
   }
   Lease lease(*this, *slot);
-  if (slot->error) std::rethrow_exception(slot->error);
+  // Moved, so that the thread that handles an error is also the one that lets go of it: the slot is a worker's again by then.
+  if (slot->error) std::rethrow_exception(std::exchange(slot->error, nullptr));
   return lease;
 }
 
