@@ -119,6 +119,7 @@ class AsyncStrategy final : public UpdateStrategy {
     async.collector.emplace(
         run.schedule, run.first,
         [&run, &async](std::int64_t step, const StepCollector::Step& done) { step_done(run, async, step, done); });
+    run.progress->count_micro_batches(run.group.size() * run.schedule.largest_batch());
     if (run.replicas.front()->needs_batches()) async.loader = make_loader(run);
     if (records(run)) begin_record(run, before);
   }
