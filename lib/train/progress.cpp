@@ -157,7 +157,8 @@ EvalReport Progress::evaluated(std::int64_t steps, const Tested& weights, const 
                           .ema_test_loss = average.loss,
                           .ema_test_accuracy = average.accuracy};
   reporter_.evaluated(report);
-  for (double* start : {&interval_.start, &rate_.start, &before_.start}) *start += seconds;  // time spent training counts
+  for (double* start : {&interval_.start, &rate_.start, &before_.start})
+    *start += seconds;  // time spent training counts
   return report;
 }
 

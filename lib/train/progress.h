@@ -95,11 +95,11 @@ class Progress {
   Reporter& reporter_;
   std::int64_t log_every_;
   Interval interval_;
-  Stretch rate_, before_;  ///< before_: ends where rate_ starts
+  Stretch rate_, before_;   ///< before_: ends where rate_ starts
   std::int64_t least_ = 0;  ///< samples of a rate, where micro-batches are counted; 0: steps are
   double lr_ = 0;
   std::int64_t steps_ = 0, reported_ = 0;  ///< reported_: of the latest report
-  double now_ = 0, next_live_ = 0;  ///< when the last step ended; when the live line is fed again
+  double now_ = 0, next_live_ = 0;         ///< when the last step ended; when the live line is fed again
   double startup_seconds_ = not_known, train_seconds_ = 0, final_loss_ = not_known;
   StepTimes total_;
   std::optional<AsyncReport> async_;
