@@ -81,7 +81,7 @@ struct Plan {
   std::int64_t sample_floats;
 };
 
-/// Batches of a replica's loader with so many workers of its own, as far as the job says how many; without any the one it loads itself.
+/// Batches of a replica's loader, as far as the job says how many workers it has; without any the one that it loads itself.
 std::int64_t batches_of(const JobSpec& job) {
   const std::int64_t workers = job.data.workers.value_or(1);
   return workers == 0 ? 1 : std::max(job.data.prefetch, workers + 1);

@@ -35,9 +35,9 @@ class Progress {
   /// Step `step` has its losses (by micro-batch), but for `left_out` samples whose gradients were of no use. Errors: failed where the loss is not finite.
   void stepped(std::int64_t step, double lr, const StepPlan& plan, const std::vector<LossSum>& losses,
                const std::vector<StepTimes>& times, std::int64_t left_out = 0);
-  /// From here on micro-batches end one by one, in any order: rates count the samples of those that have ended, not of the steps that
-  /// they completed, which may be several in one instant. A rate is of `least` samples at the fewest, together with the interval before
-  /// where there are not as many. Before start().
+  /// From here on micro-batches end one by one, in any order: rates count the samples of those that have ended, not of the
+  /// steps that they completed, which may be several in one instant. A rate is of `least` samples at the fewest, together
+  /// with the interval before where there are not as many. Before start().
   void count_micro_batches(std::int64_t least) { least_ = least; }
   void micro_batch_ended(std::int64_t samples) { rate_.samples += samples; }
   /// What asynchronous updates have come to, for the next report.
