@@ -17,6 +17,7 @@
 #include "train/doubts.h"
 #include "train/faults.h"
 #include "train/fit.h"
+#include "train/local_sgd/local_sgd.h"
 #include "train/local_sgd/slices.h"
 #include "train/replica.h"
 #include "train/rollback.h"
@@ -27,6 +28,7 @@ namespace dptrain {
 namespace {
 
 std::string megabytes(std::int64_t bytes) {
+  if (bytes < 100'000) return fmt::format("{:.1f} kB", static_cast<double>(bytes) / 1e3);
   return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
 }
 
@@ -78,6 +80,17 @@ struct Plan {
   const ModelPlan& model;
   std::int64_t sample_floats;
 };
+
+/// Batches of a replica's loader, as far as the job says how many workers it has; without any the one that it loads itself.
+std::int64_t batches_of(const JobSpec& job) {
+  const std::int64_t workers = job.data.workers.value_or(1);
+  return workers == 0 ? 1 : std::max(job.data.prefetch, workers + 1);
+}
+
+std::int64_t most_micro_batches(const RunSchedule& schedule) {
+  return static_cast<std::int64_t>(
+      std::max(schedule.full().micro_batches.size(), schedule.last().micro_batches.size()));
+}
 
 /// `buffers` of gradients and `ahead` batches of samples.
 void print_replica_memory(const Plan& plan, std::int64_t buffers, std::int64_t ahead, std::ostream& out) {
@@ -134,7 +147,7 @@ void print_sync(const Plan& plan, std::ostream& out) {
     fmt::print(out, "                {} copies to go back to, at most\n",
                megabytes(static_cast<std::int64_t>(RollbackPoints::kPoints) * (1 + state) * flat));
   }
-  print_replica_memory(plan, buffers, plan.job.data.prefetch, out);
+  print_replica_memory(plan, buffers, batches_of(plan.job), out);
 }
 
 /// Local SGD: who runs which workers, and what these take.
@@ -169,7 +182,15 @@ void print_workers(const Plan& plan, std::ostream& out) {
   for (const Slice& slice :
        slice_step(full.samples, workers, micro_batch_size(plan.job, plan.placement.replicas)).slices)
     most = std::max(most, slice.micro_batches.count());
-  print_replica_memory(plan, replica_program(most, {0, most}).buffers, plan.job.data.prefetch, out);
+  std::int64_t buffers = replica_program(most, {0, most}).buffers, warm = 0;
+  for (const ReplicaProgram& program : full.programs) warm = std::max<std::int64_t>(warm, program.buffers);
+  if (local.warmup_sync_steps > 0) buffers += warm;
+  print_replica_memory(plan, buffers, batches_of(plan.job) * (local.warmup_sync_steps > 0 ? 2 : 1), out);
+  const std::int64_t a_step = static_cast<std::int64_t>(sizeof(ToldStep)) +
+                              most_micro_batches(plan.schedule) * static_cast<std::int64_t>(sizeof(LossSum)) +
+                              plan.placement.replicas * static_cast<std::int64_t>(sizeof(StepTimes));
+  fmt::print(out, "                {} of losses and times of a round, which are told after it\n",
+             megabytes(std::min(local.sync_every, plan.schedule.steps()) * a_step));
   if (plan.placement.type == DeviceType::cuda)
     fmt::print(out, "                {} of weights and a gradient on each GPU, for each of its replicas\n",
                megabytes(2 * flat));
@@ -198,10 +219,17 @@ void print_async(const Plan& plan, std::ostream& out) {
       gradient_buffers(rules_of(job.async, per_version), job.faults.on_nan == OnNan::skip, replicas);
   fmt::print(out, "memory          {} weights and optimizer state, {} gradients ({} buffers), shared\n",
              megabytes((1 + state) * flat), megabytes(buffers * flat), buffers);
-  const std::int64_t batches = (1 + job.data.prefetch) * schedule.largest_batch() * plan.sample_floats * 4;
+  const std::int64_t workers = job.data.workers.value_or(1),
+                     ahead = workers == 0 ? 0 : std::max(job.data.prefetch, workers);
+  const std::int64_t batches = (1 + ahead) * schedule.largest_batch() * plan.sample_floats * 4;
   fmt::print(out, "                {} a replica: {} weights, {} activations, {} for its batch and those ahead\n",
              megabytes(flat + plan.model.activation_bytes + batches), megabytes(flat),
              megabytes(plan.model.activation_bytes), megabytes(batches));
+  // Where one replica is so late that all others are at the next rest.
+  const std::int64_t a_step = static_cast<std::int64_t>(sizeof(StepCollector::Step)) +
+                              most_micro_batches(schedule) * static_cast<std::int64_t>(sizeof(LossSum));
+  fmt::print(out, "                {} of losses at most, of steps that wait for a late replica to be told\n",
+             megabytes(rests_of(job, schedule).after(0) * a_step));
   if (gpus)
     fmt::print(out, "                {} of weights and a gradient on each GPU, for each of its replicas\n",
                megabytes(2 * flat));

@@ -34,13 +34,16 @@ void check_local_sgd(const JobSpec& job, Diagnostics& diagnostics) {
   }
   constexpr const char* kOnlySync = "is for mode: sync";
   if (job.faults.on_nan != OnNan::stop)
-    diagnostics.error(job.faults.on_nan_at, fmt::format("faults.on_nan: other than stop it {}", kOnlySync));
+    diagnostics.error(job.faults.on_nan_at, fmt::format("faults.on_nan: other than stop it {}", kOnlySync),
+                      "--set faults.on_nan=stop is for every mode");
   if (job.faults.on_replica_failure != OnReplicaFailure::stop)
     diagnostics.error(job.faults.on_replica_failure_at,
-                      fmt::format("faults.on_replica_failure: continue {}", kOnlySync));
+                      fmt::format("faults.on_replica_failure: continue {}", kOnlySync),
+                      "--set faults.on_replica_failure=stop is for every mode");
   if (job.balance != Balance::off)
     diagnostics.error(job.balance_at, fmt::format("balance: auto {}", kOnlySync),
-                      "each replica has its workers; they wait for each other only at averages");
+                      "each replica has its workers; they wait for each other only at averages; --set balance=off is "
+                      "for every mode");
   const std::int64_t replicas = job.devices.count.value_or(1);
   if (replicas > workers) {
     diagnostics.error(

@@ -46,7 +46,7 @@ void Progress::describe(RunState& state) const {
 }
 
 void Progress::start(double now, double since_process_start) {
-  interval_.start = now_ = now;
+  interval_.start = rate_.start = before_.start = now_ = now;
   startup_seconds_ = since_process_start;
 }
 
@@ -72,6 +72,7 @@ void Progress::stepped(std::int64_t step, double lr, const StepPlan& plan, const
   interval_.loss += loss;
   interval_.samples += samples;
   interval_.skipped += left_out;
+  if (least_ == 0) rate_.samples += plan.samples;
   lr_ = lr;
   steps_ = step + 1;
   for (const StepTimes& replica : times) add(interval_.times, replica, 1.0 / static_cast<double>(times.size()));
@@ -79,6 +80,7 @@ void Progress::stepped(std::int64_t step, double lr, const StepPlan& plan, const
 
 void Progress::skipped(std::int64_t step) {
   interval_.skipped += schedule_.plan(step).samples;
+  rate_.samples += schedule_.plan(step).samples;
   steps_ = step + 1;
 }
 
@@ -87,6 +89,7 @@ void Progress::rewound(std::int64_t step) {
   add(total_, interval_.times);
   interval_ = {};
   interval_.start = now_;
+  rate_ = before_ = {.start = now_};
   steps_ = reported_ = step;
   if (evaluated_step_ > step) {  // of weights that were given up
     tested_ = average_tested_ = {};
@@ -98,13 +101,18 @@ std::string Progress::place(std::int64_t step, double lr) const {
   return fmt::format("step {} (epoch {:.2f}, learning rate {:g})", step, epochs(step), lr);
 }
 
+double Progress::samples_per_second() const {
+  if (tells_rate()) return static_cast<double>(rate_.samples) / (now_ - rate_.start);
+  return static_cast<double>(before_.samples + rate_.samples) / (now_ - before_.start);
+}
+
 StepReport Progress::interval_report() const {
   const auto samples = static_cast<double>(interval_.samples);
   return {.step = steps_,
           .epoch = epochs(steps_),
           .loss = interval_.samples > 0 ? interval_.loss / samples : not_known,
           .lr = lr_,
-          .samples_per_second = static_cast<double>(interval_.samples + interval_.skipped) / (now_ - interval_.start),
+          .samples_per_second = samples_per_second(),
           .shares = shares(interval_.times),
           .async = async_};
 }
@@ -122,6 +130,10 @@ bool Progress::report_if_due(std::int64_t steps, std::int64_t end, double now) {
     reporter_.step(report);
     interval_ = {};
     interval_.start = now;
+    if (tells_rate()) {
+      before_ = rate_;
+      rate_ = {.start = now};
+    }
     reported_ = steps;
   } else if (now >= next_live_) {
     reporter_.live(interval_report());
@@ -145,7 +157,8 @@ EvalReport Progress::evaluated(std::int64_t steps, const Tested& weights, const 
                           .ema_test_loss = average.loss,
                           .ema_test_accuracy = average.accuracy};
   reporter_.evaluated(report);
-  interval_.start += seconds;  // an interval is time spent training
+  for (double* start : {&interval_.start, &rate_.start, &before_.start})
+    *start += seconds;  // time spent training counts
   return report;
 }
 

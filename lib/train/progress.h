@@ -35,6 +35,11 @@ class Progress {
   /// Step `step` has its losses (by micro-batch), but for `left_out` samples whose gradients were of no use. Errors: failed where the loss is not finite.
   void stepped(std::int64_t step, double lr, const StepPlan& plan, const std::vector<LossSum>& losses,
                const std::vector<StepTimes>& times, std::int64_t left_out = 0);
+  /// From here on micro-batches end one by one, in any order: rates count the samples of those that have ended, not of the
+  /// steps that they completed, which may be several in one instant. A rate is of `least` samples at the fewest, together
+  /// with the interval before where there are not as many. Before start().
+  void count_micro_batches(std::int64_t least) { least_ = least; }
+  void micro_batch_ended(std::int64_t samples) { rate_.samples += samples; }
   /// What asynchronous updates have come to, for the next report.
   void set_async(AsyncReport report) { async_ = std::move(report); }
   /// The loss of the coming step is not finite, and that ends the run.
@@ -70,6 +75,14 @@ class Progress {
     std::int64_t samples = 0, skipped = 0;
     StepTimes times;  ///< mean over replicas, summed over steps
   };
+  /// What was done in a stretch of time, for a rate.
+  struct Stretch {
+    double start = 0;
+    std::int64_t samples = 0;
+  };
+  /// Of the log interval up to now_, or where that is too short to tell one together with the stretch before it.
+  double samples_per_second() const;
+  bool tells_rate() const { return rate_.samples >= least_ && now_ > rate_.start; }
   double epochs(std::int64_t steps) const {
     return static_cast<double>(steps) / static_cast<double>(schedule_.steps_per_epoch());
   }
@@ -82,9 +95,11 @@ class Progress {
   Reporter& reporter_;
   std::int64_t log_every_;
   Interval interval_;
+  Stretch rate_, before_;   ///< before_: ends where rate_ starts
+  std::int64_t least_ = 0;  ///< samples of a rate, where micro-batches are counted; 0: steps are
   double lr_ = 0;
   std::int64_t steps_ = 0, reported_ = 0;  ///< reported_: of the latest report
-  double now_ = 0, next_live_ = 0;  ///< when the last step ended; when the live line is fed again
+  double now_ = 0, next_live_ = 0;         ///< when the last step ended; when the live line is fed again
   double startup_seconds_ = not_known, train_seconds_ = 0, final_loss_ = not_known;
   StepTimes total_;
   std::optional<AsyncReport> async_;

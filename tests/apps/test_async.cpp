@@ -222,6 +222,7 @@ TEST_CASE("check prints the plan of the mode, and refuses what it cannot do") {
   CHECK(plan.status == 0);
   CHECK(has(plan.out, "versions        6 of 4 gradients each"));
   CHECK(has(plan.out, "staleness       at most 0"));
+  CHECK(has(plan.out, "kB of losses at most"));
   CHECK_FALSE(has(plan.out, "same bits"));
   for (const char* command : {"check", ""}) {
     std::vector<std::string> arguments{"job.yaml", "--mode", "async", "--set", "faults.on_nan=rollback"};

@@ -111,7 +111,6 @@ TEST_CASE("what compare cannot do is said before anything is trained, with statu
   refusal({"--modes", "sync", "--target", "0.9", "--set", "asinc.train.optimizer.lr=1"}, "did you mean 'async'?");
   refusal({"--modes", "sync,async", "--target", "0.9", "--set", "async.train.optimizer.rate=1"}, "unknown key 'rate'");
   refusal({"--modes", "sync,async", "--target", "0.9", "--set", "async.train.optimizer.lr=fast"}, "found 'fast'");
-  refusal({"--modes", "sync,async", "--target", "0.9", "--set", "faults.on_nan=rollback"}, "on_nan");
   refusal({"--modes", "sync", "--target", "0.9", "--resume"}, "--resume needs --out");
   refusal({"--modes", "sync", "--target", "0.9", "--out", "x", "--resume", "--fresh"}, "give one of them");
   CHECK_FALSE(fs::exists(here.folder / "x"));
@@ -129,6 +128,30 @@ TEST_CASE("what compare cannot do is said before anything is trained, with statu
           "c/sync-seed-1 is of another job: '");
   CHECK_FALSE(fs::exists(here.folder / "c/local_sgd-seed-1"));
   CHECK(here.dptrain(compare({"--modes", "sync", "--target", "0.01", "--out", "c", "--fresh"})).status == 0);
+}
+
+TEST_CASE(
+    "a job with what only sync can do is not compared as another one; the refusal says what makes it comparable") {
+  const Workplace here;
+  write_text(here.folder / "job.yaml",
+             std::string(small_job) + "faults: {on_nan: rollback, on_replica_failure: continue}\nbalance: auto\n");
+  std::vector<std::string> arguments =
+      compare({"--modes", "sync,async,local_sgd", "--target", "0.01", "--seeds", "1", "--out", "c"});
+  const std::vector<std::string> all{"faults.on_nan=stop", "faults.on_replica_failure=stop", "balance=off"};
+  std::size_t given = 0;
+  for (Finished done; given <= all.size(); ++given) {
+    done = here.dptrain(arguments);
+    if (done.status == 0) break;
+    CHECK(done.status == 2);
+    CHECK(has(done.err, "job.yaml:"));
+    for (const std::string& setting : all) {
+      if (!has(done.err, "--set " + setting + " is for every mode")) continue;
+      arguments.insert(arguments.end(), {"--set", setting});
+    }
+    CHECK_FALSE(fs::exists(here.folder / "c"));
+  }
+  CHECK(given > 0);
+  CHECK(fs::exists(here.folder / "c/comparison.json"));
 }
 
 TEST_CASE("a dataset that is missing ends a comparison with its status") {

@@ -66,6 +66,17 @@ TEST_CASE("check prints the plan of local_sgd") {
   CHECK(has(done.out, "the first 4 steps are synchronous"));
   CHECK(has(done.out, "workers: 2 + 1"));
   CHECK(has(done.out, "averaged        every 2 steps"));
+  CHECK(has(done.out, "kB of losses and times of a round"));
+  const auto a_replica = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all = local(more);
+    all.insert(all.begin(), "check");
+    const std::string text = here.dptrain(all).out;
+    const std::size_t at = text.find(" a replica: ");
+    return text.substr(at, text.find('\n', at) - at);
+  };
+  // Warm-up has gradients and batches of its own.
+  CHECK(has(a_replica({}), "2 buffers"));
+  CHECK(has(a_replica({"--set", "local_sgd.warmup_sync_steps=4"}), "5 buffers"));
 }
 
 TEST_CASE("a signal ends local_sgd at an average, and the run goes on to the bits of one without it") {

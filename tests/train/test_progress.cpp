@@ -82,6 +82,56 @@ TEST_CASE("on a terminal there is a line long before the first log interval is o
   ::close(primary);
 }
 
+TEST_CASE("where micro-batches end one by one, steps that end together did not take no time") {
+  JobSpec job = job_of_seven_steps();
+  job.train.steps = 12;
+  job.log.every = Interval{.every = 2, .unit = Interval::Unit::steps};
+  const RunSchedule schedule(job, 4, 2);  // two micro-batches of two samples
+  std::FILE* file = std::tmpfile();
+  REQUIRE(file != nullptr);
+  {
+    Reporter reporter({.output = file}, std::nullopt);
+    Progress progress(job, schedule, reporter);
+    progress.count_micro_batches(4);
+    progress.start(100, 0.5);
+    const auto ended = [&](int micro_batches) {
+      for (int k = 0; k < micro_batches; ++k) progress.micro_batch_ended(2);
+    };
+    const auto steps = [&](std::int64_t first, std::int64_t end, double now) {
+      for (std::int64_t step = first; step < end; ++step) {
+        const auto loss = static_cast<double>(step);
+        progress.stepped(step, 0.1, schedule.plan(step), {{.loss = loss, .correct = 0}, {.loss = loss, .correct = 0}},
+                         {StepTimes{}});
+        progress.report_if_due(step + 1, 12, now);
+      }
+    };
+    ended(7);  // all of four steps but one
+    ended(1);
+    steps(0, 4, 108);
+    ended(4);
+    steps(4, 6, 109);
+    ended(7);
+    steps(6, 8, 111);
+    ended(1);  // another replica's, at nearly the same time
+    steps(8, 10, 111 + 1e-7);
+    progress.evaluated(10, {}, {}, 50);
+    ended(4);
+    steps(10, 12, 162);
+  }
+  std::rewind(file);
+  std::string text;
+  for (int c = std::fgetc(file); c != EOF; c = std::fgetc(file)) text.push_back(static_cast<char>(c));
+  std::fclose(file);
+  // Each line has the steps and the loss of its own interval.
+  CHECK(text.find("loss 0.2500  lr 0.1  2 samples/s\n") != std::string::npos);
+  CHECK(text.find("loss 1.2500  lr 0.1  2 samples/s\n") != std::string::npos);
+  CHECK(text.find("loss 2.2500  lr 0.1  8 samples/s\n") != std::string::npos);
+  CHECK(text.find("loss 3.2500  lr 0.1  7 samples/s\n") != std::string::npos);
+  CHECK(text.find("loss 4.2500  lr 0.1  8 samples/s\n") != std::string::npos);
+  // It was too short for a rate of its own, and so counts here: two samples and eight in a second.
+  CHECK_MESSAGE(text.find("loss 5.2500  lr 0.1  10 samples/s\n") != std::string::npos, text);
+}
+
 TEST_CASE("a loss that is not finite is an error with its step") {
   const JobSpec job = job_of_seven_steps();
   const RunSchedule schedule(job, 10, 1);

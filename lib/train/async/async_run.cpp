@@ -77,6 +77,12 @@ std::string first_not_finite(const ParameterTable& table, const float* gradient)
   return {};
 }
 
+/// A micro-batch has ended; without a loss it was left out. Under `reporting`.
+void ended(Run& run, AsyncRun& async, std::int64_t index, const LossSum* loss) {
+  run.progress->micro_batch_ended(async.places.samples(index));
+  async.collector->ended(async.places.at(index), loss, steady_seconds());
+}
+
 /// What the job says should be done about a gradient that is of no use. Errors: what ends the run.
 void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::Work& work, bool loss_is_finite) {
   const double began = steady_seconds();
@@ -113,7 +119,7 @@ void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::
   report.message += fmt::format(": it is left out ({} in a row, at most {})", run.skips_in_a_row, policy.max_skips);
   run.reporter.fault(report);
   run.faults.note(std::move(report), began);
-  async.collector->ended(place, nullptr);
+  ended(run, async, work.index, nullptr);
 }
 
 /// The gradient goes to the store; seconds spent waiting and in additions and updates.
@@ -161,7 +167,7 @@ void work(Run& run, AsyncRun& async, Executor& me) {
     times.reduce += pulling + pushed.reduce;
     times.wait += begun - start + pushed.wait;
     run.skips_in_a_row = 0;
-    async.collector->ended(async.places.at(work->index), &gradient.loss);
+    ended(run, async, work->index, &gradient.loss);
   }
 }
 
@@ -215,7 +221,7 @@ void step_done(Run& run, AsyncRun& async, std::int64_t step, const StepCollector
     for (const FaultReport& report : run.faults.recovered(step, steady_seconds())) run.reporter.recovered(report);
   }
   run.progress->set_async(report_of(async));
-  const bool reported = run.progress->report_if_due(step + 1, run.end, steady_seconds());
+  const bool reported = run.progress->report_if_due(step + 1, run.end, done.end);
   const std::optional<double>& above = run.job.async.fallback_loss_above;
   if (!reported || !above || async.fallen_back() || !(run.progress->last_loss() > *above)) return;
   async.loss_is_above = true;

@@ -33,8 +33,8 @@ class StoreHolder final : public WeightsHolder {
   Store& store_;
 };
 
-[[noreturn]] void refuse(const SourceMark& at, const std::string& message) {
-  throw Error(ExitStatus::usage, complaint(at, message));
+[[noreturn]] void refuse(const SourceMark& at, const std::string& message, const std::string& hint) {
+  throw Error(ExitStatus::usage, fmt::format("{}  hint: {}", complaint(at, message), hint));
 }
 
 /// As the checkpoint has it that the run goes on from.
@@ -49,15 +49,18 @@ class AsyncStrategy final : public UpdateStrategy {
     check_faults_fit(job, placement);
     check_elementwise(job);
     if (job.faults.on_nan == OnNan::rollback)
-      refuse(job.faults.on_nan_at, "faults.on_nan: rollback is for mode sync; in async there are stop and skip");
+      refuse(job.faults.on_nan_at, "faults.on_nan: rollback is for mode sync; in async there are stop and skip",
+             "--set faults.on_nan=stop is for every mode");
     if (job.faults.on_replica_failure != OnReplicaFailure::stop)
-      refuse(job.faults.on_replica_failure_at, "faults.on_replica_failure: continue is for mode sync");
+      refuse(job.faults.on_replica_failure_at, "faults.on_replica_failure: continue is for mode sync",
+             "--set faults.on_replica_failure=stop is for every mode");
     const auto micro_batches = static_cast<std::int64_t>(schedule.full().micro_batches.size());
     if (job.async.max_staleness == 0 && gradients_per_version(job.async, schedule) != micro_batches)
       refuse(job.async.updates_per_apply_at,
              fmt::format("async.updates_per_apply: max_staleness 0 makes a version of a whole step, which has {} "
-                         "micro-batches here; leave it to auto",
-                         micro_batches));
+                         "micro-batches here",
+                         micro_batches),
+             "leave it to auto");
   }
 
   void configure(const Run& run, Replica::Config& config) const override {
@@ -119,6 +122,7 @@ class AsyncStrategy final : public UpdateStrategy {
     async.collector.emplace(
         run.schedule, run.first,
         [&run, &async](std::int64_t step, const StepCollector::Step& done) { step_done(run, async, step, done); });
+    run.progress->count_micro_batches(run.group.size() * run.schedule.largest_batch());
     if (run.replicas.front()->needs_batches()) async.loader = make_loader(run);
     if (records(run)) begin_record(run, before);
   }

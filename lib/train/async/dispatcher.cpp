@@ -128,24 +128,15 @@ Block Dispatcher::add(std::unique_lock<std::mutex>& lock, const Block& left, con
 
 double Dispatcher::fold(std::unique_lock<std::mutex>& lock, const Work& work) {
   const double start = steady_seconds();
-  Block block{.first = work.index - base_, .buffer = work.buffer};
-  while (const auto sibling = blocks_.take_sibling(block))
-    block = sibling->first < block.first ? add(lock, *sibling, block) : add(lock, block, *sibling);
-  blocks_.put(block);
+  blocks_.fold({.first = work.index - base_, .buffer = work.buffer},
+               [&](const Block& left, const Block& right) { return add(lock, left, right); });
   // The last one: all others are deposited, and nobody adds any more.
   if (ledger_.open() + 1 == ledger_.rules().per_version) fold_rest(lock);
   return steady_seconds() - start;
 }
 
 void Dispatcher::fold_rest(std::unique_lock<std::mutex>& lock) {
-  // Complete subtrees from left to right, each larger than the next: the tree adds them from the right.
-  std::vector<Block> all = blocks_.take_all();
-  while (all.size() > 1) {
-    const Block right = all.back();
-    all.pop_back();
-    all.back() = add(lock, all.back(), right);
-  }
-  blocks_.put(all.front());
+  blocks_.fold_rest([&](const Block& left, const Block& right) { return add(lock, left, right); });
 }
 
 Dispatcher::Pushed Dispatcher::push(const Work& work) {

@@ -21,6 +21,25 @@ class Folds {
  public:
   /// The other half of the block that holds this one next, where it is there: it is taken out, to be added.
   std::optional<Block> take_sibling(const Block& block);
+  /// Puts this, added to what is there of the blocks that it completes: `add(left, right)` makes one of two.
+  template <class Add>
+  void fold(Block block, const Add& add) {
+    while (const auto sibling = take_sibling(block))
+      block = sibling->first < block.first ? add(*sibling, block) : add(block, *sibling);
+    put(block);
+  }
+  /// No leaf will come any more: all that stand alone are added to one. There is one at least.
+  template <class Add>
+  void fold_rest(const Add& add) {
+    // Complete subtrees from left to right, each larger than the next: the tree adds them from the right.
+    std::vector<Block> all = take_all();
+    while (all.size() > 1) {
+      const Block right = all.back();
+      all.pop_back();
+      all.back() = add(all.back(), right);
+    }
+    put(all.front());
+  }
   /// This stands alone until its sibling comes.
   void put(const Block& block) { blocks_.push_back(block); }
   /// Blocks that stand alone, by place; none afterwards.

@@ -14,6 +14,7 @@
 #include "optim/optimizer.h"
 #include "spec/reader.h"
 #include "train/async/async_run.h"
+#include "train/async/version_sums.h"
 #include "train/backend.h"
 #include "train/checkpoint.h"
 #include "train/fit.h"
@@ -24,10 +25,12 @@ namespace dptrain {
 
 namespace {
 
+constexpr int kNone = -1;
+
 /// A gradient of the record on its way.
 struct Pending {
   const RecordedGradient* recorded = nullptr;
-  Buffer weights, gradient;
+  int weights = kNone;      // the buffer of those it reads in more than one piece
   std::size_t missing = 0;  // readings of its weights
 };
 
@@ -119,7 +122,9 @@ class Replay {
                                 .ranges = update_plan(table, job_.train).ranges,
                                 .shards = header.shards,
                                 .version = header.version,
-                                .clip_norm = job_.train.clip_norm});
+                                .clip_norm = job_.train.clip_norm,
+                                .allocate = backend_->host_allocator()});
+    sums_ = std::make_unique<VersionSums>(table.floats(), backend_->host_allocator());
     load_first_weights(table);
     if (static_cast<std::int64_t>(store_->shards()) != header.shards)
       fail(ExitStatus::failed, "{}: {} shards for {} floats", file_.string(), header.shards, header.floats);
@@ -133,10 +138,10 @@ class Replay {
       }
       ++result_.gradients;
       last_ = std::max(last_, *gradient.version);
-      members_[*gradient.version].push_back(&gradient);
       // One version of all shards is one reading.
       for (std::size_t k = 0; k < gradient.read.size(); ++k) reads_[gradient.read[k]].push_back({&gradient, k});
     }
+    sums_->expect(record_.gradients);
     last_ = std::max(last_, header.version);
     result_.versions = last_;
     result_.first_step = header.step;
@@ -172,72 +177,61 @@ class Replay {
            file_.string(), whose);
   }
 
-  /// Rank 0's: what was read at `version` is copied; gradients that have all their weights are ready.
+  /// Rank 0's: what was read in part at `version` is copied; gradients that have all their weights are ready, in the order in which
+  /// they are added.
   void hand_out(std::int64_t version) {
+    for (const Pending* done : ready_) pending_.erase(done->recorded->index);
     ready_.clear();
     next_ = 0;
     const auto reads = reads_.find(version);
     if (reads == reads_.end()) return;
     for (const auto& [gradient, shard] : reads->second) {
       Pending& pending = pending_[gradient->index];
-      if (pending.recorded == nullptr) {
-        pending = {gradient, buffer(), buffer(), gradient->read.size()};
-      }
       const bool all = gradient->read.size() == 1;
-      const std::int64_t first = all ? 0 : store_->shard(shard).first;
-      const std::int64_t count = all ? store_->floats() : store_->shard(shard).count();
-      std::memcpy(pending.weights.floats() + first, store_->weights() + first,
-                  static_cast<std::size_t>(count) * sizeof(float));
+      if (pending.recorded == nullptr)
+        pending = {.recorded = gradient, .weights = all ? kNone : sums_->take(), .missing = gradient->read.size()};
+      if (!all) {
+        const Range range = store_->shard(shard);
+        std::memcpy(sums_->floats(pending.weights) + range.first, store_->weights() + range.first,
+                    static_cast<std::size_t>(range.count()) * sizeof(float));
+      }
       if (--pending.missing == 0) ready_.push_back(&pending);
     }
     reads_.erase(reads);
+    std::sort(ready_.begin(), ready_.end(), [](const Pending* a, const Pending* b) {
+      return std::pair(a->recorded->version, a->recorded->index) < std::pair(b->recorded->version, b->recorded->index);
+    });
   }
 
-  void compute(Replica& replica, Pending& pending) const {
+  void compute(Replica& replica, const Pending& pending) const {
+    const bool in_parts = pending.weights != kNone;
+    const int gradient = sums_->take();
     const MicroBatchPlace place = places_.at(pending.recorded->index);
     const MicroBatch& part = schedule_.plan(place.step).micro_batches[static_cast<std::size_t>(place.micro_batch)];
     replica.gradient({.step = place.step,
                       .first = part.first,
                       .count = part.count,
-                      .weights = pending.weights.floats(),
+                      .weights = in_parts ? sums_->floats(pending.weights) : store_->weights(),
                       .version = pending.recorded->index,
-                      .gradient = pending.gradient.floats()});
+                      .gradient = sums_->floats(gradient)});
+    if (in_parts) sums_->give_back(pending.weights);
+    sums_->put(*pending.recorded, gradient);
   }
 
   /// Rank 0's.
   void apply(std::int64_t version) {
-    auto& members = members_[version];
-    std::sort(members.begin(), members.end(), [](const auto* a, const auto* b) { return a->index < b->index; });
+    const auto& members = sums_->members(version);
+    if (members.empty()) fail(ExitStatus::failed, "{}: nothing is recorded of version {}", file_.string(), version);
     const auto rate = record_.rates.find(version);
     if (rate == record_.rates.end())
       fail(ExitStatus::failed, "{}: the record is incomplete: it has no rate of version {}", file_.string(), version);
-    VersionUpdate update{.rule = optimizer_->rule(version - 1, rate->second)};
+    VersionUpdate update{.leaves = sums_->leaves(version), .rule = optimizer_->rule(version - 1, rate->second)};
     std::int64_t samples = 0;
-    for (const RecordedGradient* member : members) {
-      const auto pending = pending_.find(member->index);
-      DPTRAIN_CHECK(pending != pending_.end() && pending->second.missing == 0,
-                    "micro-batch {} of version {} has not read its weights", member->index, version);
-      update.leaves.push_back({pending->second.gradient.floats(), member->scale});
-      samples += places_.samples(member->index);
-    }
-    if (members.empty()) fail(ExitStatus::failed, "{}: nothing is recorded of version {}", file_.string(), version);
+    for (const RecordedGradient* member : members) samples += places_.samples(member->index);
     update.samples = static_cast<float>(samples);
     store_->announce(version, std::move(update));
     store_->apply(version);
-    for (const RecordedGradient* member : members) {
-      Pending& done = pending_[member->index];
-      spare_.push_back(std::move(done.weights));
-      spare_.push_back(std::move(done.gradient));
-      pending_.erase(member->index);
-    }
-    members_.erase(version);
-  }
-
-  Buffer buffer() {
-    if (spare_.empty()) return backend_->host_buffer(static_cast<std::size_t>(store_->floats()) * sizeof(float));
-    Buffer taken = std::move(spare_.back());
-    spare_.pop_back();
-    return taken;
+    sums_->done(version);
   }
 
   const RecordHeader header_;
@@ -253,12 +247,11 @@ class Replay {
 
   // Rank 0's between barriers.
   std::unique_ptr<Store> store_;
+  std::unique_ptr<VersionSums> sums_;
   Record record_;
-  std::map<std::int64_t, std::vector<const RecordedGradient*>> members_;                        // by version
   std::map<std::int64_t, std::vector<std::pair<const RecordedGradient*, std::size_t>>> reads_;  // by version
   std::map<std::int64_t, Pending> pending_;                                                     // by micro-batch
-  std::vector<Buffer> spare_;
-  std::int64_t last_ = 0;  // version
+  std::int64_t last_ = 0;                                                                       // version
   std::vector<Pending*> ready_;
   std::atomic<std::size_t> next_{0};
   ReplayResult result_;
