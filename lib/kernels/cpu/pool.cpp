@@ -55,20 +55,20 @@ class Pool final : public UnaryOperation {
     prepared_.push_back(std::move(p));
   }
 
-  void forward(Slot slot, const float* x, float* y) override {
+  void forward(Slot slot, const void* x, void* y) override {
     Prepared& p = prepared_[static_cast<std::size_t>(slot)];
     if (p.copy_in) {
       p.copy_in.run({x, copy_.data()});
-      x = copy_.floats();
+      x = copy_.data();
     }
     if (spec_.kind == PoolKind::max)
       p.forward.run({x, y, workspace_.data()});
     else
       p.forward.run({x, y});
   }
-  void backward(Slot slot, const float*, const float*, const float* dy, float* dx) override {
+  void backward(Slot slot, const void*, const void*, const void* dy, void* dx) override {
     Prepared& p = prepared_[static_cast<std::size_t>(slot)];
-    float* inner_dx = p.copy_out ? copy_.floats() : dx;
+    void* inner_dx = p.copy_out ? copy_.data() : dx;
     if (spec_.kind == PoolKind::max)
       p.backward.run({dy, inner_dx, workspace_.data()});
     else
@@ -94,8 +94,8 @@ class Pool final : public UnaryOperation {
 
   void choose_layout(const Shape& out, std::int64_t full_batch) {
     const auto set_layout = [&](const Layout& layout) {
-      inner_ = TensorDesc(input_.shape, layout);
-      output_ = TensorDesc(out, layout);
+      inner_ = TensorDesc(input_.shape, layout, input_.type);
+      output_ = TensorDesc(out, layout, input_.type);
     };
     for (const Layout& layout : {input_.layout, Layout{Layout::Order::blocked, 16}, Layout{Layout::Order::blocked, 8},
                                  Layout{Layout::Order::channels_last, 1}}) {
