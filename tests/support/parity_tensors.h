@@ -95,10 +95,10 @@ inline reference::Values wide(const std::vector<float>& values) {
 }
 
 inline void compare(const std::vector<float>& values, const reference::Values& expected, const std::string& what,
-                    double tolerance = tolerance_of(ElementType::float32)) {
+                    double tolerance = tolerance_of(ElementType::float32), double least = 0.1) {
   REQUIRE(values.size() == expected.size());
   // Random sums may cancel to almost nothing, where rounding is as large as ever: their terms are of the order of 1.
-  double largest = 0.1, worst = 0;
+  double largest = least, worst = 0;
   for (std::size_t i = 0; i < values.size(); ++i) {
     largest = std::max(largest, std::abs(expected[i]));
     const double error = std::abs(double{values[i]} - expected[i]);
