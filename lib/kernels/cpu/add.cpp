@@ -61,20 +61,21 @@ class Add final : public AddOperation {
     const auto open = [&](std::int64_t i) { return static_cast<float>(rectified[i]) > 0.0f; };
     if (!same_) {
       add_runs(of_b_, batch, config_.b.size(), base, config_.a.size(), dy, dx);
-      for (std::int64_t i = 0; rectified != nullptr && i < count; ++i) dx[i] = open(i) ? dx[i] : Element(0.0f);
+      for (std::int64_t i = 0; rectified != nullptr && i < count; ++i) dx[i] = Element(open(i) ? static_cast<float>(dx[i]) : 0.0f);
     } else if (base == nullptr && rectified == nullptr) {
       std::memcpy(dx, dy, static_cast<std::size_t>(count) * sizeof(Element));
     } else if (base == nullptr) {
 #pragma GCC ivdep
-      for (std::int64_t i = 0; i < count; ++i) dx[i] = open(i) ? dy[i] : Element(0.0f);
+      for (std::int64_t i = 0; i < count; ++i) dx[i] = Element(open(i) ? static_cast<float>(dy[i]) : 0.0f);
     } else if (rectified == nullptr) {
 #pragma GCC ivdep
       for (std::int64_t i = 0; i < count; ++i) dx[i] = Element(static_cast<float>(base[i]) + static_cast<float>(dy[i]));
     } else {
 #pragma GCC ivdep
       for (std::int64_t i = 0; i < count; ++i) {
-        const Element sum(static_cast<float>(base[i]) + static_cast<float>(dy[i]));  // before the choice, so that the choice needs no branch
-        dx[i] = open(i) ? sum : Element(0.0f);
+        // Before the choice, and chosen in fp32, so that the choice needs no branch.
+        const float sum = static_cast<float>(base[i]) + static_cast<float>(dy[i]);
+        dx[i] = Element(open(i) ? sum : 0.0f);
       }
     }
   }
