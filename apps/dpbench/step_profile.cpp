@@ -44,7 +44,7 @@ JobSpec read(const Options& options) {
 std::vector<Model::StageTimes> profile_micro_batch(const JobSpec& job, const Dataset& data, std::int64_t batch,
                                                    std::int64_t repeats) {
   const auto kernels = make_cpu_kernels();
-  Model model(job.model, *kernels, batch);
+  Model model(job.model, *kernels, batch, compute_type(job.train.precision));
   model.prepare(std::vector{batch});
   const Buffer weights = Buffer::host_floats(model.parameters().floats());
   const Buffer gradients = Buffer::host_floats(model.parameters().floats());

@@ -1,7 +1,8 @@
 // Purpose: the operations of one device, as one table. A layer asks for operations once and then runs them on views it is
 //   given; what a batch size needs is created by prepare(), before step 0, and nothing is allocated afterwards.
 //   All tensors, labels, ids and results lie in the device's memory; a GPU's operations are put in line on its stream and
-//   nobody waits for them here.
+//   nobody waits for them here. What lies at a tensor's address is what its TensorDesc says; parameters, their gradients,
+//   statistics and losses are floats, whatever the tensors are.
 // Thread safety: a Kernels and its operations belong to one thread, the one that calls prepare() and the rest.
 // Invariants: operations write their outputs and never accumulate onto them; gradients are sums over the samples of the batch.
 #pragma once
@@ -41,23 +42,26 @@ class AffineOperation : public Operation {
   virtual void pack(const float* canonical, float* stored) const = 0;
   virtual void unpack(const float* stored, float* canonical) const = 0;
 
+  /// Before each pass: the weights that it reads, and their number, which is another wherever they may be others. What an
+  /// operation keeps of them in another type or layout is made anew then.
+  virtual void set_weights(const float* /*weight*/, std::int64_t /*version*/) {}
   /// `bias` is ignored where there is none.
-  virtual void forward(Slot slot, const float* x, const float* weight, const float* bias, float* y) = 0;
+  virtual void forward(Slot slot, const void* x, const float* weight, const float* bias, void* y) = 0;
   /// Gradient sums; `bias_gradient` is ignored where there is no bias. x is that of the latest forward().
-  virtual void backward_weights(Slot slot, const float* x, const float* dy, float* weight_gradient,
+  virtual void backward_weights(Slot slot, const void* x, const void* dy, float* weight_gradient,
                                 float* bias_gradient) = 0;
   /// `version` changes whenever the weights did, so that a copy in another layout is refreshed once a step.
-  virtual void backward_data(Slot slot, const float* dy, const float* weight, std::int64_t version, float* dx) = 0;
+  virtual void backward_data(Slot slot, const void* dy, const float* weight, std::int64_t version, void* dx) = 0;
 };
 
 /// An operation without parameters.
 class UnaryOperation : public Operation {
  public:
   virtual const TensorDesc& output() const = 0;
-  virtual void forward(Slot slot, const float* x, float* y) = 0;
+  virtual void forward(Slot slot, const void* x, void* y) = 0;
   /// x and y are those of the forward pass; an operation reads only what its layer keeps for it. dx may be dy where the
   /// layer says that backward runs in place.
-  virtual void backward(Slot slot, const float* x, const float* y, const float* dy, float* dx) = 0;
+  virtual void backward(Slot slot, const void* x, const void* y, const void* dy, void* dx) = 0;
 };
 
 /// A weight and a bias a channel, and running statistics; those that are not wanted or not there are null.
@@ -78,12 +82,12 @@ class NormOperation : public Operation {
  public:
   virtual const TensorDesc& output() const = 0;  ///< the input's
   /// y may be x.
-  virtual void forward(Slot slot, const float* x, const NormParameters& parameters, float* y) = 0;
+  virtual void forward(Slot slot, const void* x, const NormParameters& parameters, void* y) = 0;
   /// Of a batch norm: with the running mean and variance in place of the batch's.
-  virtual void infer(Slot slot, const float* x, const NormParameters& parameters, float* y) = 0;
+  virtual void infer(Slot slot, const void* x, const NormParameters& parameters, void* y) = 0;
   /// x and the parameters are those of the latest forward(). dy is that behind the ReLU; dx may be dy, or null where nobody
   /// wants it.
-  virtual void backward(Slot slot, const float* x, const NormParameters& parameters, const float* dy, float* dx,
+  virtual void backward(Slot slot, const void* x, const NormParameters& parameters, const void* dy, void* dx,
                         const NormGradients& gradients) = 0;
   /// Of a batch norm: mean and unbiased variance of the latest forward(), times the samples of the batch.
   virtual void statistics(Slot slot, float* mean, float* variance) = 0;
@@ -95,12 +99,12 @@ class AddOperation : public Operation {
  public:
   virtual const TensorDesc& output() const = 0;  ///< that of a
   /// y may be a.
-  virtual void forward(Slot slot, const float* a, const float* b, float* y) = 0;
+  virtual void forward(Slot slot, const void* a, const void* b, void* y) = 0;
   /// Whether b lies in memory as a does, so that dy is its gradient too.
   virtual bool same_places() const = 0;
   /// dx = base + the gradient of b; a null base is zero, and dx may be base. dy is that in front of the ReLU. Where b is what
   /// another ReLU gave, `rectified` may be b: dx is then the gradient in front of that one. Null: it is that of b.
-  virtual void backward(Slot slot, const float* dy, const float* base, const float* rectified, float* dx) = 0;
+  virtual void backward(Slot slot, const void* dy, const void* base, const void* rectified, void* dx) = 0;
 };
 
 struct NormConfig {
@@ -115,6 +119,15 @@ struct AddConfig {
   bool relu = false;        ///< fused into forward; backward receives dy in front of it
 };
 
+/// In which types an affine operation computes: x, dy and the weights are brought to `compute`, whatever they are, sums are taken
+/// in fp32, and y is stored as `output`.
+struct AffineTypes {
+  ElementType compute = ElementType::float32, output = ElementType::float32;
+};
+
+/// What products and convolutions compute in.
+ElementType compute_type(Precision precision);
+
 struct LinearConfig {
   TensorDesc input;  ///< rank 1, perhaps a flattened image in a blocked layout
   std::int64_t out_features = 0;
@@ -122,6 +135,7 @@ struct LinearConfig {
   std::optional<ActivationSpec> activation;  ///< fused into forward; backward receives dy behind it
   std::int64_t full_batch = 1;
   bool input_gradient = true;  ///< whether backward_data() will be called
+  AffineTypes types{};
 };
 
 struct ConvolutionConfig {
@@ -130,6 +144,7 @@ struct ConvolutionConfig {
   std::optional<ActivationSpec> activation;
   std::int64_t full_batch = 1;
   bool input_gradient = true;
+  AffineTypes types{};
 };
 
 /// What a dropout mask is drawn from.
@@ -154,7 +169,7 @@ class Kernels {
   virtual Buffer allocate(std::size_t bytes) = 0;
   /// From the host's memory into the device's; waits. Before step 0.
   virtual void upload(const void* host, std::size_t bytes, void* device) = 0;
-  virtual void copy(const float* from, std::int64_t count, float* to) = 0;
+  virtual void copy(const void* from, std::int64_t bytes, void* to) = 0;
 
   virtual std::unique_ptr<AffineOperation> linear(const LinearConfig& config) = 0;
   virtual std::unique_ptr<AffineOperation> convolution(const ConvolutionConfig& config) = 0;
@@ -167,15 +182,16 @@ class Kernels {
   /// Backward reads x, and what forward() kept.
   virtual std::unique_ptr<NormOperation> norm(const NormConfig& config) = 0;
   virtual std::unique_ptr<AddOperation> add(const AddConfig& config) = 0;
-  /// The same values in plain layout.
-  virtual std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input) = 0;
+  /// The same values in plain layout, stored as `type`.
+  virtual std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input, ElementType type) = 0;
 
   /// Which elements of each sample survive dropout, as bytes 1 or 0 in the order of the tensor's places, (samples, places);
   /// keyed by (seed, layer, step, sample id, logical element).
   virtual void dropout_mask(const DropoutDraw& draw, const std::int64_t* ids, std::int64_t samples,
                             std::uint8_t* mask) = 0;
   /// y[i] = mask[i] ? x[i] * scale : 0, forward and backward alike, in place or not.
-  virtual void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, const float* x, float* y) = 0;
+  virtual void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, ElementType type, const void* x,
+                             void* y) = 0;
 
   /// Softmax and negative log-likelihood in one, safe for any finite logits. `gradient` (samples, classes) receives the
   /// gradient of the sum; null: not wanted. `smoothing` is the part of a target that is spread over all classes (Szegedy et al.
@@ -192,6 +208,9 @@ bool backward_needs_input(const ActivationSpec& spec);
 
 /// What the bits of the CPU's operations rest on, as name and value: "oneDNN" and its version, the instruction set it uses.
 std::vector<std::pair<std::string, std::string>> cpu_kernels_basis();
+
+/// What this machine lacks for operations of this type on the CPU; empty: nothing.
+std::string cpu_lacks(ElementType type);
 
 /// The CPU's table: oneDNN on the calling thread, which must run everything else too.
 std::unique_ptr<Kernels> make_cpu_kernels();

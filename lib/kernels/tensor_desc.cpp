@@ -8,6 +8,12 @@ std::int64_t TensorDesc::size() const {
   return blocks * layout.block * stored[1] * stored[2];
 }
 
+TensorDesc TensorDesc::as(ElementType other) const {
+  TensorDesc same = *this;
+  same.type = other;
+  return same;
+}
+
 TensorDesc TensorDesc::flattened() const {
   TensorDesc flat = *this;
   flat.shape = Shape{shape.elements()};

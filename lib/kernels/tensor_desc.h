@@ -1,10 +1,12 @@
-// Purpose: what one sample of a tensor looks like in memory: its logical shape and the layout the kernels chose for it.
+// Purpose: what one sample of a tensor looks like in memory: its logical shape, the layout that the kernels chose for it, and
+//   what its elements are stored as. Its gradient looks the same.
 // Thread safety: values. Invariants: a padded layout's padding is zero at all times.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "core/element_type.h"
 #include "core/shape.h"
 
 namespace dptrain {
@@ -24,15 +26,20 @@ struct TensorDesc {
   Shape shape;  ///< logical: (C, H, W) or (F)
   Layout layout;
   Shape stored;  ///< what `layout` arranges; differs from `shape` only after a flatten, which moves nothing in memory
+  ElementType type = ElementType::float32;
 
   TensorDesc() = default;
   explicit TensorDesc(Shape plain_shape) : shape(plain_shape), stored(std::move(plain_shape)) {}
-  TensorDesc(Shape logical, Layout chosen) : shape(logical), layout(chosen), stored(std::move(logical)) {}
+  TensorDesc(Shape logical, Layout chosen, ElementType chosen_type = ElementType::float32)
+      : shape(logical), layout(chosen), stored(std::move(logical)), type(chosen_type) {}
 
-  /// Floats of one sample in memory, padding included.
+  /// Places of one sample in memory, padding included.
   std::int64_t size() const;
+  std::int64_t bytes() const { return size() * bytes_of(type); }
   bool padded() const { return size() != shape.elements(); }
   bool plain() const { return layout.order == Layout::Order::plain; }
+  /// The same places with elements of another type.
+  TensorDesc as(ElementType other) const;
   /// The same memory seen as features.
   TensorDesc flattened() const;
   /// For each place of a sample in memory the logical element there, -1 for padding; size() entries.

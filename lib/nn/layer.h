@@ -60,11 +60,11 @@ class Layer {
   virtual void prepare(std::int64_t batch) = 0;
 
   /// x (batch, input) -> y (batch, output); y == x where forward_in_place().
-  virtual void forward(const Pass& pass, const ParameterViews& parameters, const float* x, float* y) = 0;
+  virtual void forward(const Pass& pass, const ParameterViews& parameters, const void* x, void* y) = 0;
   /// dy -> dx and parameter gradients; dx may be dy where backward_in_place(), and is where the layer passes through; it is
   /// null where nobody wants it.
-  virtual void backward(const Pass& pass, const ParameterViews& parameters, const float* x, const float* y, float* dy,
-                        float* dx) = 0;
+  virtual void backward(const Pass& pass, const ParameterViews& parameters, const void* x, const void* y, void* dy,
+                        void* dx) = 0;
 
   /// What backward reads of the forward pass. Forward may run in place where this layer does not need its input and the
   /// layer before does not need its output.
@@ -87,6 +87,7 @@ struct LayerContext {
   std::optional<ActivationSpec> fused;  ///< the activation behind it, computed in the same forward kernel
   bool fused_before = false;            ///< for an activation: forward is already done by the layer before
   bool input_gradient = true;           ///< whether backward is ever asked for dx: there are parameters before it
+  AffineTypes types{};                  ///< of an affine layer; others work in the type of their input
 };
 
 /// The layer for a spec; shapes fit, infer_shapes has checked them.
@@ -95,7 +96,7 @@ std::unique_ptr<Layer> make_layer(const LayerSpec& spec, const LayerContext& con
 /// Whether an activation may be computed inside the kernels of the layer before it: of an affine one or a sum forward alone, of
 /// a norm forward and backward.
 bool can_fuse(const LayerSpec& layer, const LayerSpec& next);
-/// Whether a layer takes its input as it lies in memory; otherwise a reorder to plain goes before it.
+/// Whether a layer takes its input as it lies in memory; otherwise a reorder to plain fp32 goes before it.
 bool takes_layout(const LayerSpec& layer, const TensorDesc& input);
 
 }  // namespace dptrain

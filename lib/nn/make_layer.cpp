@@ -64,8 +64,8 @@ bool can_fuse(const LayerSpec& layer, const LayerSpec& next) {
 }
 
 bool takes_layout(const LayerSpec& layer, const TensorDesc& input) {
+  if (std::holds_alternative<SoftmaxSpec>(layer.op)) return input.plain() && input.type == ElementType::float32;
   if (input.plain()) return true;
-  if (std::holds_alternative<SoftmaxSpec>(layer.op)) return false;
   if (const auto* norm = std::get_if<NormSpec>(&layer.op))
     return norm->kind != NormKind::layer && input.shape.rank() == 3;
   if (const auto* activation = std::get_if<ActivationSpec>(&layer.op)) {

@@ -9,19 +9,18 @@ namespace dptrain {
 
 namespace {
 
-constexpr std::int64_t kAlignFloats = 16;
-
-std::int64_t aligned(std::int64_t floats) {
-  return (floats + kAlignFloats - 1) / kAlignFloats * kAlignFloats;
+std::int64_t aligned(std::int64_t bytes) {
+  constexpr std::int64_t kCacheLine = 64;
+  return (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
 }
 
 }  // namespace
 
-Model::Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch)
+Model::Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch, ElementType compute)
     : kernels_(kernels),
       loss_(spec.loss),
       label_smoothing_(static_cast<float>(spec.label_smoothing)),
-      network_(build_network(spec, kernels, full_batch)) {}
+      network_(build_network(spec, kernels, full_batch, compute)) {}
 
 void Model::prepare(std::span<const std::int64_t> batches) {
   DPTRAIN_CHECK(batches_.empty() && !batches.empty(), "a model is prepared once, for at least one batch size");
@@ -33,14 +32,14 @@ void Model::prepare(std::span<const std::int64_t> batches) {
     }
   }
   const std::int64_t largest = *std::max_element(batches_.begin(), batches_.end());
-  const auto place = [&](const std::vector<std::int64_t>& floats_per_sample, std::size_t first, Buffer& memory) {
+  const auto place = [&](const std::vector<std::int64_t>& bytes_per_sample, std::size_t first, Buffer& memory) {
     std::vector<std::int64_t> offsets(first);
-    std::int64_t floats = 0;
-    for (std::size_t i = first; i < floats_per_sample.size(); ++i) {
-      offsets.push_back(floats);
-      floats += aligned(floats_per_sample[i] * largest);
+    std::int64_t bytes = 0;
+    for (std::size_t i = first; i < bytes_per_sample.size(); ++i) {
+      offsets.push_back(bytes);
+      bytes += aligned(bytes_per_sample[i] * largest);
     }
-    memory = kernels_.allocate(static_cast<std::size_t>(floats) * sizeof(float));
+    memory = kernels_.allocate(static_cast<std::size_t>(bytes));
     return offsets;
   };
   place_offsets_ = place(network_.places, 1, activations_);
@@ -77,7 +76,7 @@ void Model::run_forward(const Pass& pass, const float* x, Around&& around) {
 }
 
 void Model::forward(Stage& stage, const Pass& pass) {
-  float* y = const_cast<float*>(at(stage.output));
+  void* y = const_cast<void*>(at(stage.output));
   if (stage.layer != nullptr)
     stage.layer->forward(pass, stage.views, at(stage.input), y);
   else if (stage.other != kNone)
@@ -97,7 +96,7 @@ template <class Around>
 void Model::run_training(const Pass& pass, const Input& input, const Output& output, Around&& around) {
   run_forward(pass, input.x, around);
   around(Part::loss, network_.stages.size(),
-         [&] { loss(input, label_smoothing_, difference(network_.loss_slot), output.loss); });
+         [&] { loss(input, label_smoothing_, static_cast<float*>(difference(network_.loss_slot)), output.loss); });
   for (std::size_t s = network_.stages.size(); s-- > 0;) {
     Stage& stage = network_.stages[s];
     if (!stage.has_backward) continue;
@@ -136,9 +135,9 @@ LossSum Model::train(std::uint64_t seed, std::int64_t step, std::span<const std:
 }
 
 LossSum Model::evaluate(std::int64_t step, std::span<const std::int64_t> ids, const float* x,
-                        const std::int32_t* labels) {
+                        const std::int32_t* labels, std::optional<std::int64_t> weights) {
   LossSum sum;
-  evaluate({step, &step}, {static_cast<std::int64_t>(ids.size()), ids.data(), x, labels}, &sum);
+  evaluate({step, &step, weights}, {static_cast<std::int64_t>(ids.size()), ids.data(), x, labels}, &sum);
   return sum;
 }
 

@@ -3,6 +3,7 @@
 // Invariants: after prepare() neither training nor evaluation allocates; addresses never change.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -17,8 +18,9 @@ namespace dptrain {
 
 class Model {
  public:
-  /// `full_batch` decides the layouts. The spec's shapes fit (infer_shapes has checked them).
-  Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch);
+  /// `full_batch` decides the layouts, `compute` the types: see build_network(). The spec's shapes fit (infer_shapes has checked
+  /// them).
+  Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch, ElementType compute = ElementType::float32);
 
   /// Creates what these batch sizes need, and the memory for the largest. Once.
   void prepare(std::span<const std::int64_t> batches);
@@ -57,9 +59,10 @@ class Model {
   /// The same for a device whose memory is the host's.
   LossSum train(std::uint64_t seed, std::int64_t step, std::span<const std::int64_t> ids, const float* x,
                 const std::int32_t* labels, float* gradients, std::optional<std::int64_t> weights = {});
-  LossSum evaluate(std::int64_t step, std::span<const std::int64_t> ids, const float* x, const std::int32_t* labels);
+  LossSum evaluate(std::int64_t step, std::span<const std::int64_t> ids, const float* x, const std::int32_t* labels,
+                   std::optional<std::int64_t> weights = {});
   /// Outputs of the last pass, (batch, classes) plain.
-  const float* outputs() const { return at(network_.stages.back().output); }
+  const float* outputs() const { return static_cast<const float*>(at(network_.stages.back().output)); }
 
   std::int64_t outputs_per_sample() const { return network_.stages.back().tensor.size(); }
   std::int64_t activation_bytes() const { return static_cast<std::int64_t>(activations_.size() + differences_.size()); }
@@ -93,21 +96,22 @@ class Model {
   void forward(Stage& stage, const Pass& pass);
   void backward(Stage& stage, const Pass& pass);
   void loss(const Input& input, float smoothing, float* gradient, LossSum* sum) const;
-  const float* at(int place) const {
-    return place == 0 ? input_ : activations_.floats() + place_offsets_[static_cast<std::size_t>(place)];
+  const void* at(int place) const {
+    return place == 0 ? input_ : byte(activations_, place_offsets_[static_cast<std::size_t>(place)]);
   }
-  float* difference(int slot) const {
-    return slot == kNone ? nullptr : differences_.floats() + slot_offsets_[static_cast<std::size_t>(slot)];
+  void* difference(int slot) const {
+    return slot == kNone ? nullptr : byte(differences_, slot_offsets_[static_cast<std::size_t>(slot)]);
   }
+  static void* byte(const Buffer& memory, std::int64_t offset) { return static_cast<std::byte*>(memory.data()) + offset; }
 
   Kernels& kernels_;
   LossKind loss_;
   float label_smoothing_;
   Network network_;
   std::vector<std::int64_t> batches_;                       // by slot of kernels
-  std::vector<std::int64_t> place_offsets_, slot_offsets_;  // of tensors and of gradients, in floats
+  std::vector<std::int64_t> place_offsets_, slot_offsets_;  // of tensors and of gradients, in bytes
   Buffer activations_, differences_;
-  const float* input_ = nullptr;
+  const void* input_ = nullptr;
 };
 
 }  // namespace dptrain

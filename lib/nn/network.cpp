@@ -53,14 +53,15 @@ std::uint32_t count_of(const LayerSpec& layer) {
 
 class Builder {
  public:
-  Builder(Kernels& kernels, std::int64_t full_batch, const Shape& input) : kernels_(kernels), full_batch_(full_batch) {
-    network_.places.push_back(input.elements());
+  Builder(Kernels& kernels, std::int64_t full_batch, const Shape& input, ElementType compute)
+      : kernels_(kernels), full_batch_(full_batch), compute_(compute) {
     end_.tensor = TensorDesc(input);
+    network_.places.push_back(end_.tensor.bytes());
   }
 
   Network build(const ModelSpec& spec) {
-    Path path = add_layers(spec.layers, "", 0);
-    if (!end_.tensor.plain()) add_reorder(path);
+    Path path = add_layers(spec.layers, "", 0, /*to_loss=*/true);
+    if (!(end_.tensor == TensorDesc(end_.tensor.shape))) add_reorder(path);
     place_parameters();
     plan_backward(path, network_);
     return std::move(network_);
@@ -74,15 +75,22 @@ class Builder {
     bool has_gradient = false;  ///< something before it is trained
   };
 
-  /// Adds stages from end_ on. `index` is that of the first layer.
-  Path add_layers(const std::vector<LayerSpec>& layers, const std::string& prefix, std::uint32_t index) {
+  /// Adds stages from end_ on. `index` is that of the first layer; `to_loss`: the loss reads what the last one puts out.
+  Path add_layers(const std::vector<LayerSpec>& layers, const std::string& prefix, std::uint32_t index,
+                  bool to_loss = false) {
     std::vector<std::uint32_t> indices;
     for (const LayerSpec& layer : layers) {
       indices.push_back(index);
       index += count_of(layer);
     }
     Path path;
-    for (const Turn& turn : running_order(layers)) {
+    const std::vector<Turn> turns = running_order(layers);
+    const auto last = [&](const Turn& turn) {  // but for activations, which work in any type
+      return to_loss && std::all_of(turns.begin() + (&turn - turns.data()) + 1, turns.end(), [&](const Turn& later) {
+               return std::holds_alternative<ActivationSpec>(layers[later.layer].op);
+             });
+    };
+    for (const Turn& turn : turns) {
       const LayerSpec& layer = layers[turn.layer];
       const std::string name = fmt::format("{}{}.", prefix, turn.layer);
       if (const auto* residual = std::get_if<ResidualSpec>(&layer.op)) {
@@ -96,7 +104,8 @@ class Builder {
                                  .full_batch = full_batch_,
                                  .fused = turn.fused,
                                  .fused_before = turn.fused_before,
-                                 .input_gradient = end_.has_gradient};
+                                 .input_gradient = end_.has_gradient,
+                                 .types = {compute_, last(turn) ? ElementType::float32 : compute_}};
       path.parts.push_back({add_layer(layer_kind(layer), make_layer(layer, context), name, context.index), {}, {}});
       if (turn.fused_before && is_relu(layer)) latest_relu_ = path.parts.back().stage;
     }
@@ -104,7 +113,7 @@ class Builder {
   }
 
   void add_reorder(Path& path) {
-    auto reorder = std::make_unique<Unary>(kernels_.reorder_to_plain(end_.tensor), false);
+    auto reorder = std::make_unique<Unary>(kernels_.reorder_to_plain(end_.tensor, ElementType::float32), false);
     path.parts.push_back({add_layer("reorder", std::move(reorder), "", 0), {}, {}});
   }
 
@@ -182,7 +191,7 @@ class Builder {
     return activation != nullptr && activation->kind == ActivationKind::relu;
   }
   int new_place(const TensorDesc& tensor) {
-    network_.places.push_back(tensor.size());
+    network_.places.push_back(tensor.bytes());
     return static_cast<int>(network_.places.size()) - 1;
   }
   /// Backward reads it, or a shortcut, or it is not ours to overwrite.
@@ -210,6 +219,7 @@ class Builder {
 
   Kernels& kernels_;
   std::int64_t full_batch_;
+  ElementType compute_;
   Network network_;
   End end_;
   std::vector<int> kept_;
@@ -219,8 +229,8 @@ class Builder {
 
 }  // namespace
 
-Network build_network(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch) {
-  return Builder(kernels, full_batch, spec.input).build(spec);
+Network build_network(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch, ElementType compute) {
+  return Builder(kernels, full_batch, spec.input, compute).build(spec);
 }
 
 }  // namespace dptrain

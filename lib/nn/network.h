@@ -43,14 +43,17 @@ struct Stage {
 
 struct Network {
   std::vector<Stage> stages;
-  std::vector<std::int64_t> places;  ///< floats of a sample; place 0 is the input, which the loader owns
-  std::vector<std::int64_t> slots;   ///< floats of a sample
+  std::vector<std::int64_t> places;  ///< bytes of a sample; place 0 is the input, which the loader owns
+  std::vector<std::int64_t> slots;   ///< bytes of a sample
   int loss_slot = kNone;             ///< where the loss writes its gradient
   ParameterTable table;
 };
 
-/// `full_batch` decides the layouts. The spec's shapes fit (check_shapes has seen to it).
-Network build_network(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch);
+/// `full_batch` decides the layouts, `compute` what products and convolutions compute in. Where that has 16 bits, what they put
+/// out has too, and so has everything behind it up to a layer that wants fp32, or the loss: few casts. The model's input, the
+/// last layer's outputs and whatever a softmax touches are fp32. The spec's shapes fit (check_shapes has seen to it).
+Network build_network(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch,
+                      ElementType compute = ElementType::float32);
 
 /// Stages in the order of a path, or the two paths of a residual block: what backward is planned from.
 struct Path {

@@ -17,7 +17,7 @@ class Planner {
   explicit Planner(Network& network) : network_(network) {}
 
   /// A slot that nobody uses, the first there is, made large enough.
-  Gradient take(std::int64_t floats) {
+  Gradient take(std::int64_t bytes) {
     std::size_t slot = 0;
     while (slot < used_.size() && used_[slot]) ++slot;
     if (slot == used_.size()) {
@@ -25,7 +25,7 @@ class Planner {
       network_.slots.push_back(0);
     }
     used_[slot] = true;
-    network_.slots[slot] = std::max(network_.slots[slot], floats);
+    network_.slots[slot] = std::max(network_.slots[slot], bytes);
     return {static_cast<int>(slot), true};
   }
 
@@ -44,7 +44,7 @@ class Planner {
 
  private:
   Stage& stage(std::size_t s) { return network_.stages[s]; }
-  std::int64_t floats_of(int place) const { return network_.places[static_cast<std::size_t>(place)]; }
+  std::int64_t bytes_of(int place) const { return network_.places[static_cast<std::size_t>(place)]; }
   void give_back(const Gradient& gradient) {
     if (gradient.owned) used_[static_cast<std::size_t>(gradient.slot)] = false;
   }
@@ -58,7 +58,7 @@ class Planner {
       return {};
     }
     if (!s.layer->passes_through() && !(s.layer->backward_in_place() && gradient.owned)) {
-      const Gradient dx = take(floats_of(s.input));
+      const Gradient dx = take(bytes_of(s.input));
       give_back(gradient);
       gradient = dx;
     }
@@ -74,7 +74,7 @@ class Planner {
     Gradient of_shortcut = {gradient.slot, false};
     if (!shortcut.parts.empty()) {
       if (!sum.sum->same_places()) {
-        of_shortcut = take(floats_of(sum.other));
+        of_shortcut = take(bytes_of(sum.other));
         sum.has_backward = true;
         sum.dy = gradient.slot;
         sum.dx = of_shortcut.slot;
@@ -89,7 +89,7 @@ class Planner {
       return result;
     };
     if (!fork.input_has_gradient) return finish({});
-    const Gradient result = of_branch.owned ? of_branch : take(floats_of(fork.input));
+    const Gradient result = of_branch.owned ? of_branch : take(bytes_of(fork.input));
     fork.has_backward = true;
     fork.dy = of_shortcut.slot;
     fork.base = of_branch.slot;
@@ -105,7 +105,7 @@ class Planner {
 
 void plan_backward(const Path& path, Network& network) {
   Planner planner(network);
-  const Gradient of_loss = planner.take(network.stages.back().tensor.size());
+  const Gradient of_loss = planner.take(network.stages.back().tensor.bytes());
   network.loss_slot = of_loss.slot;
   planner.plan(path, of_loss);
 }

@@ -18,7 +18,9 @@ namespace dptrain {
 // ---- training ------------------------------------------------------------------------------------------------------
 
 /// tf32: products and convolutions on a GPU round their inputs to 10 bits of mantissa; GPUs alone. Storage is fp32.
-enum class Precision { fp32, tf32 };
+/// bf16, fp16: products and convolutions, and the tensors between them, have 16 bits; weights in the flat buffer, their gradients,
+/// statistics, losses and the optimizer are fp32.
+enum class Precision { fp32, tf32, bf16, fp16 };
 
 /// Which parameters weight decay is for: all of them, as in PyTorch, or weights alone and neither biases nor norms.
 enum class DecayOn { all, weights };

@@ -48,7 +48,9 @@ inline const Choices<LossKind> loss{
     {"l1", "smooth_l1", "huber", "bce", "bce_with_logits", "nll", "nll_loss", "kl_div"}};
 
 inline const Choices<Precision> precision{
-    "precision", {{"fp32", Precision::fp32}, {"tf32", Precision::tf32}}, {"bf16", "fp16", "fp64", "fp8", "int8"}};
+    "precision",
+    {{"fp32", Precision::fp32}, {"tf32", Precision::tf32}, {"bf16", Precision::bf16}, {"fp16", Precision::fp16}},
+    {"fp64", "fp8", "int8"}};
 
 inline const Choices<DecayOn> decay_on{"choice", {{"all", DecayOn::all}, {"weights", DecayOn::weights}}, {}};
 

@@ -2,8 +2,8 @@
 
 namespace dptrain {
 
-ModelPlan plan_model(const ModelSpec& spec, Kernels& kernels, std::span<const std::int64_t> batches) {
-  Model model(spec, kernels, batches.front());
+ModelPlan plan_model(const JobSpec& job, Kernels& kernels, std::span<const std::int64_t> batches) {
+  Model model(job.model, kernels, batches.front(), compute_type(job.train.precision));
   model.prepare(batches);
   return {model.parameters(), model.activation_bytes()};
 }

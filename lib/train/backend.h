@@ -35,7 +35,7 @@ struct ModelPlan {
   std::int64_t activation_bytes = 0;
 };
 /// Prepares the job's model for these batches, the first of which decides its layouts, and lets go of it again.
-ModelPlan plan_model(const ModelSpec& model, Kernels& kernels, std::span<const std::int64_t> batches);
+ModelPlan plan_model(const JobSpec& job, Kernels& kernels, std::span<const std::int64_t> batches);
 
 class Backend {
  public:

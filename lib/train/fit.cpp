@@ -6,7 +6,9 @@
 #include <cstdlib>
 
 #include "core/error.h"
+#include "kernels/kernels.h"
 #include "spec/diagnostics.h"
+#include "spec/names.h"
 #include "spec/reader.h"
 #include "spec/shapes.h"
 #include "train/micro_batches.h"
@@ -29,6 +31,34 @@ constexpr const char* kOnCores = "for CPU cores: --set devices.type=cpu --device
   throw Error(ExitStatus::usage, fmt::format("{}  hint: {}", complaint(at, message), hint));
 }
 
+/// What this kind of device computes in.
+void check_precision(const JobSpec& job, DeviceType type, const Accelerators& machine) {
+  const Precision precision = job.train.precision;
+  const std::string_view name = names::precision.name_of(precision);
+  if (type == DeviceType::cuda) {
+    if (precision == Precision::bf16 || precision == Precision::fp16)
+      refuse(job.train.precision_at, fmt::format("train.precision: this version of dptrain has no {} on GPUs", name),
+             precision == Precision::bf16 ? "use tf32 or fp32; or, for bf16 on CPU cores, --set devices.type=cpu"
+                                          : "use tf32 or fp32");
+    return;
+  }
+  if (precision == Precision::bf16) {
+    if (const std::string missing = cpu_lacks(ElementType::bfloat16); !missing.empty())
+      refuse(job.train.precision_at, fmt::format("train.precision: bf16 cannot be had: {}", missing), "use fp32");
+    return;
+  }
+  if (precision == Precision::fp32) return;
+  const bool half = precision == Precision::fp16;
+  const std::string instead = half ? "bf16" : "fp32";
+  const std::string message =
+      fmt::format("train.precision: {} is for GPUs, and the replicas are on the CPU", name);
+  if (job.devices.type)
+    refuse(job.train.precision_at, message,
+           fmt::format("use {}, or {}", instead, half ? "GPUs" : "devices: {type: cuda}"));
+  refuse(job.train.precision_at, fmt::format("{}, because no GPU can be used: {}", message, machine.missing),
+         fmt::format("use {}; for a GPU: {}", instead, machine.remedy));
+}
+
 /// What `devices.type` says, or `auto` finds.
 DeviceType device_type(const JobSpec& job, const Accelerators& machine) {
   const DeviceType type = job.devices.type.value_or(machine.usable.empty() ? DeviceType::cpu : DeviceType::cuda);
@@ -36,12 +66,7 @@ DeviceType device_type(const JobSpec& job, const Accelerators& machine) {
     refuse(job.devices.at, fmt::format("the job asks for GPUs, and none can be used: {}", machine.missing),
            fmt::format("{}; {}", machine.remedy, kOnCores));
   }
-  if (type == DeviceType::cpu && job.train.precision == Precision::tf32) {
-    const std::string message = "train.precision: tf32 is for GPUs, and the replicas are on the CPU";
-    if (job.devices.type) refuse(job.train.precision_at, message, "use fp32, or devices: {type: cuda}");
-    refuse(job.train.precision_at, fmt::format("{}, because no GPU can be used: {}", message, machine.missing),
-           fmt::format("use fp32; for a GPU: {}", machine.remedy));
-  }
+  check_precision(job, type, machine);
   return type;
 }
 

@@ -139,6 +139,24 @@ TEST_CASE("2: GPUs asked for where none is visible: what is missing and how to g
   const Finished tf32 = here.dptrain({"job.yaml", "--set", "train.precision=tf32"}, hidden);
   CHECK(tf32.status == 2);
   CHECK(has(tf32.err, "--set train.precision=tf32: error: train.precision: tf32 is for GPUs"));
+  const Finished fp16 = here.dptrain({"check", "job.yaml", "--set", "train.precision=fp16"}, hidden);
+  CHECK(fp16.status == 2);
+  CHECK(has(fp16.err, "hint: use bf16; for a GPU: "));
+  CHECK_FALSE(fs::exists(here.folder / "runs"));
+}
+
+TEST_CASE("2: bf16 where the CPU has no instructions for it") {
+  const Workplace here;
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"job.yaml", "--devices", "1"}, {"check", "job.yaml", "--devices", "1"}}) {
+    std::vector<std::string> all = arguments;
+    all.insert(all.end(), {"--set", "train.precision=bf16", "--set", "devices.type=cpu"});
+    const Finished refused = here.dptrain(all, {{"ONEDNN_MAX_CPU_ISA", "AVX2"}});
+    INFO(refused.err);
+    CHECK(refused.status == 2);
+    CHECK(has(refused.err, "train.precision: bf16 cannot be had: this CPU has no bf16 instructions"));
+    CHECK(has(refused.err, "hint: use fp32"));
+  }
   CHECK_FALSE(fs::exists(here.folder / "runs"));
 }
 

@@ -20,20 +20,25 @@ bool is_reference(const std::string& name) {
   return name.find("ref") != std::string::npos || name.find("simple_") != std::string::npos;
 }
 
-void check_model(const ModelSpec& spec, const std::string& what) {
+std::vector<ElementType> types() {
+  if (cpu_lacks(ElementType::bfloat16).empty()) return {ElementType::float32, ElementType::bfloat16};
+  return {ElementType::float32};
+}
+
+void check_model(const ModelSpec& spec, const std::string& what, ElementType type) {
   for (const std::int64_t full : kBatches) {
     std::vector<std::int64_t> batches{full};
     for (const std::int64_t batch : kBatches) {
       if (batch != full) batches.push_back(batch);
     }
     const auto kernels = make_cpu_kernels();
-    Model model(spec, *kernels, full);
+    Model model(spec, *kernels, full, type);
     model.prepare(batches);
     std::size_t place = 0;
     for (const Model::StageInfo& stage : model.stages()) {
       for (const std::string& name : stage.implementations) {
-        CHECK_MESSAGE(!is_reference(name), fmt::format("{} planned for {}: stage {} {} -> {}: {}", what, full, place,
-                                                       stage.kind, stage.output.shape.text(), name));
+        CHECK_MESSAGE(!is_reference(name), fmt::format("{} planned for {} in {} bytes: stage {} {} -> {}: {}", what, full,
+                                                       bytes_of(type), place, stage.kind, stage.output.shape.text(), name));
       }
       ++place;
     }
@@ -45,7 +50,7 @@ void check_layers(const std::string& input, const std::string& layers) {
       "dataset: {{name: none}}\nmodel: {{input: {}, layers: [{}]}}\n"
       "train: {{steps: 1, global_batch_size: 1, optimizer: {{name: sgd, lr: 0.1}}}}\n",
       input, layers);
-  check_model(read_job_text(text, "shapes.yaml").model, input + " " + layers);
+  for (const ElementType type : types()) check_model(read_job_text(text, "shapes.yaml").model, input + " " + layers, type);
 }
 
 std::string conv(int channels, int kernel, const std::string& more = "") {
@@ -58,7 +63,7 @@ TEST_CASE("shipped configs") {
   int checked = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(DPTRAIN_SOURCE_DIR "/configs")) {
     if (entry.path().extension() != ".yaml") continue;
-    check_model(read_job(entry.path()).model, entry.path().filename().string());
+    for (const ElementType type : types()) check_model(read_job(entry.path()).model, entry.path().filename().string(), type);
     ++checked;
   }
   CHECK(checked >= 4);

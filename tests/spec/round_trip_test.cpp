@@ -275,7 +275,7 @@ JobSpec random_job() {
   if (coin()) train.lr_scaling = LrScalingSpec{coin() ? LrScalingRule::linear : LrScalingRule::sqrt, between(1, 4096)};
   if (coin()) train.ema = EmaSpec{real(0, 1)};
   train.shuffle = coin();
-  train.precision = coin() ? Precision::fp32 : Precision::tf32;
+  train.precision = *rc::gen::element(Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16);
   if (coin()) job.devices.type = coin() ? DeviceType::cpu : DeviceType::cuda;
   job.devices.count = maybe<std::int64_t>(1);
   if (job.devices.type != DeviceType::cpu) job.devices.share = coin();

@@ -1,5 +1,7 @@
 #include "support/parity.h"
 
+#include <fmt/ranges.h>
+
 #include "support/gradient_check.h"
 #include "support/parity_tensors.h"
 
@@ -21,6 +23,13 @@ Values activated(const std::optional<ActivationSpec>& activation, const Values& 
   return activation ? reference::activation(*activation, y) : y;
 }
 
+/// The types that x and y of an affine operation may have: where a network begins and ends they are floats.
+std::vector<std::pair<ElementType, ElementType>> ends_of(const Backend& backend) {
+  constexpr ElementType kFloats = ElementType::float32;
+  if (backend.type == kFloats) return {{kFloats, kFloats}};
+  return {{backend.type, backend.type}, {kFloats, backend.type}, {backend.type, kFloats}, {kFloats, kFloats}};
+}
+
 /// What the reference says of one batch of an affine operation.
 struct AffineExpectation {
   Values y;
@@ -32,34 +41,37 @@ template <class Expect>
 void check_affine(Backend& backend, AffineOperation& operation, const TensorDesc& input, std::int64_t weights,
                   std::int64_t biases, std::int64_t full_batch, const std::string& what, const Expect& expect) {
   Draws draws(5);
-  const std::vector<float> weight = draws.vector(weights), bias = draws.vector(biases);
+  const std::vector<float> weight = rounded(draws.vector(weights), backend.type), bias = draws.vector(biases);
   std::vector<float> packed(static_cast<std::size_t>(operation.weight_floats()));
   operation.pack(weight.data(), packed.data());
   const std::vector<std::int64_t> batches = batches_of(full_batch);
   for (const std::int64_t batch : batches) operation.prepare(batch);
   DeviceTensor w = vector_of(backend, operation.weight_floats(), packed), b = vector_of(backend, biases, bias);
-  const float* bias_data = biases == 0 ? nullptr : b.data();
+  const float* bias_data = biases == 0 ? nullptr : b.floats();
   for (std::size_t slot = batches.size(); slot-- > 0;) {
     const std::int64_t batch = batches[slot];
-    const std::vector<float> x = draws.vector(batch * input.shape.elements());
-    const std::vector<float> dy = draws.vector(batch * operation.output().shape.elements());
+    const std::vector<float> x = rounded(draws.vector(batch * input.shape.elements()), backend.type);
+    const std::vector<float> dy =
+        rounded(draws.vector(batch * operation.output().shape.elements()), backend.type);
     const AffineExpectation expected = expect(batch, wide(x), wide(weight), wide(bias), wide(dy));
     DeviceTensor dx(backend, input, batch), y(backend, operation.output(), batch),
         dw = vector_of(backend, operation.weight_floats()), db = vector_of(backend, biases);
     const DeviceTensor in(backend, input, batch, x), difference(backend, operation.output(), batch, dy);
     backend.run([&] {
-      operation.forward(static_cast<Slot>(slot), in.data(), w.data(), bias_data, y.data());
-      operation.backward_weights(static_cast<Slot>(slot), in.data(), difference.data(), dw.data(),
-                                 biases == 0 ? nullptr : db.data());
-      operation.backward_data(static_cast<Slot>(slot), difference.data(), w.data(), 0, dx.data());
+      operation.set_weights(w.floats(), 1);
+      operation.forward(static_cast<Slot>(slot), in.data(), w.floats(), bias_data, y.data());
+      operation.backward_weights(static_cast<Slot>(slot), in.data(), difference.data(), dw.floats(),
+                                 biases == 0 ? nullptr : db.floats());
+      operation.backward_data(static_cast<Slot>(slot), difference.data(), w.floats(), 1, dx.data());
     });
-    const std::string at = fmt::format("{}, batch {}", what, batch);
-    compare(y.plain(), expected.y, at + ": y");
-    compare(dx.plain(), expected.gradients.x, at + ": dx");
+    const std::string at =
+        fmt::format("{}, batch {} by {}", what, batch, fmt::join(operation.implementations(), ", "));
+    compare(y, expected.y, at + ": y");
+    compare(dx.plain(), expected.gradients.x, at + ": dx", tolerance_of(backend.type));  // perhaps rounded, then widened
     std::vector<float> canonical(static_cast<std::size_t>(weights));
     operation.unpack(dw.stored(), canonical.data());
     compare(canonical, expected.gradients.weight, at + ": dw");
-    if (biases > 0) compare(db.plain(), expected.gradients.bias, at + ": db");
+    if (biases > 0) compare(db, expected.gradients.bias, at + ": db");
   }
 }
 
@@ -75,18 +87,22 @@ void check_unary(Backend& backend, UnaryOperation& operation, const TensorDesc& 
     // No two equal, which maxima want; no zero, which kinks do not like.
     std::vector<float> x = draws.apart(batch * input.shape.elements(), 0x1p-6f);
     for (float& value : x) value = std::fmod(value, 8.0f) + 0x1p-9f;
-    const std::vector<float> dy = draws.vector(batch * operation.output().shape.elements());
+    x = rounded(x, input.type);
+    const std::vector<float> dy =
+        rounded(draws.vector(batch * operation.output().shape.elements()), backend.type);
     const DeviceTensor in(backend, input, batch, x), difference(backend, operation.output(), batch, dy);
     DeviceTensor y(backend, operation.output(), batch), dx(backend, input, batch);
     backend.run([&] {
       operation.forward(static_cast<Slot>(slot), in.data(), y.data());
-      if (in_place) backend.kernels->copy(difference.data(), batch * input.size(), dx.data());
+      if (in_place) backend.kernels->copy(difference.data(), batch * input.bytes(), dx.data());
       operation.backward(static_cast<Slot>(slot), in.data(), y.data(), in_place ? dx.data() : difference.data(),
                          dx.data());
     });
     const std::string at = fmt::format("{}, batch {}", what, batch);
-    compare(y.plain(), forward(batch, wide(x)), at + ": y");
-    compare(dx.plain(), backward(batch, wide(x), wide(dy)), at + ": dx");
+    compare(y, forward(batch, wide(x)), at + ": y");
+    // Where a rounded output is near its limit, what is left to it, which the gradient is made of, is off by a rounding of it.
+    compare(dx.plain(), backward(batch, wide(x), wide(dy)), at + ": dx", dx.tolerance(),
+            input.type == ElementType::float32 ? 0.1 : 1.0);
   }
 }
 
@@ -96,20 +112,23 @@ void check_linear(Backend& backend, const Shape& input, const LinearSpec& spec,
                   std::optional<ActivationSpec> activation, std::int64_t batch) {
   const std::int64_t in = input.elements(), out = spec.out_features;
   for (const TensorDesc& tensor : tensors_of(backend, input)) {
-    const TensorDesc flat = tensor.flattened();
-    const auto operation = backend.kernels->linear({.input = flat,
-                                                    .out_features = out,
-                                                    .bias = spec.bias,
-                                                    .activation = activation,
-                                                    .full_batch = batch,
-                                                    .input_gradient = true});
-    check_affine(backend, *operation, tensor, in * out, spec.bias ? out : 0, batch,
-                 fmt::format("linear {} of {}", out, name_of(tensor)),
-                 [&](std::int64_t samples, const Values& x, const Values& w, const Values& b, const Values& dy) {
-                   const reference::LinearShape shape{samples, in, out};
-                   return AffineExpectation{activated(activation, reference::linear(shape, x, w, b)),
-                                            reference::linear_backward(shape, x, w, dy)};
-                 });
+    for (const auto& [input_type, output_type] : ends_of(backend)) {
+      const TensorDesc end = tensor.as(input_type), flat = end.flattened();
+      const auto operation = backend.kernels->linear({.input = flat,
+                                                      .out_features = out,
+                                                      .bias = spec.bias,
+                                                      .activation = activation,
+                                                      .full_batch = batch,
+                                                      .input_gradient = true,
+                                                      .types = {backend.type, output_type}});
+      check_affine(backend, *operation, end, in * out, spec.bias ? out : 0, batch,
+                   fmt::format("linear {} of {}", out, name_of(end)),
+                   [&](std::int64_t samples, const Values& x, const Values& w, const Values& b, const Values& dy) {
+                     const reference::LinearShape shape{samples, in, out};
+                     return AffineExpectation{activated(activation, reference::linear(shape, x, w, b)),
+                                              reference::linear_backward(shape, x, w, dy)};
+                   });
+    }
   }
 }
 
@@ -117,16 +136,24 @@ void check_convolution(Backend& backend, const Shape& input, const Conv2dSpec& s
                        std::optional<ActivationSpec> activation, std::int64_t batch) {
   const std::int64_t weights = spec.out_channels * input[0] / spec.groups * spec.kernel_height * spec.kernel_width;
   for (const TensorDesc& tensor : tensors_of(backend, input)) {
-    const auto operation = backend.kernels->convolution(
-        {.input = tensor, .spec = spec, .activation = activation, .full_batch = batch, .input_gradient = true});
-    check_affine(backend, *operation, tensor, weights, spec.bias ? spec.out_channels : 0, batch,
-                 fmt::format("convolution {} of {} by {}x{}", spec.out_channels, name_of(tensor), spec.kernel_height,
-                             spec.kernel_width),
-                 [&](std::int64_t samples, const Values& x, const Values& w, const Values& b, const Values& dy) {
-                   const reference::ImageShape shape = image_of(input, samples);
-                   return AffineExpectation{activated(activation, reference::convolution(shape, spec, x, w, b)),
-                                            reference::convolution_backward(shape, spec, x, w, dy)};
-                 });
+    for (const auto& [input_type, output_type] : ends_of(backend)) {
+      if (output_type != backend.type) continue;
+      const TensorDesc end = tensor.as(input_type);
+      const auto operation = backend.kernels->convolution({.input = end,
+                                                           .spec = spec,
+                                                           .activation = activation,
+                                                           .full_batch = batch,
+                                                           .input_gradient = true,
+                                                           .types = {backend.type, output_type}});
+      check_affine(backend, *operation, end, weights, spec.bias ? spec.out_channels : 0, batch,
+                   fmt::format("convolution {} of {} by {}x{}, stride {}, {} groups", spec.out_channels, name_of(end),
+                               spec.kernel_height, spec.kernel_width, spec.stride_height, spec.groups),
+                   [&](std::int64_t samples, const Values& x, const Values& w, const Values& b, const Values& dy) {
+                     const reference::ImageShape shape = image_of(input, samples);
+                     return AffineExpectation{activated(activation, reference::convolution(shape, spec, x, w, b)),
+                                              reference::convolution_backward(shape, spec, x, w, dy)};
+                   });
+    }
   }
 }
 
@@ -168,9 +195,9 @@ void check_softmax(Backend& backend, const Shape& input, std::int64_t batch) {
 
 void check_reorder(Backend& backend, const Shape& input, std::int64_t batch) {
   for (const TensorDesc& tensor : tensors_of(backend, input)) {
-    if (tensor.plain()) continue;
-    const auto operation = backend.kernels->reorder_to_plain(tensor);
-    CHECK(operation->output().plain());
+    if (tensor == TensorDesc(input)) continue;
+    const auto operation = backend.kernels->reorder_to_plain(tensor, ElementType::float32);
+    CHECK(operation->output() == TensorDesc(input));
     check_unary(
         backend, *operation, tensor, batch, false, "reorder of " + name_of(tensor),
         [](std::int64_t, const Values& x) { return x; },

@@ -28,6 +28,8 @@ void check_norm_of(Backend& backend, NormOperation& operation, const NormConfig&
   Draws draws(11);
   std::vector<float> x = draws.vector(image.elements()), dy = draws.vector(image.elements());
   for (float& value : x) value = value * 3 + 2;
+  x = rounded(x, backend.type);
+  dy = rounded(dy, backend.type);
   const std::vector<float> weight = affine ? draws.away_from_zero(channels, 0.5f) : std::vector<float>{},
                            bias = affine ? draws.vector(channels) : std::vector<float>{};
   std::vector<float> mean = draws.vector(channels), variance = draws.away_from_zero(channels, 0.5f);
@@ -43,8 +45,8 @@ void check_norm_of(Backend& backend, NormOperation& operation, const NormConfig&
 
   DeviceTensor w = vector_of(backend, channels, weight), b = vector_of(backend, channels, bias),
                m = vector_of(backend, channels, mean), v = vector_of(backend, channels, variance);
-  const NormParameters parameters{affine ? w.data() : nullptr, affine ? b.data() : nullptr,
-                                  batch_norm ? m.data() : nullptr, batch_norm ? v.data() : nullptr};
+  const NormParameters parameters{affine ? w.floats() : nullptr, affine ? b.floats() : nullptr,
+                                  batch_norm ? m.floats() : nullptr, batch_norm ? v.floats() : nullptr};
   const DeviceTensor in(backend, tensor, batch, x), difference(backend, tensor, batch, dy);
   DeviceTensor y(backend, tensor, batch), inferred(backend, tensor, batch), dx(backend, tensor, batch),
       dw = vector_of(backend, channels), db = vector_of(backend, channels), dw_alone = vector_of(backend, channels),
@@ -53,32 +55,32 @@ void check_norm_of(Backend& backend, NormOperation& operation, const NormConfig&
     if (batch_norm) operation.infer(slot, in.data(), parameters, inferred.data());
     operation.forward(slot, in.data(), parameters, y.data());
     operation.backward(slot, in.data(), parameters, difference.data(), nullptr,
-                       {affine ? dw_alone.data() : nullptr, nullptr});
-    if (in_place) backend.kernels->copy(difference.data(), batch * tensor.size(), dx.data());
+                       {affine ? dw_alone.floats() : nullptr, nullptr});
+    if (in_place) backend.kernels->copy(difference.data(), batch * tensor.bytes(), dx.data());
     operation.backward(slot, in.data(), parameters, in_place ? dx.data() : difference.data(), dx.data(),
-                       {affine ? dw.data() : nullptr, affine ? db.data() : nullptr});
-    if (batch_norm) operation.statistics(slot, mean_sum.data(), variance_sum.data());
+                       {affine ? dw.floats() : nullptr, affine ? db.floats() : nullptr});
+    if (batch_norm) operation.statistics(slot, mean_sum.floats(), variance_sum.floats());
   });
   const std::string at =
       fmt::format("norm {} of {} in {} groups, batch {}{}{}", static_cast<int>(config.spec.kind), name_of(tensor),
                   config.spec.groups, batch, config.relu ? ", ReLU" : "", affine ? "" : ", not affine");
   const reference::AffineGradients gradients =
       reference::norm_backward(image, config.spec, wide(x), wide(weight), through);
-  compare(y.plain(), behind_relu(linear), at + ": y");
-  compare(dx.plain(), gradients.x, at + ": dx");
+  compare(y, behind_relu(linear), at + ": y");
+  compare(dx, gradients.x, at + ": dx");
   if (affine) {
-    compare(dw.plain(), gradients.weight, at + ": dw");
-    compare(dw_alone.plain(), gradients.weight, at + ": dw alone");
-    compare(db.plain(), gradients.bias, at + ": db");
+    compare(dw, gradients.weight, at + ": dw");
+    compare(dw_alone, gradients.weight, at + ": dw alone");
+    compare(db, gradients.bias, at + ": db");
   }
   if (!batch_norm) return;
-  compare(inferred.plain(),
+  compare(inferred,
           behind_relu(
               reference::norm_with(image, config.spec, wide(mean), wide(variance), wide(x), wide(weight), wide(bias))),
           at + ": evaluated");
   const reference::RunningStatistics sums = reference::running_statistics(image, config.spec, wide(x));
-  compare(mean_sum.plain(), sums.mean, at + ": mean");
-  compare(variance_sum.plain(), sums.variance, at + ": variance");
+  compare(mean_sum, sums.mean, at + ": mean");
+  compare(variance_sum, sums.variance, at + ": variance");
 }
 
 }  // namespace
@@ -101,8 +103,9 @@ void check_norm(Backend& backend, const Shape& input, const NormSpec& spec, bool
 void check_add(Backend& backend, const Shape& a, const Shape& b, std::int64_t stride, bool relu, std::int64_t batch) {
   const reference::ImageShape image_a = image_of(a, batch), image_b = image_of(b, batch);
   Draws draws(12);
-  const std::vector<float> x = draws.vector(image_a.elements()), other = draws.vector(image_b.elements()),
-                           dy = draws.vector(image_a.elements()), base = draws.vector(image_b.elements());
+  const auto draw = [&](std::int64_t count) { return rounded(draws.vector(count), backend.type); };
+  const std::vector<float> x = draw(image_a.elements()), other = draw(image_b.elements()),
+                           dy = draw(image_a.elements()), base = draw(image_b.elements());
   const Values sum = reference::add(image_a, image_b, stride, wide(x), wide(other));
   const Values through = reference::add_backward(image_a, image_b, stride, wide(dy));
   Values with_base = wide(base);
@@ -122,21 +125,21 @@ void check_add(Backend& backend, const Shape& a, const Shape& b, std::int64_t st
           added(backend, tensor_b, batch), masked(backend, tensor_b, batch), added_masked(backend, tensor_b, batch);
       backend.run([&] {
         operation->forward(0, in.data(), second.data(), y.data());
-        backend.kernels->copy(in.data(), batch * tensor_a.size(), in_place.data());
+        backend.kernels->copy(in.data(), batch * tensor_a.bytes(), in_place.data());
         operation->forward(0, in_place.data(), second.data(), in_place.data());
         operation->backward(0, difference.data(), nullptr, nullptr, alone.data());
         operation->backward(0, difference.data(), nullptr, second.data(), masked.data());
         operation->backward(0, difference.data(), gradient.data(), second.data(), added_masked.data());
-        backend.kernels->copy(gradient.data(), batch * tensor_b.size(), added.data());
+        backend.kernels->copy(gradient.data(), batch * tensor_b.bytes(), added.data());
         operation->backward(0, difference.data(), added.data(), nullptr, added.data());
       });
       const std::string at = fmt::format("sum of {} and {}, stride {}", name_of(tensor_a), name_of(tensor_b), stride);
-      compare(y.plain(), relu ? rectified(sum) : sum, at + ": y");
-      compare(in_place.plain(), relu ? rectified(sum) : sum, at + ": in place");
-      compare(alone.plain(), through, at + ": gradient");
-      compare(added.plain(), with_base, at + ": gradient added");
-      compare(masked.plain(), where_positive(through), at + ": gradient in front of a ReLU");
-      compare(added_masked.plain(), where_positive(with_base), at + ": gradient added in front of a ReLU");
+      compare(y, relu ? rectified(sum) : sum, at + ": y");
+      compare(in_place, relu ? rectified(sum) : sum, at + ": in place");
+      compare(alone, through, at + ": gradient");
+      compare(added, with_base, at + ": gradient added");
+      compare(masked, where_positive(through), at + ": gradient in front of a ReLU");
+      compare(added_masked, where_positive(with_base), at + ": gradient added in front of a ReLU");
     }
   }
 }

@@ -27,7 +27,7 @@ void check_dropout(Backend& backend, const Shape& input, double probability, std
       expected.push_back(stream.bits(static_cast<std::uint64_t>(id), static_cast<std::uint64_t>(e)) >= threshold);
   }
   Draws draws(8);
-  const std::vector<float> x = draws.away_from_zero(batch * elements, 0.5f);
+  const std::vector<float> x = rounded(draws.away_from_zero(batch * elements, 0.5f), backend.type);
   for (const TensorDesc& tensor : tensors_of(backend, input)) {
     std::vector<std::int32_t> order = tensor.logical_elements();
     std::replace(order.begin(), order.end(), -1, static_cast<std::int32_t>(elements));
@@ -49,7 +49,7 @@ void check_dropout(Backend& backend, const Shape& input, double probability, std
            .element_of_place = tensor.plain() ? nullptr : static_cast<const std::int32_t*>(order_there.data()),
            .scratch = static_cast<std::uint8_t*>(scratch.data())},
           static_cast<const std::int64_t*>(ids_there.data()), batch, mask_data);
-      backend.kernels->dropout_apply(mask_data, batch * tensor.size(), scale, in.data(), y.data());
+      backend.kernels->dropout_apply(mask_data, batch * tensor.size(), scale, tensor.type, in.data(), y.data());
     });
     std::vector<std::uint8_t> drawn(static_cast<std::size_t>(batch * tensor.size()) + 1);
     backend.read(mask.data(), drawn.size(), drawn.data());
@@ -59,7 +59,7 @@ void check_dropout(Backend& backend, const Shape& input, double probability, std
     CHECK(from_layout(tensor, as_floats.data(), batch) == expected);
     CHECK(padding_is_zero(tensor, as_floats.data(), batch));
     const std::vector<std::uint8_t> logical(expected.begin(), expected.end());
-    compare(y.plain(), reference::dropout(logical, double{scale}, wide(x)), "dropout of " + name_of(tensor));
+    compare(y, reference::dropout(logical, double{scale}, wide(x)), "dropout of " + name_of(tensor));
   }
 }
 
@@ -79,26 +79,26 @@ void check_losses(Backend& backend, std::int64_t classes, std::int64_t batch) {
   const auto check = [&](const auto& loss, const reference::Loss& expected, const std::string& what) {
     for (const bool with_gradient : {true, false}) {
       DeviceTensor gradient(backend, tensor, batch);
-      backend.run([&] { loss(with_gradient ? gradient.data() : nullptr, static_cast<LossSum*>(sum.data())); });
+      backend.run([&] { loss(with_gradient ? gradient.floats() : nullptr, static_cast<LossSum*>(sum.data())); });
       LossSum total;
       backend.read(sum.data(), sizeof total, &total);
       CHECK(total.loss == doctest::Approx(expected.loss).epsilon(1e-5));
       CHECK(total.correct == expected.correct);
-      if (with_gradient) compare(gradient.plain(), expected.gradient, what);
+      if (with_gradient) compare(gradient, expected.gradient, what);
     }
   };
   const std::string at = fmt::format(" of {} classes, batch {}", classes, batch);
   for (const float smoothing : {0.0f, 0.1f, 0.75f}) {
     check(
         [&](float* gradient, LossSum* total) {
-          backend.kernels->cross_entropy(in.data(), label_data, batch, classes, smoothing, gradient, total);
+          backend.kernels->cross_entropy(in.floats(), label_data, batch, classes, smoothing, gradient, total);
         },
         reference::cross_entropy(classes, wide(outputs), labels, double{smoothing}),
         fmt::format("cross entropy, smoothing {}{}", smoothing, at));
   }
   check(
       [&](float* gradient, LossSum* total) {
-        backend.kernels->mean_squared_error(in.data(), label_data, batch, classes, gradient, total);
+        backend.kernels->mean_squared_error(in.floats(), label_data, batch, classes, gradient, total);
       },
       reference::mean_squared_error(classes, wide(outputs), labels), "squared error" + at);
 }
@@ -118,10 +118,10 @@ void check_nan_shows(Backend& backend) {
     for (const int loss : {0, 1, 2}) {
       backend.run([&] {
         if (loss < 2)
-          backend.kernels->cross_entropy(in.data(), label_data, 3, kClasses, loss == 0 ? 0.0f : 0.1f, nullptr,
+          backend.kernels->cross_entropy(in.floats(), label_data, 3, kClasses, loss == 0 ? 0.0f : 0.1f, nullptr,
                                          sum_data);
         else
-          backend.kernels->mean_squared_error(in.data(), label_data, 3, kClasses, nullptr, sum_data);
+          backend.kernels->mean_squared_error(in.floats(), label_data, 3, kClasses, nullptr, sum_data);
       });
       LossSum total;
       backend.read(sum.data(), sizeof total, &total);

@@ -10,13 +10,24 @@
 #include <string>
 #include <vector>
 
+#include "core/bfloat16.h"
 #include "support/layouts.h"
 #include "support/parity.h"
 #include "support/reference.h"
 
 namespace dptrain::testing {
 
-constexpr double kTolerance = 1e-4;
+constexpr double tolerance_of(ElementType type) {
+  return type == ElementType::float32 ? 1e-4 : 0x1p-7;
+}
+
+inline std::vector<float> rounded(std::vector<float> values, ElementType type) {
+  if (type == ElementType::bfloat16) {
+    for (float& value : values) value = static_cast<float>(BFloat16(value));
+  }
+  return values;
+}
+
 constexpr float kGuard = 77;
 constexpr std::size_t kGuards = 16;  // behind each tensor
 
@@ -28,10 +39,20 @@ class DeviceTensor {
       : backend_(backend), desc_(std::move(desc)), batch_(batch), host_(size() + kGuards, kGuard) {
     std::fill_n(host_.begin(), size(), std::numeric_limits<float>::quiet_NaN());
     if (!plain.empty()) to_layout(desc_, plain, host_.data());
-    memory_ = backend.kernels->allocate(host_.size() * sizeof(float));
-    backend.kernels->upload(host_.data(), host_.size() * sizeof(float), memory_.data());
+    memory_ = backend.kernels->allocate(bytes());
+    if (desc_.type == ElementType::bfloat16) {
+      const std::vector<BFloat16> halves(host_.begin(), host_.end());
+      backend.kernels->upload(halves.data(), bytes(), memory_.data());
+    } else {
+      backend.kernels->upload(host_.data(), bytes(), memory_.data());
+    }
   }
-  float* data() const { return memory_.floats(); }
+  void* data() const { return memory_.data(); }
+  float* floats() const {
+    CHECK(desc_.type == ElementType::float32);
+    return memory_.floats();
+  }
+  double tolerance() const { return tolerance_of(desc_.type); }
   std::vector<float> plain() {
     read();
     return from_layout(desc_, host_.data(), batch_);
@@ -44,8 +65,15 @@ class DeviceTensor {
 
  private:
   std::size_t size() const { return static_cast<std::size_t>(desc_.size() * batch_); }
+  std::size_t bytes() const { return host_.size() * static_cast<std::size_t>(bytes_of(desc_.type)); }
   void read() {
-    backend_.read(memory_.data(), host_.size() * sizeof(float), host_.data());
+    if (desc_.type == ElementType::bfloat16) {
+      std::vector<BFloat16> halves(host_.size());
+      backend_.read(memory_.data(), bytes(), halves.data());
+      std::transform(halves.begin(), halves.end(), host_.begin(), [](BFloat16 half) { return static_cast<float>(half); });
+    } else {
+      backend_.read(memory_.data(), bytes(), host_.data());
+    }
     CHECK(std::all_of(host_.end() - kGuards, host_.end(), [](float f) { return f == kGuard; }));
     CHECK(padding_is_zero(desc_, host_.data(), batch_));
   }
@@ -66,29 +94,34 @@ inline reference::Values wide(const std::vector<float>& values) {
   return {values.begin(), values.end()};
 }
 
-inline void compare(const std::vector<float>& values, const reference::Values& expected, const std::string& what) {
+inline void compare(const std::vector<float>& values, const reference::Values& expected, const std::string& what,
+                    double tolerance = tolerance_of(ElementType::float32), double least = 0.1) {
   REQUIRE(values.size() == expected.size());
   // Random sums may cancel to almost nothing, where rounding is as large as ever: their terms are of the order of 1.
-  double largest = 0.1, worst = 0;
+  double largest = least, worst = 0;
   for (std::size_t i = 0; i < values.size(); ++i) {
     largest = std::max(largest, std::abs(expected[i]));
     const double error = std::abs(double{values[i]} - expected[i]);
     worst = error <= worst ? worst : error;  // NaN becomes the worst, and stays
     if (std::isnan(worst)) break;
   }
-  CHECK_MESSAGE(worst <= kTolerance * largest, fmt::format("{}: {} off where the largest is {}", what, worst, largest));
+  CHECK_MESSAGE(worst <= tolerance * largest, fmt::format("{}: {} off where the largest is {}", what, worst, largest));
+}
+
+inline void compare(DeviceTensor& tensor, const reference::Values& expected, const std::string& what) {
+  compare(tensor.plain(), expected, what, tensor.tolerance());
 }
 
 inline std::vector<TensorDesc> tensors_of(const Backend& backend, const Shape& shape) {
-  if (shape.rank() != 3) return {TensorDesc(shape)};
+  if (shape.rank() != 3) return {TensorDesc(shape).as(backend.type)};
   std::vector<TensorDesc> all;
-  for (const Layout& layout : backend.layouts(shape)) all.emplace_back(shape, layout);
+  for (const Layout& layout : backend.layouts(shape)) all.emplace_back(shape, layout, backend.type);
   return all;
 }
 
 inline std::string name_of(const TensorDesc& tensor) {
-  return fmt::format("{} in layout {}/{}", tensor.shape.text(), static_cast<int>(tensor.layout.order),
-                     tensor.layout.block);
+  return fmt::format("{} in layout {}/{}{}", tensor.shape.text(), static_cast<int>(tensor.layout.order),
+                     tensor.layout.block, tensor.type == ElementType::bfloat16 ? " bf16" : "");
 }
 
 }  // namespace dptrain::testing

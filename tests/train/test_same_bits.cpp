@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "data/open.h"
+#include "kernels/kernels.h"
 #include "spec/reader.h"
 #include "spec/shapes.h"
 #include "support/memory_dataset.h"
@@ -145,7 +146,8 @@ Case random_case() {
       "evaluate: {{every: {}}}\n",
       number(1, 1000000), fmt::join(c.input.extents(), ", "), layers, pick<std::string>("cross_entropy", "mse"),
       number(2, 7), global, micro, optimizer(), lr_schedule(),
-      coin() ? fmt::format("  clip_grad_norm: {}\n", pick(0.05, 5.0)) : "",
+      (number(0, 2) == 0 && cpu_lacks(ElementType::bfloat16).empty() ? "  precision: bf16\n" : "") +
+          (coin() ? fmt::format("  clip_grad_norm: {}\n", pick(0.05, 5.0)) : std::string()),
       (number(0, 3) == 0 ? "  ema: {decay: 0.8}\n" : std::string()) + (coin() ? "  shuffle: false\n" : ""),
       pick<std::string>("2 steps", "1 epochs"));
   return c;

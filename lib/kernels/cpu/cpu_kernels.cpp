@@ -12,8 +12,8 @@ class CpuKernels final : public Kernels {
  public:
   Buffer allocate(std::size_t bytes) override { return Buffer::host(bytes); }
   void upload(const void* host, std::size_t bytes, void* device) override { std::memcpy(device, host, bytes); }
-  void copy(const float* from, std::int64_t count, float* to) override {
-    std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
+  void copy(const void* from, std::int64_t bytes, void* to) override {
+    std::memcpy(to, from, static_cast<std::size_t>(bytes));
   }
 
   std::unique_ptr<AffineOperation> linear(const LinearConfig& config) override {
@@ -34,16 +34,17 @@ class CpuKernels final : public Kernels {
   }
   std::unique_ptr<NormOperation> norm(const NormConfig& config) override { return cpu::make_norm(config); }
   std::unique_ptr<AddOperation> add(const AddConfig& config) override { return cpu::make_add(config); }
-  std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input) override {
-    return cpu::make_reorder_to_plain(context_, input);
+  std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input, ElementType type) override {
+    return cpu::make_reorder_to_plain(context_, input, type);
   }
 
   void dropout_mask(const DropoutDraw& draw, const std::int64_t* ids, std::int64_t samples,
                     std::uint8_t* mask) override {
     cpu::dropout_mask(draw, ids, samples, mask);
   }
-  void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, const float* x, float* y) override {
-    cpu::dropout_apply(mask, count, scale, x, y);
+  void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, ElementType type, const void* x,
+                     void* y) override {
+    cpu::dropout_apply(mask, count, scale, type, x, y);
   }
 
   void cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
@@ -66,6 +67,14 @@ std::vector<std::pair<std::string, std::string>> cpu_kernels_basis() {
   // The numbers of dnnl_cpu_isa_t: what the CPU has and ONEDNN_MAX_CPU_ISA allows.
   return {{"oneDNN", fmt::format("{}.{}.{}", v->major, v->minor, v->patch)},
           {"instruction set", fmt::format("{:#x}", static_cast<unsigned>(dnnl_get_effective_cpu_isa()))}};
+}
+
+std::string cpu_lacks(ElementType type) {
+  if (type == ElementType::float32) return {};
+  const auto isa = static_cast<unsigned>(dnnl_get_effective_cpu_isa());
+  constexpr auto kNeeded = static_cast<unsigned>(dnnl_cpu_isa_avx512_core_bf16);
+  if ((isa & kNeeded) == kNeeded) return {};
+  return fmt::format("this CPU has no bf16 instructions (avx512_bf16 or AMX) that oneDNN may use: it goes by {:#x}", isa);
 }
 
 std::unique_ptr<Kernels> make_cpu_kernels() {

@@ -53,8 +53,8 @@ class Activation final : public PairedOperation {
                   {{from_input_ ? DNNL_ARG_SRC : DNNL_ARG_DST, x}, {DNNL_ARG_DIFF_DST, x}, {DNNL_ARG_DIFF_SRC, x}});
     prepared_.push_back(std::move(p));
   }
-  void forward(Slot slot, const float* x, float* y) override { pair(slot).forward.run({x, y}); }
-  void backward(Slot slot, const float* x, const float* y, const float* dy, float* dx) override {
+  void forward(Slot slot, const void* x, void* y) override { pair(slot).forward.run({x, y}); }
+  void backward(Slot slot, const void* x, const void* y, const void* dy, void* dx) override {
     pair(slot).backward.run({from_input_ ? x : y, dy, dx});
   }
 
@@ -91,15 +91,17 @@ class Softmax final : public PairedOperation {
       difference_rows_ = Buffer::host(matrix.get_size());
     }
   }
-  void forward(Slot slot, const float* x, float* y) override {
+  void forward(Slot slot, const void* x, void* y) override {
     if (sorting_.empty()) return pair(slot).forward.run({x, y});
     Sorting& sorting = sorting_[static_cast<std::size_t>(slot)];
     sorting.to_rows.run({x, y_rows_.data()});
     pair(slot).forward.run({y_rows_.data(), y_rows_.data()});
     sorting.from_rows.run({y_rows_.data(), y});
   }
-  void backward(Slot slot, const float*, const float* y, const float* dy, float* dx) override {
-    if (sorting_.empty()) return differentiate(slot, y, dy, dx);
+  void backward(Slot slot, const void*, const void* y, const void* dy, void* dx) override {
+    if (sorting_.empty()) {
+      return differentiate(slot, static_cast<const float*>(y), static_cast<const float*>(dy), static_cast<float*>(dx));
+    }
     Sorting& sorting = sorting_[static_cast<std::size_t>(slot)];
     sorting.to_rows.run({dy, difference_rows_.data()});
     differentiate(slot, y_rows_.floats(), difference_rows_.floats(), difference_rows_.floats());
@@ -136,18 +138,18 @@ class Softmax final : public PairedOperation {
 
 class ReorderToPlain final : public PairedOperation {
  public:
-  ReorderToPlain(Context& context, const TensorDesc& input)
-      : PairedOperation(context, input, TensorDesc(input.shape)) {}
+  ReorderToPlain(Context& context, const TensorDesc& input, ElementType type)
+      : PairedOperation(context, input, TensorDesc(input.shape).as(type)) {}
 
   void prepare(std::int64_t batch) override {
     // A flattened image moves as the image it is in memory.
     TensorDesc image = input_;
     image.shape = input_.stored;
-    const memory::desc x = memory_desc(image, batch), y = memory_desc(TensorDesc(image.shape), batch);
+    const memory::desc x = memory_desc(image, batch), y = memory_desc(TensorDesc(image.shape).as(output_.type), batch);
     prepared_.push_back({reorder_primitive(context_, x, y), reorder_primitive(context_, y, x)});
   }
-  void forward(Slot slot, const float* x, float* y) override { pair(slot).forward.run({x, y}); }
-  void backward(Slot slot, const float*, const float*, const float* dy, float* dx) override {
+  void forward(Slot slot, const void* x, void* y) override { pair(slot).forward.run({x, y}); }
+  void backward(Slot slot, const void*, const void*, const void* dy, void* dx) override {
     pair(slot).backward.run({dy, dx});
   }
 };
@@ -160,8 +162,8 @@ std::unique_ptr<UnaryOperation> make_activation(Context& context, const TensorDe
 std::unique_ptr<UnaryOperation> make_softmax(Context& context, const TensorDesc& input) {
   return std::make_unique<Softmax>(context, input);
 }
-std::unique_ptr<UnaryOperation> make_reorder_to_plain(Context& context, const TensorDesc& input) {
-  return std::make_unique<ReorderToPlain>(context, input);
+std::unique_ptr<UnaryOperation> make_reorder_to_plain(Context& context, const TensorDesc& input, ElementType type) {
+  return std::make_unique<ReorderToPlain>(context, input, type);
 }
 
 }  // namespace dptrain::cpu

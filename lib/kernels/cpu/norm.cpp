@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "kernels/cpu/elements.h"
 #include "kernels/cpu/norm_loops.h"
 #include "kernels/cpu/operations.h"
 
@@ -41,7 +42,7 @@ class Norm : public NormOperation {
       rows_ = {pixels, channels_};
     else
       rows_ = {pixels, 1};
-    blocks_ = input.size() / rows_.floats();
+    blocks_ = input.size() / rows_.places();
     for (Channels* values : {&mean_, &squares_, &scale_, &shift_, &sums_, &products_, &slope_, &curve_, &offset_})
       values->assign(static_cast<std::size_t>(blocks_ * rows_.lanes), 0.0f);
   }
@@ -65,6 +66,7 @@ class Norm : public NormOperation {
   Channels mean_, squares_, scale_, shift_, sums_, products_, slope_, curve_, offset_;
 };
 
+template <class Element>
 class BatchNorm final : public Norm {
  public:
   explicit BatchNorm(const NormConfig& config) : Norm(config) {
@@ -79,7 +81,7 @@ class BatchNorm final : public Norm {
       sizes_.push_back({batch, batch, rows_});
   }
 
-  void forward(Slot slot, const float* x, const NormParameters& parameters, float* y) override {
+  void forward(Slot slot, const void* x, const NormParameters& parameters, void* y) override {
     const Size& size = sizes_[static_cast<std::size_t>(slot)];
     float count = 0;
     for (std::int64_t part = 0; part < size.parts; ++part) {
@@ -96,13 +98,13 @@ class BatchNorm final : public Norm {
     apply(size, x, y);
   }
 
-  void infer(Slot slot, const float* x, const NormParameters& parameters, float* y) override {
+  void infer(Slot slot, const void* x, const NormParameters& parameters, void* y) override {
     for (std::size_t c = 0; c < static_cast<std::size_t>(channels_); ++c)
       set_scaling(parameters, c, parameters.mean[c], inverse_deviation(parameters.variance[c]));
     apply(sizes_[static_cast<std::size_t>(slot)], x, y);
   }
 
-  void backward(Slot slot, const float* x, const NormParameters& parameters, const float* dy, float* dx,
+  void backward(Slot slot, const void* x, const NormParameters& parameters, const void* dy, void* dx,
                 const NormGradients& gradients) override {
     const Size& size = sizes_[static_cast<std::size_t>(slot)];
     std::fill(sums_.begin(), sums_.end(), 0.0f);
@@ -147,9 +149,11 @@ class BatchNorm final : public Norm {
     Rows rows;
   };
 
-  template <class Float>
-  Float* at(Float* tensor, const Size& size, std::int64_t part, std::int64_t block) const {
-    return tensor + (part * blocks_ + block) * size.rows.floats();
+  Element* at(void* tensor, const Size& size, std::int64_t part, std::int64_t block) const {
+    return static_cast<Element*>(tensor) + (part * blocks_ + block) * size.rows.places();
+  }
+  const Element* at(const void* tensor, const Size& size, std::int64_t part, std::int64_t block) const {
+    return at(const_cast<void*>(tensor), size, part, block);
   }
   template <class Visit>
   void for_blocks(const Size& size, const Visit& visit) const {
@@ -157,7 +161,7 @@ class BatchNorm final : public Norm {
       for (std::int64_t block = 0; block < blocks_; ++block) visit(part, block, block * size.rows.lanes);
     }
   }
-  void apply(const Size& size, const float* x, float* y) const {
+  void apply(const Size& size, const void* x, void* y) const {
     for_blocks(size, [&](std::int64_t part, std::int64_t block, std::int64_t lane) {
       scale_rows(size.rows, at(x, size, part, block), scaling(lane), at(y, size, part, block));
     });
@@ -180,6 +184,7 @@ class BatchNorm final : public Norm {
 };
 
 /// Per sample, over groups of channels that lie one after another; a layer norm is one group of all features.
+template <class Element>
 class GroupNorm final : public Norm {
  public:
   explicit GroupNorm(const NormConfig& config)
@@ -191,12 +196,12 @@ class GroupNorm final : public Norm {
     if (group_mean_.size() < needed) group_mean_.resize(needed), group_inverse_.resize(needed);
   }
 
-  void forward(Slot slot, const float* x, const NormParameters& parameters, float* y) override {
+  void forward(Slot slot, const void* x, const NormParameters& parameters, void* y) override {
     const std::int64_t size = config_.input.size(), width = channels_ / groups_;
     const auto rows = static_cast<float>(rows_.rows);
     for (std::int64_t sample = 0; sample < batches_[static_cast<std::size_t>(slot)]; ++sample) {
       for_blocks(sample * size, [&](std::int64_t place, std::int64_t lane) {
-        moments(rows_, x + place, mean_.data() + lane, squares_.data() + lane);
+        moments(rows_, at(x, place), mean_.data() + lane, squares_.data() + lane);
       });
       for (std::int64_t g = 0; g < groups_; ++g) {
         const float *means = mean_.data() + g * width, *squares = squares_.data() + g * width;
@@ -209,19 +214,19 @@ class GroupNorm final : public Norm {
       }
       set_sample(sample, parameters);
       for_blocks(sample * size, [&](std::int64_t place, std::int64_t lane) {
-        scale_rows(rows_, x + place, scaling(lane), y + place);
+        scale_rows(rows_, at(x, place), scaling(lane), at(y, place));
       });
     }
   }
 
-  void infer(Slot, const float*, const NormParameters&, float*) override {
+  void infer(Slot, const void*, const NormParameters&, void*) override {
     broken_invariant(__FILE__, __LINE__, "only batch norms have running statistics");
   }
   void statistics(Slot, float*, float*) override {
     broken_invariant(__FILE__, __LINE__, "only batch norms have running statistics");
   }
 
-  void backward(Slot slot, const float* x, const NormParameters& parameters, const float* dy, float* dx,
+  void backward(Slot slot, const void* x, const NormParameters& parameters, const void* dy, void* dx,
                 const NormGradients& gradients) override {
     const std::int64_t size = config_.input.size(), width = channels_ / groups_;
     const float count = static_cast<float>(rows_.rows) * static_cast<float>(width);
@@ -230,7 +235,7 @@ class GroupNorm final : public Norm {
     for (std::int64_t sample = 0; sample < batches_[static_cast<std::size_t>(slot)]; ++sample) {
       set_sample(sample, parameters);
       for_blocks(sample * size, [&](std::int64_t place, std::int64_t lane) {
-        sum_gradients(rows_, x + place, dy + place, scaling(lane), mean_.data() + lane, sums_.data() + lane,
+        sum_gradients(rows_, at(x, place), at(dy, place), scaling(lane), mean_.data() + lane, sums_.data() + lane,
                       products_.data() + lane);
       });
       for (std::int64_t g = 0; g < groups_; ++g) {
@@ -253,17 +258,20 @@ class GroupNorm final : public Norm {
       if (dx == nullptr) continue;
       // What a value is multiplied by in forward, its gradient is in backward.
       for_blocks(sample * size, [&](std::int64_t place, std::int64_t lane) {
-        gradient_rows(rows_, x + place, dy + place, scaling(lane), mean_.data() + lane,
-                      {scale_.data() + lane, curve_.data() + lane, offset_.data() + lane}, dx + place);
+        gradient_rows(rows_, at(x, place), at(dy, place), scaling(lane), mean_.data() + lane,
+                      {scale_.data() + lane, curve_.data() + lane, offset_.data() + lane}, at(dx, place));
       });
     }
   }
 
  private:
-  /// visit(first float, first lane) for each block of the sample that starts at `first`.
+  static Element* at(void* tensor, std::int64_t place) { return static_cast<Element*>(tensor) + place; }
+  static const Element* at(const void* tensor, std::int64_t place) { return static_cast<const Element*>(tensor) + place; }
+
+  /// visit(first place, first lane) for each block of the sample that starts at `first`.
   template <class Visit>
   void for_blocks(std::int64_t first, const Visit& visit) const {
-    for (std::int64_t block = 0; block < blocks_; ++block) visit(first + block * rows_.floats(), block * rows_.lanes);
+    for (std::int64_t block = 0; block < blocks_; ++block) visit(first + block * rows_.places(), block * rows_.lanes);
   }
 
   /// mean_, scale_ and shift_ of each channel, from its group's.
@@ -286,8 +294,10 @@ class GroupNorm final : public Norm {
 }  // namespace
 
 std::unique_ptr<NormOperation> make_norm(const NormConfig& config) {
-  if (config.spec.kind == NormKind::batch) return std::make_unique<BatchNorm>(config);
-  return std::make_unique<GroupNorm>(config);
+  return with_element(config.input.type, [&]<class Element>(Element) -> std::unique_ptr<NormOperation> {
+    if (config.spec.kind == NormKind::batch) return std::make_unique<BatchNorm<Element>>(config);
+    return std::make_unique<GroupNorm<Element>>(config);
+  });
 }
 
 }  // namespace dptrain::cpu

@@ -2,9 +2,40 @@
 
 #include <cstring>
 
+#include "core/bfloat16.h"
+
 namespace dptrain::cpu {
 
 namespace {
+
+/// As many floats' bits, and upper halves. GCC converts only vectors whose sizes are written out.
+template <int width>
+struct Lanes;
+template <>
+struct Lanes<16> {
+  typedef std::uint32_t Bits __attribute__((vector_size(64)));
+  typedef std::uint16_t Halves __attribute__((vector_size(32)));
+};
+template <>
+struct Lanes<8> {
+  typedef std::uint32_t Bits __attribute__((vector_size(32)));
+  typedef std::uint16_t Halves __attribute__((vector_size(16)));
+};
+template <>
+struct Lanes<4> {
+  typedef std::uint32_t Bits __attribute__((vector_size(16)));
+  typedef std::uint16_t Halves __attribute__((vector_size(8)));
+};
+template <>
+struct Lanes<2> {
+  typedef std::uint32_t Bits __attribute__((vector_size(8)));
+  typedef std::uint16_t Halves __attribute__((vector_size(4)));
+};
+template <>
+struct Lanes<1> {
+  typedef std::uint32_t Bits __attribute__((vector_size(4)));
+  typedef std::uint16_t Halves __attribute__((vector_size(2)));
+};
 
 // The compiler's vectors: it keeps arrays of accumulators in memory otherwise. One of 16 floats is two registers where
 // they have 256 bits; how many lanes share one changes nothing in a lane.
@@ -15,6 +46,25 @@ struct Vector {
 
   void load(const float* from) { std::memcpy(&v, from, sizeof v); }
   void store(float* to) const { std::memcpy(to, &v, sizeof v); }
+
+  // As BFloat16 does it, element by element.
+  void load(const BFloat16* from) {
+    Halves halves;
+    std::memcpy(&halves, from, sizeof halves);
+    const Bits bits = __builtin_convertvector(halves, Bits) << 16;
+    std::memcpy(&v, &bits, sizeof v);
+  }
+  void store(BFloat16* to) const {
+    Bits bits;
+    std::memcpy(&bits, &v, sizeof bits);
+    const Bits rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16, quiet_nan = (bits >> 16) | 0x40;
+    const Halves halves = __builtin_convertvector((bits & 0x7FFFFFFF) > 0x7F800000 ? quiet_nan : rounded, Halves);
+    std::memcpy(to, &halves, sizeof halves);
+  }
+
+ private:
+  using Bits = typename Lanes<width>::Bits;
+  using Halves = typename Lanes<width>::Halves;
 };
 
 /// Calls body.template run<width>(first lane) for groups of 16 lanes and then of 8, 4, 2 and 1.
@@ -31,16 +81,17 @@ void for_lanes(std::int64_t lanes, const Body& body) {
 
 constexpr int kSums = 4;  // in turn, because an addition takes several cycles; added up as (0 + 1) + (2 + 3)
 
+template <class Element>
 struct Moments {
   Rows shape;
-  const float* x;
+  const Element* x;
   float *mean, *squares;
 
   template <int width>
   void run(std::int64_t lane) const {
     using V = Vector<width>;
     const std::int64_t rows = shape.rows, stride = shape.lanes;
-    const float* column = x + lane;
+    const Element* column = x + lane;
     V sums[kSums] = {}, in, centre;
     std::int64_t row = 0;
     for (; row + kSums <= rows; row += kSums) {
@@ -73,19 +124,19 @@ struct Moments {
   }
 };
 
-template <bool relu>
+template <bool relu, class Element>
 struct Scale {
   Rows shape;
-  const float* x;
+  const Element* x;
   Scaling by;
-  float* y;
+  Element* y;
 
   template <int width>
   void run(std::int64_t lane) const {
     Vector<width> scale, shift, value, zero = {};
     scale.load(by.scale + lane);
     shift.load(by.shift + lane);
-    for (std::int64_t place = lane; place < shape.floats(); place += shape.lanes) {
+    for (std::int64_t place = lane; place < shape.places(); place += shape.lanes) {
       value.load(x + place);
       value.v = value.v * scale.v + shift.v;
       if constexpr (relu) value.v = value.v < zero.v ? zero.v : value.v;  // NaN stays NaN
@@ -104,16 +155,17 @@ struct Difference {
     scale.load(forward.scale + lane);
     shift.load(forward.shift + lane);
   }
-  void load(const Vector<width>& x, const float* from, Vector<width>& dy) const {
+  template <class Element>
+  void load(const Vector<width>& x, const Element* from, Vector<width>& dy) const {
     dy.load(from);
     if constexpr (relu) dy.v = x.v * scale.v + shift.v > zero.v ? dy.v : zero.v;
   }
 };
 
-template <bool relu>
+template <bool relu, class Element>
 struct SumGradients {
   Rows shape;
-  const float *x, *dy;
+  const Element *x, *dy;
   Scaling forward;
   const float* mean;
   float *sums, *products;
@@ -142,14 +194,14 @@ struct SumGradients {
   }
 };
 
-template <bool relu>
+template <bool relu, class Element>
 struct Gradient {
   Rows shape;
-  const float *x, *dy;
+  const Element *x, *dy;
   Scaling forward;
   const float* mean;
   GradientLine line;
-  float* dx;
+  Element* dx;
 
   template <int width>
   void run(std::int64_t lane) const {
@@ -159,7 +211,7 @@ struct Gradient {
     slope.load(line.slope + lane);
     curve.load(line.curve + lane);
     offset.load(line.offset + lane);
-    for (std::int64_t place = lane; place < shape.floats(); place += shape.lanes) {
+    for (std::int64_t place = lane; place < shape.places(); place += shape.lanes) {
       in.load(x + place);
       difference.load(in, dy + place, d);
       d.v = d.v * slope.v + ((in.v - centre.v) * curve.v + offset.v);
@@ -170,31 +222,46 @@ struct Gradient {
 
 }  // namespace
 
-void moments(const Rows& shape, const float* x, float* mean, float* squares) {
-  for_lanes(shape.lanes, Moments{shape, x, mean, squares});
+template <class Element>
+void moments(const Rows& shape, const Element* x, float* mean, float* squares) {
+  for_lanes(shape.lanes, Moments<Element>{shape, x, mean, squares});
 }
 
-void scale_rows(const Rows& shape, const float* x, const Scaling& by, float* y) {
+template <class Element>
+void scale_rows(const Rows& shape, const Element* x, const Scaling& by, Element* y) {
   if (by.relu)
-    for_lanes(shape.lanes, Scale<true>{shape, x, by, y});
+    for_lanes(shape.lanes, Scale<true, Element>{shape, x, by, y});
   else
-    for_lanes(shape.lanes, Scale<false>{shape, x, by, y});
+    for_lanes(shape.lanes, Scale<false, Element>{shape, x, by, y});
 }
 
-void sum_gradients(const Rows& shape, const float* x, const float* dy, const Scaling& forward, const float* mean,
+template <class Element>
+void sum_gradients(const Rows& shape, const Element* x, const Element* dy, const Scaling& forward, const float* mean,
                    float* sums, float* products) {
   if (forward.relu)
-    for_lanes(shape.lanes, SumGradients<true>{shape, x, dy, forward, mean, sums, products});
+    for_lanes(shape.lanes, SumGradients<true, Element>{shape, x, dy, forward, mean, sums, products});
   else
-    for_lanes(shape.lanes, SumGradients<false>{shape, x, dy, forward, mean, sums, products});
+    for_lanes(shape.lanes, SumGradients<false, Element>{shape, x, dy, forward, mean, sums, products});
 }
 
-void gradient_rows(const Rows& shape, const float* x, const float* dy, const Scaling& forward, const float* mean,
-                   const GradientLine& line, float* dx) {
+template <class Element>
+void gradient_rows(const Rows& shape, const Element* x, const Element* dy, const Scaling& forward, const float* mean,
+                   const GradientLine& line, Element* dx) {
   if (forward.relu)
-    for_lanes(shape.lanes, Gradient<true>{shape, x, dy, forward, mean, line, dx});
+    for_lanes(shape.lanes, Gradient<true, Element>{shape, x, dy, forward, mean, line, dx});
   else
-    for_lanes(shape.lanes, Gradient<false>{shape, x, dy, forward, mean, line, dx});
+    for_lanes(shape.lanes, Gradient<false, Element>{shape, x, dy, forward, mean, line, dx});
 }
+
+template void moments(const Rows&, const float*, float*, float*);
+template void moments(const Rows&, const BFloat16*, float*, float*);
+template void scale_rows(const Rows&, const float*, const Scaling&, float*);
+template void scale_rows(const Rows&, const BFloat16*, const Scaling&, BFloat16*);
+template void sum_gradients(const Rows&, const float*, const float*, const Scaling&, const float*, float*, float*);
+template void sum_gradients(const Rows&, const BFloat16*, const BFloat16*, const Scaling&, const float*, float*, float*);
+template void gradient_rows(const Rows&, const float*, const float*, const Scaling&, const float*, const GradientLine&,
+                            float*);
+template void gradient_rows(const Rows&, const BFloat16*, const BFloat16*, const Scaling&, const float*,
+                            const GradientLine&, BFloat16*);
 
 }  // namespace dptrain::cpu

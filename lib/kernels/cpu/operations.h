@@ -16,10 +16,10 @@ std::unique_ptr<UnaryOperation> make_activation(Context& context, const TensorDe
 std::unique_ptr<UnaryOperation> make_softmax(Context& context, const TensorDesc& input);
 std::unique_ptr<NormOperation> make_norm(const NormConfig& config);
 std::unique_ptr<AddOperation> make_add(const AddConfig& config);
-std::unique_ptr<UnaryOperation> make_reorder_to_plain(Context& context, const TensorDesc& input);
+std::unique_ptr<UnaryOperation> make_reorder_to_plain(Context& context, const TensorDesc& input, ElementType type);
 
 void dropout_mask(const DropoutDraw& draw, const std::int64_t* ids, std::int64_t samples, std::uint8_t* mask);
-void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, const float* x, float* y);
+void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, ElementType type, const void* x, void* y);
 
 LossSum cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,
                       float smoothing, float* gradient);

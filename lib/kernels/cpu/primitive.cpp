@@ -55,7 +55,14 @@ Rank rank_of(std::string_view implementation) {
   if (has("ref")) return Rank::reference;
   if (has("simple")) return Rank::simple;
   if (has("gemm")) return Rank::gemm;
+  if (has("amx")) return Rank::tiles;
   return has("avx512") ? Rank::widest : Rank::generated;
+}
+
+Rank best_rank(ElementType type) {
+  const auto isa = static_cast<unsigned>(dnnl_get_effective_cpu_isa());
+  constexpr auto kTiles = static_cast<unsigned>(dnnl_cpu_isa_avx512_core_amx);
+  return type == ElementType::bfloat16 && (isa & kTiles) == kTiles ? Rank::tiles : Rank::widest;
 }
 
 Primitive reorder_primitive(Context& context, const memory::desc& from, const memory::desc& to) {
@@ -81,10 +88,14 @@ memory::format_tag tag_of(const Layout& layout) {
 
 }  // namespace
 
+memory::data_type data_type(ElementType type) {
+  return type == ElementType::float32 ? memory::data_type::f32 : memory::data_type::bf16;
+}
+
 memory::desc memory_desc(const TensorDesc& tensor, std::int64_t batch) {
-  if (tensor.shape.rank() == 1) return {Dims{batch, tensor.size()}, memory::data_type::f32, memory::format_tag::ab};
-  return {Dims{batch, tensor.shape[0], tensor.shape[1], tensor.shape[2]}, memory::data_type::f32,
-          tag_of(tensor.layout)};
+  const memory::data_type type = data_type(tensor.type);
+  if (tensor.shape.rank() == 1) return {Dims{batch, tensor.size()}, type, memory::format_tag::ab};
+  return {Dims{batch, tensor.shape[0], tensor.shape[1], tensor.shape[2]}, type, tag_of(tensor.layout)};
 }
 
 std::optional<Layout> layout_of(const memory::desc& desc) {
@@ -93,7 +104,7 @@ std::optional<Layout> layout_of(const memory::desc& desc) {
                           {Layout::Order::blocked, 16},
                           {Layout::Order::blocked, 8}};
   for (const Layout& layout : known) {
-    if (desc == memory::desc(desc.dims(), memory::data_type::f32, tag_of(layout))) return layout;
+    if (desc == memory::desc(desc.dims(), desc.data_type(), tag_of(layout))) return layout;
   }
   return std::nullopt;
 }

@@ -67,10 +67,10 @@ class Primitive {
   std::vector<dnnl_exec_arg_t> call_;
 };
 
-/// How good an implementation is by its name, best first: widest vectors, other kernels made for the shape ("jit:avx2",
+/// How good an implementation is by its name, best first: tiles of AMX ("brgconv:avx512_core_bf16_amx_bf16"), widest vectors, other kernels made for the shape ("jit:avx2",
 /// "jit:sve_512"), matrix products around copies ("x64:gemm:jit"), plain loops ("simple_nchw:any"), reference code
 /// ("ref:any", "gemm:ref"). Layouts are chosen by this rank, not by timing, so that one kind of CPU always chooses the same.
-enum class Rank { widest, generated, gemm, simple, reference };
+enum class Rank { tiles, widest, generated, gemm, simple, reference };
 Rank rank_of(std::string_view implementation);
 template <class PrimitiveDesc>
 Rank rank_of(const PrimitiveDesc& desc) {
@@ -80,8 +80,12 @@ Rank rank_of(const PrimitiveDesc& desc) {
 /// Copies its first pointer's tensor into its second's, from one layout to another; padding becomes zero.
 Primitive reorder_primitive(Context& context, const dnnl::memory::desc& from, const dnnl::memory::desc& to);
 
+/// The best rank that anything can have on this CPU, for operations of this type.
+Rank best_rank(ElementType type);
+
 using Dims = dnnl::memory::dims;
 
+dnnl::memory::data_type data_type(ElementType type);
 /// (batch, C, H, W) or (batch, F).
 dnnl::memory::desc memory_desc(const TensorDesc& tensor, std::int64_t batch);
 /// The layout of a (N, C, H, W) memory that oneDNN chose; empty where it is none of ours.

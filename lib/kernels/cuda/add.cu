@@ -44,17 +44,19 @@ class Add final : public AddOperation {
   std::vector<std::string> implementations() const override { return {}; }
   bool same_places() const override { return same_; }
 
-  void forward(Slot slot, const float* a, const float* b, float* y) override {
+  void forward(Slot slot, const void* a, const void* b, void* y) override {
     const std::int64_t size = config_.a.size();
     for_each(
         batch(slot) * size, context_.stream,
-        Sum{a, b, static_cast<const std::int32_t*>(of_a_.data()), nullptr, y, size, config_.b.size(), config_.relu});
+        Sum{floats(a), floats(b), static_cast<const std::int32_t*>(of_a_.data()), nullptr, floats(y), size, config_.b.size(),
+            config_.relu});
   }
-  void backward(Slot slot, const float* dy, const float* base, const float* rectified, float* dx) override {
+  void backward(Slot slot, const void* dy, const void* base, const void* rectified, void* dx) override {
     const std::int64_t size = config_.b.size();
     for_each(
         batch(slot) * size, context_.stream,
-        Sum{base, dy, static_cast<const std::int32_t*>(of_b_.data()), rectified, dx, size, config_.a.size(), false});
+        Sum{floats(base), floats(dy), static_cast<const std::int32_t*>(of_b_.data()), floats(rectified), floats(dx), size,
+            config_.a.size(), false});
   }
 
  private:

@@ -59,33 +59,33 @@ class Convolution final : public AffineOperation {
     prepared_.push_back(std::move(p));
   }
 
-  void forward(Slot slot, const float* x, const float* weight, const float* bias, float* y) override {
+  void forward(Slot slot, const void* x, const float* weight, const float* bias, void* y) override {
     Prepared& p = prepared(slot);
     if (copies_) {
-      transpose(context_, p.batch, channels_, area_, x, inner_x_.floats());
+      transpose(context_, p.batch, channels_, area_, floats(x), inner_x_.floats());
       x = inner_x_.floats();
     }
     const Plan::Binding bindings[] = {{kX, x}, {kW, weight}, {kY, y}, {kBias, bias}};
     p.forward->run(std::span(bindings).first(p.fused && config_.spec.bias ? 4 : 3));
     if (!p.fused) {
       add_bias_and_activate(context_, config_.spec.bias ? bias : nullptr,
-                            config_.activation ? &*config_.activation : nullptr, rows(p.batch), output_.shape[0], y);
+                            config_.activation ? &*config_.activation : nullptr, rows(p.batch), output_.shape[0], floats(y));
     }
   }
 
-  void backward_weights(Slot slot, const float* x, const float* dy, float* weight_gradient,
+  void backward_weights(Slot slot, const void* x, const void* dy, float* weight_gradient,
                         float* bias_gradient) override {
     Prepared& p = prepared(slot);
-    const Plan::Binding bindings[] = {{kX, copies_ ? inner_x_.floats() : x}, {kY, dy}, {kW, weight_gradient}};
+    const Plan::Binding bindings[] = {{kX, copies_ ? inner_x_.data() : x}, {kY, dy}, {kW, weight_gradient}};
     p.backward_weights->run(bindings);
-    if (config_.spec.bias) sum_rows(context_, dy, rows(p.batch), output_.shape[0], row_sums_.floats(), bias_gradient);
+    if (config_.spec.bias) sum_rows(context_, floats(dy), rows(p.batch), output_.shape[0], row_sums_.floats(), bias_gradient);
   }
 
-  void backward_data(Slot slot, const float* dy, const float* weight, std::int64_t /*version*/, float* dx) override {
+  void backward_data(Slot slot, const void* dy, const float* weight, std::int64_t /*version*/, void* dx) override {
     Prepared& p = prepared(slot);
-    const Plan::Binding bindings[] = {{kY, dy}, {kW, weight}, {kX, copies_ ? inner_dx_.floats() : dx}};
+    const Plan::Binding bindings[] = {{kY, dy}, {kW, weight}, {kX, copies_ ? inner_dx_.data() : dx}};
     p.backward_data->run(bindings);
-    if (copies_) transpose(context_, p.batch, area_, channels_, inner_dx_.floats(), dx);
+    if (copies_) transpose(context_, p.batch, area_, channels_, inner_dx_.floats(), floats(dx));
   }
 
   std::vector<std::string> implementations() const override {

@@ -28,9 +28,8 @@ class CudaKernels final : public Kernels {
     check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, context_.stream), "a copy to the GPU failed");
     check(cudaStreamSynchronize(context_.stream), "a copy to the GPU failed");
   }
-  void copy(const float* from, std::int64_t count, float* to) override {
-    check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(count) * sizeof(float), cudaMemcpyDeviceToDevice,
-                          context_.stream),
+  void copy(const void* from, std::int64_t bytes, void* to) override {
+    check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToDevice, context_.stream),
           "a copy on the GPU failed");
   }
 
@@ -52,7 +51,7 @@ class CudaKernels final : public Kernels {
   }
   std::unique_ptr<NormOperation> norm(const NormConfig& config) override { return cuda::make_norm(context_, config); }
   std::unique_ptr<AddOperation> add(const AddConfig& config) override { return cuda::make_add(context_, config); }
-  std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input) override {
+  std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input, ElementType /*type*/) override {
     return cuda::make_reorder_to_plain(context_, input);
   }
 
@@ -60,8 +59,9 @@ class CudaKernels final : public Kernels {
                     std::uint8_t* mask) override {
     cuda::dropout_mask(context_, draw, ids, samples, mask);
   }
-  void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, const float* x, float* y) override {
-    cuda::dropout_apply(context_, mask, count, scale, x, y);
+  void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, ElementType /*type*/, const void* x,
+                     void* y) override {
+    cuda::dropout_apply(context_, mask, count, scale, cuda::floats(x), cuda::floats(y));
   }
 
   void cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,

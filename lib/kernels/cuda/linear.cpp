@@ -54,24 +54,24 @@ class Linear final : public AffineOperation {
     prepared_.push_back(std::move(p));
   }
 
-  void forward(Slot slot, const float* x, const float* weight, const float* bias, float* y) override {
+  void forward(Slot slot, const void* x, const float* weight, const float* bias, void* y) override {
     Prepared& p = prepared(slot);
-    p.forward->run(weight, x, bias, y);
+    p.forward->run(weight, floats(x), bias, floats(y));
     if (!p.fused) {
       add_bias_and_activate(context_, config_.bias ? bias : nullptr,
-                            config_.activation ? &*config_.activation : nullptr, p.batch, out_, y);
+                            config_.activation ? &*config_.activation : nullptr, p.batch, out_, floats(y));
     }
   }
 
-  void backward_weights(Slot slot, const float* x, const float* dy, float* weight_gradient,
+  void backward_weights(Slot slot, const void* x, const void* dy, float* weight_gradient,
                         float* bias_gradient) override {
     Prepared& p = prepared(slot);
-    p.backward_weights->run(x, dy, nullptr, weight_gradient);
-    if (config_.bias) sum_rows(context_, dy, p.batch, out_, row_sums_.floats(), bias_gradient);
+    p.backward_weights->run(floats(x), floats(dy), nullptr, weight_gradient);
+    if (config_.bias) sum_rows(context_, floats(dy), p.batch, out_, row_sums_.floats(), bias_gradient);
   }
 
-  void backward_data(Slot slot, const float* dy, const float* weight, std::int64_t /*version*/, float* dx) override {
-    prepared(slot).backward_data->run(weight, dy, nullptr, dx);
+  void backward_data(Slot slot, const void* dy, const float* weight, std::int64_t /*version*/, void* dx) override {
+    prepared(slot).backward_data->run(weight, floats(dy), nullptr, floats(dx));
   }
 
   std::vector<std::string> implementations() const override {

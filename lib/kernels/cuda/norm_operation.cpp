@@ -31,31 +31,31 @@ class Norm final : public NormOperation {
     grow(scratch_, std::max(norm_scratch_entries(shape), norm_scratch_entries(channels)));
   }
 
-  void forward(Slot slot, const float* x, const NormParameters& parameters, float* y) override {
+  void forward(Slot slot, const void* x, const NormParameters& parameters, void* y) override {
     const NormShape shape = of_slot(slot);
-    moments(context_, shape, x, pairs(scratch_), pairs(moments_));
+    moments(context_, shape, floats(x), pairs(scratch_), pairs(moments_));
     statistics_of_moments(context_, shape, pairs(moments_), epsilon_, pairs(statistics_));
-    normalise(context_, forward_of(shape, parameters), x, y);
+    normalise(context_, forward_of(shape, parameters), floats(x), floats(y));
   }
 
-  void infer(Slot slot, const float* x, const NormParameters& parameters, float* y) override {
+  void infer(Slot slot, const void* x, const NormParameters& parameters, void* y) override {
     const NormShape shape = of_slot(slot);
     statistics_of_running(context_, shape.channels, parameters.mean, parameters.variance, epsilon_, pairs(statistics_));
-    normalise(context_, forward_of(shape, parameters), x, y);
+    normalise(context_, forward_of(shape, parameters), floats(x), floats(y));
   }
 
-  void backward(Slot slot, const float* x, const NormParameters& parameters, const float* dy, float* dx,
+  void backward(Slot slot, const void* x, const NormParameters& parameters, const void* dy, void* dx,
                 const NormGradients& gradients) override {
     const NormShape shape = of_slot(slot);
     const NormForward forward = forward_of(shape, parameters);
     const bool batch_norm = shape.groups == 0;
     if (batch_norm || gradients.weight != nullptr || gradients.bias != nullptr) {
-      gradient_sums(context_, forward, by_channel(shape), false, x, dy, pairs(scratch_), pairs(sums_));
+      gradient_sums(context_, forward, by_channel(shape), false, floats(x), floats(dy), pairs(scratch_), pairs(sums_));
       parameter_gradients(context_, shape.channels, pairs(sums_), gradients.weight, gradients.bias);
     }
     if (dx == nullptr) return;
-    if (!batch_norm) gradient_sums(context_, forward, shape, true, x, dy, pairs(scratch_), pairs(sums_));
-    norm_backward(context_, forward, pairs(sums_), x, dy, dx);
+    if (!batch_norm) gradient_sums(context_, forward, shape, true, floats(x), floats(dy), pairs(scratch_), pairs(sums_));
+    norm_backward(context_, forward, pairs(sums_), floats(x), floats(dy), floats(dx));
   }
 
   void statistics(Slot slot, float* mean, float* variance) override {

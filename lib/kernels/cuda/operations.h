@@ -37,6 +37,14 @@ struct Context {
   void close() noexcept;
 };
 
+/// All tensors are fp32 here.
+inline const float* floats(const void* tensor) {
+  return static_cast<const float*>(tensor);
+}
+inline float* floats(void* tensor) {
+  return static_cast<float*>(tensor);
+}
+
 std::unique_ptr<AffineOperation> make_linear(Context& context, const LinearConfig& config);
 std::unique_ptr<AffineOperation> make_convolution(Context& context, const ConvolutionConfig& config);
 std::unique_ptr<UnaryOperation> make_pool(Context& context, const TensorDesc& input, const Pool2dSpec& spec);

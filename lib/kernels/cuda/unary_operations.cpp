@@ -34,11 +34,11 @@ class Activation final : public UnaryBase {
   Activation(Context& context, const TensorDesc& input, const ActivationSpec& spec)
       : UnaryBase(context, input, input), spec_(spec), from_input_(backward_needs_input(spec)) {}
 
-  void forward(Slot slot, const float* x, float* y) override {
-    activate(context_, spec_, batch(slot) * input_.size(), x, y);
+  void forward(Slot slot, const void* x, void* y) override {
+    activate(context_, spec_, batch(slot) * input_.size(), floats(x), floats(y));
   }
-  void backward(Slot slot, const float* x, const float* y, const float* dy, float* dx) override {
-    activate_backward(context_, spec_, batch(slot) * input_.size(), from_input_ ? x : y, dy, dx);
+  void backward(Slot slot, const void* x, const void* y, const void* dy, void* dx) override {
+    activate_backward(context_, spec_, batch(slot) * input_.size(), floats(from_input_ ? x : y), floats(dy), floats(dx));
   }
 
  private:
@@ -53,9 +53,11 @@ class Softmax final : public UnaryBase {
     DPTRAIN_CHECK(input.plain(), "softmax takes plain tensors");
   }
 
-  void forward(Slot slot, const float* x, float* y) override { softmax(context_, batch(slot), classes_, inner_, x, y); }
-  void backward(Slot slot, const float*, const float* y, const float* dy, float* dx) override {
-    softmax_backward(context_, batch(slot), classes_, inner_, y, dy, dx);
+  void forward(Slot slot, const void* x, void* y) override {
+    softmax(context_, batch(slot), classes_, inner_, floats(x), floats(y));
+  }
+  void backward(Slot slot, const void*, const void* y, const void* dy, void* dx) override {
+    softmax_backward(context_, batch(slot), classes_, inner_, floats(y), floats(dy), floats(dx));
   }
 
  private:
@@ -70,11 +72,11 @@ class ReorderToPlain final : public UnaryBase {
         channels_(input.plain() ? 1 : input.stored[0]),
         pixels_(input.size() / channels_) {}
 
-  void forward(Slot slot, const float* x, float* y) override {
-    transpose(context_, batch(slot), pixels_, channels_, x, y);
+  void forward(Slot slot, const void* x, void* y) override {
+    transpose(context_, batch(slot), pixels_, channels_, floats(x), floats(y));
   }
-  void backward(Slot slot, const float*, const float*, const float* dy, float* dx) override {
-    transpose(context_, batch(slot), channels_, pixels_, dy, dx);
+  void backward(Slot slot, const void*, const void*, const void* dy, void* dx) override {
+    transpose(context_, batch(slot), channels_, pixels_, floats(dy), floats(dx));
   }
 
  private:
@@ -113,17 +115,17 @@ class Pool final : public UnaryBase {
     const std::size_t bytes = static_cast<std::size_t>(batch * output_.size()) * sizeof(std::int32_t);
     if (max_ && chosen_.size() < bytes) chosen_ = device_buffer(bytes);
   }
-  void forward(Slot slot, const float* x, float* y) override {
+  void forward(Slot slot, const void* x, void* y) override {
     if (max_)
-      max_pool(context_, shape(slot), x, y, chosen());
+      max_pool(context_, shape(slot), floats(x), floats(y), chosen());
     else
-      average_pool(context_, shape(slot), x, y);
+      average_pool(context_, shape(slot), floats(x), floats(y));
   }
-  void backward(Slot slot, const float*, const float*, const float* dy, float* dx) override {
+  void backward(Slot slot, const void*, const void*, const void* dy, void* dx) override {
     if (max_)
-      max_pool_backward(context_, shape(slot), dy, chosen(), dx);
+      max_pool_backward(context_, shape(slot), floats(dy), chosen(), floats(dx));
     else
-      average_pool_backward(context_, shape(slot), dy, dx);
+      average_pool_backward(context_, shape(slot), floats(dy), floats(dx));
   }
 
  private:

@@ -14,11 +14,11 @@ class Activation final : public Layer {
 
   const TensorDesc& output() const override { return operation_->output(); }
   void prepare(std::int64_t batch) override { operation_->prepare(batch); }
-  void forward(const Pass& pass, const ParameterViews&, const float* x, float* y) override {
+  void forward(const Pass& pass, const ParameterViews&, const void* x, void* y) override {
     if (!fused_before_) operation_->forward(pass.slot, x, y);
   }
-  void backward(const Pass& pass, const ParameterViews&, const float* x, const float* y, float* dy,
-                float* dx) override {
+  void backward(const Pass& pass, const ParameterViews&, const void* x, const void* y, void* dy,
+                void* dx) override {
     operation_->backward(pass.slot, x, y, dy, dx);
   }
   bool backward_reads_input() const override { return from_input_; }

@@ -22,12 +22,13 @@ std::vector<ParameterDesc> Affine::parameters() const {
   return all;
 }
 
-void Affine::forward(const Pass& pass, const ParameterViews& parameters, const float* x, float* y) {
+void Affine::forward(const Pass& pass, const ParameterViews& parameters, const void* x, void* y) {
+  operation_->set_weights(parameters.values[0], pass.weights);
   operation_->forward(pass.slot, x, parameters.values[0], bias_ ? parameters.values[1] : nullptr, y);
 }
 
-void Affine::backward(const Pass& pass, const ParameterViews& parameters, const float* x, const float*, float* dy,
-                      float* dx) {
+void Affine::backward(const Pass& pass, const ParameterViews& parameters, const void* x, const void*, void* dy,
+                      void* dx) {
   operation_->backward_weights(pass.slot, x, dy, parameters.gradients[0], bias_ ? parameters.gradients[1] : nullptr);
   if (dx != nullptr) operation_->backward_data(pass.slot, dy, parameters.values[0], pass.weights, dx);
 }
@@ -44,7 +45,8 @@ std::unique_ptr<Layer> make_linear_layer(const LinearSpec& spec, const LayerCont
                                            .bias = spec.bias,
                                            .activation = context.fused,
                                            .full_batch = context.full_batch,
-                                           .input_gradient = context.input_gradient});
+                                           .input_gradient = context.input_gradient,
+                                           .types = context.types});
   return std::make_unique<Affine>(std::move(operation), std::move(weight), spec.bias);
 }
 
@@ -59,7 +61,8 @@ std::unique_ptr<Layer> make_conv2d_layer(const Conv2dSpec& spec, const LayerCont
                                                 .spec = spec,
                                                 .activation = context.fused,
                                                 .full_batch = context.full_batch,
-                                                .input_gradient = context.input_gradient});
+                                                .input_gradient = context.input_gradient,
+                                                .types = context.types});
   return std::make_unique<Affine>(std::move(operation), std::move(weight), spec.bias);
 }
 

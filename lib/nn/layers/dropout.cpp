@@ -21,14 +21,14 @@ void Dropout::prepare(std::int64_t batch) {
   if (mask_.size() < needed) mask_ = kernels_.allocate(needed);
 }
 
-void Dropout::apply(std::int64_t batch, const float* from, float* to) {
+void Dropout::apply(std::int64_t batch, const void* from, void* to) {
   kernels_.dropout_apply(static_cast<const std::uint8_t*>(mask_.data()), batch * tensor_.size(),
-                         static_cast<float>(1.0 / (1.0 - probability_)), from, to);
+                         static_cast<float>(1.0 / (1.0 - probability_)), tensor_.type, from, to);
 }
 
-void Dropout::forward(const Pass& pass, const ParameterViews&, const float* x, float* y) {
+void Dropout::forward(const Pass& pass, const ParameterViews&, const void* x, void* y) {
   if (!pass.training) {
-    if (x != y) kernels_.copy(x, pass.batch * tensor_.size(), y);
+    if (x != y) kernels_.copy(x, pass.batch * tensor_.bytes(), y);
     return;
   }
   kernels_.dropout_mask({.seed = pass.seed,
@@ -43,7 +43,7 @@ void Dropout::forward(const Pass& pass, const ParameterViews&, const float* x, f
   apply(pass.batch, x, y);
 }
 
-void Dropout::backward(const Pass& pass, const ParameterViews&, const float*, const float*, float* dy, float* dx) {
+void Dropout::backward(const Pass& pass, const ParameterViews&, const void*, const void*, void* dy, void* dx) {
   apply(pass.batch, dy, dx);
 }
 

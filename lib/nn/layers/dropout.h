@@ -12,15 +12,15 @@ class Dropout final : public Layer {
 
   const TensorDesc& output() const override { return tensor_; }
   void prepare(std::int64_t batch) override;
-  void forward(const Pass& pass, const ParameterViews&, const float* x, float* y) override;
-  void backward(const Pass& pass, const ParameterViews&, const float* x, const float* y, float* dy, float* dx) override;
+  void forward(const Pass& pass, const ParameterViews&, const void* x, void* y) override;
+  void backward(const Pass& pass, const ParameterViews&, const void* x, const void* y, void* dy, void* dx) override;
   bool backward_reads_input() const override { return false; }
   bool backward_reads_output() const override { return false; }
   bool can_forward_in_place() const override { return true; }
   bool backward_in_place() const override { return true; }
 
  private:
-  void apply(std::int64_t batch, const float* from, float* to);
+  void apply(std::int64_t batch, const void* from, void* to);
 
   Kernels& kernels_;
   TensorDesc tensor_;

@@ -12,8 +12,8 @@ class Flatten final : public Layer {
 
   const TensorDesc& output() const override { return output_; }
   void prepare(std::int64_t) override {}
-  void forward(const Pass&, const ParameterViews&, const float*, float*) override {}
-  void backward(const Pass&, const ParameterViews&, const float*, const float*, float*, float*) override {}
+  void forward(const Pass&, const ParameterViews&, const void*, void*) override {}
+  void backward(const Pass&, const ParameterViews&, const void*, const void*, void*, void*) override {}
   bool backward_reads_input() const override { return false; }
   bool backward_reads_output() const override { return false; }
   bool can_forward_in_place() const override { return true; }

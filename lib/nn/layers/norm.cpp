@@ -5,7 +5,7 @@ namespace dptrain {
 Norm::Norm(const NormSpec& spec, const LayerContext& context) : spec_(spec), tensor_(context.input) {
   // All elements of a sample are one group of features; takes_layout() has seen to it that they lie in order.
   const bool whole = spec.kind == NormKind::layer;
-  operation_ = context.kernels.norm({.input = whole ? TensorDesc(Shape{tensor_.shape.elements()}) : tensor_,
+  operation_ = context.kernels.norm({.input = whole ? TensorDesc(Shape{tensor_.shape.elements()}).as(tensor_.type) : tensor_,
                                      .spec = spec,
                                      .relu = context.fused.has_value()});
 }
@@ -46,15 +46,15 @@ NormParameters Norm::values(const ParameterViews& views) const {
   return all;
 }
 
-void Norm::forward(const Pass& pass, const ParameterViews& parameters, const float* x, float* y) {
+void Norm::forward(const Pass& pass, const ParameterViews& parameters, const void* x, void* y) {
   if (has_statistics() && !pass.training)
     operation_->infer(pass.slot, x, values(parameters), y);
   else
     operation_->forward(pass.slot, x, values(parameters), y);
 }
 
-void Norm::backward(const Pass& pass, const ParameterViews& parameters, const float* x, const float*, float* dy,
-                    float* dx) {
+void Norm::backward(const Pass& pass, const ParameterViews& parameters, const void* x, const void*, void* dy,
+                    void* dx) {
   const std::vector<float*>& gradients = parameters.gradients;
   operation_->backward(pass.slot, x, values(parameters), dy, dx,
                        {spec_.affine ? gradients[0] : nullptr, spec_.affine ? gradients[1] : nullptr});

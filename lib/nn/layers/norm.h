@@ -15,9 +15,9 @@ class Norm final : public Layer {
   /// weight, bias, running_mean, running_var, those that there are.
   std::vector<ParameterDesc> parameters() const override;
   void prepare(std::int64_t batch) override { operation_->prepare(batch); }
-  void forward(const Pass& pass, const ParameterViews& parameters, const float* x, float* y) override;
-  void backward(const Pass& pass, const ParameterViews& parameters, const float* x, const float* y, float* dy,
-                float* dx) override;
+  void forward(const Pass& pass, const ParameterViews& parameters, const void* x, void* y) override;
+  void backward(const Pass& pass, const ParameterViews& parameters, const void* x, const void* y, void* dy,
+                void* dx) override;
   bool backward_reads_input() const override { return true; }
   bool backward_reads_output() const override { return false; }
   bool backward_in_place() const override { return true; }

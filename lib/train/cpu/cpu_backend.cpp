@@ -11,7 +11,7 @@ class CpuBackend final : public Backend {
   explicit CpuBackend(const JobSpec& job) : job_(job) {}
 
   ModelPlan plan(std::span<const std::int64_t> batches) override {
-    return plan_model(job_.model, *make_cpu_kernels(), batches);
+    return plan_model(job_, *make_cpu_kernels(), batches);
   }
   std::unique_ptr<Replica> make_replica(const Replica::Config& config) override {
     return std::make_unique<CpuReplica>(config);

@@ -24,7 +24,7 @@ CpuReplica::CpuReplica(const Config& config)
       losses_(config.schedule.full().micro_batches.size()),
       chunk_(evaluation_chunk(config.schedule, config.data.test->size())) {
   const std::vector<std::int64_t> batches = batch_sizes(config);
-  model_ = std::make_unique<Model>(config.job.model, *kernels_, batches.front());
+  model_ = std::make_unique<Model>(config.job.model, *kernels_, batches.front(), compute_type(config.job.train.precision));
   model_->prepare(batches);
 
   if (config.steps) prepare_steps();
@@ -158,6 +158,8 @@ void CpuReplica::collect(std::int64_t step, std::vector<LossSum>& losses) {
 
 bool CpuReplica::evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) {
   const Dataset& test = *config_.data.test;
+  // Whose the weights are, the average's or the store's, the step does not tell: each evaluation is a version of its own.
+  const std::int64_t weights = --evaluated_;
   for (auto c = static_cast<std::size_t>(assignment_->able_before(config_.rank)); c < sums.size();
        c += static_cast<std::size_t>(assignment_->able())) {
     if (give_up()) return false;
@@ -166,7 +168,7 @@ bool CpuReplica::evaluate(std::int64_t step, std::vector<LossSum>& sums, const s
     const std::span<std::int64_t> ids(chunk_ids_.data(), count);
     std::iota(ids.begin(), ids.end(), first);
     test.gather(ids, chunk_samples_.floats(), chunk_labels_.data());
-    sums[c] = model_->evaluate(step, ids, chunk_samples_.floats(), chunk_labels_.data());
+    sums[c] = model_->evaluate(step, ids, chunk_samples_.floats(), chunk_labels_.data(), weights);
   }
   return true;
 }

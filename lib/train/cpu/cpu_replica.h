@@ -52,6 +52,7 @@ class CpuReplica final : public Replica {
   std::vector<float*> gradient_views_;
   std::vector<LossSum> losses_;  // of the latest step, by micro-batch
   double bound_ = 0;             // of the latest step's gradients
+  std::int64_t evaluated_ = 0;   // counts down: versions of weights that no step has
   std::unique_ptr<Loader> loader_;
   std::optional<OwnBatch> own_;
   std::int64_t chunk_;  // of evaluation

@@ -29,7 +29,7 @@ class CudaBackend final : public Backend {
                                             .stream = stream.get(),
                                             .tf32 = job_.train.precision == Precision::tf32,
                                             .reproducible = job_.reproducible});
-    return plan_model(job_.model, *kernels, batches);
+    return plan_model(job_, *kernels, batches);
   }
   std::unique_ptr<Replica> make_replica(const Replica::Config& config) override {
     const int device = devices_[static_cast<std::size_t>(config.rank)];
