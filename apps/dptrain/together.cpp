@@ -1,7 +1,6 @@
 #include "dptrain/together.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
 #include <numeric>
 #include <vector>
@@ -123,24 +122,28 @@ int run_together(const std::function<int(Communicator&)>& body) {
   if (!launch.by_launcher || launch.processes == 1) return body(*make_alone());
   const std::unique_ptr<Communicator> processes = join_processes();
   const bool first = processes->rank() == 0;
-  const auto ended = [&](const News& news) {
-    if (news.speaks) std::fprintf(stderr, "dptrain: %s\n", news.text.c_str());
-    return static_cast<int>(news.status);
-  };
+  struct Last {  // whatever this process ends by
+    Communicator& processes;
+    bool well = false;
+    ~Last() {
+      if (!well) processes.let_first_end();
+    }
+  } last{*processes};
   try {
     check_count(launch, *processes);
     const int status = static_cast<int>(from_first(*processes, body(*processes)));
     processes->close();
+    last.well = true;
     return status;
   } catch (const AgreedError& error) {
     processes->close();
     if (first) throw;
     return static_cast<int>(error.status());
   } catch (const GroupAborted&) {
-    if (const News* news = processes->news()) return ended(*news);
+    if (const News* news = processes->news()) return static_cast<int>(news->status);
     return static_cast<int>(ExitStatus::failed);
   } catch (const Error& error) {
-    if (const News* news = processes->news()) return ended(*news);
+    if (const News* news = processes->news()) return static_cast<int>(news->status);
     processes->fail(error.status(), error.what());
     if (first) throw;
     return static_cast<int>(error.status());

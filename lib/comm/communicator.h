@@ -32,11 +32,10 @@ struct Member {
   std::string name() const { return fmt::format("rank {} on {}", launcher_rank, host); }
 };
 
-/// Why nobody is to wait any longer.
+/// Why nobody is to wait any longer. One of the processes has said it already, on standard error.
 struct News {
   ExitStatus status = ExitStatus::retry;
   std::string text;
-  bool speaks = true;  ///< whether it is for this process to say it
 };
 
 class Communicator {
@@ -72,6 +71,9 @@ class Communicator {
   virtual void listen(std::function<void(const News&)> told) = 0;
   /// What has interrupted this process; null: nothing.
   virtual const News* news() const = 0;
+  /// Before a process ends by an error: waits until the first one has ended, which has more to say and to write, and which the
+  /// launcher would end with this one; for seconds at most.
+  virtual void let_first_end() noexcept = 0;
   /// The end of a job that all processes come to together.
   virtual void close() = 0;
 };

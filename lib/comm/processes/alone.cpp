@@ -28,6 +28,7 @@ class Alone final : public Communicator {
   void fail(ExitStatus, const std::string&) noexcept override {}
   void listen(std::function<void(const News&)>) override {}
   const News* news() const override { return nullptr; }
+  void let_first_end() noexcept override {}
   void close() override {}
 
  private:

@@ -253,8 +253,8 @@ void PeerWatch::take(int rank, PeerLink& link, const Frame& frame, const std::st
   } else if (frame.kind == kFailed) {
     link.done = true;
     if (news_.text.empty()) {
-      news_ = {static_cast<ExitStatus>(frame.status), fmt::format("{}: {}", members_[static_cast<std::size_t>(rank)].name(), text),
-               true};
+      news_ = {static_cast<ExitStatus>(frame.status),
+               fmt::format("{}: {}", members_[static_cast<std::size_t>(rank)].name(), text)};
       told_at_ = -link.heard;  // not told yet
     }
   }
@@ -262,20 +262,27 @@ void PeerWatch::take(int rank, PeerLink& link, const Frame& frame, const std::st
 
 void PeerWatch::tell(ExitStatus status, std::string text, bool speaks) {
   if (told_at_ > 0 || failed_ || ending_) return;
-  news_ = {status, std::move(text), speaks};
+  news_ = {status, std::move(text)};
   told_at_ = steady_seconds();
+  if (speaks) {  // at once: the launcher may end this process as well
+    std::fprintf(stderr, "dptrain: %s\n", news_.text.c_str());
+    std::fflush(stderr);
+  }
   told_(news_);
 }
 
 void PeerWatch::lost(int rank, const std::string& how) {
   if (told_at_ != 0 || failed_ || ending_) return;
   const Member &peer = members_[static_cast<std::size_t>(rank)], &own = members_[static_cast<std::size_t>(rank_)];
-  const std::int64_t step = links_[rank_ == 0 ? static_cast<std::size_t>(rank) : 0].step;
+  // The steps of all are one apart at most, and signs of life are far between.
+  const std::int64_t step =
+      std::max(links_[rank_ == 0 ? static_cast<std::size_t>(rank) : 0].step, step_.load(std::memory_order_relaxed));
   const std::string where = step < 0 ? "before its first step" : fmt::format("at step {}", step);
   const std::string text = fmt::format("{} {}, {}: the run is given up, with status {}", peer.name(), how, where,
                                        static_cast<int>(ExitStatus::retry));
   // Of the first process's end only one on each host speaks.
-  const bool speaks = rank_ == 0 || own.host_first == rank_ || (own.host_first == 0 && rank_ == 1);
+  const bool is_late = late_ != 0 && steady_seconds() - late_ < kLastSeconds;
+  const bool speaks = !is_late && (rank_ == 0 || own.host_first == rank_ || (own.host_first == 0 && rank_ == 1));
   if (rank_ == 0) to_all(kFailed, rank, static_cast<int>(ExitStatus::retry), text, rank);
   tell(ExitStatus::retry, text, speaks);
 }
@@ -302,7 +309,6 @@ void PeerWatch::look(double now) {
       lost(static_cast<int>(r), fmt::format("has been silent for {:.1f} s", now - link.heard));
   }
   if (told_at_ > 0 && now - told_at_ > kLastSeconds) {
-    if (news_.speaks) std::fprintf(stderr, "dptrain: %s\n", news_.text.c_str());
     std::fflush(nullptr);
     std::_Exit(static_cast<int>(news_.status));
   }
@@ -327,8 +333,10 @@ void PeerWatch::watch() {
     lock.lock();
     const double now = steady_seconds();
     // Who was late itself was stopped, and has heard nobody meanwhile.
-    if (const double lost_time = now - before - kTick; lost_time > 1)
+    const double lost_time = now - before - kTick;
+    if (lost_time > 1)
       for (PeerLink& link : links_) link.heard += lost_time;
+    if (lost_time > 1) late_ = now;
     before = now;
     if (listener_ >= 0) greet();
     for (PeerLink& link : strangers_)
@@ -354,6 +362,7 @@ void PeerWatch::watch() {
       if (told_at_ <= 0) to_all(kFailed, rank_, failure_status_, text, 0);
     }
     if (ending_ && !flushed_) to_all(kBye, rank_, 0, "", 0);
+    if (rank_ != 0) changed_.notify_all();  // whoever waits for the first process looks again
     if (failed_ || ending_) {
       flushed_ = std::all_of(links_.begin(), links_.end(), [](const PeerLink& l) { return l.unsent.empty() || l.socket < 0; });
       if (flushed_) changed_.notify_all();
@@ -369,6 +378,15 @@ void PeerWatch::fail(ExitStatus status, const std::string& text) noexcept {
   failure_status_ = static_cast<int>(status);
   eventfd_write(wake_, 1);
   changed_.wait_for(lock, std::chrono::seconds(1), [this] { return flushed_; });
+}
+
+void PeerWatch::let_first_end() noexcept {
+  if (rank_ == 0) return;
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, std::chrono::duration<double>(kLastSeconds - 0.5), [this] {
+    const PeerLink& first = links_.front();
+    return first.socket < 0 || steady_seconds() - first.heard > 1;  // gone, or it is the one that hangs
+  });
 }
 
 void PeerWatch::end() {

@@ -37,6 +37,8 @@ class PeerWatch {
   void set_deadline(double seconds) { deadline_.store(seconds); }
   void at_step(std::int64_t step) noexcept { step_.store(step, std::memory_order_relaxed); }
   void fail(ExitStatus status, const std::string& text) noexcept;
+  /// See Communicator.
+  void let_first_end() noexcept;
   /// The job ends well: from now on others may go.
   void end();
 
@@ -70,6 +72,7 @@ class PeerWatch {
   std::string failure_;  // to be sent
   int failure_status_ = 0;
   bool failed_ = false;
+  double late_ = 0;  // when this process was found to have been stopped itself, perhaps for so long that others have given it up
   double told_at_ = 0;
   News news_;
   std::thread thread_;

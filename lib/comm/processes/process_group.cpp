@@ -100,6 +100,7 @@ class ProcessGroup final : public Communicator {
     return news_ ? &*news_ : nullptr;
   }
 
+  void let_first_end() noexcept override { watch_->let_first_end(); }
   void close() override {
     watch_->end();
     messages_->close();

@@ -56,6 +56,13 @@ Replica::Times attempt(Run& run, int rank, Replica& replica, const StepTask& tas
   return times;
 }
 
+/// What was spoilt is a part of the run's state, which the first process saves.
+void note_drills_elsewhere(Run& run, std::int64_t step) {
+  if (run.processes.alone() || run.job.drills.empty()) return;
+  for (int r = 0; r < run.placement.replicas; ++r)
+    if (r < run.here.first || r >= run.here.last) static_cast<void>(run.drills.poisons(r, step));
+}
+
 /// Rank 0's, after a full step: whether micro-batches should move.
 void balance(Run& run, std::int64_t step, const StepPlan& plan) {
   const Assignment& now = *run.assignment;
@@ -125,6 +132,7 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     }
     const StepPlan& plan = assignment->plan(step);
     if (!again) poison = run.drills.poisons(rank, step);
+    if (!again && run.leads(rank)) note_drills_elsewhere(run, step);
     const StepTask task{.step = step, .weights = weights, .poison = poison};
     run.reducer->begin(rank, run.update(step));
     const bool due = step - collected >= replica.lag();
