@@ -52,6 +52,7 @@ find_package(JPEG QUIET)                     # libjpeg-dev, which is libjpeg-tur
 find_package(PNG 1.6 QUIET)                  # libpng-dev: PNG datasets
 find_package(LibArchive QUIET)               # libarchive-dev: compressed archives
 find_package(OneDNN 2.6 QUIET)               # libdnnl-dev: oneDNN, the CPU kernels
+find_package(MPI 3 QUIET COMPONENTS C)       # libopenmpi-dev, and openmpi-bin to start with: more than one process
 from_sources(zlib ZLIB::ZLIB INCLUDE . HEADER zlib.h SOURCES *.c)
 if(TARGET bundled_zlib)
   target_compile_definitions(bundled_zlib PRIVATE HAVE_UNISTD_H)
@@ -73,6 +74,7 @@ dptrain_have(DPTRAIN_HAVE_JPEG JPEG::JPEG "libjpeg-turbo: this build reads no JP
 dptrain_have(DPTRAIN_HAVE_PNG PNG::PNG "libpng: this build reads no PNGs")
 dptrain_have(DPTRAIN_HAVE_LIBARCHIVE LibArchive::LibArchive "libarchive: this build reads no compressed archives")
 dptrain_have(DPTRAIN_HAVE_ONEDNN OneDNN::OneDNN "oneDNN: this build trains on GPUs alone, and tests of the CPU are left out")
+dptrain_have(DPTRAIN_HAVE_MPI MPI::MPI_C "MPI: this build trains in one process alone")
 if(DPTRAIN_TESTS)
   dptrain_have(DPTRAIN_HAVE_RAPIDCHECK rapidcheck "rapidcheck: property tests are left out")
 endif()

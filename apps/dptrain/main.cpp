@@ -11,6 +11,7 @@
 #include "dptrain/compare_command.h"
 #include "dptrain/data_command.h"
 #include "dptrain/replay_command.h"
+#include "dptrain/together.h"
 #include "dptrain/train_command.h"
 #include "dptrain/verify_command.h"
 #include "report/output.h"
@@ -60,7 +61,7 @@ int command_line(int argc, char** argv) {
   app.footer(
       "Exit status: 0 done, 1 failed, 2 usage or job spec, 3 dataset missing or corrupt, 4 `expect` or --target not "
       "met,\n"
-      "75 a replica was past the step deadline, 128+n ended by signal n.");
+      "75 a replica was past the step deadline or a process was lost, 128+n ended by signal n.");
 
   TrainCommand training;
   add_job_options(app, training.job);
@@ -141,6 +142,9 @@ int command_line(int argc, char** argv) {
     return parse_failure(app, error);
   }
   if (check->parsed()) return print([&](std::ostream& out) { return check_job(checked, out); });
+  if (verify->parsed()) refuse_several_processes("verify");
+  if (compare->parsed()) refuse_several_processes("compare");
+  if (replay->parsed()) refuse_several_processes("replay");
   if (verify->parsed()) return print_lines([&](const auto& say) { return verify_run(verified, say); });
   if (compare->parsed()) return print([&](std::ostream& out) { return compare_modes(compared, out); });
   if (replay->parsed()) return print_lines([&](const auto& say) { return replay_run(replayed, say); });

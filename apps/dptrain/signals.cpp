@@ -28,6 +28,10 @@ const StopRequest& listen_to_signals() {
   return stop_request;
 }
 
+void stop_as(int signal) {
+  request_stop(signal);
+}
+
 int stopped_status() {
   return 128 + stop_request.load();
 }

@@ -9,6 +9,9 @@ namespace dptrain {
 /// returned, and a second one of the same kind has its usual effect.
 const StopRequest& listen_to_signals();
 
+/// Another process was stopped by this signal, and this one ends as if it had been, too.
+void stop_as(int signal);
+
 /// The exit status of a process that a signal has ended: 128 + its number.
 int stopped_status();
 

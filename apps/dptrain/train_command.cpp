@@ -8,9 +8,11 @@
 #include "dptrain/same_run.h"
 #include "dptrain/signals.h"
 #include "dptrain/target.h"
+#include "dptrain/together.h"
 #include "report/json.h"
 #include "report/lines.h"
 #include "report/reporter.h"
+#include "train/faults.h"
 #include "train/first_weights.h"
 #include "train/fit.h"
 #include "train/schedule.h"
@@ -120,63 +122,137 @@ int target_status(const Aimed& aimed, double target, Reporter& reporter) {
   return static_cast<int>(aimed.reached ? ExitStatus::ok : ExitStatus::expectation);
 }
 
-}  // namespace
+/// The job, once it is known to be one for this machine, its data and the processes.
+struct CheckedJob {
+  JobSpec job;
+  DatasetInfo info;
+};
 
-int run_training(const TrainCommand& command) {
+CheckedJob check_job(const TrainCommand& command, const Communicator& processes) {
   if (command.resume && command.fresh)
     fail(ExitStatus::usage, "--resume goes on with a run, --fresh replaces it: give one of them");
   if (command.resume && command.out.empty())
     fail(ExitStatus::usage, "--resume needs --out DIR: the folder of the run to go on with");
-  JobSpec job = read_job(command.job.file, command.job.overrides);
-  if (command.target) aim(job, *command.target);
-  const DatasetInfo info = inspect_dataset(job.dataset);
-  check_data_fit(job, info.shape, info.classes);
-  const Placement placement = place(job, info.train_samples);  // refuses what this machine does not have
-  make_strategy(job)->check(job, placement, RunSchedule(job, info.train_samples, placement.replicas));
+  CheckedJob checked{.job = read_job(command.job.file, command.job.overrides), .info = {}};
+  if (command.target) aim(checked.job, *command.target);
+  check_processes_fit(checked.job, processes);
+  checked.info = inspect_dataset(checked.job.dataset);
+  check_data_fit(checked.job, checked.info.shape, checked.info.classes);
   if (!command.init_from.empty() && !std::filesystem::exists(command.init_from))
     fail(ExitStatus::usage, "--init-from {}: there is no such file", command.init_from);
+  return checked;
+}
+
+/// The run folder, which the first process claims.
+struct ClaimedFolder {
+  std::optional<RunFolder> folder;  ///< the first process's
+  std::filesystem::path path;
+  bool continues = false;
+};
+
+ClaimedFolder claim_folder(const TrainCommand& command, const std::string& name, Communicator& processes) {
+  ClaimedFolder claimed = agree(processes, [&] {
+    ClaimedFolder mine;
+    if (processes.rank() != 0) return mine;
+    mine.folder.emplace(RunFolderOptions{.out = command.out, .fresh = command.fresh, .resume = command.resume}, name);
+    mine.path = mine.folder->path();
+    mine.continues = mine.folder->continues();
+    return mine;
+  });
+  claimed.path = from_first(processes, claimed.path.string());
+  claimed.continues = from_first(processes, claimed.continues ? 1 : 0) != 0;
+  return claimed;
+}
+
+/// Processes but the first say nothing, and leave nothing.
+ReportOptions report_options(const TrainCommand& command, const Communicator& processes) {
+  // A launcher gives its processes terminals, whatever it writes to itself.
+  if (processes.rank() == 0)
+    return {.quiet = command.quiet, .lines = !processes.alone(), .json = command.json};
+  std::FILE* nowhere = std::fopen("/dev/null", "w");
+  if (nowhere == nullptr) fail(ExitStatus::failed, "cannot open /dev/null");
+  return {.quiet = true, .json = false, .output = nowhere, .messages = nowhere};
+}
+
+/// The checkpoint that the first process chooses, in all of them.
+std::shared_ptr<Checkpoint> checkpoint_of_all(const std::filesystem::path& folder, const JobSpec& job,
+                                              const DatasetPair& data, Reporter& reporter, Communicator& processes) {
+  std::shared_ptr<Checkpoint> checkpoint = agree(processes, [&] {
+    return processes.rank() == 0 ? checkpoint_to_resume(folder, job, data, reporter) : std::shared_ptr<Checkpoint>();
+  });
+  const std::int64_t step = from_first(processes, checkpoint ? checkpoint->snapshot.state.step : -1);
+  if (step < 0 || processes.alone()) return checkpoint;
+  return agree(processes, [&] {
+    return checkpoint ? checkpoint : std::make_shared<Checkpoint>(read_checkpoint(checkpoint_folder(folder, step)));
+  });
+}
+
+int train_job(const TrainCommand& command, Communicator& processes) {
+  CheckedJob checked = agree(processes, [&] { return check_job(command, processes); });
+  const JobSpec& job = checked.job;
+  const DatasetInfo& info = checked.info;
+  check_same_job(processes, job);
+  agree(processes, [&] {
+    const Placement placement = place(job, info.train_samples, processes);  // refuses what this machine does not have
+    make_strategy(job)->check(job, placement, RunSchedule(job, info.train_samples, placement.replicas));
+    return true;
+  });
+  if (const std::optional<double> deadline = step_deadline(job, processes)) processes.set_deadline(*deadline);
 
   // Before there is a folder to take back, and after all that need not be.
   const StopRequest& stop = listen_to_signals();
-  RunFolder folder({.out = command.out, .fresh = command.fresh, .resume = command.resume}, job.name);
-  const std::filesystem::path path = folder.path();
-  const bool continues = folder.continues();
+  ClaimedFolder claimed = claim_folder(command, job.name, processes);
+  const std::filesystem::path& path = claimed.path;
+  const bool continues = claimed.continues;
   CheckpointOptions checkpoints{.run_folder = path, .continues = continues, .init_from = command.init_from};
   if (continues) {
-    refuse_another_job(path, job);
-    checkpoints.first_weights = refuse_other_first_weights(path, command.init_from);
+    checkpoints.first_weights = agree(processes, [&] {
+      refuse_another_job(path, job);
+      return refuse_other_first_weights(path, command.init_from);
+    });
   }
-  Reporter reporter({.quiet = command.quiet, .json = command.json}, std::move(folder));
+  Reporter reporter(report_options(command, processes), std::move(claimed.folder));
   if (continues) {
     const Aimed aimed = command.target ? look_back(path, *command.target) : Aimed{};
-    std::optional<std::string> json = complete_summary(path, job, info.train_samples, reporter);
-    if (!json && aimed.reached) json = ended_summary(path);
+    std::optional<std::string> json;
+    if (processes.rank() == 0) {
+      json = complete_summary(path, job, info.train_samples, reporter);
+      if (!json && aimed.reached) json = ended_summary(path);
+    }
+    int status = 0;
     if (json) {
       const Summary summary = parse_summary(*json, (path / "summary.json").string());
       reporter.message(fmt::format("{}: this run is complete", path.string()));
       reporter.repeated(summary, *json);
-      return command.target ? target_status(aimed, *command.target, reporter) : status_of(summary);
+      status = command.target ? target_status(aimed, *command.target, reporter) : status_of(summary);
     }
+    if (from_first(processes, json ? 1 : 0) != 0) return status;
   }
   DatasetPair data;
   try {
-    data = open_dataset(job.dataset, {.offline = command.offline,
-                                      .progress = [&](const std::string& line) { reporter.message(line); },
-                                      .stop = &stop,
-                                      .warning = [&](const std::string& line) { reporter.warning(line); },
-                                      .cache_bytes = job.data.cache_bytes,
-                                      .unpack_bytes = job.data.unpack_bytes});
-    throw_if_stopped(&stop);
+    data = agree(processes, [&] {
+      DatasetPair opened =
+          open_dataset(job.dataset, {.offline = command.offline,
+                                     .progress = [&](const std::string& line) { reporter.message(line); },
+                                     .stop = &stop,
+                                     .warning = [&](const std::string& line) { reporter.warning(line); },
+                                     .cache_bytes = job.data.cache_bytes,
+                                     .unpack_bytes = job.data.unpack_bytes});
+      throw_if_stopped(&stop);
+      return opened;
+    });
   } catch (const Stopped&) {
     return stopped_status();  // the reporter takes the empty run folder back
   }
-  if (continues) checkpoints.resume_from = checkpoint_to_resume(path, job, data, reporter);
+  check_same_data(processes, data);
+  if (continues) checkpoints.resume_from = checkpoint_of_all(path, job, data, reporter, processes);
   if (continues && !checkpoints.resume_from && !checkpoints.first_weights.empty() && command.init_from.empty()) {
     fail(ExitStatus::usage,
          "--resume: the run in {} began with the weights of a file, and they were not saved: give --init-from again",
          path.string());
   }
-  TrainOptions options{.stop = &stop, .checkpoints = std::move(checkpoints)};
+  TrainOptions options{
+      .processes = &processes, .stop = &stop, .stopped = stop_as, .checkpoints = std::move(checkpoints)};
   Aimed aimed;
   if (command.target) {
     options.enough = [&](const EvalReport& report) {
@@ -187,6 +263,12 @@ int run_training(const TrainCommand& command) {
   const Summary summary = train(job, data, reporter, options);
   if (!command.target || stop_asked(&stop)) return status_of(summary);
   return target_status(aimed, *command.target, reporter);
+}
+
+}  // namespace
+
+int run_training(const TrainCommand& command) {
+  return run_together([&](Communicator& processes) { return train_job(command, processes); });
 }
 
 }  // namespace dptrain

@@ -16,7 +16,9 @@ Reporter::Reporter() : console_(make_quiet_console(stderr)) {}
 
 Reporter::Reporter(const ReportOptions& options, std::optional<RunFolder> folder)
     : folder_(std::move(folder)),
-      console_(make_console(options.quiet || options.json, options.output, options.messages)) {
+      console_(options.lines && !options.quiet && !options.json
+                   ? make_plain_console(options.output, options.messages)
+                   : make_console(options.quiet || options.json, options.output, options.messages)) {
   if (options.json) json_.emplace(options.output);
 }
 

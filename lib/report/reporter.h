@@ -18,6 +18,7 @@ namespace dptrain {
 
 struct ReportOptions {
   bool quiet = false;            ///< no log
+  bool lines = false;            ///< no live line, on a terminal either
   bool json = false;             ///< no log; standard output gets the summary as one JSON object
   std::FILE* output = stdout;    ///< borrowed
   std::FILE* messages = stderr;  ///< borrowed

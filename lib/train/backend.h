@@ -55,10 +55,15 @@ class Backend {
 
 /// For replicas where `placement` says; the job outlives it. Errors: Error(usage) where no backend of this build serves it.
 std::unique_ptr<Backend> make_backend(const JobSpec& job, const Placement& placement);
+/// The same for the replicas of this process among others; all of the arguments outlive it.
+std::unique_ptr<Backend> make_backend(const JobSpec& job, const Placement& placement, const RunSchedule& schedule,
+                                      Communicator& processes);
 
 /// The libraries that the bits of such a device's work rest on, as name and version.
 std::vector<std::pair<std::string, std::string>> device_basis(DeviceType type);
 
 std::unique_ptr<Backend> make_cpu_backend(const JobSpec& job);
+std::unique_ptr<Backend> make_cpu_backend(const JobSpec& job, const Placement& placement, const RunSchedule& schedule,
+                                          Communicator& processes);
 
 }  // namespace dptrain

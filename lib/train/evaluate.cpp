@@ -10,13 +10,25 @@ namespace dptrain {
 
 namespace {
 
+/// What the replicas have found, and whether they were asked to stop, from all processes to all.
+void share_sums(Run& run) {
+  const auto replicas = static_cast<std::size_t>(run.placement.replicas);
+  share_entries(run.processes, std::span(run.test_sums),
+                [&](std::size_t chunk) { return run.placement.process_of(static_cast<int>(chunk % replicas)); });
+  share_by_replica(run, run.evaluated);
+  share_stop(run);
+}
+
 /// One pass of all replicas over the test set, with these weights; empty where not all of it was done. The sums are rank 0's to
 /// read until the next barrier.
 bool pass_over(Run& run, Replica& replica, int rank, std::int64_t step, const std::function<bool()>& give_up) {
   run.evaluated[static_cast<std::size_t>(rank)] =
       run.faults.out(rank) || replica.evaluate(step, run.test_sums, give_up);
   if (run.watchdog) run.watchdog->end(rank);
-  run.group.barrier();
+  if (run.processes.alone())
+    run.group.barrier();
+  else
+    run.group.barrier([&run] { share_sums(run); });
   return std::find(run.evaluated.begin(), run.evaluated.end(), false) == run.evaluated.end();
 }
 
@@ -40,24 +52,24 @@ Outcome evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
     if (!stop_asked(run.options.stop)) return false;
     if (std::isnan(asked)) {
       asked = steady_seconds();
-      if (rank == 0) save(run, replica.parameters(), step);  // on its way to the disk while this goes on
+      if (run.leads(rank)) save(run, replica.parameters(), step);  // on its way to the disk while this goes on
     }
     return steady_seconds() - asked >= run.options.evaluation_grace;
   };
   bool complete = pass_over(run, replica, rank, step, give_up);
   Progress::Tested weights, average;
-  if (complete && rank == 0) weights = tested(run);
+  if (complete && run.leads(rank)) weights = tested(run);
   if (complete && run.job.train.ema) {
     run.group.barrier();  // the next pass writes the sums again
     replica.bind(run.weights->average(rank));
     complete = pass_over(run, replica, rank, step, give_up);
     replica.bind(run.weights->parameters(rank));
-    if (complete && rank == 0) average = tested(run);
+    if (complete && run.leads(rank)) average = tested(run);
   }
-  if (rank == 0) {
+  if (run.leads(rank)) {
     run.outcome = static_cast<int>(Outcome::good);
     run.cut_short = !complete;
-    if (run.cut_short || stop_asked(run.options.stop)) run.end = step;
+    if (run.cut_short || stop_agreed(run)) run.end = step;
     if (!run.cut_short) {
       const EvalReport found = run.progress->evaluated(step, weights, average, steady_seconds() - start);
       if (run.options.enough && run.options.enough(found)) run.end = step;
@@ -78,11 +90,11 @@ namespace {
 /// A checkpoint of `step`. Where the job may go back, weights that are not finite are a reason to: then all wait for the answer.
 Outcome save_or_go_back(Run& run, int rank, Replica& replica, std::int64_t step) {
   if (run.job.faults.on_nan != OnNan::rollback) {
-    if (rank == 0) save(run, replica.parameters(), step);
+    if (run.leads(rank)) save(run, replica.parameters(), step);
     return Outcome::good;
   }
   run.group.barrier();  // everybody has read the last outcome
-  if (rank == 0) {
+  if (run.leads(rank)) {
     run.outcome = static_cast<int>(Outcome::good);
     if (state_is_finite(run, replica.parameters())) {
       save(run, replica.parameters(), step);

@@ -44,6 +44,12 @@ void check_faults_fit(const JobSpec& job, const Placement& placement) {
   }
 }
 
+std::optional<double> step_deadline(const JobSpec& job, const Communicator& processes) {
+  constexpr double kTogether = 60;
+  if (job.faults.step_deadline || processes.alone()) return job.faults.step_deadline;
+  return kTogether;
+}
+
 bool may_reassign(const JobSpec& job, int replicas) {
   return replicas > 1 && (job.balance != Balance::off || job.faults.on_replica_failure == OnReplicaFailure::continue_);
 }

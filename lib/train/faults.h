@@ -19,12 +19,24 @@ namespace dptrain {
 
 /// The job asks for nothing that its devices do not do, and its drills are for replicas that there are. Errors: usage.
 void check_faults_fit(const JobSpec& job, const Placement& placement);
+/// `faults.step_deadline`; where several processes would wait for each other for good, one that is not set is a minute. Empty: none.
+std::optional<double> step_deadline(const JobSpec& job, const Communicator& processes);
 /// Whether replicas may get other micro-batches than they began with.
 bool may_reassign(const JobSpec& job, int replicas);
 
 class Faults {
  public:
   explicit Faults(int replicas) : health_(static_cast<std::size_t>(replicas)) {}
+
+  /// What a replica that has done well says of its part.
+  struct Word {
+    double bound = 0;
+    bool losses_are_finite = true;
+  };
+  Word word(int rank) const {
+    const Health& health = health_[static_cast<std::size_t>(rank)];
+    return {health.bound, health.losses_are_finite};
+  }
 
   /// The replica's part is done; no element of its gradient sums is above `bound`.
   void well(int rank, double bound, bool losses_are_finite);

@@ -127,6 +127,7 @@ Placement place(const JobSpec& job, std::int64_t train_samples, const Accelerato
     const int wanted = on_gpus ? static_cast<int>(machine.usable.size()) : std::max(1, usable_cores() / threads);
     placement.replicas = static_cast<int>(std::min<std::int64_t>(wanted, micro_batches(wanted)));
   }
+  placement.shares = {placement.replicas};
   for (int rank = 0; on_gpus && rank < placement.replicas; ++rank) {
     placement.gpus.push_back(machine.usable[static_cast<std::size_t>(rank) % machine.usable.size()]);
   }

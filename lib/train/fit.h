@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "core/shape.h"
 #include "device/accelerators.h"
 #include "spec/job_spec.h"
@@ -15,8 +16,15 @@ namespace dptrain {
 /// Where the replicas of a run are.
 struct Placement {
   DeviceType type = DeviceType::cpu;
-  int replicas = 1;
+  int replicas = 1;  ///< of the whole job
+  /// How many each process has, in order of rank; they follow each other as the processes do.
+  std::vector<int> shares{1};
   std::vector<AcceleratorInfo> gpus;  ///< by replica, the same one several times where they share it; empty on the CPU
+
+  /// Those of processes [first, last).
+  Range replicas_of(int first, int last) const;
+  Range replicas_of(int process) const { return replicas_of(process, process + 1); }
+  int process_of(int replica) const;
 };
 
 /// The job's `devices` on this machine. `type: auto` takes GPUs where there is one to use, else CPU cores. `count: auto` is
@@ -25,8 +33,14 @@ struct Placement {
 /// mode sync, where there are more replicas than micro-batches; each says what is missing and how to go on.
 Placement place(const JobSpec& job, std::int64_t train_samples, const Accelerators& machine);
 Placement place(const JobSpec& job, std::int64_t train_samples);
+/// The same for all processes of a job together: `count` is the whole job's and shared out over them; `auto` is what each can
+/// see, of its host's cores its share. Errors: usage, also where some would have nothing to do.
+Placement place(const JobSpec& job, std::int64_t train_samples, Communicator& processes);
 
-/// How many replicas the job gets: those of place(). Errors: as there.
+/// The job asks for nothing that several processes do not do. Errors: usage.
+void check_processes_fit(const JobSpec& job, const Communicator& processes);
+
+/// How many replicas the job gets by itself: those of place(). Errors: as there.
 int replica_count(const JobSpec& job, std::int64_t train_samples);
 
 /// Threads that load ahead of each replica: what `data.workers` says. For `auto` one where every replica has a spare core and a

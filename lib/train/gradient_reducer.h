@@ -1,6 +1,6 @@
 // Purpose: the second half of a synchronous step: the rest of the tree over all replicas' gradient sums, then divide, clip
 //   and update. Holds the run's parameters and optimizer state, wherever the devices want them.
-// Thread safety: begin(), gather(), update() and parameters() are called by every replica's thread for its own rank, with
+// Thread safety: begin(), gather(), finite(), update() and parameters() are called by every replica's thread for its own rank, with
 //   otherwise the same arguments; load() and save() by one thread while no replica is in a step.
 // Invariants: an element's result is the tree's sum whoever computes it; sums over the buffer run over fixed chunks in
 //   index order.
@@ -38,7 +38,7 @@ class GradientReducer : public WeightsHolder {
   virtual Times update(int rank, const StepPlan& plan) = 0;
 
   /// After gather(), instead of update(): whether every element of the tree's sum in this replica's slice is finite.
-  virtual bool finite(int, const StepPlan&) const { return true; }
+  virtual bool finite(int, const StepPlan&) { return true; }
 
   /// A replica has failed: what is in line on the devices and waits for its part never gets it, and must not be waited for.
   /// Any thread, at any time.

@@ -79,6 +79,10 @@ int buffers_for_any_range(int count) {
 }
 
 CombineProgram combine_program(int count, const std::vector<ReplicaProgram>& programs) {
+  return combine_program(Range{0, count}, programs);
+}
+
+CombineProgram combine_program(Range node, const std::vector<ReplicaProgram>& programs) {
   std::vector<OwnedRoot> roots;
   for (std::size_t r = 0; r < programs.size(); ++r) {
     for (std::size_t k = 0; k < programs[r].roots.size(); ++k) {
@@ -86,7 +90,7 @@ CombineProgram combine_program(int count, const std::vector<ReplicaProgram>& pro
     }
   }
   CombineProgram program;
-  combine({0, count}, roots, 0, program);
+  combine(node, roots, 0, program);
   return program;
 }
 

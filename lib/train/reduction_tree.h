@@ -50,5 +50,7 @@ struct CombineProgram {
 };
 
 CombineProgram combine_program(int count, const std::vector<ReplicaProgram>& programs);
+/// The part of it that leads to one node: a root of a group of these replicas that follow each other.
+CombineProgram combine_program(Range node, const std::vector<ReplicaProgram>& programs);
 
 }  // namespace dptrain

@@ -16,6 +16,7 @@
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "data/sampler.h"
+#include "device/buffer.h"
 #include "kernels/loss_sum.h"
 #include "nn/parameters.h"
 #include "train/assignment.h"
@@ -66,6 +67,8 @@ class Replica {
     bool reassigned = false;                   ///< assign() may come: there are buffers for any range of micro-batches
     bool steps = true;                         ///< run() is called: a loader and gradient buffers are made for it
     std::vector<std::int64_t> single_sizes{};  ///< the batch sizes with which gradient() is called
+    /// Where gradients() are, of so many floats each; empty: in memory of its own.
+    std::function<Buffer(int k, std::int64_t floats)> gradient_memory{};
   };
   virtual ~Replica() = default;
 

@@ -1,7 +1,8 @@
 // Purpose: what the replicas of one run share, and what is done with it once for all of them: how a run begins and goes on, and how it
-//   ends. The steps are those of its mode: train/update_strategy.h. Thread safety: members are written by one thread between two
-//   barriers, or before the threads start; those that are kept by replica belong to its thread until the next barrier; the functions
-//   are rank 0's, or called while no replica runs.
+//   ends. The steps are those of its mode: train/update_strategy.h. Where several processes train together each has a Run, all of
+//   them alike but for what is another's replica. Thread safety: members are written by one thread between two barriers, or before
+//   the threads start; those that are kept by replica belong to its thread until the next barrier; the functions are the process's
+//   leading replica's ("rank 0's" where that is all the same), or called while no replica runs.
 #pragma once
 
 #include <condition_variable>
@@ -20,6 +21,7 @@
 #include "train/fit.h"
 #include "train/progress.h"
 #include "train/rollback.h"
+#include "train/sync/step_news.h"
 #include "train/trainer.h"
 #include "train/update_strategy.h"
 #include "train/watchdog.h"
@@ -46,13 +48,15 @@ struct NamedState {
 
 struct Run {
   Run(const JobSpec& job, const DatasetPair& data, Reporter& reporter, const TrainOptions& options,
-      Placement placement);
+      Communicator& processes, Placement placement);
 
   const JobSpec& job;
   const DatasetPair& data;
   Reporter& reporter;
   const TrainOptions& options;
+  Communicator& processes;
   Placement placement;
+  Range here;  // the replicas of this process; others' entries of what is kept by replica are known after a share()
   LocalGroup group;
   RunSchedule schedule;
   std::shared_ptr<const Assignment> assignment;  // who runs what, from the coming step on
@@ -66,7 +70,7 @@ struct Run {
   std::vector<NamedState> more_state;        // in checkpoints, after the optimizer's own
   // They outlive their threads: a device may still work with one's gradients when its own thread has failed.
   std::vector<std::unique_ptr<Replica>> replicas;
-  std::unique_ptr<Progress> progress;  // rank 0's
+  std::unique_ptr<Progress> progress;  // the leader's
   std::vector<LossSum> losses;         // by micro-batch of the step
   std::vector<LossSum> test_sums;      // by chunk of the test set
   std::vector<char> evaluated;         // by replica: whether it did all its chunks of the test set
@@ -95,11 +99,18 @@ struct Run {
   std::vector<std::optional<NotFinite>> not_finite;  // by replica
   std::vector<char> finite;                          // by replica: its slice of the gradients' sum
   int outcome = 0;
+  std::optional<StepNews> step_news;  // where there are other processes
+  int stop = 0;                       // the signal that the processes have agreed to stop for; 0: none
   double lr_factor = 1;  // what rollbacks have left of the learning rate
   std::int64_t rollbacks = 0, skips_in_a_row = 0;
   RollbackPoints rollback_points;  // rank 0's
   std::int64_t rollback_step = 0;  // where the last rollback went
 
+  /// Whether this replica does once what every process does for all its replicas: what it decides then is the same in all of
+  /// them, because they know the same.
+  bool leads(int rank) const { return rank == here.first; }
+  /// Whether this process writes the run folder.
+  bool publishes() const { return processes.rank() == 0 && !options.checkpoints.run_folder.empty(); }
   /// The learning rate of a step.
   double lr(std::int64_t step) const { return learning_rate.lr(step) * lr_factor; }
   /// What a step applies.
@@ -110,6 +121,18 @@ struct Run {
 
 /// Threads that load ahead of each replica.
 int loader_workers(const Run& run);
+/// Entries by replica, from all processes to all: between two steps, while the other replicas of the process wait.
+template <class T>
+void share_by_replica(Run& run, std::vector<T>& entries) {
+  share_entries(run.processes, std::span(entries), [&](std::size_t r) { return run.placement.process_of(static_cast<int>(r)); });
+}
+/// All processes know of a request to stop that one has. Likewise.
+void share_stop(Run& run);
+/// The same, where their requests (0: none), by process, have come with something else.
+void agree_to_stop(Run& run, std::span<const int> signals);
+/// Whether to stop: the same in all processes, as of the last share.
+bool stop_agreed(const Run& run);
+
 /// What is said before the first step.
 RunPlan describe(const Run& run, const ParameterTable& table);
 /// Parameters, optimizer state and all the rest as the run begins: from a checkpoint, a file, or the seed.
@@ -133,5 +156,7 @@ void leave_failed(Run& run);
 /// Replica threads.late is past the step deadline. Its thread cannot be stopped or joined, so all that can be done is to say it
 /// and end the process, with status 75. When the others' threads have ended, or will not.
 [[noreturn]] void leave_late(Run& run);
+/// What is said of it.
+std::string late_text(const Run& run, int rank, std::int64_t step);
 
 }  // namespace dptrain

@@ -128,13 +128,15 @@ void restore_points(Run& run, const ParameterTable& table, const Checkpoint& che
 }  // namespace
 
 Run::Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, const TrainOptions& options_,
-         Placement placement_)
+         Communicator& processes_, Placement placement_)
     : job(job_),
       data(data_),
       reporter(reporter_),
       options(options_),
+      processes(processes_),
       placement(std::move(placement_)),
-      group(placement.replicas),
+      here(placement.replicas_of(processes.rank())),
+      group(here.count(), &processes),
       schedule(job_, data_.train->size(), placement.replicas),
       assignment(equal_shares(schedule, placement.replicas)),
       optimizer(make_optimizer(job_.train.optimizer)),
@@ -153,18 +155,38 @@ Run::Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, con
       times(static_cast<std::size_t>(placement.replicas)),
       busy(static_cast<std::size_t>(placement.replicas)),
       end(std::min(schedule.steps(), options_.until.value_or(schedule.steps()))),
-      backend(make_backend(job_, placement)),
+      backend(make_backend(job_, placement, schedule, processes)),
       faults(placement.replicas),
       drills(job_.drills, [this] { return group.error() != nullptr; }),
       not_finite(static_cast<std::size_t>(placement.replicas)),
       finite(static_cast<std::size_t>(placement.replicas)) {
   if (job.train.ema) state_names.emplace_back(kAverage);
+  if (!processes.alone()) step_news.emplace(placement, schedule);
   if (job.balance == Balance::automatic && placement.replicas > 1) balancer.emplace(placement.replicas);
 }
 
 int loader_workers(const Run& run) {
   const std::int64_t batch_floats = run.schedule.largest_batch() * run.data.train->shape().elements();
   return loader_workers(run.job, run.group.size(), batch_floats, run.data.train->is_costly());
+}
+
+void share_stop(Run& run) {
+  const int mine = run.options.stop == nullptr ? 0 : run.options.stop->load(std::memory_order_relaxed);
+  std::vector<int> all(static_cast<std::size_t>(run.processes.size()));
+  run.processes.all_gather(&mine, sizeof mine, all.data());
+  agree_to_stop(run, all);
+}
+
+void agree_to_stop(Run& run, std::span<const int> signals) {
+  if (run.stop != 0) return;
+  const auto asked = std::find_if(signals.begin(), signals.end(), [](int signal) { return signal != 0; });
+  if (asked == signals.end()) return;
+  run.stop = *asked;
+  if (run.options.stopped) run.options.stopped(run.stop);
+}
+
+bool stop_agreed(const Run& run) {
+  return run.processes.alone() ? stop_asked(run.options.stop) : run.stop != 0;
 }
 
 RunState state_at(Run& run, std::int64_t step) {

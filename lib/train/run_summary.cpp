@@ -20,7 +20,7 @@ std::string device_type(const Run& run) {
 
 /// GPUs that replicas share count once.
 int device_count(const Run& run) {
-  if (run.placement.type == DeviceType::cpu) return run.group.size();
+  if (run.placement.type == DeviceType::cpu) return run.placement.replicas;
   std::set<int> devices;
   for (const AcceleratorInfo& gpu : run.placement.gpus) devices.insert(gpu.device);
   return static_cast<int>(devices.size());
@@ -43,7 +43,7 @@ void summarise(Run& run) {
   s.mode = names::mode.name_of(job.mode);
   s.seed = job.seed;
   s.devices = device_count(run);
-  s.replicas = run.group.size();
+  s.replicas = run.placement.replicas;
   s.micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
   s.reproducible = run.strategy->reproducible(job);
   s.wall_seconds = seconds_since_start();
@@ -88,7 +88,7 @@ RunPlan describe(const Run& run, const ParameterTable& table) {
   plan.sample_shape = run.data.train->shape();
   plan.device_type = device_type(run);
   plan.devices = device_count(run);
-  plan.replicas = run.group.size();
+  plan.replicas = run.placement.replicas;
   plan.threads_per_replica = job.devices.threads_per_replica;
   plan.parameters = table.elements();
   plan.mode = names::mode.name_of(job.mode);
@@ -113,6 +113,9 @@ void finish(Run& run) {
   s.status = stopped ? RunStatus::stopped : missed.empty() ? RunStatus::done : RunStatus::expect_not_met;
   run.reporter.finished(s);
   for (const DrillSpec& drill : run.drills.missed(run.first, s.steps)) {
+    // Of what goes wrong in other processes this one knows no more than what all of them decide about.
+    const bool here = run.here.first <= drill.replica && drill.replica < run.here.last;
+    if (!here && drill.kind != DrillKind::nan) continue;
     run.reporter.warning(fmt::format("the drill at step {} did not happen: replica {} had no micro-batch there",
                                      drill.at_step, drill.replica));
   }
@@ -133,12 +136,16 @@ void leave_failed(Run& run) {
   }
 }
 
+std::string late_text(const Run& run, int rank, std::int64_t step) {
+  return fmt::format(
+      "replica {} has been at step {} for more than {:g} s (faults.step_deadline): the run is given up, with status {}",
+      rank, step, *step_deadline(run.job, run.processes), static_cast<int>(ExitStatus::retry));
+}
+
 void leave_late(Run& run) {
   const auto [rank, step] = *run.threads.late;
   FaultReport report{.kind = "deadline", .action = "stop", .step = step, .replica = rank};
-  report.message = fmt::format(
-      "replica {} has been at step {} for more than {:g} s (faults.step_deadline): the run is given up, with status {}",
-      rank, step, *run.job.faults.step_deadline, static_cast<int>(ExitStatus::retry));
+  report.message = late_text(run, rank, step);
   try {
     run.reporter.fault(report);
     run.faults.note(std::move(report), steady_seconds());
@@ -146,6 +153,7 @@ void leave_late(Run& run) {
   } catch (const Error&) {
     // A full disk, say: the status has to be enough.
   }
+  run.processes.let_first_end();
   std::fflush(nullptr);
   std::_Exit(static_cast<int>(ExitStatus::retry));
 }

@@ -49,6 +49,29 @@ FaultReport not_finite(const Run& run, std::int64_t step) {
   return report;
 }
 
+/// What replicas have found, from all processes to all.
+void share_findings(Run& run) {
+  if (run.processes.alone()) return;
+  struct Finding {
+    int micro_batch = -1;
+    bool loss = false;
+    char parameter[200] = {};
+  };
+  std::vector<Finding> findings(run.not_finite.size());
+  for (std::size_t rank = 0; rank < findings.size(); ++rank) {
+    if (const std::optional<NotFinite>& found = run.not_finite[rank]) {
+      findings[rank] = {.micro_batch = found->micro_batch, .loss = found->loss, .parameter = {}};
+      found->parameter.copy(findings[rank].parameter, sizeof Finding::parameter - 1);
+    }
+  }
+  share_by_replica(run, findings);
+  for (std::size_t rank = 0; rank < findings.size(); ++rank) {
+    const Finding& found = findings[rank];
+    run.not_finite[rank].reset();
+    if (found.micro_batch >= 0) run.not_finite[rank] = {found.micro_batch, found.loss, found.parameter};
+  }
+}
+
 void roll_back(Run& run, std::int64_t step) {
   run.lr_factor *= run.job.faults.rollback_lr_factor;
   ++run.rollbacks;
@@ -120,22 +143,22 @@ Outcome settle(Run& run, int rank, Replica& replica, const StepTask& task, const
   const double began = steady_seconds();
   if (run.faults.replica_failed()) {
     run.group.barrier();  // everybody has asked
-    if (rank == 0) hand_over(run, task.step);
+    if (run.leads(rank)) hand_over(run, task.step);
     run.group.barrier();
     return Outcome::again;
   }
   if (run.faults.losses_are_finite()) {
     // Gradients near the end of the range: only their sum can tell.
     run.finite[static_cast<std::size_t>(rank)] = run.reducer->finite(rank, plan);
-    run.group.barrier();
+    run.group.barrier([&run] { share_by_replica(run, run.finite); });
     if (std::find(run.finite.begin(), run.finite.end(), false) == run.finite.end()) return Outcome::good;
   }
   run.group.barrier();  // nobody reads gradients any more: finding the place takes their buffers
   std::optional<NotFinite>& found = run.not_finite[static_cast<std::size_t>(rank)];
   found.reset();
   if (!run.faults.out(rank)) found = replica.diagnose(task);
-  run.group.barrier();
-  if (rank == 0) {
+  run.group.barrier([&run] { share_findings(run); });
+  if (run.leads(rank)) {
     const bool can_skip = run.job.faults.on_nan == OnNan::skip && state_is_finite(run, replica.parameters());
     run.outcome = static_cast<int>(decide(run, not_finite(run, task.step), began, can_skip));
   }

@@ -27,7 +27,7 @@ std::unique_ptr<Replica> make_replica(Run& run, int rank) {
                          .schedule = run.schedule,
                          .data = run.data,
                          .rank = rank,
-                         .replicas = run.group.size(),
+                         .replicas = run.placement.replicas,
                          .first_step = run.first,
                          .loader_workers = loader_workers(run)};
   run.strategy->configure(run, config);
@@ -54,7 +54,7 @@ void keep_first_weights(Run& run, const ParameterTable& table) {
   omp_set_num_threads(static_cast<int>(run.job.devices.threads_per_replica));  // the snapshot was packed on one
 }
 
-/// Rank 0's: everything that the replicas share and that only a model's parameters make possible.
+/// The leader's: everything that the replicas share and that only a model's parameters make possible.
 void set_up(Run& run, const ParameterTable& table) {
   run.parameters = table.elements();
   run.update_plan = update_plan(table, run.job.train);
@@ -65,7 +65,7 @@ void set_up(Run& run, const ParameterTable& table) {
   for (const std::string& doubt : doubts(run.job, run.schedule)) run.reporter.warning(doubt);
   run.progress = std::make_unique<Progress>(run.job, run.schedule, run.reporter);
   if (run.options.checkpoints.resume_from) run.progress->resume(run.options.checkpoints.resume_from->snapshot.state);
-  if (!run.options.checkpoints.run_folder.empty()) {
+  if (run.publishes()) {
     run.basis = basis_of(run.job, run.data);
     keep_first_weights(run, table);
     run.checkpointer = std::make_unique<Checkpointer>(run.options.checkpoints.run_folder, run.job.checkpoint.keep,
@@ -74,7 +74,7 @@ void set_up(Run& run, const ParameterTable& table) {
   run.strategy->start(run);
 }
 
-/// Rank 0's, after the last step: the weights' hash, and the last checkpoint.
+/// The leader's, after the last step: the weights' hash, and the last checkpoint.
 void keep_result(Run& run, const ParameterTable& table) {
   const Buffer weights = Buffer::host_floats(table.floats());
   run.weights->save(weights.floats());
@@ -94,28 +94,45 @@ void replicate(Run& run, int rank) {
   std::unique_ptr<Replica>& replica = run.replicas[static_cast<std::size_t>(rank)];
   replica = make_replica(run, rank);
   const ParameterTable& table = replica->parameters();
-  if (rank == 0) set_up(run, table);
+  if (run.leads(rank)) set_up(run, table);
   // Snapshots are made by the replica's table.
   struct Quiet {
     std::unique_ptr<Checkpointer>* checkpointer;
     ~Quiet() {
       if (checkpointer != nullptr) checkpointer->reset();
     }
-  } const quiet{rank == 0 ? &run.checkpointer : nullptr};
+  } const quiet{run.leads(rank) ? &run.checkpointer : nullptr};
   run.group.barrier();
   run.strategy->join(run, rank, *replica);
   run.group.barrier();
-  if (rank == 0) run.progress->start(steady_seconds(), seconds_since_start());  // here every replica is ready
+  if (run.leads(rank)) run.progress->start(steady_seconds(), seconds_since_start());  // here every replica is ready
 
   try {
     run.strategy->run(run, rank, *replica);
+  } catch (const GroupAborted&) {
+    run.strategy->abandon(run);
+    throw;
   } catch (...) {
     // Said at once: others may wait for this one, on the host or on their devices.
     if (!run.group.error()) run.group.abort(std::current_exception());
     run.strategy->abandon(run);
     throw;
   }
-  if (rank == 0) keep_result(run, table);
+  if (run.leads(rank)) keep_result(run, table);
+  // Nobody says that the run has ended well before the last checkpoint is there.
+  if (!run.processes.alone()) run.group.barrier([&run] { share_stop(run); });
+}
+
+/// The process's part of the run has failed: so has that of the others.
+void fail_together(Run& run) {
+  if (run.processes.alone()) return;
+  try {
+    std::rethrow_exception(run.group.error());
+  } catch (const Error& error) {
+    run.processes.fail(error.status(), error.what());
+  } catch (const std::exception& error) {
+    run.processes.fail(ExitStatus::failed, error.what());
+  }
 }
 
 /// Told by the watchdog, on its thread.
@@ -125,6 +142,7 @@ void give_up(Run& run, int rank, std::int64_t step) {
     if (run.threads.running == 0) return;  // it came to its end after all
     run.threads.late = {rank, step};
   }
+  run.processes.fail(ExitStatus::retry, late_text(run, rank, step));
   run.group.abort(std::make_exception_ptr(Error(ExitStatus::retry, "a replica is late")));  // the others end
   run.strategy->abandon(run);
   run.threads.changed.notify_all();
@@ -147,17 +165,27 @@ void wait_for_replicas(Run& run) {
 
 Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, const TrainOptions& options) {
   check_data_fit(job, data.train->shape(), data.train->classes());
-  Run run(job, data, reporter, options, place(job, data.train->size()));
+  const std::unique_ptr<Communicator> alone = options.processes == nullptr ? make_alone() : nullptr;
+  Communicator& processes = options.processes == nullptr ? *alone : *options.processes;
+  check_processes_fit(job, processes);
+  Run run(job, data, reporter, options, processes, place(job, data.train->size(), processes));
   run.strategy->check(job, run.placement, run.schedule);
   check_batches_fit(job, run.schedule);
-  const int replicas = run.group.size();
   if (run.first > run.end) {
     fail(ExitStatus::usage, "the checkpoint is of step {}, and this job ends at step {}", run.first, run.end);
   }
-  if (job.faults.step_deadline) {
-    run.watchdog = std::make_unique<Watchdog>(replicas, *job.faults.step_deadline,
+  if (const std::optional<double> deadline = step_deadline(job, processes)) {
+    processes.set_deadline(*deadline);
+    run.watchdog = std::make_unique<Watchdog>(run.placement.replicas, *deadline,
                                               [&run](int rank, std::int64_t step) { give_up(run, rank, step); });
   }
+  struct Listening {
+    Communicator& processes;
+    ~Listening() { processes.listen({}); }
+  } const listening{processes};
+  processes.listen([&run](const News& news) {
+    run.group.abort(std::make_exception_ptr(Error(news.status, news.text)));
+  });
 
   std::vector<std::thread> threads;
   const auto live = [&run](int rank) {
@@ -167,13 +195,14 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
       // Another replica has failed and said why.
     } catch (...) {
       run.group.abort(std::current_exception());
+      fail_together(run);
     }
     const std::lock_guard lock(run.threads.mutex);
     --run.threads.running;
     run.threads.changed.notify_all();
   };
   try {
-    for (int rank = 0; rank < replicas; ++rank) {
+    for (int rank = run.here.first; rank < run.here.last; ++rank) {
       {
         const std::lock_guard lock(run.threads.mutex);
         ++run.threads.running;
@@ -187,10 +216,13 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
     }
     run.group.abort(std::make_exception_ptr(Error(
         ExitStatus::failed,
-        fmt::format("a thread for replica {} of {} cannot be started: {}", threads.size(), replicas, error.what()))));
+        fmt::format("a thread for replica {} of {} cannot be started: {}", threads.size(), run.here.count(), error.what()))));
+    fail_together(run);
   }
   wait_for_replicas(run);
   for (std::thread& thread : threads) thread.join();
+  if (const News* news = processes.news())
+    run.group.abort(std::make_exception_ptr(Error(news->status, news->text)));  // unless that is done
   if (const std::exception_ptr error = run.group.error()) {
     leave_failed(run);
     std::rethrow_exception(error);

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 
+#include "comm/communicator.h"
 #include "core/stop.h"
 #include "data/dataset.h"
 #include "nn/parameters.h"
@@ -25,6 +26,7 @@ struct WeightsView {
 };
 
 /// Where a run leaves checkpoints, and what it starts from.
+/// The first process alone publishes; the others read what they need.
 struct CheckpointOptions {
   std::filesystem::path run_folder{};         ///< empty: no checkpoints
   std::shared_ptr<Checkpoint> resume_from{};  ///< continue after its step; its tensors are given up once they are used
@@ -35,9 +37,13 @@ struct CheckpointOptions {
 };
 
 struct TrainOptions {
+  /// The processes that train this job together, each with train(); null: this one alone. They outlive the call.
+  Communicator* processes = nullptr;
   /// Ends training after the step that is running, and then an evaluation after `evaluation_grace` seconds more; one that
   /// was not complete leaves the test loss and accuracy unknown.
   const StopRequest* stop = nullptr;
+  /// Another process was asked to stop, by this signal, and this one ends with it. On a replica's thread.
+  std::function<void(int signal)> stopped{};
   double evaluation_grace = 0.5;
   CheckpointOptions checkpoints{};
   /// Ends after this step, which is planned as a part of the whole run, without an evaluation.

@@ -16,20 +16,18 @@ inline void relax() {
 
 }  // namespace
 
-LocalGroup::LocalGroup(int size)
-    : size_(size), spins_(static_cast<unsigned>(size) <= std::thread::hardware_concurrency() ? 2000 : 0) {}
+LocalGroup::LocalGroup(int size, Communicator* processes)
+    : size_(size),
+      processes_(processes == nullptr || processes->alone() ? nullptr : processes),
+      spins_(static_cast<unsigned>(size) <= std::thread::hardware_concurrency() ? 2000 : 0) {}
 
-void LocalGroup::barrier() {
-  // The phase is read first: an abort that comes before the check is seen by it, one that comes later changes this phase.
-  const std::uint32_t phase = phase_.load(std::memory_order_acquire);
-  check();
+void LocalGroup::open() {
   if (size_ == 1) return;
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
-    arrived_.store(0, std::memory_order_relaxed);
-    phase_.fetch_add(1, std::memory_order_release);
-    phase_.notify_all();
-    return;
-  }
+  phase_.fetch_add(1, std::memory_order_release);
+  phase_.notify_all();
+}
+
+void LocalGroup::wait(std::uint32_t phase) {
   for (int spin = 0; spin < spins_; ++spin) {
     if (phase_.load(std::memory_order_acquire) != phase) return check();
     relax();

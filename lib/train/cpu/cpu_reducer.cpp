@@ -3,59 +3,82 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "core/clock.h"
 #include "core/error.h"
 #include "core/magnitude.h"
 #include "kernels/clip.h"
 #include "kernels/cpu/apply_update.h"
+#include "train/cpu/add_tree.h"
 
 namespace dptrain {
 
-namespace {
-
-constexpr int kDeepestTree = 32;  // more than the logarithm of any number of micro-batches
-
-}  // namespace
-
 CpuReducer::CpuReducer(LocalGroup& group, std::int64_t floats, int state_buffers, std::optional<double> clip_norm,
-                       UpdatePlan plan)
+                       UpdatePlan plan, HostGradients* shared)
     : group_(group),
+      shared_(shared),
+      host_(shared == nullptr ? Range{0, group.size()} : shared->host()),
       floats_(floats),
       clip_norm_(clip_norm),
       state_buffers_(state_buffers),
       ranges_(std::move(plan.ranges)),
-      parameters_(Buffer::host_floats(floats)),
-      members_(static_cast<std::size_t>(group.size())) {
-  for (int k = 0; k < state_buffers; ++k) state_[k] = Buffer::host_floats(floats);
-  if (plan.average) average_ = Buffer::host_floats(floats);
-  if (!plan.tensors.empty()) tensors_.emplace(plan, floats, kChunk, group.size());
-  if (clip_norm_ || tensors_) reduced_ = Buffer::host_floats(floats);
-  if (clip_norm_) chunk_squares_.resize(static_cast<std::size_t>((floats + kChunk - 1) / kChunk));
+      members_(static_cast<std::size_t>(shared == nullptr ? group.size() : shared->placement().replicas)) {
+  const auto buffer = [&] { return memory(static_cast<std::size_t>(floats) * sizeof(float)); };
+  parameters_ = buffer();
+  for (int k = 0; k < state_buffers; ++k) state_[k] = buffer();
+  if (plan.average) average_ = buffer();
+  if (!plan.tensors.empty())
+    tensors_.emplace(plan, floats, kChunk, host_.count(), [this](std::size_t bytes) { return memory(bytes); });
+  if (clip_norm_ || tensors_) reduced_ = buffer();
+  if (clip_norm_) {
+    const auto chunks = static_cast<std::size_t>((floats + kChunk - 1) / kChunk);
+    squares_memory_ = memory(chunks * sizeof(double));
+    chunk_squares_ = {static_cast<double*>(squares_memory_.data()), chunks};
+  }
+  if (shared_ == nullptr) return;
+  for (int r = host_.first; r < host_.last; ++r) {
+    std::vector<float*> buffers;
+    for (int k = 0; k < shared_->buffers(r); ++k) buffers.push_back(shared_->buffer(r, k, floats).floats());
+    lend(r, buffers);
+  }
+  if (host_.count() < shared_->placement().replicas) sums_.emplace(*shared_, group, floats, kChunk);
+}
+
+Buffer CpuReducer::memory(std::size_t bytes) const {
+  return shared_ == nullptr ? Buffer::host(bytes) : shared_->processes().share(bytes);
+}
+
+bool CpuReducer::writes() const {
+  return shared_ == nullptr || shared_->processes().rank() == shared_->processes().self().host_first;
 }
 
 Range CpuReducer::slice(int rank) const {
-  return share(static_cast<int>((floats_ + kChunk - 1) / kChunk), group_.size(), rank);
+  return share(static_cast<int>((floats_ + kChunk - 1) / kChunk), host_.count(), rank - host_.first);
 }
 
 const float* CpuReducer::tree_sum(const CombineProgram& program, std::int64_t offset, std::int64_t count,
                                   float* scratch) const {
-  const float* stack[kDeepestTree];
-  int height = 0;
-  for (const int item : program.postfix) {
-    if (item != CombineProgram::kAdd) {
-      const CombineProgram::Leaf& leaf = program.leaves[static_cast<std::size_t>(item)];
-      stack[height++] =
-          members_[static_cast<std::size_t>(leaf.replica)].buffers[static_cast<std::size_t>(leaf.buffer)] + offset;
-      continue;
-    }
-    --height;
-    const float *left = stack[height - 1], *right = stack[height];
-    float* sum = scratch + (height - 1) * kChunk;  // each height has a place of its own
-    for (std::int64_t i = 0; i < count; ++i) sum[i] = left[i] + right[i];
-    stack[height - 1] = sum;
-  }
-  return stack[0];
+  return add_tree(
+      program,
+      [&](const CombineProgram::Leaf& leaf) {
+        return members_[static_cast<std::size_t>(leaf.replica)].buffers[static_cast<std::size_t>(leaf.buffer)] + offset;
+      },
+      count, kChunk, scratch);
+}
+
+const float* CpuReducer::whole_sum(const StepPlan& plan, std::int64_t offset, std::int64_t count, float* scratch) const {
+  return sums_ ? sums_->sums() + offset : tree_sum(plan.combine, offset, count, scratch);
+}
+
+void CpuReducer::sum_over_hosts(int rank, const StepPlan& plan) {
+  Member& member = members_[static_cast<std::size_t>(rank)];
+  if (!sums_ || member.summed) return;
+  sums_->gather(rank, plan,
+                [this](const CombineProgram& program, std::int64_t offset, std::int64_t count, float* scratch) {
+                  return tree_sum(program, offset, count, scratch);
+                });
+  member.summed = true;
 }
 
 void CpuReducer::apply(const StepUpdate& update, std::int64_t offset, std::int64_t count, const float* gradient) {
@@ -72,6 +95,7 @@ void CpuReducer::apply(const StepUpdate& update, std::int64_t offset, std::int64
 }
 
 void CpuReducer::load(const float* parameters) {
+  if (!writes()) return;
   std::memcpy(parameters_.data(), parameters, parameters_.size());
 }
 
@@ -80,6 +104,7 @@ void CpuReducer::save(float* parameters) const {
 }
 
 void CpuReducer::load_state(int k, const float* state) {
+  if (!writes()) return;
   Buffer& buffer = k == state_buffers_ ? average_ : state_[k];
   std::memcpy(buffer.data(), state, buffer.size());
 }
@@ -98,6 +123,7 @@ double CpuReducer::gather(int) {
 GradientReducer::Times CpuReducer::update(int rank, const StepPlan& plan) {
   Times times;
   const double start = steady_seconds();
+  sum_over_hosts(rank, plan);
   const double waited = reduce(rank, plan);
   const double reduced = steady_seconds();
   group_.barrier();  // all slices are updated, and the gradient buffers are free again
@@ -107,12 +133,13 @@ GradientReducer::Times CpuReducer::update(int rank, const StepPlan& plan) {
   return times;
 }
 
-bool CpuReducer::finite(int rank, const StepPlan& plan) const {
+bool CpuReducer::finite(int rank, const StepPlan& plan) {
+  sum_over_hosts(rank, plan);
   alignas(64) float scratch[kDeepestTree * kChunk];
   const Range chunks = slice(rank);
   for (int chunk = chunks.first; chunk < chunks.last; ++chunk) {
     const std::int64_t offset = chunk * kChunk, count = std::min(kChunk, floats_ - offset);
-    if (!std::isfinite(largest_magnitude(tree_sum(plan.combine, offset, count, scratch), count))) return false;
+    if (!std::isfinite(largest_magnitude(whole_sum(plan, offset, count, scratch), count))) return false;
   }
   return true;
 }
@@ -136,7 +163,7 @@ double CpuReducer::reduce(int rank, const StepPlan& plan) {
                                  .average = average_.size() == 0 ? nullptr : average_.floats()};
   for (int chunk = chunks.first; chunk < chunks.last; ++chunk) {
     const std::int64_t offset = chunk * kChunk, count = std::min(kChunk, floats_ - offset);
-    const float* sum = tree_sum(plan.combine, offset, count, scratch);
+    const float* sum = whole_sum(plan, offset, count, scratch);
     float* out = flat.gradients != nullptr ? flat.gradients + offset : mean;
     for (std::int64_t i = 0; i < count; ++i) out[i] = sum[i] / samples;
     if (clip_norm_) {
@@ -166,7 +193,7 @@ double CpuReducer::reduce(int rank, const StepPlan& plan) {
   }
   if (tensors_) {
     waited += meet();  // so do the norms of tensors, and matrices
-    tensors_->finish(member.update, rank, chunks, flat, member.table);
+    tensors_->finish(member.update, rank - host_.first, chunks, flat, member.table);
   }
   return waited;
 }

@@ -41,7 +41,8 @@ void CpuReplica::prepare_steps() {
                                                    : plan->programs[static_cast<std::size_t>(config_.rank)].buffers);
   }
   for (int b = 0; b < buffers; ++b) {
-    gradients_.push_back(Buffer::host_floats(model_->parameters().floats()));
+    const std::int64_t floats = model_->parameters().floats();
+    gradients_.push_back(config_.gradient_memory ? config_.gradient_memory(b, floats) : Buffer::host_floats(floats));
     gradient_views_.push_back(gradients_.back().floats());
   }
   loader_ =

@@ -41,7 +41,8 @@ void follow(const AverageRule& rule, float* __restrict average, const float* __r
   for (std::int64_t i = 0; i < count; ++i) named(average[i], parameters[i]);
 }
 
-TensorUpdates::TensorUpdates(const UpdatePlan& plan, std::int64_t floats, std::int64_t chunk, int replicas)
+TensorUpdates::TensorUpdates(const UpdatePlan& plan, std::int64_t floats, std::int64_t chunk, int replicas,
+                             const std::function<Buffer(std::size_t bytes)>& memory)
     : tensors_(plan.tensors), shares_(static_cast<std::size_t>(replicas)) {
   std::size_t tensor = 0;
   for (std::int64_t offset = 0; offset < floats; offset += chunk) {
@@ -58,7 +59,8 @@ TensorUpdates::TensorUpdates(const UpdatePlan& plan, std::int64_t floats, std::i
   }
   chunk_parts_.push_back(parts_.size());
   tensor_parts_.push_back(parts_.size());
-  squares_.resize(parts_.size());
+  squares_memory_ = memory(parts_.size() * sizeof(PartSquares));
+  squares_ = {static_cast<PartSquares*>(squares_memory_.data()), parts_.size()};
   share_out(plan.matrices);
 }
 

@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <vector>
 
 #include "device/buffer.h"
@@ -23,8 +25,10 @@ class TensorUpdates {
     float *parameters = nullptr, *gradients = nullptr, *state0 = nullptr, *state1 = nullptr, *average = nullptr;
   };
 
-  /// For `replicas`, on a flat buffer of `floats` in chunks of `chunk`; the plan has tensors.
-  TensorUpdates(const UpdatePlan& plan, std::int64_t floats, std::int64_t chunk, int replicas);
+  /// For `replicas`, on a flat buffer of `floats` in chunks of `chunk`; the plan has tensors. `memory` is where what they tell each
+  /// other lies.
+  TensorUpdates(const UpdatePlan& plan, std::int64_t floats, std::int64_t chunk, int replicas,
+                const std::function<Buffer(std::size_t bytes)>& memory = &Buffer::host);
 
   /// The first phase of one chunk: what needs no norm is updated; norms are measured; of matrices the direction takes the
   /// gradient's place.
@@ -52,7 +56,8 @@ class TensorUpdates {
   std::vector<Part> parts_;                // in order
   std::vector<std::size_t> chunk_parts_;   // by chunk: its first part, and the end after the last
   std::vector<std::size_t> tensor_parts_;  // by tensor, likewise
-  std::vector<PartSquares> squares_;       // by part
+  Buffer squares_memory_;
+  std::span<PartSquares> squares_;  // by part
   std::vector<Share> shares_;              // by rank
 };
 

@@ -37,6 +37,7 @@ Replica::Times attempt(Run& run, int rank, Replica& replica, const StepTask& tas
   Replica::Times times;
   try {
     if (run.watchdog) run.watchdog->begin(rank, task.step);
+    if (run.leads(rank)) run.processes.at_step(task.step);
     run.drills.before(rank, task.step);
     times = replica.run(task);
     run.drills.after(rank, task.step, times);
@@ -53,6 +54,13 @@ Replica::Times attempt(Run& run, int rank, Replica& replica, const StepTask& tas
   }
   run.faults.well(rank, replica.gradient_bound(), collected != task.step || losses_are_finite(run, rank, plan));
   return times;
+}
+
+/// What was spoilt is a part of the run's state, which the first process saves.
+void note_drills_elsewhere(Run& run, std::int64_t step) {
+  if (run.processes.alone() || run.job.drills.empty()) return;
+  for (int r = 0; r < run.placement.replicas; ++r)
+    if (r < run.here.first || r >= run.here.last) static_cast<void>(run.drills.poisons(r, step));
 }
 
 /// Rank 0's, after a full step: whether micro-batches should move.
@@ -74,7 +82,7 @@ void account(Run& run, std::int64_t step, const StepPlan& plan, bool applies, st
   } else {
     run.progress->skipped(step);
   }
-  if (stop_asked(run.options.stop)) run.end = step + 1;
+  if (stop_agreed(run)) run.end = step + 1;
   balance(run, step, plan);
 }
 
@@ -83,7 +91,7 @@ void catch_up(Run& run, int rank, Replica& replica, std::int64_t& collected, std
   for (; collected < step; ++collected) {
     replica.collect(collected, run.losses);
     run.group.barrier();
-    if (rank == 0) {
+    if (run.leads(rank)) {
       stepped(run, collected);
       run.progress->report_if_due(collected + 1, run.end, steady_seconds());
     }
@@ -124,6 +132,7 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     }
     const StepPlan& plan = assignment->plan(step);
     if (!again) poison = run.drills.poisons(rank, step);
+    if (!again && run.leads(rank)) note_drills_elsewhere(run, step);
     const StepTask task{.step = step, .weights = weights, .poison = poison};
     run.reducer->begin(rank, run.update(step));
     const bool due = step - collected >= replica.lag();
@@ -131,7 +140,12 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     times.data = computed.data;
     times.compute = computed.compute;
     run.busy[static_cast<std::size_t>(rank)] = computed.data + computed.compute + computed.reduce;
-    const double waited = run.reducer->gather(rank);
+    double waited = run.reducer->gather(rank);
+    if (!run.processes.alone()) {
+      const double start = steady_seconds();
+      run.group.barrier([&] { run.step_news->share(run, plan); });
+      waited += steady_seconds() - start;
+    }
 
     const Outcome outcome = run.faults.any() ? settle(run, rank, replica, task, plan) : Outcome::good;
     again = outcome == Outcome::again;
@@ -142,14 +156,14 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     }
     ++weights;
     const bool applies = outcome == Outcome::good;
-    if (rank == 0) account(run, step, plan, applies, due ? collected : -1);
+    if (run.leads(rank)) account(run, step, plan, applies, due ? collected : -1);
     const GradientReducer::Times reduced = applies ? run.reducer->update(rank, plan) : meet(run);
     times.wait = waited + reduced.wait;
     times.reduce = computed.reduce + reduced.reduce;
     ++step;
     if (due) {
       ++collected;
-      if (rank == 0) run.progress->report_if_due(collected, run.end, reduced.end);
+      if (run.leads(rank)) run.progress->report_if_due(collected, run.end, reduced.end);
     }
     if (step % run.evaluate_every == 0 || step == run.end) catch_up(run, rank, replica, collected, step);
     if (between_steps(run, replica, rank, step) == Outcome::back) go_on_from_rollback();
@@ -166,7 +180,7 @@ class SyncStrategy final : public UpdateStrategy {
     check_update_fits(job, placement);
   }
   void configure(const Run& run, Replica::Config& config) const override {
-    config.reassigned = may_reassign(run.job, run.group.size());
+    config.reassigned = may_reassign(run.job, run.placement.replicas);
   }
   WeightsHolder& hold(Run& run, std::int64_t floats) override {
     run.reducer = run.backend->make_reducer({.group = run.group,

@@ -1,0 +1,163 @@
+#include "dptrain/together.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "comm/launch.h"
+#include "core/hash.h"
+#include "report/process.h"
+#include "spec/reader.h"
+
+namespace dptrain {
+
+namespace {
+
+/// Of each process: what has to be everywhere the same, in 32 digits. Returns the first rank that has something else; -1: none.
+int first_other(Communicator& processes, const std::string& fact) {
+  std::vector<char> mine(32), all(32 * static_cast<std::size_t>(processes.size()));
+  fact.copy(mine.data(), mine.size());
+  processes.all_gather(mine.data(), mine.size(), all.data());
+  for (int r = 1; r < processes.size(); ++r)
+    if (std::memcmp(all.data(), all.data() + 32 * static_cast<std::size_t>(r), 32) != 0) return r;
+  return -1;
+}
+
+void refuse_other(Communicator& processes, const std::string& fact, const std::string& what, ExitStatus status,
+                  const std::string& hint) {
+  const int other = first_other(processes, fact);
+  if (other < 0) return;
+  throw AgreedError(status, fmt::format("{} has {} than {}: {}", processes.members()[static_cast<std::size_t>(other)].name(),
+                                        what, processes.members().front().name(), hint));
+}
+
+std::string hash_of(const std::string& text) {
+  Hash128 hash;
+  hash.update(text.data(), text.size());
+  return hash.hex();
+}
+
+void add_samples(Hash128& hash, const Dataset& data) {
+  const std::int64_t facts[] = {data.size(), data.classes(), data.shape().elements()};
+  hash.update(facts, sizeof facts);
+  if (const ByteSamples* bytes = data.as_bytes()) {
+    hash.update(bytes->pixels.data(), bytes->pixels.size());
+    hash.update(bytes->labels.data(), bytes->labels.size());
+    return;
+  }
+  constexpr std::int64_t kSome = 64;
+  std::vector<std::int64_t> ids;
+  for (std::int64_t i = 0; i < std::min(kSome, data.size()); ++i)
+    ids.push_back(i * data.size() / std::min(kSome, data.size()));
+  std::vector<float> samples(ids.size() * static_cast<std::size_t>(data.shape().elements()));
+  std::vector<std::int32_t> labels(ids.size());
+  data.gather(ids, samples.data(), labels.data());
+  hash.update(samples.data(), samples.size() * sizeof(float));
+  hash.update(labels.data(), labels.size() * sizeof(std::int32_t));
+}
+
+/// A process of a launcher that says how many there are, and that does not agree with Slurm.
+void check_count(const Launch& launch, const Communicator& processes) {
+  if (launch.processes != 0 || launch.slurm_tasks <= 1 || processes.size() == launch.slurm_tasks) return;
+  fail(ExitStatus::usage, "Slurm says {} tasks, and MPI says {}: start them with `srun --mpi=pmix`", launch.slurm_tasks,
+       processes.size());
+}
+
+}  // namespace
+
+void agree_on(Communicator& processes, const PartOutcome& mine) {
+  struct Verdict {
+    std::int32_t status, stopped, signal;
+    char text[2036];
+  };
+  Verdict own{.status = mine.error ? static_cast<int>(mine.error->status()) : 0,
+              .stopped = mine.stopped ? 1 : 0,
+              .signal = stopped_status() - 128,
+              .text = {}};
+  if (mine.error) std::string(mine.error->what()).copy(own.text, sizeof own.text - 1);
+  std::vector<Verdict> all(static_cast<std::size_t>(processes.size()));
+  processes.all_gather(&own, sizeof own, all.data());
+  const auto failed = std::find_if(all.begin(), all.end(), [](const Verdict& v) { return v.status != 0; });
+  if (failed != all.end()) {
+    const auto rank = static_cast<std::size_t>(failed - all.begin());
+    const auto status = static_cast<ExitStatus>(failed->status);
+    if (rank == 0 && processes.rank() == 0) throw AgreedError(status, mine.error->what());
+    throw AgreedError(status, rank == 0 ? failed->text : fmt::format("{}: {}", processes.members()[rank].name(), failed->text));
+  }
+  const auto stopped = std::find_if(all.begin(), all.end(), [](const Verdict& v) { return v.stopped != 0; });
+  if (stopped == all.end()) return;
+  stop_as(stopped->signal);
+  throw Stopped();
+}
+
+std::string from_first(Communicator& processes, const std::string& text) {
+  if (processes.alone()) return text;
+  constexpr std::size_t kMost = 4096;
+  std::vector<char> mine(kMost + 1), all((kMost + 1) * static_cast<std::size_t>(processes.size()));
+  text.copy(mine.data(), kMost);
+  processes.all_gather(mine.data(), mine.size(), all.data());
+  return all.data();
+}
+
+void check_same_job(Communicator& processes, const JobSpec& job) {
+  if (processes.alone()) return;
+  refuse_other(processes, hash_of(version() + program_hash()), "another build of dptrain", ExitStatus::usage,
+               "give all hosts the same program");
+  refuse_other(processes, hash_of(to_yaml(job)), "another job spec", ExitStatus::usage,
+               "give all hosts the same file and options");
+}
+
+void check_same_data(Communicator& processes, const DatasetPair& data) {
+  if (processes.alone()) return;
+  Hash128 hash;
+  add_samples(hash, *data.train);
+  add_samples(hash, *data.test);
+  refuse_other(processes, hash.hex(), "other samples of the dataset", ExitStatus::data,
+               "give all hosts the same files");
+}
+
+int run_together(const std::function<int(Communicator&)>& body) {
+  const Launch launch = find_launch();
+  if (!launch.by_launcher || launch.processes == 1) return body(*make_alone());
+  const std::unique_ptr<Communicator> processes = join_processes();
+  const bool first = processes->rank() == 0;
+  struct Last {  // whatever this process ends by
+    Communicator& processes;
+    bool well = false;
+    ~Last() {
+      if (!well) processes.let_first_end();
+    }
+  } last{*processes};
+  try {
+    check_count(launch, *processes);
+    const int status = static_cast<int>(from_first(*processes, body(*processes)));
+    processes->close();
+    last.well = true;
+    return status;
+  } catch (const AgreedError& error) {
+    processes->close();
+    if (first) throw;
+    return static_cast<int>(error.status());
+  } catch (const GroupAborted&) {
+    if (const News* news = processes->news()) return static_cast<int>(news->status);
+    return static_cast<int>(ExitStatus::failed);
+  } catch (const Error& error) {
+    if (const News* news = processes->news()) return static_cast<int>(news->status);
+    processes->fail(error.status(), error.what());
+    if (first) throw;
+    return static_cast<int>(error.status());
+  } catch (const std::exception& error) {
+    processes->fail(ExitStatus::failed, error.what());
+    if (first) throw;
+    return static_cast<int>(ExitStatus::failed);
+  }
+}
+
+void refuse_several_processes(const std::string& command) {
+  const Launch launch = find_launch();
+  if (launch.by_launcher && launch.processes != 1)
+    fail(ExitStatus::usage, "dptrain {} is for one process: start it without the launcher", command);
+}
+
+}  // namespace dptrain

@@ -1,0 +1,399 @@
+#include "comm/processes/peer_watch.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "core/clock.h"
+
+namespace dptrain {
+
+namespace {
+
+constexpr double kTick = 0.2;        // seconds from one sign of life to the next
+constexpr double kOwnWords = 0.5;    // that the first process has to fail by itself as another one did: all may have
+constexpr double kLastSeconds = 4;   // that a process has to end in order
+constexpr double kIntroduction = 3;  // that an address may take
+constexpr std::size_t kLongestText = 4000;
+constexpr std::size_t kMostAddresses = 24;
+
+enum Kind : int { kHello = 1, kWelcome, kBeat, kFailed, kBye };
+
+/// Where the first process can be reached.
+struct Addresses {
+  std::uint64_t token[2];
+  std::uint32_t addresses[kMostAddresses];  // as in the network
+  std::uint32_t count;
+  std::uint16_t port;
+};
+
+std::string text_of(std::uint32_t address) {
+  char text[INET_ADDRSTRLEN] = {};
+  inet_ntop(AF_INET, &address, text, sizeof text);
+  return text;
+}
+
+void find_addresses(Addresses& found) {
+  ifaddrs* all = nullptr;
+  if (getifaddrs(&all) != 0) return;
+  for (const ifaddrs* at = all; at != nullptr && found.count < kMostAddresses; at = at->ifa_next) {
+    if (at->ifa_addr == nullptr || at->ifa_addr->sa_family != AF_INET || (at->ifa_flags & IFF_UP) == 0 ||
+        (at->ifa_flags & IFF_LOOPBACK) != 0)
+      continue;
+    found.addresses[found.count++] = reinterpret_cast<const sockaddr_in*>(at->ifa_addr)->sin_addr.s_addr;
+  }
+  freeifaddrs(all);
+}
+
+bool is_ready(int socket, short events, double seconds) {
+  pollfd one{.fd = socket, .events = events, .revents = 0};
+  int ready = 0;
+  do {
+    ready = poll(&one, 1, static_cast<int>(seconds * 1000));
+  } while (ready < 0 && errno == EINTR);
+  return ready == 1;
+}
+
+int open_socket() {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) fail(ExitStatus::failed, "no socket for the watch over other processes: {}", std::strerror(errno));
+  return fd;
+}
+
+/// A connection within kIntroduction; -1 where there is none.
+int connect_to(std::uint32_t address, std::uint16_t port) {
+  const int fd = open_socket();
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(port);
+  to.sin_addr.s_addr = address;
+  int error = 0;
+  socklen_t size = sizeof error;
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0 ||
+      (errno == EINPROGRESS && is_ready(fd, POLLOUT, kIntroduction) &&
+       getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0))
+    return fd;
+  close(fd);
+  return -1;
+}
+
+}  // namespace
+
+struct PeerWatch::Frame {
+  std::uint64_t token[2];
+  std::int32_t kind, rank, status, length;  // length: of the text that follows
+  std::int64_t step;
+};
+
+PeerWatch::PeerWatch(Communicator& processes, std::function<void(const News&)> told)
+    : members_(processes.members()), rank_(processes.rank()), told_(std::move(told)), parent_(getppid()) {
+  // A process that is stopped when its launcher dies is woken by that, and then finds out.
+  prctl(PR_SET_PDEATHSIG, SIGCONT);
+  wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  links_.resize(rank_ == 0 ? members_.size() : 1);
+  for (PeerLink& link : links_) link.heard = steady_seconds();
+  links_.front().done = rank_ == 0;  // itself
+  connect(processes);
+}
+
+PeerWatch::~PeerWatch() {
+  {
+    const std::lock_guard lock(mutex_);
+    over_ = true;
+  }
+  eventfd_write(wake_, 1);
+  if (thread_.joinable()) thread_.join();
+  for (const auto* list : {&links_, &strangers_})
+    for (const PeerLink& link : *list)
+      if (link.socket >= 0) close(link.socket);
+  if (listener_ >= 0) close(listener_);
+  close(wake_);
+}
+
+void PeerWatch::connect(Communicator& processes) {
+  Addresses mine{};
+  if (rank_ == 0) {
+    if (getrandom(mine.token, sizeof mine.token, 0) != sizeof mine.token) mine.token[0] = static_cast<std::uint64_t>(getpid());
+    listener_ = open_socket();
+    sockaddr_in any{};
+    any.sin_family = AF_INET;
+    any.sin_addr.s_addr = htonl(INADDR_ANY);
+    socklen_t size = sizeof any;
+    if (bind(listener_, reinterpret_cast<const sockaddr*>(&any), size) != 0 || listen(listener_, 4096) != 0 ||
+        getsockname(listener_, reinterpret_cast<sockaddr*>(&any), &size) != 0)
+      dptrain::fail(ExitStatus::failed, "no port for the watch over other processes: {}", std::strerror(errno));
+    mine.port = ntohs(any.sin_port);
+    find_addresses(mine);
+  }
+  std::vector<Addresses> all(members_.size());
+  processes.all_gather(&mine, sizeof mine, all.data());
+  const Addresses& first = all.front();
+  std::memcpy(token_, first.token, sizeof token_);
+  std::string tried;
+  if (rank_ != 0) {
+    std::vector<std::uint32_t> addresses(first.addresses, first.addresses + first.count);
+    if (members_.front().host == members_[static_cast<std::size_t>(rank_)].host)
+      addresses.insert(addresses.begin(), htonl(INADDR_LOOPBACK));
+    PeerLink& link = links_.front();
+    for (const std::uint32_t address : addresses) {
+      tried += (tried.empty() ? "" : ", ") + text_of(address);
+      const int fd = connect_to(address, first.port);
+      if (fd < 0) continue;
+      link.socket = fd;
+      send(link, kHello, rank_, 0, "");
+      Frame welcome{};
+      // Only the first process knows what to answer: addresses may be those of other machines here.
+      if (is_ready(fd, POLLIN, kIntroduction) && recv(fd, &welcome, sizeof welcome, MSG_WAITALL) == sizeof welcome &&
+          welcome.kind == kWelcome && std::memcmp(welcome.token, token_, sizeof token_) == 0)
+        break;
+      close(fd);
+      link = {.heard = steady_seconds()};
+    }
+  }
+  thread_ = std::thread([this] { watch(); });
+  const char reached = rank_ == 0 || links_.front().socket >= 0;
+  std::vector<char> everybody(members_.size());
+  processes.all_gather(&reached, 1, everybody.data());
+  const auto cut_off = std::find(everybody.begin(), everybody.end(), 0) - everybody.begin();
+  if (static_cast<std::size_t>(cut_off) == everybody.size()) return;
+  dptrain::fail(ExitStatus::failed, "{} cannot reach {} over TCP{}", members_[static_cast<std::size_t>(cut_off)].name(),
+                members_.front().name(), tried.empty() ? "" : ": tried " + tried);
+}
+
+void PeerWatch::send(PeerLink& link, int kind, int rank, int status, const std::string& text) {
+  Frame frame{.token = {token_[0], token_[1]},
+              .kind = kind,
+              .rank = rank,
+              .status = status,
+              .length = static_cast<std::int32_t>(std::min(text.size(), kLongestText)),
+              .step = step_.load(std::memory_order_relaxed)};
+  if (link.socket < 0) return;
+  constexpr std::size_t kBacklog = 1 << 16;  // a peer that reads nothing gets no more signs of life
+  if (kind == kBeat && link.unsent.size() > kBacklog) return;
+  link.unsent.append(reinterpret_cast<const char*>(&frame), sizeof frame);
+  link.unsent.append(text, 0, static_cast<std::size_t>(frame.length));
+  send_rest(link);
+}
+
+void PeerWatch::send_rest(PeerLink& link) {
+  while (!link.unsent.empty()) {
+    const ssize_t sent = ::send(link.socket, link.unsent.data(), link.unsent.size(), MSG_NOSIGNAL);
+    if (sent <= 0) return;  // later, or never: the reading side finds out
+    link.unsent.erase(0, static_cast<std::size_t>(sent));
+  }
+}
+
+void PeerWatch::to_all(int kind, int rank, int status, const std::string& text, int but) {
+  for (std::size_t r = 0; r < links_.size(); ++r)
+    if (static_cast<int>(r) != but || rank_ != 0) send(links_[r], kind, rank, status, text);
+}
+
+void PeerWatch::greet() {
+  for (int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); fd >= 0;
+       fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)) {
+    const int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    strangers_.push_back({.socket = fd, .heard = steady_seconds()});
+  }
+}
+
+/// Reads what is there, and takes the frames that are whole. `rank`: whose link it is; -1: a stranger's.
+void PeerWatch::hear(int rank, PeerLink& link) {
+  char piece[4096];
+  ssize_t count = 0;
+  while ((count = recv(link.socket, piece, sizeof piece, 0)) > 0) link.received.append(piece, static_cast<std::size_t>(count));
+  const bool gone = count == 0 || (errno != EAGAIN && errno != EINTR);
+  Frame frame;
+  while (link.socket >= 0 && link.received.size() >= sizeof frame) {
+    std::memcpy(&frame, link.received.data(), sizeof frame);
+    if (std::memcmp(frame.token, token_, sizeof token_) != 0 || frame.length < 0 ||
+        static_cast<std::size_t>(frame.length) > kLongestText)
+      break;  // no peer of ours
+    const std::size_t whole = sizeof frame + static_cast<std::size_t>(frame.length);
+    if (link.received.size() < whole) break;
+    const std::string text = link.received.substr(sizeof frame, static_cast<std::size_t>(frame.length));
+    link.received.erase(0, whole);
+    take(rank, link, frame, text);
+  }
+  if (!gone || link.socket < 0) return;
+  close(link.socket);
+  link.socket = -1;
+  if (rank >= 0 && !link.done) lost(rank, "has gone: its connection is closed");
+}
+
+void PeerWatch::take(int rank, PeerLink& link, const Frame& frame, const std::string& text) {
+  link.heard = steady_seconds();
+  link.step = frame.step;
+  if (rank < 0) {
+    if (frame.kind != kHello || frame.rank <= 0 || static_cast<std::size_t>(frame.rank) >= links_.size()) return;
+    PeerLink& own = links_[static_cast<std::size_t>(frame.rank)];
+    own = std::move(link);
+    link.socket = -1;
+    send(own, kWelcome, 0, 0, "");
+  } else if (frame.kind == kBye) {
+    link.done = true;
+  } else if (frame.kind == kFailed && rank_ != 0) {
+    link.done = true;
+    tell(static_cast<ExitStatus>(frame.status), text, false);
+  } else if (frame.kind == kFailed) {
+    link.done = true;
+    if (news_.text.empty()) {
+      news_ = {static_cast<ExitStatus>(frame.status),
+               fmt::format("{}: {}", members_[static_cast<std::size_t>(rank)].name(), text)};
+      told_at_ = -link.heard;  // not told yet
+    }
+  }
+}
+
+void PeerWatch::tell(ExitStatus status, std::string text, bool speaks) {
+  if (told_at_ > 0 || failed_ || ending_) return;
+  news_ = {status, std::move(text)};
+  told_at_ = steady_seconds();
+  if (speaks) {  // at once: the launcher may end this process as well
+    std::fprintf(stderr, "dptrain: %s\n", news_.text.c_str());
+    std::fflush(stderr);
+  }
+  told_(news_);
+}
+
+void PeerWatch::lost(int rank, const std::string& how) {
+  if (told_at_ != 0 || failed_ || ending_) return;
+  const Member &peer = members_[static_cast<std::size_t>(rank)], &own = members_[static_cast<std::size_t>(rank_)];
+  // The steps of all are one apart at most, and signs of life are far between.
+  const std::int64_t step =
+      std::max(links_[rank_ == 0 ? static_cast<std::size_t>(rank) : 0].step, step_.load(std::memory_order_relaxed));
+  const std::string where = step < 0 ? "before its first step" : fmt::format("at step {}", step);
+  const std::string text = fmt::format("{} {}, {}: the run is given up, with status {}", peer.name(), how, where,
+                                       static_cast<int>(ExitStatus::retry));
+  // Of the first process's end only one on each host speaks.
+  const bool is_late = late_ != 0 && steady_seconds() - late_ < kLastSeconds;
+  const bool speaks = !is_late && (rank_ == 0 || own.host_first == rank_ || (own.host_first == 0 && rank_ == 1));
+  if (rank_ == 0) to_all(kFailed, rank, static_cast<int>(ExitStatus::retry), text, rank);
+  tell(ExitStatus::retry, text, speaks);
+}
+
+/// What nobody says by himself.
+void PeerWatch::look(double now) {
+  if (told_at_ < 0 && now + told_at_ > kOwnWords) {
+    to_all(kFailed, 0, static_cast<int>(news_.status), news_.text, 0);
+    told_at_ = 0;
+    tell(news_.status, news_.text, true);
+  }
+  if (getppid() != parent_) {
+    const std::int64_t step = step_.load(std::memory_order_relaxed);
+    tell(ExitStatus::retry,
+         fmt::format("the launcher of {} is gone, {}: the run is given up, with status {}",
+                     members_[static_cast<std::size_t>(rank_)].name(),
+                     step < 0 ? "before the first step" : fmt::format("at step {}", step), static_cast<int>(ExitStatus::retry)),
+         rank_ == 0);
+  }
+  const double deadline = deadline_.load();
+  for (std::size_t r = 0; r < links_.size(); ++r) {
+    const PeerLink& link = links_[r];
+    if (!link.done && now - link.heard > deadline)
+      lost(static_cast<int>(r), fmt::format("has been silent for {:.1f} s", now - link.heard));
+  }
+  if (told_at_ > 0 && now - told_at_ > kLastSeconds) {
+    std::fflush(nullptr);
+    std::_Exit(static_cast<int>(news_.status));
+  }
+}
+
+void PeerWatch::watch() {
+  std::vector<pollfd> polled;
+  std::unique_lock lock(mutex_);
+  double before = steady_seconds(), beaten = 0;
+  while (!over_) {
+    polled = {{.fd = wake_, .events = POLLIN, .revents = 0}, {.fd = listener_, .events = POLLIN, .revents = 0}};
+    for (const auto* list : {&links_, &strangers_}) {
+      for (const PeerLink& link : *list)
+        polled.push_back({.fd = link.socket,
+                          .events = static_cast<short>(POLLIN | (link.unsent.empty() ? 0 : POLLOUT)),
+                          .revents = 0});
+    }
+    lock.unlock();
+    poll(polled.data(), polled.size(), static_cast<int>(kTick * 1000));
+    eventfd_t ignored = 0;
+    eventfd_read(wake_, &ignored);
+    lock.lock();
+    const double now = steady_seconds();
+    // Who was late itself was stopped, and has heard nobody meanwhile.
+    const double lost_time = now - before - kTick;
+    if (lost_time > 1)
+      for (PeerLink& link : links_) link.heard += lost_time;
+    if (lost_time > 1) late_ = now;
+    before = now;
+    if (listener_ >= 0) greet();
+    for (PeerLink& link : strangers_)
+      if (link.socket >= 0) hear(-1, link);
+    std::erase_if(strangers_, [&](PeerLink& link) {
+      const bool over = link.socket < 0 || now - link.heard > kIntroduction;
+      if (over && link.socket >= 0) close(link.socket);
+      return over;
+    });
+    for (std::size_t r = 0; r < links_.size(); ++r) {
+      if (links_[r].socket < 0) continue;
+      send_rest(links_[r]);
+      hear(static_cast<int>(r), links_[r]);
+    }
+    if (now - beaten >= kTick / 2) {
+      to_all(kBeat, rank_, 0, "", 0);
+      beaten = now;
+    }
+    if (!failure_.empty() && !failed_) {
+      failed_ = true;
+      const std::string text =
+          rank_ == 0 ? fmt::format("{}: {}", members_.front().name(), failure_) : failure_;
+      if (told_at_ <= 0) to_all(kFailed, rank_, failure_status_, text, 0);
+    }
+    if (ending_ && !flushed_) to_all(kBye, rank_, 0, "", 0);
+    if (rank_ != 0) changed_.notify_all();  // whoever waits for the first process looks again
+    if (failed_ || ending_) {
+      flushed_ = std::all_of(links_.begin(), links_.end(), [](const PeerLink& l) { return l.unsent.empty() || l.socket < 0; });
+      if (flushed_) changed_.notify_all();
+    }
+    if (!failed_ && !ending_) look(now);
+  }
+}
+
+void PeerWatch::fail(ExitStatus status, const std::string& text) noexcept {
+  std::unique_lock lock(mutex_);
+  if (told_at_ > 0 || failed_) return;
+  failure_ = text.empty() ? "it has failed" : text;
+  failure_status_ = static_cast<int>(status);
+  eventfd_write(wake_, 1);
+  changed_.wait_for(lock, std::chrono::seconds(1), [this] { return flushed_; });
+}
+
+void PeerWatch::let_first_end() noexcept {
+  if (rank_ == 0) return;
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, std::chrono::duration<double>(kLastSeconds - 0.5), [this] {
+    const PeerLink& first = links_.front();
+    return first.socket < 0 || steady_seconds() - first.heard > 1;  // gone, or it is the one that hangs
+  });
+}
+
+void PeerWatch::end() {
+  std::unique_lock lock(mutex_);
+  ending_ = true;
+  eventfd_write(wake_, 1);
+  changed_.wait_for(lock, std::chrono::seconds(1), [this] { return flushed_; });
+}
+
+}  // namespace dptrain

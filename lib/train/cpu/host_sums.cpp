@@ -1,0 +1,147 @@
+#include "train/cpu/host_sums.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "train/cpu/add_tree.h"
+
+namespace dptrain {
+
+HostSums::HostSums(HostGradients& gradients, LocalGroup& group, std::int64_t floats, std::int64_t chunk)
+    : group_(group),
+      processes_(gradients.processes()),
+      schedule_(gradients.schedule()),
+      floats_(floats),
+      chunk_(chunk),
+      replicas_(gradients.placement().replicas_of(processes_.rank())) {
+  const std::vector<int> firsts = processes_.hosts();
+  for (std::size_t h = 0; h < firsts.size(); ++h) {
+    const Range range{firsts[h], h + 1 < firsts.size() ? firsts[h + 1] : processes_.size()};
+    hosts_.push_back({range, gradients.placement().replicas_of(range.first, range.last)});
+    if (range.first == processes_.self().host_first) host_ = h;
+  }
+  // The processes of a host share out their peers on each other one.
+  const Range own = hosts_[host_].processes;
+  const int place = processes_.rank() - own.first;
+  for (const Host& host : hosts_) {
+    if (&host == &hosts_[host_]) continue;
+    for (int p = host.processes.first + place; p < host.processes.last; p += own.count()) peers_.push_back(p);
+  }
+  full_ = make_plan(schedule_.full());
+  last_ = make_plan(schedule_.last());
+  outgoing_ = Buffer::host_floats(std::max(full_.outgoing, last_.outgoing));
+  incoming_ = Buffer::host_floats(std::max(full_.incoming, last_.incoming));
+  sums_ = processes_.share(static_cast<std::size_t>(floats) * sizeof(float));
+  set_messages(full_);
+  set_messages(last_);
+  const auto part = [this](int process) {
+    const Range chunks = slice(process);
+    return std::pair(sums_.floats() + begin(chunks.first), static_cast<std::size_t>(length(chunks)) * sizeof(float));
+  };
+  for (const Host& host : hosts_) {
+    if (&host == &hosts_[host_]) continue;
+    const auto [mine, bytes] = part(processes_.rank());
+    result_sends_.push_back({host.processes.first + place % host.processes.count(), mine, bytes});
+  }
+  for (const int peer : peers_) {
+    const auto [theirs, bytes] = part(peer);
+    result_receives_.push_back({peer, theirs, bytes});
+  }
+}
+
+Range HostSums::slice(int process) const {
+  return share(static_cast<int>((floats_ + chunk_ - 1) / chunk_), processes_.size(), process);
+}
+
+HostSums::Plan HostSums::make_plan(const StepPlan& step) const {
+  Plan plan;
+  const int count = static_cast<int>(step.micro_batches.size());
+  std::vector<ReplicaProgram> hosts;
+  for (const Host& host : hosts_) {
+    Range range;  // its micro-batches
+    for (int r = host.replicas.first; r < host.replicas.last; ++r) {
+      for (const Range& root : step.programs[static_cast<std::size_t>(r)].roots) {
+        if (range.count() == 0) range.first = root.first;
+        range.last = root.last;
+      }
+    }
+    hosts.push_back(replica_program(count, range));
+    plan.roots.push_back(static_cast<int>(hosts.back().roots.size()));
+  }
+  for (const Range& root : hosts[host_].roots) plan.own.push_back(combine_program(root, step.programs));
+  plan.across = combine_program(count, hosts);
+  for (const int peer : peers_) {
+    plan.sent.push_back(plan.outgoing);
+    plan.outgoing += plan.roots[host_] * length(slice(peer));
+  }
+  for (std::size_t h = 0; h < hosts_.size(); ++h) {
+    plan.received.push_back(plan.incoming);
+    if (h != host_) plan.incoming += plan.roots[h] * length(slice(processes_.rank()));
+  }
+  return plan;
+}
+
+void HostSums::set_messages(Plan& plan) {
+  const auto message = [](int process, const Buffer& buffer, std::int64_t first, std::int64_t floats) {
+    return Message{process, buffer.floats() + first, static_cast<std::size_t>(floats) * sizeof(float)};
+  };
+  for (std::size_t i = 0; i < peers_.size(); ++i)
+    plan.sends.push_back(message(peers_[i], outgoing_, plan.sent[i], plan.roots[host_] * length(slice(peers_[i]))));
+  const int place = processes_.rank() - hosts_[host_].processes.first;
+  for (std::size_t h = 0; h < hosts_.size(); ++h) {
+    if (h == host_) continue;
+    const Range there = hosts_[h].processes;
+    plan.receives.push_back(message(there.first + place % there.count(), incoming_, plan.received[h],
+                                    plan.roots[h] * length(slice(processes_.rank()))));
+  }
+}
+
+void HostSums::add_own(int rank, const Plan& plan, const Sum& sum) {
+  alignas(64) float scratch[kDeepestTree * 1024];
+  for (std::size_t i = 0; i < peers_.size(); ++i) {
+    const Range chunks = slice(peers_[i]);
+    const Range part = share(chunks.count(), replicas_.count(), rank - replicas_.first);
+    for (std::size_t k = 0; k < plan.own.size(); ++k) {
+      float* out = outgoing_.floats() + plan.sent[i] + static_cast<std::int64_t>(k) * length(chunks);
+      for (int c = chunks.first + part.first; c < chunks.first + part.last; ++c) {
+        const std::int64_t offset = begin(c), count = begin(c + 1) - offset;
+        std::memcpy(out + offset - begin(chunks.first), sum(plan.own[k], offset, count, scratch),
+                    static_cast<std::size_t>(count) * sizeof(float));
+      }
+    }
+  }
+}
+
+void HostSums::add_all(int rank, const Plan& plan, const Sum& sum) {
+  alignas(64) float scratch[kDeepestTree * 1024], own[kDeepestTree * 1024];
+  const Range chunks = slice(processes_.rank());
+  const Range part = share(chunks.count(), replicas_.count(), rank - replicas_.first);
+  for (int c = chunks.first + part.first; c < chunks.first + part.last; ++c) {
+    const std::int64_t offset = begin(c), count = begin(c + 1) - offset;
+    for (std::size_t k = 0; k < plan.own.size(); ++k)
+      std::memcpy(own + static_cast<std::int64_t>(k) * chunk_, sum(plan.own[k], offset, count, scratch),
+                  static_cast<std::size_t>(count) * sizeof(float));
+    const float* result = add_tree(
+        plan.across,
+        [&](const CombineProgram::Leaf& leaf) -> const float* {
+          const auto h = static_cast<std::size_t>(leaf.replica);
+          if (h == host_) return own + leaf.buffer * chunk_;
+          return incoming_.floats() + plan.received[h] + leaf.buffer * length(chunks) + offset - begin(chunks.first);
+        },
+        count, chunk_, scratch);
+    std::memcpy(sums_.floats() + offset, result, static_cast<std::size_t>(count) * sizeof(float));
+  }
+}
+
+void HostSums::gather(int rank, const StepPlan& step, const Sum& sum) {
+  const Plan& plan = step.samples == schedule_.full().samples ? full_ : last_;
+  add_own(rank, plan, sum);
+  group_.barrier([&] { processes_.exchange(plan.sends, plan.receives); });
+  add_all(rank, plan, sum);
+  group_.barrier([&] {
+    processes_.exchange(result_sends_, result_receives_);
+    processes_.host_barrier();  // what came to the others of this host is there, too
+  });
+}
+
+}  // namespace dptrain

@@ -1,0 +1,33 @@
+// Purpose: what all processes must know of a step that all have computed: its losses, what may need to be settled, and requests to
+//   stop. With it each decides by itself what all decide. Thread safety: share() by one thread of each process, while its replicas
+//   wait. Invariants: nothing is allocated after construction.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "train/fit.h"
+#include "train/schedule.h"
+
+namespace dptrain {
+
+struct Run;
+
+class StepNews {
+ public:
+  /// The placement outlives it.
+  StepNews(const Placement& placement, const RunSchedule& schedule);
+
+  /// All processes together, in one exchange. Errors: GroupAborted.
+  void share(Run& run, const StepPlan& plan);
+
+ private:
+  Range micro_batches(const StepPlan& plan, int process) const;
+
+  const Placement& placement_;
+  std::size_t losses_ = 0, block_ = 0;  // where a process's losses begin, and its length, in bytes
+  std::vector<std::byte> mine_, all_;
+  std::vector<int> stops_;
+};
+
+}  // namespace dptrain
