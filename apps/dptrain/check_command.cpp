@@ -10,6 +10,7 @@
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "report/lines.h"
+#include "spec/names.h"
 #include "spec/shapes.h"
 #include "train/async/async_run.h"
 #include "train/async/version_rates.h"
@@ -266,6 +267,8 @@ int check_job(const JobOptions& options, std::ostream& out) {
     fmt::print(out, "learning rate   {:g}, {:g} times the optimizer's: {} samples an update, {} in the reference\n",
                base_lr(job.train.optimizer) * scale, scale, samples, job.train.lr_scaling->reference_batch_size);
   }
+  if (const std::string types = precision_line(names::precision.name_of(job.train.precision)); !types.empty())
+    fmt::print(out, "precision       {}\n", types);
   const Plan plan{job, placement, schedule, model, data.shape.elements()};
   switch (job.mode) {
     case Mode::sync:

@@ -112,8 +112,8 @@ class Builder {
     return path;
   }
 
-  void add_reorder(Path& path) {
-    auto reorder = std::make_unique<Unary>(kernels_.reorder_to_plain(end_.tensor, ElementType::float32), false);
+  void add_reorder(Path& path, ElementType type = ElementType::float32) {
+    auto reorder = std::make_unique<Unary>(kernels_.reorder_to_plain(end_.tensor, type), false);
     path.parts.push_back({add_layer("reorder", std::move(reorder), "", 0), {}, {}});
   }
 
@@ -145,12 +145,17 @@ class Builder {
       network_.stages[fork].rectified = start.place;
     }
     std::vector<Path> paths;
-    paths.push_back(add_layers(residual.layers, name + "layers.", index + 1));
+    // What is added has one type; the model's input and a softmax's output are floats.
+    const auto add_path = [&](const std::vector<LayerSpec>& layers, const char* inside) {
+      paths.push_back(add_layers(layers, name + inside, index + 1));
+      if (end_.tensor.type != compute_) add_reorder(paths.back(), compute_);
+    };
+    add_path(residual.layers, "layers.");
     const End branch = end_;
     for (const LayerSpec& layer : residual.layers) index += count_of(layer);
     end_ = start;
     const std::vector<LayerSpec> shortcut = shortcut_layers(residual, start.tensor.shape, branch.tensor.shape);
-    paths.push_back(add_layers(shortcut, name + "shortcut.", index + 1));
+    add_path(shortcut, "shortcut.");
     const std::int64_t stride =
         residual.shortcut == Shortcut::pad ? shortcut_stride(start.tensor.shape, branch.tensor.shape).value() : 1;
     auto sum = kernels_.add({.a = branch.tensor, .b = end_.tensor, .stride = stride, .relu = relu});
@@ -164,7 +169,7 @@ class Builder {
     stage.sum = stage.owned_sum.get();
     Stage& parting = network_.stages[fork];
     parting.sum = stage.sum;
-    if (!shortcut.empty()) {
+    if (!paths.back().parts.empty()) {
       parting.owned_sum = kernels_.add({.a = start.tensor, .b = start.tensor});
       parting.sum = parting.owned_sum.get();
     }

@@ -111,6 +111,7 @@ std::string start_json(const RunPlan& plan) {
                    {"version", version()},
                    {"dataset", plan.dataset},
                    {"device_type", plan.device_type},
+                   {"precision", plan.precision},
                    {"devices", plan.devices},
                    {"replicas", plan.replicas},
                    {"micro_batches", plan.micro_batches},

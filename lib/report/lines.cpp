@@ -125,8 +125,16 @@ std::string largest_share_line(const TimeShares& shares) {
   return fmt::format("the largest part is {}: {}", largest.name, largest.advice);
 }
 
+std::string precision_line(std::string_view precision) {
+  if (precision == "bf16")
+    return "bf16: convolutions, products, activations and their gradients; fp32: weights and their gradients, sums, statistics, "
+           "loss, optimizer";
+  if (precision == "tf32") return "tf32: convolutions and products; fp32: all that is stored, and the rest";
+  return {};
+}
+
 std::vector<std::string> header_lines(const RunPlan& plan) {
-  return {
+  std::vector<std::string> lines{
       fmt::format("dptrain {}  {}  seed {}", version(), plan.job_file.string(), plan.seed),
       fmt::format("{}  {} train / {} test samples, {}, {}  (from {})", plan.dataset, grouped(plan.train_samples),
                   grouped(plan.test_samples), plan.sample_shape.text(), plural(plan.classes, "class", "classes"),
@@ -136,6 +144,8 @@ std::vector<std::string> header_lines(const RunPlan& plan) {
                   plan.threads_per_replica == 1 ? "" : fmt::format(", {} threads each", plan.threads_per_replica)),
       cut_line(plan),
   };
+  if (std::string types = precision_line(plan.precision); !types.empty()) lines.push_back(std::move(types));
+  return lines;
 }
 
 StepParts step_parts(const RunPlan& plan, const StepReport& report) {

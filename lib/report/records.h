@@ -39,6 +39,7 @@ struct RunPlan {
   std::string device_type;  ///< "cpu" or "cuda"
   std::int64_t devices = 0, replicas = 0, threads_per_replica = 1;
   std::int64_t parameters = 0;
+  std::string precision = "fp32";            ///< "tf32", "bf16"
   std::string mode;                          ///< "sync", "async", "local_sgd"
   std::int64_t workers = 0, sync_every = 0;  ///< of local_sgd
   bool reproducible = true;

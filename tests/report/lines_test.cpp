@@ -26,6 +26,16 @@ TEST_CASE("the header") {
   CHECK(lines[3] == "256 = 4 micro-batches x 64, same bits at 1 to 4 replicas");
 }
 
+TEST_CASE("the header says what runs in what, where that is not fp32") {
+  RunPlan plan = sample_plan();
+  plan.precision = "bf16";
+  const auto lines = header_lines(plan);
+  REQUIRE(lines.size() == 5);
+  CHECK(lines[4] ==
+        "bf16: convolutions, products, activations and their gradients; fp32: weights and their gradients, sums, statistics, "
+        "loss, optimizer");
+}
+
 TEST_CASE("the header says how a batch is cut") {
   RunPlan plan = sample_plan();
   const auto cut = [&] { return header_lines(plan)[3]; };
