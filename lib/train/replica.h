@@ -20,6 +20,7 @@
 #include "nn/parameters.h"
 #include "train/assignment.h"
 #include "train/schedule.h"
+#include "train/step_exchange.h"
 
 namespace dptrain {
 
@@ -66,6 +67,7 @@ class Replica {
     bool reassigned = false;                   ///< assign() may come: there are buffers for any range of micro-batches
     bool steps = true;                         ///< run() is called: a loader and gradient buffers are made for it
     std::vector<std::int64_t> single_sizes{};  ///< the batch sizes with which gradient() is called
+    StepExchange* exchange = nullptr;          ///< where the model needs sums over all micro-batches of a step
   };
   virtual ~Replica() = default;
 
@@ -80,6 +82,7 @@ class Replica {
 
   struct Times {
     double data = 0, compute = 0, reduce = 0;  ///< seconds; reduce: additions of its own gradient sums
+    double wait = 0;                           ///< for others, in the midst of it
   };
   /// Runs this replica's program of the step. Steps come in order, but for assign().
   virtual Times run(const StepTask& task) = 0;
