@@ -77,7 +77,8 @@ struct Plan {
   const RunSchedule& schedule;
   const ModelPlan& model;
   std::int64_t sample_floats;
-  std::int64_t lockstep_bytes = 0;  ///< of activations of each further micro-batch that a replica has alive; 0: it has one
+  std::int64_t lockstep_bytes =
+      0;  ///< of activations of each further micro-batch that a replica has alive; 0: it has one
 };
 
 /// `buffers` of gradients, `ahead` batches of samples and activations of `alive` micro-batches.
@@ -85,12 +86,14 @@ void print_replica_memory(const Plan& plan, std::int64_t buffers, std::int64_t a
                           std::int64_t alive = 1) {
   const bool lockstep = plan.lockstep_bytes > 0;
   const std::int64_t gradients = buffers * plan.model.parameters.floats() * 4;
-  const std::int64_t batches = (ahead + (lockstep ? alive : 0)) * plan.schedule.largest_batch() * plan.sample_floats * 4;
+  const std::int64_t batches =
+      (ahead + (lockstep ? alive : 0)) * plan.schedule.largest_batch() * plan.sample_floats * 4;
   const std::int64_t activations = plan.model.activation_bytes + (alive - 1) * plan.lockstep_bytes;
   fmt::print(out, "                {} a replica: {} gradients ({} buffer{}), {} activations{}, {} batches {}ahead\n",
              megabytes(gradients + activations + batches), megabytes(gradients), buffers, buffers == 1 ? "" : "s",
-             megabytes(activations), lockstep && alive > 1 ? fmt::format(" of {} micro-batches in lockstep", alive) : "",
-             megabytes(batches), lockstep ? "in work and " : "");
+             megabytes(activations),
+             lockstep && alive > 1 ? fmt::format(" of {} micro-batches in lockstep", alive) : "", megabytes(batches),
+             lockstep ? "in work and " : "");
 }
 
 void print_cut(const Plan& plan, const std::string& promise, std::ostream& out) {

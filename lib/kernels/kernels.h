@@ -98,7 +98,8 @@ class NormOperation : public Operation {
   /// moments_floats() of this batch, see kernels/moments.h.
   virtual void measure(Slot slot, const float* x, float* moments);
   /// forward() with these moments.
-  virtual void forward_with(Slot slot, const float* x, const NormParameters& parameters, const float* moments, float* y);
+  virtual void forward_with(Slot slot, const float* x, const NormParameters& parameters, const float* moments,
+                            float* y);
   /// This batch's part of NormSums.
   virtual void measure_gradient(Slot slot, const float* x, const float* dy, float* sums);
   /// backward() with these sums; gradients of the parameters are this batch's.

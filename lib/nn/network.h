@@ -44,19 +44,19 @@ struct Stage {
 
 /// A block that keeps its input and its output alone: backward computes the rest once more.
 struct Recomputed {
-  std::size_t first = 0, last = 0;         ///< stages [first, last)
-  int first_place = 0, last_place = 0;     ///< places [first, last) are made in it,
-  int output = 0;                          ///< and all but this one, or those of blocks inside, are its own
-  int depth = 0;                           ///< of blocks around it
+  std::size_t first = 0, last = 0;      ///< stages [first, last)
+  int first_place = 0, last_place = 0;  ///< places [first, last) are made in it,
+  int output = 0;                       ///< and all but this one, or those of blocks inside, are its own
+  int depth = 0;                        ///< of blocks around it
 };
 
 struct Network {
   std::vector<Stage> stages;
-  std::vector<std::int64_t> places;  ///< floats of a sample; place 0 is the input, which the loader owns
-  std::vector<std::int64_t> slots;   ///< floats of a sample
+  std::vector<std::int64_t> places;    ///< floats of a sample; place 0 is the input, which the loader owns
+  std::vector<std::int64_t> slots;     ///< floats of a sample
   std::vector<Recomputed> recomputed;  ///< those inside others before them
   std::vector<int> blocks;             ///< by place: of which of these it is, kNone where it is kept for the whole pass
-  int loss_slot = kNone;             ///< where the loss writes its gradient
+  int loss_slot = kNone;               ///< where the loss writes its gradient
   ParameterTable table;
 };
 

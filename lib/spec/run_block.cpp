@@ -128,15 +128,16 @@ void check_sync_norms(const JobSpec& job, Diagnostics& diagnostics) {
   const std::vector<LayerShape> norms = sync_norms(job.model);
   if (norms.empty()) return;
   if (job.mode != Mode::sync) {
-    diagnostics.error(norms.front().at,
-                      fmt::format("batch_norm: sync: true is for mode: sync, and this is mode: {}",
-                                  names::mode.name_of(job.mode)),
-                      "leave it out: statistics are those of a micro-batch then");
+    diagnostics.error(
+        norms.front().at,
+        fmt::format("batch_norm: sync: true is for mode: sync, and this is mode: {}", names::mode.name_of(job.mode)),
+        "leave it out: statistics are those of a micro-batch then");
   } else if (job.faults.on_replica_failure == OnReplicaFailure::continue_) {
-    diagnostics.error(job.faults.on_replica_failure_at,
-                      "faults.on_replica_failure: continue does not go with batch_norm: {sync: true}: the replicas meet in the "
-                      "midst of a step, and one that has failed does not come",
-                      "use stop, and --resume");
+    diagnostics.error(
+        job.faults.on_replica_failure_at,
+        "faults.on_replica_failure: continue does not go with batch_norm: {sync: true}: the replicas meet in the "
+        "midst of a step, and one that has failed does not come",
+        "use stop, and --resume");
   }
 }
 

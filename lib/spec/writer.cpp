@@ -71,11 +71,12 @@ struct LayerSettings {
   std::string operator()(const FlattenSpec&) const { return ""; }
   std::string operator()(const SoftmaxSpec&) const { return ""; }
   std::string operator()(const NormSpec& norm) const {
-    return fmt::format(
-        "{}eps: {}{}, affine: {}",
-        norm.kind == NormKind::group ? fmt::format("groups: {}, ", norm.groups) : std::string(), norm.epsilon,
-        norm.kind == NormKind::batch ? fmt::format(", momentum: {}, sync: {}", norm.momentum, norm.sync) : std::string(),
-        norm.affine);
+    return fmt::format("{}eps: {}{}, affine: {}",
+                       norm.kind == NormKind::group ? fmt::format("groups: {}, ", norm.groups) : std::string(),
+                       norm.epsilon,
+                       norm.kind == NormKind::batch ? fmt::format(", momentum: {}, sync: {}", norm.momentum, norm.sync)
+                                                    : std::string(),
+                       norm.affine);
   }
   std::string operator()(const GlobalPoolSpec&) const { return ""; }
 

@@ -30,9 +30,7 @@ class StepExchange {
     unsigned meetings = 0;
   };
   unsigned meetings(int rank) const { return members_[static_cast<std::size_t>(rank)].meetings; }
-  float* part(unsigned meeting, int m) {
-    return parts_[meeting % 2].data() + static_cast<std::size_t>(m) * floats_;
-  }
+  float* part(unsigned meeting, int m) { return parts_[meeting % 2].data() + static_cast<std::size_t>(m) * floats_; }
 
   LocalGroup& group_;
   Watchdog* watchdog_;

@@ -16,9 +16,10 @@ namespace {
 
 ModelSpec spec_of(const std::string& layers) {
   return read_job_text(
-             fmt::format("dataset: {{name: none}}\nmodel: {{input: [3, 8, 7], layers: [{}]}}\n"
-                         "train: {{steps: 1, global_batch_size: 8, micro_batch_size: 8, optimizer: {{name: sgd, lr: 0.1}}}}\n",
-                         layers),
+             fmt::format(
+                 "dataset: {{name: none}}\nmodel: {{input: [3, 8, 7], layers: [{}]}}\n"
+                 "train: {{steps: 1, global_batch_size: 8, micro_batch_size: 8, optimizer: {{name: sgd, lr: 0.1}}}}\n",
+                 layers),
              "recompute.yaml")
       .model;
 }
@@ -92,9 +93,10 @@ TEST_CASE("recomputed residual blocks: the same bits, less memory") {
     }
   }
   const auto branched = [](const char* recompute) {
-    return fmt::format("{}, residual: {{{}layers: [{}, batch_norm, relu, {}, batch_norm], shortcut: projection}}, relu, "
-                       "residual: {{{}layers: [relu, {}, silu], shortcut: [tanh, {}, gelu]}}, flatten, linear: 4",
-                       conv(20), recompute, conv(24, 2), conv(24), recompute, conv(24), conv(24));
+    return fmt::format(
+        "{}, residual: {{{}layers: [{}, batch_norm, relu, {}, batch_norm], shortcut: projection}}, relu, "
+        "residual: {{{}layers: [relu, {}, silu], shortcut: [tanh, {}, gelu]}}, flatten, linear: 4",
+        conv(20), recompute, conv(24, 2), conv(24), recompute, conv(24), conv(24));
   };
   check_same(branched("recompute: true, "), branched(""));
 }
@@ -103,8 +105,8 @@ TEST_CASE("recomputed repeats, whose layers keep their names: the same bits") {
   for (const std::string& inside : insides()) {
     for (const char* behind : {"", "relu, ", "max_pool2d: 2, ", "dropout: 0.3, ", "relu, max_pool2d: 2, "}) {
       const auto network = [&](const char* recompute) {
-        return fmt::format("{}, repeat: {{times: 3, {}layers: [{}]}}, {}flatten, linear: 4", conv(20), recompute, inside,
-                           behind);
+        return fmt::format("{}, repeat: {{times: 3, {}layers: [{}]}}, {}flatten, linear: 4", conv(20), recompute,
+                           inside, behind);
       };
       check_same(network("recompute: true, "), network(""));
     }
@@ -112,9 +114,13 @@ TEST_CASE("recomputed repeats, whose layers keep their names: the same bits") {
 }
 
 TEST_CASE("blocks that begin or end in the midst of what is computed together") {
-  const auto block = [](const std::string& layers) { return "repeat: {times: 1, recompute: true, layers: [" + layers + "]}"; };
+  const auto block = [](const std::string& layers) {
+    return "repeat: {times: 1, recompute: true, layers: [" + layers + "]}";
+  };
   const std::string c = conv(20), tail = ", flatten, linear: 4";
-  const auto check = [&](const std::string& with, const std::string& without) { check_same(with + tail, without + tail, false); };
+  const auto check = [&](const std::string& with, const std::string& without) {
+    check_same(with + tail, without + tail, false);
+  };
   check(block(c) + ", relu, max_pool2d: 2", c + ", relu, max_pool2d: 2");
   check(c + ", " + block("relu") + ", max_pool2d: 2", c + ", relu, max_pool2d: 2");
   check(c + ", " + block("relu, max_pool2d: 2"), c + ", relu, max_pool2d: 2");
@@ -126,7 +132,8 @@ TEST_CASE("blocks that begin or end in the midst of what is computed together") 
   check(block("dropout: 0.2") + ", " + c, "dropout: 0.2, " + c);
   check(block("relu, tanh") + ", " + block("silu"), "relu, tanh, silu");
   check(c + ", " + block("flatten"), c + ", flatten");
-  check(c + ", " + block(c + ", flatten, linear: 9, softmax") + ", linear: 5", c + ", " + c + ", flatten, linear: 9, softmax, linear: 5");
+  check(c + ", " + block(c + ", flatten, linear: 9, softmax") + ", linear: 5",
+        c + ", " + c + ", flatten, linear: 9, softmax, linear: 5");
   // The whole model but for its input.
   check_same(block(c + ", relu" + tail), c + ", relu" + tail, false);
 }
@@ -135,7 +142,8 @@ TEST_CASE("blocks inside of blocks: the same bits, and memory for one of each de
   const auto network = [&](const char* outer, const char* inner) {
     return fmt::format(
         "{0}, repeat: {{times: 2, {1}layers: [{0}, repeat: {{times: 2, {2}layers: [batch_norm, relu, {0}, silu]}}, "
-        "residual: {{{2}layers: [{0}, gelu, {0}, tanh]}}]}}, relu, residual: {{{1}layers: [residual: {{{2}layers: [{0}, "
+        "residual: {{{2}layers: [{0}, gelu, {0}, tanh]}}]}}, relu, residual: {{{1}layers: [residual: {{{2}layers: "
+        "[{0}, "
         "batch_norm, relu, {0}]}}, tanh, residual: {{{2}layers: [silu, {0}]}}]}}, flatten, linear: 4",
         conv(20), outer, inner);
   };
@@ -147,10 +155,11 @@ TEST_CASE("blocks inside of blocks: the same bits, and memory for one of each de
 }
 
 TEST_CASE("the gradient of the loss through recomputed blocks") {
-  const ModelSpec spec = spec_of(fmt::format(
-      "{0}, residual: {{recompute: true, layers: [batch_norm: {{eps: 0.1}}, silu, {0}, tanh]}}, repeat: {{times: 2, recompute: "
-      "true, layers: [{0}, gelu, dropout: 0.2]}}, flatten, linear: 4",
-      conv(10)));
+  const ModelSpec spec =
+      spec_of(fmt::format("{0}, residual: {{recompute: true, layers: [batch_norm: {{eps: 0.1}}, silu, {0}, tanh]}}, "
+                          "repeat: {{times: 2, recompute: "
+                          "true, layers: [{0}, gelu, dropout: 0.2]}}, flatten, linear: 4",
+                          conv(10)));
   Trained t(spec);
   const ParameterTable& table = t.model.parameters();
   for (const Parameter& p : table.all()) {
@@ -178,10 +187,10 @@ TEST_CASE("the gradient of the loss through recomputed blocks") {
 
 TEST_CASE("only what backward reads is computed again") {
   const auto kernels = make_cpu_kernels();
-  const Network network = build_network(
-      spec_of(conv(20) + ", relu, residual: {recompute: true, layers: [" + conv(20) + ", batch_norm, relu, " + conv(20) +
-              ", batch_norm]}, relu, flatten, linear: 4"),
-      *kernels, 6);
+  const Network network =
+      build_network(spec_of(conv(20) + ", relu, residual: {recompute: true, layers: [" + conv(20) +
+                            ", batch_norm, relu, " + conv(20) + ", batch_norm]}, relu, flatten, linear: 4"),
+                    *kernels, 6);
   std::vector<std::string> again;
   for (const Stage& stage : network.stages) {
     for (const std::size_t s : stage.again) again.push_back(network.stages[s].kind);

@@ -21,9 +21,10 @@ using Parts = std::vector<StepInPieces::MicroBatch>;
 
 ModelSpec spec_of(const std::string& input, const std::string& layers) {
   return read_job_text(
-             fmt::format("dataset: {{name: none}}\nmodel: {{input: {}, layers: [{}]}}\n"
-                         "train: {{steps: 1, global_batch_size: 8, micro_batch_size: 8, optimizer: {{name: sgd, lr: 0.1}}}}\n",
-                         input, layers),
+             fmt::format(
+                 "dataset: {{name: none}}\nmodel: {{input: {}, layers: [{}]}}\n"
+                 "train: {{steps: 1, global_batch_size: 8, micro_batch_size: 8, optimizer: {{name: sgd, lr: 0.1}}}}\n",
+                 input, layers),
              "sync.yaml")
       .model;
 }
@@ -75,8 +76,8 @@ const char* const kInput = "[3, 6, 5]";
 const std::string kNetworks[] = {
     kConv + ", " + kSync + ", flatten, linear: 4",
     "flatten, linear: 9, " + kSync + ", silu, linear: 7, batch_norm: {sync: true, affine: false, eps: 1}, linear: 4",
-    kSync + ", " + kConv + ", " + kSync + ", tanh, residual: [" + kConv + ", " + kSync + ", gelu, " + kConv + ", " + kSync +
-        "], flatten, linear: 4, batch_norm: {sync: true, eps: 0.1}",
+    kSync + ", " + kConv + ", " + kSync + ", tanh, residual: [" + kConv + ", " + kSync + ", gelu, " + kConv + ", " +
+        kSync + "], flatten, linear: 4, batch_norm: {sync: true, eps: 0.1}",
     kConv + ", residual: {layers: [conv2d: {out_channels: 24, kernel_size: 3, padding: 1, stride: 2}, " + kSync +
         "], shortcut: projection}, silu, residual: {recompute: true, layers: [" + kSync +
         ", silu, conv2d: {out_channels: 24, kernel_size: 1}]}, flatten, linear: 4",
@@ -118,7 +119,8 @@ TEST_CASE("a micro-batch that is all of its step: the bits of a batch_norm witho
     CHECK(a == b);
     // And without anybody who takes it in pieces.
     std::fill_n(whole.floats(), table.floats(), 77.0f);
-    const LossSum alone = synced.model().train(1, 0, parts[0].ids, parts[0].x.data(), parts[0].labels.data(), whole.floats());
+    const LossSum alone =
+        synced.model().train(1, 0, parts[0].ids, parts[0].x.data(), parts[0].labels.data(), whole.floats());
     CHECK(alone.loss == loss);
     CHECK(std::memcmp(a.data(), whole.data(), a.size() * sizeof(float)) == 0);
   }
@@ -144,8 +146,8 @@ TEST_CASE("a step that is cut: losses, gradients and statistics are those of the
       CHECK(std::abs(pieces.train(1, 0, parts, a) - loss) < 1e-5 * loss);
       for (const Parameter& p : table.all()) {
         CAPTURE(p.name);
-        const auto same = std::find_if(other.all().begin(), other.all().end(),
-                                       [&](const Parameter& q) { return q.name == p.name; });
+        const auto same =
+            std::find_if(other.all().begin(), other.all().end(), [&](const Parameter& q) { return q.name == p.name; });
         REQUIRE(same != other.all().end());
         // A bias in front of a norm has no gradient but what rounding leaves.
         CHECK(apart(table.canonical(p, a.data()), other.canonical(*same, b.data())) < 2e-5);

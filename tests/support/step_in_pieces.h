@@ -32,7 +32,8 @@ class StepInPieces {
   }
 
   /// The gradient sum over all samples, and their loss.
-  double train(std::uint64_t seed, std::int64_t step, const std::vector<MicroBatch>& parts, std::vector<float>& gradients) {
+  double train(std::uint64_t seed, std::int64_t step, const std::vector<MicroBatch>& parts,
+               std::vector<float>& gradients) {
     const std::size_t floats = static_cast<std::size_t>(model().parameters().floats());
     std::vector<Buffer> each;
     std::vector<std::vector<float>> measured(parts.size());
@@ -46,9 +47,10 @@ class StepInPieces {
     for (int piece = 0; piece < model().pieces(); ++piece) {
       for (std::size_t k = 0; k < parts.size(); ++k) {
         const MicroBatch& part = parts[k];
-        model(k).train_piece(piece, seed, {step, &step, {}},
-                             {static_cast<std::int64_t>(part.ids.size()), part.ids.data(), part.x.data(), part.labels.data()},
-                             {.gradients = each[k].floats(), .loss = &losses[k]}, whole.data(), measured[k].data());
+        model(k).train_piece(
+            piece, seed, {step, &step, {}},
+            {static_cast<std::int64_t>(part.ids.size()), part.ids.data(), part.x.data(), part.labels.data()},
+            {.gradients = each[k].floats(), .loss = &losses[k]}, whole.data(), measured[k].data());
       }
       if (piece + 1 < model().pieces()) whole = merged(piece, measured, 0, parts.size());
     }
@@ -62,7 +64,8 @@ class StepInPieces {
   }
 
  private:
-  std::vector<float> merged(int piece, const std::vector<std::vector<float>>& parts, std::size_t first, std::size_t last) {
+  std::vector<float> merged(int piece, const std::vector<std::vector<float>>& parts, std::size_t first,
+                            std::size_t last) {
     if (last - first == 1) return parts[first];
     std::size_t half = 1;
     while (2 * half < last - first) half *= 2;

@@ -101,9 +101,10 @@ TEST_CASE("norms over the step: the same bits at 1 to 6 replicas, micro-batches 
 }
 
 TEST_CASE("another cut of the step: the same losses up to rounding, and in one piece the bits without sync") {
-  const std::vector<std::pair<std::string, std::string>> without{{"model.layers.1.batch_norm.sync", "false"},
-                                                                 {"model.layers.3.residual.layers.0.batch_norm.sync", "false"},
-                                                                 {"model.layers.7.batch_norm.sync", "false"}};
+  const std::vector<std::pair<std::string, std::string>> without{
+      {"model.layers.1.batch_norm.sync", "false"},
+      {"model.layers.3.residual.layers.0.batch_norm.sync", "false"},
+      {"model.layers.7.batch_norm.sync", "false"}};
   const std::vector<std::pair<std::string, std::string>> plain{
       {"train.optimizer", "{name: sgd, lr: 0.05}"}, {"train.clip_grad_norm", "none"}, {"train.micro_batch_size", "23"}};
   auto whole = plain;
@@ -190,7 +191,8 @@ TEST_CASE("on_nan: the micro-batch and the replica it came from are named, and n
     DatasetPair data = data_of();
     data.train = std::make_unique<OneBad>(kTrain, kShape, 3, 1);
     // Not shuffled, sample 15 of the first step is in micro-batch 3: [0, 4), [4, 8), ..., [12, 16).
-    const std::string message = failure(job_of(replicas, {{"train.shuffle", "false"}}), ExitStatus::failed, {}, std::move(data));
+    const std::string message =
+        failure(job_of(replicas, {{"train.shuffle", "false"}}), ExitStatus::failed, {}, std::move(data));
     CHECK(has(message, "the loss is not finite at step 0"));
     CHECK(has(message, fmt::format("micro-batch 3 on replica {}", replicas == 6 ? 3 : replicas - 1)));
   }
@@ -261,7 +263,8 @@ TEST_CASE("what norms over the step do not go with is refused with the line") {
     }
     return std::string();
   };
-  CHECK(has(refused({{"mode", "async"}}), "small.yaml:7:7: error: batch_norm: sync: true is for mode: sync, and this is mode: async"));
+  CHECK(has(refused({{"mode", "async"}}),
+            "small.yaml:7:7: error: batch_norm: sync: true is for mode: sync, and this is mode: async"));
   CHECK(has(refused({{"mode", "local_sgd"}}), "and this is mode: local_sgd"));
   CHECK(has(refused({{"faults.on_replica_failure", "continue"}}), "the replicas meet in the midst of a step"));
   CHECK(refused({{"faults.on_nan", "skip"}, {"balance", "auto"}}).empty());
@@ -269,10 +272,11 @@ TEST_CASE("what norms over the step do not go with is refused with the line") {
   CHECK_THROWS_WITH_AS(check_sync_norms_fit(job_of(1), gpus), doctest::Contains("needs replicas on the CPU"), Error);
   // One value a channel in a micro-batch is enough; in a step it is not.
   const auto of_features = [](int train_samples) {
-    const JobSpec job = read_job_text("dataset: {name: digits}\nmodel: {input: [9], layers: [{batch_norm: {sync: true}}, {linear: "
-                                      "3}]}\ntrain: {steps: 3, global_batch_size: 4, micro_batch_size: 1, optimizer: {name: sgd, "
-                                      "lr: 0.1}}\ndevices: {type: cpu, count: 2}\n",
-                                      "features.yaml");
+    const JobSpec job = read_job_text(
+        "dataset: {name: digits}\nmodel: {input: [9], layers: [{batch_norm: {sync: true}}, {linear: "
+        "3}]}\ntrain: {steps: 3, global_batch_size: 4, micro_batch_size: 1, optimizer: {name: sgd, "
+        "lr: 0.1}}\ndevices: {type: cpu, count: 2}\n",
+        "features.yaml");
     Reporter silent;
     return train(job, test::memory_pair(train_samples, 10, Shape{9}, 3), silent);
   };
@@ -280,13 +284,16 @@ TEST_CASE("what norms over the step do not go with is refused with the line") {
   CHECK_THROWS_WITH_AS(of_features(9), doctest::Contains("in a step of 1 sample it sees 1 value a channel"), Error);
 }
 
-TEST_CASE("recomputed blocks: the same bits at 1, 2 and 4 replicas, in every mode that runs them, with norms over the step too") {
+TEST_CASE(
+    "recomputed blocks: the same bits at 1, 2 and 4 replicas, in every mode that runs them, with norms over the step "
+    "too") {
   const char* const block = "model.layers.3.residual.recompute";
   const Summary plain = run(job_of(1));
   for (const int replicas : {1, 2, 4}) CHECK(same(plain, run(job_of(replicas, {{block, "true"}}))));
-  const std::vector<std::pair<std::string, std::string>> ghost{{"model.layers.1.batch_norm.sync", "false"},
-                                                               {"model.layers.3.residual.layers.0.batch_norm.sync", "false"},
-                                                               {"model.layers.7", "{group_norm: 1}"}};
+  const std::vector<std::pair<std::string, std::string>> ghost{
+      {"model.layers.1.batch_norm.sync", "false"},
+      {"model.layers.3.residual.layers.0.batch_norm.sync", "false"},
+      {"model.layers.7", "{group_norm: 1}"}};
   for (const char* mode : {"sync", "local_sgd", "async"}) {
     CAPTURE(mode);
     auto settings = ghost;

@@ -6,8 +6,8 @@
 #include <span>
 
 #include "nn/model.h"
-#include "train/cpu/lockstep.h"
 #include "train/batch_names.h"
+#include "train/cpu/lockstep.h"
 #include "train/replica.h"
 
 namespace dptrain {
