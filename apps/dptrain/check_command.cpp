@@ -80,6 +80,8 @@ struct Plan {
   const RunSchedule& schedule;
   const ModelPlan& model;
   std::int64_t sample_floats;
+  std::int64_t lockstep_bytes =
+      0;  ///< of activations of each further micro-batch that a replica has alive; 0: it has one
 };
 
 /// Batches of a replica's loader, as far as the job says how many workers it has; without any the one that it loads itself.
@@ -93,13 +95,19 @@ std::int64_t most_micro_batches(const RunSchedule& schedule) {
       std::max(schedule.full().micro_batches.size(), schedule.last().micro_batches.size()));
 }
 
-/// `buffers` of gradients and `ahead` batches of samples.
-void print_replica_memory(const Plan& plan, std::int64_t buffers, std::int64_t ahead, std::ostream& out) {
+/// `buffers` of gradients, `ahead` batches of samples and activations of `alive` micro-batches.
+void print_replica_memory(const Plan& plan, std::int64_t buffers, std::int64_t ahead, std::ostream& out,
+                          std::int64_t alive = 1) {
+  const bool lockstep = plan.lockstep_bytes > 0;
   const std::int64_t gradients = buffers * plan.model.parameters.floats() * 4;
-  const std::int64_t batches = ahead * plan.schedule.largest_batch() * plan.sample_floats * 4;
-  fmt::print(out, "                {} a replica: {} gradients ({} buffer{}), {} activations, {} batches ahead\n",
-             megabytes(gradients + plan.model.activation_bytes + batches), megabytes(gradients), buffers,
-             buffers == 1 ? "" : "s", megabytes(plan.model.activation_bytes), megabytes(batches));
+  const std::int64_t batches =
+      (ahead + (lockstep ? alive : 0)) * plan.schedule.largest_batch() * plan.sample_floats * 4;
+  const std::int64_t activations = plan.model.activation_bytes + (alive - 1) * plan.lockstep_bytes;
+  fmt::print(out, "                {} a replica: {} gradients ({} buffer{}), {} activations{}, {} batches {}ahead\n",
+             megabytes(gradients + activations + batches), megabytes(gradients), buffers, buffers == 1 ? "" : "s",
+             megabytes(activations),
+             lockstep && alive > 1 ? fmt::format(" of {} micro-batches in lockstep", alive) : "", megabytes(batches),
+             lockstep ? "in work and " : "");
 }
 
 void print_cut(const Plan& plan, const std::string& promise, std::ostream& out) {
@@ -118,17 +126,17 @@ void print_sync(const Plan& plan, std::ostream& out) {
             plan.job.reproducible ? fmt::format(", same bits at 1 to {} replicas", full.micro_batches.size()) : "",
             out);
 
-  std::int64_t exchanged = 0, buffers = 0;
+  std::int64_t exchanged = 0, buffers = 0, alive = 0;
   std::string shares;
   for (const ReplicaProgram& program : full.programs) {
     exchanged += static_cast<std::int64_t>(program.roots.size());
     buffers = std::max<std::int64_t>(buffers, program.buffers);
-    const auto runs = std::count_if(
-        program.instructions.begin(), program.instructions.end(),
-        [](const auto& instruction) { return instruction.kind == ReplicaProgram::Instruction::Kind::run; });
+    const int runs = micro_batches_of(program);
+    alive = std::max<std::int64_t>(alive, runs);
     shares += fmt::format("{}{}", shares.empty() ? "" : " + ", runs);
   }
   if (may_reassign(plan.job, replicas)) {  // any range of micro-batches may become anyone's
+    alive = static_cast<std::int64_t>(full.micro_batches.size());
     for (const StepPlan* step : {&full, &plan.schedule.last()})
       buffers = std::max<std::int64_t>(buffers, buffers_for_any_range(static_cast<int>(step->micro_batches.size())));
   }
@@ -148,7 +156,7 @@ void print_sync(const Plan& plan, std::ostream& out) {
     fmt::print(out, "                {} copies to go back to, at most\n",
                megabytes(static_cast<std::int64_t>(RollbackPoints::kPoints) * (1 + state) * flat));
   }
-  print_replica_memory(plan, buffers, batches_of(plan.job), out);
+  print_replica_memory(plan, buffers, batches_of(plan.job), out, plan.lockstep_bytes > 0 ? alive : 1);
 }
 
 /// Local SGD: who runs which workers, and what these take.
@@ -252,7 +260,8 @@ int check_job(const JobOptions& options, std::ostream& out) {
   std::vector<std::int64_t> batches = schedule.batch_sizes();
   const std::int64_t chunk = evaluation_chunk(schedule, data.test_samples);
   if (std::find(batches.begin(), batches.end(), chunk) == batches.end()) batches.push_back(chunk);
-  const ModelPlan model = make_backend(job, placement)->plan(batches);
+  const std::unique_ptr<Backend> backend = make_backend(job, placement);
+  const ModelPlan model = backend->plan(batches);
   const ParameterTable& table = model.parameters;
 
   fmt::print(out, "{}: valid\n", options.file);
@@ -269,7 +278,8 @@ int check_job(const JobOptions& options, std::ostream& out) {
   }
   if (const std::string types = precision_line(names::precision.name_of(job.train.precision)); !types.empty())
     fmt::print(out, "precision       {}\n", types);
-  const Plan plan{job, placement, schedule, model, data.shape.elements()};
+  Plan plan{job, placement, schedule, model, data.shape.elements()};
+  if (!sync_norms(job.model).empty()) plan.lockstep_bytes = backend->plan(schedule.batch_sizes()).activation_bytes;
   switch (job.mode) {
     case Mode::sync:
       print_sync(plan, out);

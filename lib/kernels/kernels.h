@@ -75,6 +75,11 @@ struct NormGradients {
   float* weight = nullptr;
   float* bias = nullptr;
 };
+/// Each channel's sum of dy, then its sum of dy (x - mean): of the batch, and of all whose statistics it has.
+struct NormSums {
+  const float* own = nullptr;
+  const float* all = nullptr;
+};
 
 /// y = (x - mean) / sqrt(variance + epsilon) * weight + bias, then perhaps a ReLU. Mean and (biased) variance are those of a
 /// channel over the batch, or of a group of channels of one sample. Features are channels of one pixel.
@@ -91,6 +96,19 @@ class NormOperation : public Operation {
                         const NormGradients& gradients) = 0;
   /// Of a batch norm: mean and unbiased variance of the latest forward(), times the samples of the batch.
   virtual void statistics(Slot slot, float* mean, float* variance) = 0;
+
+  // Of a batch norm whose statistics are those of several batches together, on the CPU: forward and backward in two halves, between
+  // which what the first writes is added up over the batches.
+  /// moments_floats() of this batch, see kernels/moments.h.
+  virtual void measure(Slot slot, const void* x, float* moments);
+  /// forward() with these moments.
+  virtual void forward_with(Slot slot, const void* x, const NormParameters& parameters, const float* moments,
+                            void* y);
+  /// This batch's part of NormSums.
+  virtual void measure_gradient(Slot slot, const void* x, const void* dy, float* sums);
+  /// backward() with these sums; gradients of the parameters are this batch's.
+  virtual void backward_with(Slot slot, const void* x, const NormParameters& parameters, const NormSums& sums,
+                             const void* dy, void* dx, const NormGradients& gradients);
 };
 
 /// y = a + what of b goes where, perhaps with a ReLU behind it. Every k-th pixel of b counts, and it may have fewer channels

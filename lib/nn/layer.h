@@ -50,6 +50,21 @@ struct ParameterViews {
   std::vector<float*> gradients;
 };
 
+/// Of a layer that needs sums over all micro-batches of a step: forward and backward each begin with a measurement of one
+/// micro-batch, and run when they have been told what those of all come to, added up in the order of the tree.
+class StepSums {
+ public:
+  virtual ~StepSums() = default;
+  virtual std::int64_t floats() const = 0;  ///< of a measurement
+  virtual void measure_forward(const Pass& pass, const void* x, float* part) = 0;
+  virtual void measure_backward(const Pass& pass, const void* x, const void* dy, float* part) = 0;
+  /// Two measurements together, those of neighbours; `both` may be a.
+  virtual void merge_forward(const float* a, const float* b, float* both) const = 0;
+  virtual void merge_backward(const float* a, const float* b, float* both) const = 0;
+  virtual void tell_forward(const float* whole) = 0;
+  virtual void tell_backward(const float* whole) = 0;
+};
+
 class Layer {
  public:
   virtual ~Layer() = default;
@@ -74,6 +89,9 @@ class Layer {
   /// Forward and backward move nothing at all: output and input are one memory.
   virtual bool passes_through() const { return false; }
   virtual bool backward_in_place() const { return false; }
+
+  /// Null where a pass needs nothing but its own micro-batch.
+  virtual StepSums* step_sums() { return nullptr; }
 
   virtual std::vector<std::string> implementations() const { return {}; }
 };

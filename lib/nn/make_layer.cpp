@@ -4,6 +4,7 @@
 #include "nn/layers/dropout.h"
 #include "nn/layers/flatten.h"
 #include "nn/layers/norm.h"
+#include "nn/layers/sync_norm.h"
 #include "nn/layers/unary.h"
 
 namespace dptrain {
@@ -30,7 +31,10 @@ std::unique_ptr<Layer> make_layer(const LayerSpec& spec, const LayerContext& con
           [&](const FlattenSpec&) -> std::unique_ptr<Layer> { return std::make_unique<Flatten>(context); },
           [&](const DropoutSpec& s) -> std::unique_ptr<Layer> { return std::make_unique<Dropout>(s, context); },
           [&](const ActivationSpec& s) -> std::unique_ptr<Layer> { return std::make_unique<Activation>(s, context); },
-          [&](const NormSpec& s) -> std::unique_ptr<Layer> { return std::make_unique<Norm>(s, context); },
+          [&](const NormSpec& s) -> std::unique_ptr<Layer> {
+            if (s.sync) return std::make_unique<SyncNorm>(s, context);
+            return std::make_unique<Norm>(s, context);
+          },
           [&](const GlobalPoolSpec&) -> std::unique_ptr<Layer> {
             const Shape& in = context.input.shape;
             auto pool = context.kernels.pool(context.input,

@@ -20,7 +20,17 @@ Model::Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch, E
     : kernels_(kernels),
       loss_(spec.loss),
       label_smoothing_(static_cast<float>(spec.label_smoothing)),
-      network_(build_network(spec, kernels, full_batch, compute)) {}
+      network_(build_network(spec, kernels, full_batch, compute)) {
+  std::int64_t floats = 0;
+  for (std::size_t s = 0; s < network_.stages.size(); ++s) {
+    const Stage& stage = network_.stages[s];
+    StepSums* sums = stage.layer == nullptr ? nullptr : stage.layer->step_sums();
+    if (sums == nullptr) continue;
+    meetings_.push_back(s);
+    floats = std::max(floats, sums->floats());
+  }
+  measured_.resize(static_cast<std::size_t>(floats));
+}
 
 void Model::prepare(std::span<const std::int64_t> batches) {
   DPTRAIN_CHECK(batches_.empty() && !batches.empty(), "a model is prepared once, for at least one batch size");
@@ -32,18 +42,15 @@ void Model::prepare(std::span<const std::int64_t> batches) {
     }
   }
   const std::int64_t largest = *std::max_element(batches_.begin(), batches_.end());
-  const auto place = [&](const std::vector<std::int64_t>& bytes_per_sample, std::size_t first, Buffer& memory) {
-    std::vector<std::int64_t> offsets(first);
-    std::int64_t bytes = 0;
-    for (std::size_t i = first; i < bytes_per_sample.size(); ++i) {
-      offsets.push_back(bytes);
-      bytes += aligned(bytes_per_sample[i] * largest);
-    }
-    memory = kernels_.allocate(static_cast<std::size_t>(bytes));
-    return offsets;
-  };
-  place_offsets_ = place(network_.places, 1, activations_);
-  slot_offsets_ = place(network_.slots, 0, differences_);
+  PlaceOffsets places = place_offsets(network_, largest);
+  place_offsets_ = std::move(places.offsets);
+  activations_ = kernels_.allocate(static_cast<std::size_t>(places.bytes));
+  std::int64_t bytes = 0;
+  for (const std::int64_t slot : network_.slots) {
+    slot_offsets_.push_back(bytes);
+    bytes += aligned(slot * largest);
+  }
+  differences_ = kernels_.allocate(static_cast<std::size_t>(bytes));
 }
 
 void Model::bind(const float* parameters) {
@@ -67,9 +74,8 @@ Pass Model::make_pass(const Input& input, std::uint64_t seed, const Step& step) 
 }
 
 template <class Around>
-void Model::run_forward(const Pass& pass, const float* x, Around&& around) {
-  input_ = x;
-  for (std::size_t s = 0; s < network_.stages.size(); ++s) {
+void Model::run_forward(const Pass& pass, std::size_t first, std::size_t last, Around&& around) {
+  for (std::size_t s = first; s < last; ++s) {
     // In place or not, a stage writes only places that are not the input's.
     around(Part::forward, s, [&] { forward(network_.stages[s], pass); });
   }
@@ -94,17 +100,62 @@ void Model::backward(Stage& stage, const Pass& pass) {
 
 template <class Around>
 void Model::run_training(const Pass& pass, const Input& input, const Output& output, Around&& around) {
-  run_forward(pass, input.x, around);
-  around(Part::loss, network_.stages.size(),
-         [&] { loss(input, label_smoothing_, static_cast<float*>(difference(network_.loss_slot)), output.loss); });
-  for (std::size_t s = network_.stages.size(); s-- > 0;) {
+  for (int piece = 0; piece < pieces(); ++piece)
+    run_piece(piece, pass, input, output, measured_.data(), measured_.data(), around);
+}
+
+template <class Around>
+void Model::run_piece(int piece, const Pass& pass, const Input& input, const Output& output, const float* whole,
+                      float* part, Around&& around) {
+  const auto begun = static_cast<std::size_t>(piece);  // meetings before this piece
+  const std::size_t stages = network_.stages.size(), meetings = meetings_.size();
+  if (begun <= meetings) {
+    input_ = input.x;
+    if (begun > 0) sums(begun - 1).tell_forward(whole);
+    const std::size_t last = begun < meetings ? meetings_[begun] : stages;
+    run_forward(pass, begun > 0 ? meetings_[begun - 1] : 0, last, around);
+    if (begun < meetings) return sums(begun).measure_forward(pass, at(network_.stages[last].input), part);
+    around(Part::loss, stages,
+           [&] { loss(input, label_smoothing_, static_cast<float*>(difference(network_.loss_slot)), output.loss); });
+  }
+  const std::size_t ahead = 2 * meetings - begun;  // meetings behind it
+  const bool told = ahead < meetings;
+  if (told) sums(ahead).tell_backward(whole);
+  for (std::size_t s = told ? meetings_[ahead] + 1 : stages; s-- > 0;) {
     Stage& stage = network_.stages[s];
-    if (!stage.has_backward) continue;
+    const auto recompute = [&] {
+      for (const std::size_t again : stage.again) forward(network_.stages[again], pass);
+    };
+    if (ahead > 0 && s == meetings_[ahead - 1]) {
+      recompute();
+      return sums(ahead - 1).measure_backward(pass, at(stage.input), difference(stage.dy), part);
+    }
+    if (!stage.has_backward && stage.again.empty()) continue;
+    const bool met = told && s == meetings_[ahead];
     for (std::size_t p = 0; p < stage.offsets.size(); ++p)
       stage.views.gradients[p] = output.gradients + stage.offsets[p];
-    around(Part::backward, s, [&] { backward(stage, pass); });
+    around(Part::backward, s, [&] {
+      if (!met) recompute();
+      if (stage.has_backward) backward(stage, pass);
+    });
     if (output.finished && !stage.offsets.empty()) output.finished(stage.end);
   }
+}
+
+void Model::merge(int piece, const float* a, const float* b, float* both) const {
+  if (static_cast<std::size_t>(piece) < meetings_.size())
+    sums(meeting(piece)).merge_forward(a, b, both);
+  else
+    sums(meeting(piece)).merge_backward(a, b, both);
+}
+
+std::int64_t Model::final_floats(int piece) const {
+  if (static_cast<std::size_t>(piece) < meetings_.size()) return 0;
+  if (piece + 1 == pieces()) return network_.table.floats();
+  std::int64_t floats = 0;
+  for (std::size_t s = meetings_[meeting(piece)] + 1; s < network_.stages.size(); ++s)
+    floats = std::max(floats, network_.stages[s].end);
+  return floats;
 }
 
 void Model::loss(const Input& input, float smoothing, float* gradient, LossSum* sum) const {
@@ -119,10 +170,17 @@ void Model::train(std::uint64_t seed, const Step& step, const Input& input, cons
   run_training(make_pass(input, seed, step), input, output, [](Part, std::size_t, auto&& run) { run(); });
 }
 
+void Model::train_piece(int piece, std::uint64_t seed, const Step& step, const Input& input, const Output& output,
+                        const float* whole, float* part) {
+  run_piece(piece, make_pass(input, seed, step), input, output, whole, part,
+            [](Part, std::size_t, auto&& run) { run(); });
+}
+
 void Model::evaluate(const Step& step, const Input& input, LossSum* sum) {
   Pass pass = make_pass(input, 0, step);
   pass.training = false;
-  run_forward(pass, input.x, [](Part, std::size_t, auto&& run) { run(); });
+  input_ = input.x;
+  run_forward(pass, 0, network_.stages.size(), [](Part, std::size_t, auto&& run) { run(); });
   loss(input, /*smoothing=*/0, nullptr, sum);
 }
 

@@ -53,6 +53,20 @@ class Model {
   };
   /// One micro-batch through the device's kernels; on a GPU the host does not wait for them.
   void train(std::uint64_t seed, const Step& step, const Input& input, const Output& output);
+  /// The same in pieces, where layers need sums over all micro-batches of a step (see StepSums): what a piece measures is merged
+  /// over the micro-batches, in the order of the tree, and told to the next. Other models have one piece.
+  int pieces() const { return 2 * static_cast<int>(meetings_.size()) + 1; }
+  /// `whole` is what the piece before measured, merged, and `part` what this one measures; there is none before the first and
+  /// after the last. The memory of `input` stays as it is until the last.
+  void train_piece(int piece, std::uint64_t seed, const Step& step, const Input& input, const Output& output,
+                   const float* whole, float* part);
+  std::int64_t measured_floats() const { return static_cast<std::int64_t>(measured_.size()); }  ///< at most
+  std::int64_t measured_floats(int piece) const { return sums(meeting(piece)).floats(); }
+  /// Two measurements of a piece; `both` may be a.
+  void merge(int piece, const float* a, const float* b, float* both) const;
+  /// So many of the first floats of the gradients are final after a piece.
+  std::int64_t final_floats(int piece) const;
+
   /// Forward only; loss and correct counts.
   void evaluate(const Step& step, const Input& input, LossSum* loss);
 
@@ -90,9 +104,18 @@ class Model {
   Pass make_pass(const Input& input, std::uint64_t seed, const Step& step) const;
   /// around(part, stage, run) calls run() where the stage's turn has come; the number of stages stands for the loss.
   template <class Around>
-  void run_forward(const Pass& pass, const float* x, Around&& around);
-  template <class Around>
   void run_training(const Pass& pass, const Input& input, const Output& output, Around&& around);
+  template <class Around>
+  void run_piece(int piece, const Pass& pass, const Input& input, const Output& output, const float* whole, float* part,
+                 Around&& around);
+  template <class Around>
+  void run_forward(const Pass& pass, std::size_t first, std::size_t last, Around&& around);
+  /// The one after a piece, which is passed in forward and once more in backward.
+  std::size_t meeting(int piece) const {
+    const auto k = static_cast<std::size_t>(piece), meetings = meetings_.size();
+    return k < meetings ? k : 2 * meetings - k - 1;
+  }
+  StepSums& sums(std::size_t meeting) const { return *network_.stages[meetings_[meeting]].layer->step_sums(); }
   void forward(Stage& stage, const Pass& pass);
   void backward(Stage& stage, const Pass& pass);
   void loss(const Input& input, float smoothing, float* gradient, LossSum* sum) const;
@@ -112,6 +135,8 @@ class Model {
   std::vector<std::int64_t> place_offsets_, slot_offsets_;  // of tensors and of gradients, in bytes
   Buffer activations_, differences_;
   const void* input_ = nullptr;
+  std::vector<std::size_t> meetings_;  // stages whose layers need sums over all micro-batches, in order
+  std::vector<float> measured_;        // where a micro-batch is all of its step
 };
 
 }  // namespace dptrain

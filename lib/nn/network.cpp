@@ -14,6 +14,7 @@ namespace {
 /// A layer where its turn has come.
 struct Turn {
   std::size_t layer = 0;
+  std::size_t place = 0;                ///< no layer before this one has a turn behind it
   std::optional<ActivationSpec> fused;  ///< the activation that this layer computes along with its own output
   bool fused_before = false;            ///< this is that activation: its forward is done
 };
@@ -24,7 +25,7 @@ struct Turn {
 std::vector<Turn> running_order(const std::vector<LayerSpec>& layers) {
   std::vector<Turn> turns;
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    turns.push_back({.layer = i, .fused = {}, .fused_before = false});
+    turns.push_back({.layer = i, .place = i, .fused = {}, .fused_before = false});
     if (i + 1 == layers.size() || !can_fuse(layers[i], layers[i + 1])) continue;
     const auto& activation = std::get<ActivationSpec>(layers[i + 1].op);
     turns.back().fused = activation;
@@ -34,9 +35,10 @@ std::vector<Turn> running_order(const std::vector<LayerSpec>& layers) {
     }
     const auto* pool = i + 2 < layers.size() ? std::get_if<Pool2dSpec>(&layers[i + 2].op) : nullptr;
     const bool moves = activation.kind == ActivationKind::relu && pool != nullptr && pool->kind == PoolKind::max;
-    if (moves) turns.push_back({.layer = i + 2, .fused = {}, .fused_before = false});
-    turns.push_back({.layer = i + 1, .fused = {}, .fused_before = true});
-    i += moves ? 2 : 1;
+    const std::size_t last = moves ? i + 2 : i + 1;
+    if (moves) turns.push_back({.layer = last, .place = last, .fused = {}, .fused_before = false});
+    turns.push_back({.layer = i + 1, .place = last, .fused = {}, .fused_before = true});
+    i = last;
   }
   return turns;
 }
@@ -64,6 +66,7 @@ class Builder {
     if (!(end_.tensor == TensorDesc(end_.tensor.shape))) add_reorder(path);
     place_parameters();
     plan_backward(path, network_);
+    plan_recompute(network_);
     return std::move(network_);
   }
 
@@ -90,8 +93,22 @@ class Builder {
                return std::holds_alternative<ActivationSpec>(layers[later.layer].op);
              });
     };
+    std::vector<std::size_t> ends;  // of the recomputed blocks that are open, in layers
+    std::size_t begun = 0;          // layers whose blocks have been begun
+    const auto end_blocks = [&](std::size_t place) {
+      for (; !ends.empty() && ends.back() <= place; ends.pop_back()) end_block();
+    };
     for (const Turn& turn : turns) {
       const LayerSpec& layer = layers[turn.layer];
+      end_blocks(turn.place);
+      // A block that begins with an activation which is computed already begins behind it.
+      for (; begun <= turn.place && !turn.fused_before; ++begun) {
+        for (const std::size_t length : layers[begun].recompute) {
+          if (begun + length <= turn.place) continue;  // its layers have no turn of their own
+          begin_block();
+          ends.push_back(begun + length);
+        }
+      }
       const std::string name = fmt::format("{}{}.", prefix, turn.layer);
       if (const auto* residual = std::get_if<ResidualSpec>(&layer.op)) {
         path.parts.push_back(add_block(*residual, name, indices[turn.layer], turn.fused.has_value()));
@@ -109,7 +126,24 @@ class Builder {
       path.parts.push_back({add_layer(layer_kind(layer), make_layer(layer, context), name, context.index), {}, {}});
       if (turn.fused_before && is_relu(layer)) latest_relu_ = path.parts.back().stage;
     }
+    end_blocks(layers.size());
     return path;
+  }
+
+  /// A recomputed block from end_ on, whose tensor it reads twice.
+  void begin_block() {
+    keep(end_.place);
+    Recomputed block{.first = network_.stages.size(), .first_place = static_cast<int>(network_.places.size())};
+    block.depth = static_cast<int>(open_blocks_.size());
+    open_blocks_.push_back(block);
+  }
+  void end_block() {
+    Recomputed block = open_blocks_.back();
+    open_blocks_.pop_back();
+    block.last = network_.stages.size();
+    block.last_place = static_cast<int>(network_.places.size());
+    block.output = end_.place;
+    if (block.last > block.first) network_.recomputed.push_back(block);
   }
 
   void add_reorder(Path& path, ElementType type = ElementType::float32) {
@@ -228,6 +262,7 @@ class Builder {
   Network network_;
   End end_;
   std::vector<int> kept_;
+  std::vector<Recomputed> open_blocks_;
   std::optional<std::size_t> latest_relu_;          // stage of the latest ReLU that the layer before it computes
   std::vector<std::vector<Parameter>> parameters_;  // by stage
 };

@@ -39,13 +39,24 @@ struct Stage {
   int base = kNone;              ///< where paths part: slot of the branch's gradient, to which the shortcut's is added
   bool input_has_gradient = false;   ///< something before it is trained
   bool output_has_gradient = false;  ///< or it is itself
+  std::vector<std::size_t> again;    ///< stages whose forward runs once more before its backward
+};
+
+/// A block that keeps its input and its output alone: backward computes the rest once more.
+struct Recomputed {
+  std::size_t first = 0, last = 0;      ///< stages [first, last)
+  int first_place = 0, last_place = 0;  ///< places [first, last) are made in it,
+  int output = 0;                       ///< and all but this one, or those of blocks inside, are its own
+  int depth = 0;                        ///< of blocks around it
 };
 
 struct Network {
   std::vector<Stage> stages;
-  std::vector<std::int64_t> places;  ///< bytes of a sample; place 0 is the input, which the loader owns
-  std::vector<std::int64_t> slots;   ///< bytes of a sample
-  int loss_slot = kNone;             ///< where the loss writes its gradient
+  std::vector<std::int64_t> places;    ///< bytes of a sample; place 0 is the input, which the loader owns
+  std::vector<std::int64_t> slots;     ///< bytes of a sample
+  std::vector<Recomputed> recomputed;  ///< those inside others before them
+  std::vector<int> blocks;             ///< by place: of which of these it is, kNone where it is kept for the whole pass
+  int loss_slot = kNone;               ///< where the loss writes its gradient
   ParameterTable table;
 };
 
@@ -67,5 +78,16 @@ struct Path {
 
 /// Gives every gradient its slot.
 void plan_backward(const Path& path, Network& network);
+
+/// Finds what recomputed blocks need not keep, and what backward has to compute again.
+void plan_recompute(Network& network);
+
+/// Where places lie in memory, in bytes, and how many these are: those of recomputed blocks where others have theirs too, because
+/// no two of one depth are in use at the same time. Place 0 is not there.
+struct PlaceOffsets {
+  std::vector<std::int64_t> offsets;
+  std::int64_t bytes = 0;
+};
+PlaceOffsets place_offsets(const Network& network, std::int64_t batch);
 
 }  // namespace dptrain

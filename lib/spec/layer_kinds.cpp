@@ -118,9 +118,7 @@ Op read_batch_norm(MapReader& map) {
   map.optional("eps", norm.epsilon, number(kAboveZero), {"epsilon"});
   map.optional("momentum", norm.momentum, number(kFraction));
   map.optional("affine", norm.affine, boolean);
-  bool sync = false;
-  if (map.optional("sync", sync, boolean) && sync)
-    map.error("sync", "not in this version of dptrain", "statistics here are those of a micro-batch; leave it out");
+  map.optional("sync", norm.sync, boolean);
   map.later("track_running_stats", "running statistics are always kept here");
   return norm;
 }

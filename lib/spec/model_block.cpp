@@ -7,8 +7,6 @@
 namespace dptrain {
 namespace {
 
-using Op = decltype(LayerSpec::op);
-
 constexpr std::int64_t kMaxLayers = 2000;  ///< of a list; what they are written out as must be readable again
 
 /// The settings as a map: `linear: 128` is short for `linear: {out_features: 128}`.
@@ -24,7 +22,7 @@ Node as_settings(const LayerKind& kind, const Value& settings) {
   return map;
 }
 
-std::optional<Op> read_settings(const Value& name, const std::string& written, const Value& settings) {
+std::optional<LayerSpec> read_settings(const Value& name, const std::string& written, const Value& settings) {
   const LayerKind* kind = find_layer_kind(name, written);
   if (kind == nullptr) return std::nullopt;
   if (kind->main.empty() && (settings.node.kind == Node::Kind::scalar || settings.node.kind == Node::Kind::sequence)) {
@@ -34,13 +32,16 @@ std::optional<Op> read_settings(const Value& name, const std::string& written, c
   const Node map = as_settings(*kind, settings);
   MapReader reader(Value{map, settings.path, settings.block_at, settings.diagnostics},
                    {.title = "layer " + written, .may_be_empty = true});
-  Op op = kind->read(reader);
+  LayerSpec layer{kind->read(reader), {}};
+  bool recompute = false;
+  if (std::holds_alternative<ResidualSpec>(layer.op)) reader.optional("recompute", recompute, boolean);
+  if (recompute) layer.recompute = {1};
   reader.finish();
-  return op;
+  return layer;
 }
 
 /// The errors of one layer are found even where another is not readable; its place is then missing from the model.
-std::optional<Op> read_layer(const Value& layer) {
+std::optional<LayerSpec> read_layer(const Value& layer) {
   const Node& node = layer.node;
   Node nothing;
   nothing.at = node.at;
@@ -86,17 +87,24 @@ std::size_t count_layers(const std::vector<LayerSpec>& layers) {
   return count;
 }
 
-/// `repeat: {times: N, layers: [...]}`, written out: what comes of it is as if the layers had been written N times.
+/// `repeat: {times: N, layers: [...]}`, written out: what comes of it is as if the layers had been written N times. With
+/// `recompute: true` each time is a block of its own.
 std::vector<LayerSpec> read_repeat(const Value& settings) {
   MapReader map(settings, {.title = "repeat"});
   std::int64_t times = 1;
+  bool recompute = false;
   std::vector<LayerSpec> once, all;
   map.required("times", times, integer(1, kMaxLayers), {"n"});
   if (const std::optional<Value> layers = map.take("layers"))
     once = read_layers(*layers);
   else if (map.is_map())
     map.missing("layers");
+  map.optional("recompute", recompute, boolean);
   map.finish();
+  if (recompute && !once.empty()) {
+    std::vector<std::size_t>& blocks = once.front().recompute;
+    if (blocks.empty() || blocks.front() != once.size()) blocks.insert(blocks.begin(), once.size());
+  }
   if (count_layers(once) * static_cast<std::size_t>(times) > kMaxLayers) {
     settings.error(fmt::format("more than {} layers", kMaxLayers), "repeat fewer times");
     return once;
@@ -120,8 +128,10 @@ std::vector<LayerSpec> read_layers(const Value& value) {
     std::vector<LayerSpec> read;
     if (node.kind == Node::Kind::map && node.keys.size() == 1 && node.keys[0].text == "repeat")
       read = read_repeat({node.items[0], layer.path + ".repeat", node.keys[0].at, value.diagnostics});
-    else if (std::optional<Op> op = read_layer(layer))
-      read.push_back({*op, place_of(node).outlive()});
+    else if (std::optional<LayerSpec> one = read_layer(layer)) {
+      one->at = place_of(node).outlive();
+      read.push_back(std::move(*one));
+    }
     count += count_layers(read);
     if (count > kMaxLayers) {
       value.error(fmt::format("more than {} layers", kMaxLayers), "repeat fewer times");

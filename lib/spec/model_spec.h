@@ -60,8 +60,8 @@ struct SoftmaxSpec {
 };
 
 enum class NormKind { batch, group, layer };
-/// Batch: over the samples and pixels of a micro-batch, channel by channel. Group: over the pixels of a group of channels of one
-/// sample. Layer: over all elements of a sample.
+/// Batch: over the samples and pixels of a micro-batch, channel by channel, or of all micro-batches of a step. Group: over the
+/// pixels of a group of channels of one sample. Layer: over all elements of a sample.
 struct NormSpec {
   NormKind kind = NormKind::batch;
   std::int64_t groups = 1;  // of a group norm; divides the channels
@@ -69,6 +69,7 @@ struct NormSpec {
   double momentum =
       0.1;             // of a batch norm: the part of the way that its running statistics go in a step, as in PyTorch
   bool affine = true;  // one weight and one bias a channel, or an element where the layer is normalised
+  bool sync = false;   // of a batch norm: over the whole step
   bool operator==(const NormSpec&) const = default;
 };
 /// (C, H, W) -> (C): the mean of each channel.
@@ -78,7 +79,7 @@ struct GlobalPoolSpec {
 
 /// How the input of a residual block reaches its sum (He et al. 2016). Where the branch changes the shape, `pad` (option A)
 /// takes every k-th pixel and gives the new channels, which come last, zeros; `projection` (option B) is a 1x1 convolution of
-/// stride k without bias and a batch norm.
+/// stride k without bias and a batch norm, over the whole step where a batch norm of the branch is.
 enum class Shortcut { identity, pad, projection, layers };
 
 struct LayerSpec;
@@ -95,6 +96,9 @@ struct LayerSpec {
                GlobalPoolSpec, ResidualSpec>
       op;
   SourceMark at;
+  /// How many layers each recomputed block has that begins with this one, the longest first. Such a block keeps its input and its
+  /// output, and backward computes what lies between them once more.
+  std::vector<std::size_t> recompute{};
   bool operator==(const LayerSpec&) const = default;
 };
 inline bool ResidualSpec::operator==(const ResidualSpec&) const = default;

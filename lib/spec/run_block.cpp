@@ -120,7 +120,25 @@ void check_replicas(const JobSpec& job, Diagnostics& diagnostics) {
 void check_smallest_batch(const JobSpec& job, Diagnostics& diagnostics) {
   if (!job.train.micro_batch_size && !job.reproducible) return;  // depends on the number of replicas
   const std::int64_t global = job.train.global_batch_size;
-  check_batch_norms(job.model, global / divide_up(global, micro_batch_size(job, 1)), diagnostics);
+  check_batch_norms(job.model, global / divide_up(global, micro_batch_size(job, 1)), global, diagnostics);
+}
+
+/// Norms over a whole step need one that all its micro-batches take together.
+void check_sync_norms(const JobSpec& job, Diagnostics& diagnostics) {
+  const std::vector<LayerShape> norms = sync_norms(job.model);
+  if (norms.empty()) return;
+  if (job.mode != Mode::sync) {
+    diagnostics.error(
+        norms.front().at,
+        fmt::format("batch_norm: sync: true is for mode: sync, and this is mode: {}", names::mode.name_of(job.mode)),
+        "leave it out: statistics are those of a micro-batch then");
+  } else if (job.faults.on_replica_failure == OnReplicaFailure::continue_) {
+    diagnostics.error(
+        job.faults.on_replica_failure_at,
+        "faults.on_replica_failure: continue does not go with batch_norm: {sync: true}: the replicas meet in the "
+        "midst of a step, and one that has failed does not come",
+        "use stop, and --resume");
+  }
 }
 
 void check_drills(const JobSpec& job, Diagnostics& diagnostics) {
@@ -194,7 +212,10 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   if (good) check_replicas(job, diagnostics);
   if (good) check_local_sgd(job, diagnostics);
   if (good) check_async(job, diagnostics);
-  if (good && model_is_good && diagnostics.problems() == before_model) check_smallest_batch(job, diagnostics);
+  if (good && model_is_good && diagnostics.problems() == before_model) {
+    check_smallest_batch(job, diagnostics);
+    check_sync_norms(job, diagnostics);
+  }
   check_drills(job, diagnostics);
   return job;
 }

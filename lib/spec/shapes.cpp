@@ -1,5 +1,6 @@
 #include "spec/shapes.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "spec/diagnostics.h"
@@ -151,8 +152,8 @@ std::optional<Shape> infer_path(const std::vector<LayerSpec>& layers, const std:
     const auto* norm = std::get_if<NormSpec>(&layer.op);
     const std::string name = fmt::format("{}{}", prefix, i);
     const std::size_t place = walk.layers.size();
-    walk.layers.push_back(
-        {layer_kind(layer), name, shape, shape, norm ? std::optional(norm->kind) : std::nullopt, layer.at});
+    walk.layers.push_back({layer_kind(layer), name, shape, shape, norm ? std::optional(norm->kind) : std::nullopt,
+                           norm != nullptr && norm->sync, layer.at});
     const std::optional<Shape> out = std::visit(Inference(layer, name, shape, flattened_by, walk), layer.op);
     if (!out) return std::nullopt;
     if (shape.rank() == 3 && out->rank() == 1) flattened_by = &layer;
@@ -175,7 +176,11 @@ std::optional<std::int64_t> shortcut_stride(const Shape& in, const Shape& out) {
 std::vector<LayerSpec> shortcut_layers(const ResidualSpec& residual, const Shape& in, const Shape& out) {
   if (residual.shortcut != Shortcut::projection) return residual.shortcut_layers;
   const SourceMark at = residual.layers.front().at;
-  const LayerSpec norm{NormSpec{.kind = NormKind::batch}, at};
+  const bool sync = std::any_of(residual.layers.begin(), residual.layers.end(), [](const LayerSpec& layer) {
+    const auto* norm = std::get_if<NormSpec>(&layer.op);
+    return norm != nullptr && norm->sync;
+  });
+  const LayerSpec norm{NormSpec{.kind = NormKind::batch, .sync = sync}, at};
   if (in.rank() == 1) return {{LinearSpec{.out_features = out[0], .bias = false}, at}, norm};
   Conv2dSpec conv{.out_channels = out[0], .bias = false};
   conv.stride_height = conv.stride_width = shortcut_stride(in, out).value_or(1);
@@ -209,15 +214,24 @@ std::vector<Shape> infer_shapes(const ModelSpec& model) {
   return shapes;
 }
 
-void check_batch_norms(const ModelSpec& model, std::int64_t smallest_batch, Diagnostics& diagnostics) {
+std::vector<LayerShape> sync_norms(const ModelSpec& model) {
+  Diagnostics ignored;
+  std::vector<LayerShape> layers = check_shapes(model, ignored);
+  std::erase_if(layers, [](const LayerShape& layer) { return !layer.sync; });
+  return layers;
+}
+
+void check_batch_norms(const ModelSpec& model, std::int64_t smallest_batch, std::int64_t smallest_step,
+                       Diagnostics& diagnostics) {
   Diagnostics ignored;
   for (const LayerShape& layer : check_shapes(model, ignored)) {
-    if (layer.norm != NormKind::batch || smallest_batch * layer.input.elements() > layer.input[0]) continue;
-    diagnostics.error(layer.at,
-                      fmt::format("batch_norm: in a micro-batch of 1 sample it sees 1 value a channel of its input {}, "
-                                  "which has no variance",
-                                  layer.input.text()),
-                      "make micro-batches larger, or use group_norm or layer_norm");
+    const std::int64_t samples = layer.sync ? smallest_step : smallest_batch;
+    if (layer.norm != NormKind::batch || samples * layer.input.elements() > layer.input[0]) continue;
+    diagnostics.error(
+        layer.at,
+        fmt::format("batch_norm: in a {} of 1 sample it sees 1 value a channel of its input {}, which has no variance",
+                    layer.sync ? "step" : "micro-batch", layer.input.text()),
+        fmt::format("make {} larger, or use group_norm or layer_norm", layer.sync ? "steps" : "micro-batches"));
   }
 }
 

@@ -23,6 +23,7 @@ struct LayerShape {
   std::string name;  ///< of its parameters, without theirs: "3", "3.layers.0", "3.shortcut.1"
   Shape input, output;
   std::optional<NormKind> norm;
+  bool sync = false;  ///< a batch norm over the whole step
   SourceMark at;
 };
 std::vector<LayerShape> layer_shapes(const ModelSpec& model);
@@ -30,8 +31,13 @@ std::vector<LayerShape> layer_shapes(const ModelSpec& model);
 /// The same for the reader: complains into `diagnostics`; layers behind a mismatch are missing or a guess.
 std::vector<LayerShape> check_shapes(const ModelSpec& model, Diagnostics& diagnostics);
 
-/// Complains about batch norms that see one value a channel in micro-batches of so many samples: it has no variance.
-void check_batch_norms(const ModelSpec& model, std::int64_t smallest_batch, Diagnostics& diagnostics);
+/// Those that are batch norms over the whole step.
+std::vector<LayerShape> sync_norms(const ModelSpec& model);
+
+/// Complains about batch norms that see one value a channel, which has no variance, in micro-batches of so many samples, or in
+/// steps where they are over those.
+void check_batch_norms(const ModelSpec& model, std::int64_t smallest_batch, std::int64_t smallest_step,
+                       Diagnostics& diagnostics);
 
 /// The stride with which a shortcut without a kernel gets from the extents of `in` to those of `out`; none where no stride
 /// does. 1 for features.

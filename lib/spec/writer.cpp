@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <span>
 
 #include "spec/blocks.h"
 #include "spec/names.h"
@@ -70,11 +71,12 @@ struct LayerSettings {
   std::string operator()(const FlattenSpec&) const { return ""; }
   std::string operator()(const SoftmaxSpec&) const { return ""; }
   std::string operator()(const NormSpec& norm) const {
-    return fmt::format(
-        "{}eps: {}{}, affine: {}",
-        norm.kind == NormKind::group ? fmt::format("groups: {}, ", norm.groups) : std::string(), norm.epsilon,
-        norm.kind == NormKind::batch ? fmt::format(", momentum: {}, sync: false", norm.momentum) : std::string(),
-        norm.affine);
+    return fmt::format("{}eps: {}{}, affine: {}",
+                       norm.kind == NormKind::group ? fmt::format("groups: {}, ", norm.groups) : std::string(),
+                       norm.epsilon,
+                       norm.kind == NormKind::batch ? fmt::format(", momentum: {}, sync: {}", norm.momentum, norm.sync)
+                                                    : std::string(),
+                       norm.affine);
   }
   std::string operator()(const GlobalPoolSpec&) const { return ""; }
 
@@ -85,14 +87,26 @@ struct LayerSettings {
   }
 };
 
-/// One layer a line, those of containers indented further.
-std::string layers_text(const std::vector<LayerSpec>& layers, const std::string& indent) {
+/// One layer a line, those of containers indented further. `block`: how many of the recomputed blocks that begin with the first
+/// layer are written already.
+std::string layers_text(std::span<const LayerSpec> layers, const std::string& indent, std::size_t block = 0) {
   std::string out;
-  for (const LayerSpec& layer : layers) {
+  for (; !layers.empty(); block = 0) {
+    const LayerSpec& layer = layers.front();
+    const auto* residual = std::get_if<ResidualSpec>(&layer.op);
+    const std::size_t length = block < layer.recompute.size() ? layer.recompute[block] : 0;
+    if (length > 1 || (length == 1 && residual == nullptr)) {
+      out += fmt::format("{0}- repeat:\n{0}    times: 1\n{0}    recompute: true\n{0}    layers:\n{1}", indent,
+                         layers_text(layers.first(length), indent + "      ", block + 1));
+      layers = layers.subspan(length);
+      continue;
+    }
+    layers = layers.subspan(1);
     out += fmt::format("{}- {}", indent, layer_kind(layer));
-    if (const auto* residual = std::get_if<ResidualSpec>(&layer.op)) {
+    if (residual != nullptr) {
       const std::string inside = fmt::format("{}      ", indent);
-      out += fmt::format(":\n{0}    layers:\n{1}{0}    shortcut:", indent, layers_text(residual->layers, inside));
+      out += fmt::format(":\n{0}    recompute: {2}\n{0}    layers:\n{1}{0}    shortcut:", indent,
+                         layers_text(residual->layers, inside), length == 1);
       out += residual->shortcut == Shortcut::layers
                  ? fmt::format("\n{}", layers_text(residual->shortcut_layers, inside))
                  : fmt::format(" {}\n", names::shortcut.name_of(residual->shortcut));

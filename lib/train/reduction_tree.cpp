@@ -66,6 +66,12 @@ int tree_split(int lo, int hi) {
   return lo + half;
 }
 
+int micro_batches_of(const ReplicaProgram& program) {
+  int count = 0;
+  for (const Range& root : program.roots) count += root.count();
+  return count;
+}
+
 ReplicaProgram replica_program(int count, Range mine) {
   ReplicaProgram program;
   if (mine.count() > 0) find_roots({0, count}, mine, program);

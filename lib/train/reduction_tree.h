@@ -32,6 +32,9 @@ struct ReplicaProgram {
   int buffers = 0;
 };
 
+/// How many micro-batches it runs.
+int micro_batches_of(const ReplicaProgram& program);
+
 /// `mine` is a range of the step's `count` micro-batches.
 ReplicaProgram replica_program(int count, Range mine);
 

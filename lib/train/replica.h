@@ -21,6 +21,7 @@
 #include "nn/parameters.h"
 #include "train/assignment.h"
 #include "train/schedule.h"
+#include "train/step_exchange.h"
 
 namespace dptrain {
 
@@ -69,6 +70,7 @@ class Replica {
     std::vector<std::int64_t> single_sizes{};  ///< the batch sizes with which gradient() is called
     /// Where gradients() are, of so many floats each; empty: in memory of its own.
     std::function<Buffer(int k, std::int64_t floats)> gradient_memory{};
+    StepExchange* exchange = nullptr;          ///< where the model needs sums over all micro-batches of a step
   };
   virtual ~Replica() = default;
 
@@ -83,6 +85,7 @@ class Replica {
 
   struct Times {
     double data = 0, compute = 0, reduce = 0;  ///< seconds; reduce: additions of its own gradient sums
+    double wait = 0;                           ///< for others, in the midst of it
   };
   /// Runs this replica's program of the step. Steps come in order, but for assign().
   virtual Times run(const StepTask& task) = 0;

@@ -93,8 +93,9 @@ struct Run {
   // What went wrong, and how it is dealt with: train/settle.h.
   Faults faults;
   Drills drills;
-  std::optional<Balancer> balancer;    // rank 0's
-  std::unique_ptr<Watchdog> watchdog;  // where there is a deadline
+  std::optional<Balancer> balancer;        // rank 0's
+  std::unique_ptr<Watchdog> watchdog;      // where there is a deadline
+  std::unique_ptr<StepExchange> exchange;  // where norms are over the whole step
   ReplicaThreads threads;
   std::vector<std::optional<NotFinite>> not_finite;  // by replica
   std::vector<char> finite;                          // by replica: its slice of the gradients' sum

@@ -2,6 +2,7 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <system_error>
@@ -9,9 +10,11 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "kernels/moments.h"
 #include "report/fault_history.h"
 #include "report/process.h"
 #include "spec/reader.h"
+#include "spec/shapes.h"
 #include "train/doubts.h"
 #include "train/first_weights.h"
 #include "train/float_mode.h"
@@ -29,9 +32,19 @@ std::unique_ptr<Replica> make_replica(Run& run, int rank) {
                          .rank = rank,
                          .replicas = run.placement.replicas,
                          .first_step = run.first,
-                         .loader_workers = loader_workers(run)};
+                         .loader_workers = loader_workers(run),
+                         .exchange = run.exchange.get()};
   run.strategy->configure(run, config);
   return run.backend->make_replica(config);
+}
+
+/// Where the model's norms over the whole step meet; null where it has none.
+std::unique_ptr<StepExchange> make_exchange(Run& run) {
+  std::int64_t floats = 0;
+  for (const LayerShape& norm : sync_norms(run.job.model)) floats = std::max(floats, moments_floats(norm.input[0]));
+  if (floats == 0) return nullptr;
+  const std::size_t micro_batches = run.schedule.full().micro_batches.size();
+  return std::make_unique<StepExchange>(run.group, static_cast<int>(micro_batches), floats, run.watchdog.get());
 }
 
 /// What went wrong in earlier parts of the run. A rehearsal that ended one of them is over: a retry shall get past it.
@@ -179,6 +192,7 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
     run.watchdog = std::make_unique<Watchdog>(run.placement.replicas, *deadline,
                                               [&run](int rank, std::int64_t step) { give_up(run, rank, step); });
   }
+  run.exchange = make_exchange(run);
   struct Listening {
     Communicator& processes;
     ~Listening() { processes.listen({}); }

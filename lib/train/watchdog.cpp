@@ -31,6 +31,17 @@ void Watchdog::end(int rank) {
   replicas_[static_cast<std::size_t>(rank)].since.store(0, std::memory_order_release);
 }
 
+void Watchdog::pause(int rank) {
+  Replica& replica = replicas_[static_cast<std::size_t>(rank)];
+  const double since = replica.since.exchange(0, std::memory_order_acq_rel);
+  replica.spent = since == 0 ? 0 : std::max(steady_seconds() - since, 1e-9);
+}
+
+void Watchdog::resume(int rank) {
+  Replica& replica = replicas_[static_cast<std::size_t>(rank)];
+  if (replica.spent > 0) replica.since.store(steady_seconds() - replica.spent, std::memory_order_release);
+}
+
 void Watchdog::forgive(double seconds) {
   for (Replica& replica : replicas_) {
     double since = replica.since.load(std::memory_order_acquire);

@@ -1,5 +1,6 @@
 // Models with norms, residual blocks and label smoothing against PyTorch: twenty losses, the weights and running statistics
-// behind them, and an evaluation with those; with the batch in one piece and cut into micro-batches.
+// behind them, and an evaluation with those; with the batch in one piece, cut into micro-batches, and cut with norms over the
+// whole step, which are to be those of the batch in one piece.
 #include <doctest/doctest.h>
 
 #include "kernels/cpu/apply_update.h"
@@ -8,6 +9,7 @@
 #include "support/compare.h"
 #include "support/golden.h"
 #include "support/one_thread.h"
+#include "support/step_in_pieces.h"
 
 using namespace dptrain;
 using namespace dptrain::testing;
@@ -47,20 +49,33 @@ struct Samples {
   }
 };
 
-void compare(const SafetensorsFile& data, const SafetensorsFile& golden) {
-  const std::vector<std::int64_t> cut = numbers(golden.metadata.at("cut"));
+/// All batch norms are over the whole step.
+void synchronise(std::vector<LayerSpec>& layers) {
+  for (LayerSpec& layer : layers) {
+    if (auto* norm = std::get_if<NormSpec>(&layer.op)) norm->sync = norm->kind == NormKind::batch;
+    if (auto* residual = std::get_if<ResidualSpec>(&layer.op)) {
+      synchronise(residual->layers);
+      synchronise(residual->shortcut_layers);
+    }
+  }
+}
+
+void compare(const SafetensorsFile& data, const SafetensorsFile& golden, const std::vector<std::int64_t>& cut,
+             bool sync = false) {
   std::string train = golden.metadata.at("train");
   train.insert(train.size() - 1, ", \"steps\": 20, \"global_batch_size\": 24");
-  const JobSpec job = job_of(golden.metadata.at("model"), train);
+  JobSpec job = job_of(golden.metadata.at("model"), train);
+  if (sync) synchronise(job.model.layers);
   const std::int64_t features = job.model.input.elements();
-  const auto kernels = make_cpu_kernels();
-  Model model(job.model, *kernels, cut.front());
-  model.prepare(cut.size() == 1 ? std::vector<std::int64_t>{24} : std::vector<std::int64_t>{10, 7, 24});
+  StepInPieces pieces(job.model, static_cast<int>(cut.size()),
+                      cut.size() == 1 ? std::vector<std::int64_t>{24} : std::vector<std::int64_t>{10, 7, 24});
+  Model& model = pieces.model();
+  CHECK((model.pieces() > 1) == sync);
   const ParameterTable& table = model.parameters();
   const auto floats = static_cast<std::size_t>(table.floats());
-  const Buffer values = Buffer::host_floats(table.floats()), part = Buffer::host_floats(table.floats());
+  const Buffer values = Buffer::host_floats(table.floats());
   for (const Parameter& p : table.all()) table.set_canonical(p, data.floats("init." + p.name).data(), values.floats());
-  model.bind(values.floats());
+  pieces.bind(values.floats());
   const auto optimizer = make_optimizer(job.train.optimizer);
   std::vector<float> state(floats);
   const UpdateRanges ranges = update_ranges(table);
@@ -69,16 +84,15 @@ void compare(const SafetensorsFile& data, const SafetensorsFile& golden) {
   REQUIRE(losses.size() == 20);
   for (std::int64_t step = 0; step < 20; ++step) {
     CAPTURE(step);
-    std::vector<float> gradients(floats);
-    double loss = 0;
+    std::vector<float> gradients;
+    std::vector<StepInPieces::MicroBatch> parts;
     std::int64_t first = step * 24;
     for (const std::int64_t count : cut) {
       const Samples samples(data, features, first, count);
-      std::fill_n(part.floats(), floats, 77.0f);  // what no layer writes is nobody's
-      loss += model.train(1, step, samples.ids, samples.x.data(), samples.labels.data(), part.floats()).loss;
-      for (std::size_t i = 0; i < floats; ++i) gradients[i] += part.floats()[i];
+      parts.push_back({samples.ids, samples.x, samples.labels});
       first += count;
     }
+    const double loss = pieces.train(1, step, parts, gradients);
     for (float& g : gradients) g /= 24;
     CHECK(std::abs(loss / 24 - double{losses[static_cast<std::size_t>(step)]}) <
           kTolerance * double{losses[static_cast<std::size_t>(step)]});
@@ -110,9 +124,12 @@ TEST_CASE("twenty steps of models with norms and residual blocks are PyTorch's")
     for (const char* suffix : {"", "_cut"}) {
       CAPTURE(name);
       CAPTURE(suffix);
-      compare(data, file(name + suffix));
+      const SafetensorsFile golden = file(name + suffix);
+      compare(data, golden, numbers(golden.metadata.at("cut")));
       ++compared;
     }
+    CAPTURE("sync");
+    compare(data, data, numbers(file(name + "_cut").metadata.at("cut")), /*sync=*/true);
   }
   CHECK(compared == 4);
 }

@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
 
+#include <span>
+
 #include "spec/shapes.h"
 #include "spec_support.h"
 
@@ -37,6 +39,26 @@ void random_window(Window& w) {
   w.kernel_height = between(1, 4), w.kernel_width = between(1, 4);
   w.stride_height = between(1, 3), w.stride_width = between(1, 3);
   w.padding_height = between(0, w.kernel_height / 2), w.padding_width = between(0, w.kernel_width / 2);
+}
+
+/// Recomputed blocks that begin and end anywhere, and others inside of them.
+void random_blocks(std::span<LayerSpec> layers) {
+  while (!layers.empty()) {
+    const auto length = static_cast<std::size_t>(between(1, static_cast<std::int64_t>(layers.size())));
+    if (coin()) {
+      layers[0].recompute = {length};
+      if (length > 1 && coin()) layers[0].recompute.push_back(length - 1);
+      if (length > 2 && coin()) random_blocks(layers.subspan(1, length - 2));
+    }
+    layers = layers.subspan(length);
+  }
+}
+
+void random_sync(std::vector<LayerSpec>& layers) {
+  for (LayerSpec& layer : layers) {
+    if (auto* norm = std::get_if<NormSpec>(&layer.op)) norm->sync = norm->kind == NormKind::batch && coin();
+    if (auto* residual = std::get_if<ResidualSpec>(&layer.op)) random_sync(residual->layers);
+  }
 }
 
 LayerSpec random_layer(const Shape& in, int depth = 0) {
@@ -85,6 +107,7 @@ LayerSpec random_layer(const Shape& in, int depth = 0) {
       ResidualSpec residual;
       residual.shortcut = *rc::gen::element(Shortcut::identity, Shortcut::pad, Shortcut::projection, Shortcut::layers);
       for (auto layers = between(1, 3); layers > 0; --layers) residual.layers.push_back(random_layer(in, depth + 1));
+      if (coin()) random_blocks(residual.layers);
       if (residual.shortcut == Shortcut::layers) residual.shortcut_layers = residual.layers;
       return {residual, {}};
     }
@@ -105,6 +128,7 @@ ModelSpec random_model() {
   }
   model.layers.push_back({FlattenSpec{}, {}});
   model.layers.push_back({LinearSpec{between(1, 100)}, {}});
+  if (coin()) random_blocks(model.layers);
   model.loss = coin() ? LossKind::mse : LossKind::cross_entropy;
   if (model.loss == LossKind::cross_entropy && coin()) model.label_smoothing = real(0, 1);
   return model;
@@ -300,6 +324,7 @@ JobSpec random_job() {
     job.faults.on_replica_failure = OnReplicaFailure::stop;
     job.balance = Balance::off;
   }
+  if (job.mode == Mode::sync && job.faults.on_replica_failure == OnReplicaFailure::stop) random_sync(job.model.layers);
   return job;
 }
 

@@ -82,7 +82,66 @@ class BatchNorm final : public Norm {
   }
 
   void forward(Slot slot, const void* x, const NormParameters& parameters, void* y) override {
-    const Size& size = sizes_[static_cast<std::size_t>(slot)];
+    const Size& size = size_of(slot);
+    normalise(size, x, parameters, find_moments(size, x), y);
+    count_ = static_cast<float>(size.parts * size.rows.rows);
+  }
+  void measure(Slot slot, const void* x, float* moments) override {
+    moments[0] = find_moments(size_of(slot), x);
+    std::copy_n(mean_.data(), channels_, moments + 1);
+    std::copy_n(squares_.data(), channels_, moments + 1 + channels_);
+  }
+  void forward_with(Slot slot, const void* x, const NormParameters& parameters, const float* moments,
+                    void* y) override {
+    std::copy_n(moments + 1, channels_, mean_.data());
+    std::copy_n(moments + 1 + channels_, channels_, squares_.data());
+    count_ = moments[0];
+    normalise(size_of(slot), x, parameters, count_, y);
+  }
+
+  void infer(Slot slot, const void* x, const NormParameters& parameters, void* y) override {
+    for (std::size_t c = 0; c < static_cast<std::size_t>(channels_); ++c)
+      set_scaling(parameters, c, parameters.mean[c], inverse_deviation(parameters.variance[c]));
+    apply(size_of(slot), x, y);
+  }
+
+  void backward(Slot slot, const void* x, const NormParameters& parameters, const void* dy, void* dx,
+                const NormGradients& gradients) override {
+    find_sums(size_of(slot), x, dy);
+    write(gradients);
+    differentiate(size_of(slot), x, parameters, dy, dx);
+  }
+  void measure_gradient(Slot slot, const void* x, const void* dy, float* sums) override {
+    find_sums(size_of(slot), x, dy);
+    std::copy_n(sums_.data(), channels_, sums);
+    std::copy_n(products_.data(), channels_, sums + channels_);
+  }
+  void backward_with(Slot slot, const void* x, const NormParameters& parameters, const NormSums& sums, const void* dy,
+                     void* dx, const NormGradients& gradients) override {
+    take(sums.own);
+    write(gradients);
+    take(sums.all);
+    differentiate(size_of(slot), x, parameters, dy, dx);
+  }
+
+  void statistics(Slot slot, float* mean, float* variance) override {
+    const float samples = static_cast<float>(size_of(slot).samples);
+    for (std::size_t c = 0; c < static_cast<std::size_t>(channels_); ++c) {
+      mean[c] = samples * mean_[c];
+      variance[c] = samples * (squares_[c] / (count_ - 1));
+    }
+  }
+
+ private:
+  /// A batch as `parts` one after another, each of blocks_ blocks of rows.
+  struct Size {
+    std::int64_t samples, parts;
+    Rows rows;
+  };
+  const Size& size_of(Slot slot) const { return sizes_[static_cast<std::size_t>(slot)]; }
+
+  /// mean_ and squares_ of a batch; how many values a channel has.
+  float find_moments(const Size& size, const void* x) {
     float count = 0;
     for (std::int64_t part = 0; part < size.parts; ++part) {
       for (std::int64_t block = 0; block < blocks_; ++block) {
@@ -91,6 +150,10 @@ class BatchNorm final : public Norm {
       }
       count = add_part(count, static_cast<float>(size.rows.rows));
     }
+    return count;
+  }
+
+  void normalise(const Size& size, const void* x, const NormParameters& parameters, float count, void* y) {
     for (std::size_t c = 0; c < static_cast<std::size_t>(channels_); ++c) {
       inverse_[c] = inverse_deviation(squares_[c] / count);
       set_scaling(parameters, c, mean_[c], inverse_[c]);
@@ -98,15 +161,8 @@ class BatchNorm final : public Norm {
     apply(size, x, y);
   }
 
-  void infer(Slot slot, const void* x, const NormParameters& parameters, void* y) override {
-    for (std::size_t c = 0; c < static_cast<std::size_t>(channels_); ++c)
-      set_scaling(parameters, c, parameters.mean[c], inverse_deviation(parameters.variance[c]));
-    apply(sizes_[static_cast<std::size_t>(slot)], x, y);
-  }
-
-  void backward(Slot slot, const void* x, const NormParameters& parameters, const void* dy, void* dx,
-                const NormGradients& gradients) override {
-    const Size& size = sizes_[static_cast<std::size_t>(slot)];
+  /// sums_ and products_ of a batch.
+  void find_sums(const Size& size, const void* x, const void* dy) {
     std::fill(sums_.begin(), sums_.end(), 0.0f);
     std::fill(products_.begin(), products_.end(), 0.0f);
     for_blocks(size, [&](std::int64_t part, std::int64_t block, std::int64_t lane) {
@@ -118,36 +174,32 @@ class BatchNorm final : public Norm {
         products_[c] += part_squares_[c];
       }
     });
-    const float count = static_cast<float>(size.parts * size.rows.rows);
+  }
+  void take(const float* sums) {
+    std::copy_n(sums, channels_, sums_.data());
+    std::copy_n(sums + channels_, channels_, products_.data());
+  }
+
+  /// What sums_ and products_ are to the parameters.
+  void write(const NormGradients& gradients) const {
     for (std::size_t c = 0; c < static_cast<std::size_t>(channels_); ++c) {
       if (gradients.weight != nullptr) gradients.weight[c] = products_[c] * inverse_[c];
       if (gradients.bias != nullptr) gradients.bias[c] = sums_[c];
-      slope_[c] = weight_of(parameters, c) * inverse_[c];
-      curve_[c] = -slope_[c] * inverse_[c] * inverse_[c] * products_[c] / count;
-      offset_[c] = -slope_[c] * sums_[c] / count;
     }
+  }
+
+  void differentiate(const Size& size, const void* x, const NormParameters& parameters, const void* dy, void* dx) {
     if (dx == nullptr) return;
+    for (std::size_t c = 0; c < static_cast<std::size_t>(channels_); ++c) {
+      slope_[c] = weight_of(parameters, c) * inverse_[c];
+      curve_[c] = -slope_[c] * inverse_[c] * inverse_[c] * products_[c] / count_;
+      offset_[c] = -slope_[c] * sums_[c] / count_;
+    }
     for_blocks(size, [&](std::int64_t part, std::int64_t block, std::int64_t lane) {
       gradient_rows(size.rows, at(x, size, part, block), at(dy, size, part, block), scaling(lane), mean_.data() + lane,
                     {slope_.data() + lane, curve_.data() + lane, offset_.data() + lane}, at(dx, size, part, block));
     });
   }
-
-  void statistics(Slot slot, float* mean, float* variance) override {
-    const Size& size = sizes_[static_cast<std::size_t>(slot)];
-    const float samples = static_cast<float>(size.samples), count = static_cast<float>(size.parts * size.rows.rows);
-    for (std::size_t c = 0; c < static_cast<std::size_t>(channels_); ++c) {
-      mean[c] = samples * mean_[c];
-      variance[c] = samples * (squares_[c] / (count - 1));
-    }
-  }
-
- private:
-  /// A batch as `parts` one after another, each of blocks_ blocks of rows.
-  struct Size {
-    std::int64_t samples, parts;
-    Rows rows;
-  };
 
   Element* at(void* tensor, const Size& size, std::int64_t part, std::int64_t block) const {
     return static_cast<Element*>(tensor) + (part * blocks_ + block) * size.rows.places();
@@ -180,6 +232,7 @@ class BatchNorm final : public Norm {
   }
 
   std::vector<Size> sizes_;  // by slot
+  float count_ = 0;          // values a channel, of the latest forward()
   Channels inverse_, part_mean_, part_squares_;
 };
 

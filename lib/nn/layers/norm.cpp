@@ -55,12 +55,18 @@ void Norm::forward(const Pass& pass, const ParameterViews& parameters, const voi
 
 void Norm::backward(const Pass& pass, const ParameterViews& parameters, const void* x, const void*, void* dy,
                     void* dx) {
-  const std::vector<float*>& gradients = parameters.gradients;
-  operation_->backward(pass.slot, x, values(parameters), dy, dx,
-                       {spec_.affine ? gradients[0] : nullptr, spec_.affine ? gradients[1] : nullptr});
-  if (!has_statistics()) return;
+  operation_->backward(pass.slot, x, values(parameters), dy, dx, gradients(parameters));
+  if (has_statistics()) write_statistics(pass, parameters);
+}
+
+NormGradients Norm::gradients(const ParameterViews& views) const {
+  if (!spec_.affine) return {};
+  return {views.gradients[0], views.gradients[1]};
+}
+
+void Norm::write_statistics(const Pass& pass, const ParameterViews& views) {
   const std::size_t first = spec_.affine ? 2 : 0;
-  operation_->statistics(pass.slot, gradients[first], gradients[first + 1]);
+  operation_->statistics(pass.slot, views.gradients[first], views.gradients[first + 1]);
 }
 
 }  // namespace dptrain

@@ -1,13 +1,13 @@
 // Purpose: batch_norm (Ioffe and Szegedy 2015), group_norm (Wu and He 2018), layer_norm (Ba et al. 2016). Thread safety: see
-//   layer.h. Invariants: statistics are those of the micro-batch in training; evaluation of a batch norm uses the running
-//   ones, which are parameters that the update moves.
+//   layer.h. Invariants: statistics are those of the micro-batch in training (but see sync_norm.h); evaluation of a batch norm
+//   uses the running ones, which are parameters that the update moves.
 #pragma once
 
 #include "nn/layer.h"
 
 namespace dptrain {
 
-class Norm final : public Layer {
+class Norm : public Layer {
  public:
   Norm(const NormSpec& spec, const LayerContext& context);
 
@@ -23,9 +23,15 @@ class Norm final : public Layer {
   bool backward_in_place() const override { return true; }
   std::vector<std::string> implementations() const override { return operation_->implementations(); }
 
+ protected:
+  NormOperation& operation() { return *operation_; }
+  NormParameters values(const ParameterViews& views) const;
+  NormGradients gradients(const ParameterViews& views) const;
+  /// What the step moves the running statistics towards, in the place of their gradients.
+  void write_statistics(const Pass& pass, const ParameterViews& views);
+
  private:
   bool has_statistics() const { return spec_.kind == NormKind::batch; }
-  NormParameters values(const ParameterViews& views) const;
 
   NormSpec spec_;
   TensorDesc tensor_;

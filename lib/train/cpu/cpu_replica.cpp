@@ -33,13 +33,20 @@ CpuReplica::CpuReplica(const Config& config)
   chunk_samples_ = Buffer::host_floats(chunk_ * config.data.test->shape().elements());
 }
 
+void CpuReplica::bind(const float* weights) {
+  model_->bind(weights);
+  if (lockstep_) lockstep_->bind(weights);
+}
+
 void CpuReplica::prepare_steps() {
-  int buffers = 0;
+  int buffers = 0, most = 1;
   for (const StepPlan* plan : {&config_.schedule.full(), &config_.schedule.last()}) {
     const int count = static_cast<int>(plan->micro_batches.size());
-    buffers = std::max(buffers, config_.reassigned ? buffers_for_any_range(count)
-                                                   : plan->programs[static_cast<std::size_t>(config_.rank)].buffers);
+    const ReplicaProgram& program = plan->programs[static_cast<std::size_t>(config_.rank)];
+    buffers = std::max(buffers, config_.reassigned ? buffers_for_any_range(count) : program.buffers);
+    most = std::max(most, config_.reassigned ? count : micro_batches_of(program));
   }
+  if (config_.exchange != nullptr) lockstep_.emplace(config_, *kernels_, *model_, most);
   for (int b = 0; b < buffers; ++b) {
     const std::int64_t floats = model_->parameters().floats();
     gradients_.push_back(config_.gradient_memory ? config_.gradient_memory(b, floats) : Buffer::host_floats(floats));
@@ -80,6 +87,9 @@ void CpuReplica::assign(std::shared_ptr<const Assignment> assignment, std::int64
     const int needed = plan->programs[static_cast<std::size_t>(config_.rank)].buffers;
     DPTRAIN_CHECK(static_cast<std::size_t>(needed) <= gradients_.size(), "{} gradient buffers for a program of {}",
                   gradients_.size(), needed);
+    const int micro_batches = micro_batches_of(plan->programs[static_cast<std::size_t>(config_.rank)]);
+    DPTRAIN_CHECK(!lockstep_ || micro_batches <= lockstep_->most(), "room for {} micro-batches, not {}",
+                  lockstep_->most(), micro_batches);
   }
   assignment_ = std::move(assignment);
   loader_->restart(micro_batch_source(config_, assignment_, step));
@@ -92,7 +102,24 @@ LossSum CpuReplica::train(const StepTask& task, bool first, const Batch& batch, 
   return loss;
 }
 
+Replica::Times CpuReplica::run_in_lockstep(const StepTask& task) {
+  Times times;
+  const ReplicaProgram& mine = program(task.step);
+  const double start = steady_seconds();
+  for (int k = 0; k < micro_batches_of(mine); ++k) {
+    lockstep_->take(k, loader_->next());
+    loader_->release();
+  }
+  times.data = steady_seconds() - start;
+  lockstep_->run(task, assignment_->plan(task.step), gradient_views_, losses_, times);
+  bound_ = 0;
+  for (std::size_t root = 0; root < mine.roots.size(); ++root)
+    bound_ += largest_magnitude(gradient_views_[root], model_->parameters().floats());
+  return times;
+}
+
 Replica::Times CpuReplica::run(const StepTask& task) {
+  if (lockstep_) return run_in_lockstep(task);
   Times times;
   bool first = true;
   const std::int64_t floats = model_->parameters().floats();
@@ -124,6 +151,7 @@ Replica::Times CpuReplica::run(const StepTask& task) {
 
 std::optional<NotFinite> CpuReplica::diagnose(const StepTask& task) {
   const StepPlan& plan = assignment_->plan(task.step);
+  if (lockstep_) return lockstep_->diagnose(task, plan, gradient_views_.front());
   const Sampler sampler(config_.data.train->size(), config_.job.seed, config_.job.train.shuffle);
   const auto most = static_cast<std::size_t>(config_.schedule.largest_batch());
   std::vector<std::int64_t> ids(most);

@@ -7,6 +7,7 @@
 
 #include "nn/model.h"
 #include "train/batch_names.h"
+#include "train/cpu/lockstep.h"
 #include "train/replica.h"
 
 namespace dptrain {
@@ -16,8 +17,8 @@ class CpuReplica final : public Replica {
   explicit CpuReplica(const Config& config);
 
   const ParameterTable& parameters() const override { return model_->parameters(); }
-  void bind(const float* weights) override { model_->bind(weights); }
-  void bind_host(const float* weights) override { model_->bind(weights); }
+  void bind(const float* weights) override;
+  void bind_host(const float* weights) override { bind(weights); }
   const std::vector<float*>& gradients() const override { return gradient_views_; }
   Times run(const StepTask& task) override;
   Gradient gradient(const GradientTask& task) override;
@@ -40,6 +41,7 @@ class CpuReplica final : public Replica {
     return assignment_->plan(step).programs[static_cast<std::size_t>(config_.rank)];
   }
   void prepare_steps();
+  Times run_in_lockstep(const StepTask& task);
   /// The samples of a micro-batch by itself that comes without them: in replays, whose order is not known ahead.
   Batch load(const GradientTask& task);
   LossSum train(const StepTask& task, bool first, const Batch& batch, float* gradient);
@@ -48,6 +50,7 @@ class CpuReplica final : public Replica {
   std::shared_ptr<const Assignment> assignment_;
   std::unique_ptr<Kernels> kernels_;
   std::unique_ptr<Model> model_;
+  std::optional<Lockstep> lockstep_;  // where the model needs sums over all micro-batches of a step
   std::vector<Buffer> gradients_;
   std::vector<float*> gradient_views_;
   std::vector<LossSum> losses_;  // of the latest step, by micro-batch

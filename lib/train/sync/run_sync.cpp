@@ -158,7 +158,7 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     const bool applies = outcome == Outcome::good;
     if (run.leads(rank)) account(run, step, plan, applies, due ? collected : -1);
     const GradientReducer::Times reduced = applies ? run.reducer->update(rank, plan) : meet(run);
-    times.wait = waited + reduced.wait;
+    times.wait = computed.wait + waited + reduced.wait;
     times.reduce = computed.reduce + reduced.reduce;
     ++step;
     if (due) {
@@ -178,6 +178,7 @@ class SyncStrategy final : public UpdateStrategy {
   void check(const JobSpec& job, const Placement& placement, const RunSchedule&) const override {
     check_faults_fit(job, placement);
     check_update_fits(job, placement);
+    check_sync_norms_fit(job, placement);
   }
   void configure(const Run& run, Replica::Config& config) const override {
     config.reassigned = may_reassign(run.job, run.placement.replicas);

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -262,8 +263,29 @@ TEST_CASE("stopped and gone on with on GPUs, shared, of their own, and at other 
   }
 }
 
+TEST_CASE("recomputed blocks: the bits of those that are kept, on a GPU of their own and shared") {
+  const Gpus gpus(1);
+  for (const char* name : {"norms and residual blocks", "cnn with clipping and adam"}) {
+    CAPTURE(name);
+    const Case& c = *std::find_if(std::begin(kCases), std::end(kCases),
+                                  [&](const Case& one) { return std::string(one.name) == name; });
+    const std::string wanted = outcome(run(job_of(c, "{type: cuda, count: 1}")));
+    for (const int replicas : {1, 2}) {
+      JobSpec job = job_of(c, fmt::format("{{type: cuda, count: {}, share: true}}", replicas));
+      for (LayerSpec& layer : job.model.layers) {
+        if (std::holds_alternative<ResidualSpec>(layer.op)) layer.recompute = {1};
+      }
+      job.model.layers.front().recompute = {6};  // a convolution up to a block, or up to the last linear layer
+      CHECK(outcome(run(job)) == wanted);
+    }
+  }
+}
+
 TEST_CASE("what GPUs cannot do is refused before anything runs") {
   const Gpus gpus(2);
+  JobSpec sync = job_of(kCases[4], "{type: cuda, count: 1}");
+  std::get<NormSpec>(sync.model.layers[1].op).sync = true;
+  CHECK_THROWS_WITH_AS(run(sync), doctest::Contains("batch_norm: sync: true needs replicas on the CPU"), Error);
   try {
     run(job_of(kCases[0], "{type: cuda, count: 4, share: true}"));
     FAIL("no error");
