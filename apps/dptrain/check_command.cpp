@@ -18,8 +18,8 @@
 #include "train/faults.h"
 #include "train/fit.h"
 #include "train/local_sgd/slices.h"
+#include "train/memory.h"
 #include "train/replica.h"
-#include "train/rollback.h"
 #include "train/update_strategy.h"
 
 namespace dptrain {
@@ -79,13 +79,10 @@ struct Plan {
   std::int64_t sample_floats;
 };
 
-/// `buffers` of gradients and `ahead` batches of samples.
-void print_replica_memory(const Plan& plan, std::int64_t buffers, std::int64_t ahead, std::ostream& out) {
-  const std::int64_t gradients = buffers * plan.model.parameters.floats() * 4;
-  const std::int64_t batches = ahead * plan.schedule.largest_batch() * plan.sample_floats * 4;
+void print_replica_memory(const ReplicaMemory& memory, std::ostream& out) {
   fmt::print(out, "                {} a replica: {} gradients ({} buffer{}), {} activations, {} batches ahead\n",
-             megabytes(gradients + plan.model.activation_bytes + batches), megabytes(gradients), buffers,
-             buffers == 1 ? "" : "s", megabytes(plan.model.activation_bytes), megabytes(batches));
+             megabytes(memory.bytes()), megabytes(memory.gradients), memory.buffers, memory.buffers == 1 ? "" : "s",
+             megabytes(memory.activations), megabytes(memory.batches));
 }
 
 void print_cut(const Plan& plan, const std::string& promise, std::ostream& out) {
@@ -104,19 +101,14 @@ void print_sync(const Plan& plan, std::ostream& out) {
             plan.job.reproducible ? fmt::format(", same bits at 1 to {} replicas", full.micro_batches.size()) : "",
             out);
 
-  std::int64_t exchanged = 0, buffers = 0;
+  std::int64_t exchanged = 0;
   std::string shares;
   for (const ReplicaProgram& program : full.programs) {
     exchanged += static_cast<std::int64_t>(program.roots.size());
-    buffers = std::max<std::int64_t>(buffers, program.buffers);
     const auto runs = std::count_if(
         program.instructions.begin(), program.instructions.end(),
         [](const auto& instruction) { return instruction.kind == ReplicaProgram::Instruction::Kind::run; });
     shares += fmt::format("{}{}", shares.empty() ? "" : " + ", runs);
-  }
-  if (may_reassign(plan.job, replicas)) {  // any range of micro-batches may become anyone's
-    for (const StepPlan* step : {&full, &plan.schedule.last()})
-      buffers = std::max<std::int64_t>(buffers, buffers_for_any_range(static_cast<int>(step->micro_batches.size())));
   }
   fmt::print(out, "replicas        {} {}; micro-batches a step: {}\n", replicas, where_text(plan.job, plan.placement),
              shares);
@@ -128,13 +120,11 @@ void print_sync(const Plan& plan, std::ostream& out) {
                exchanged == 1 ? "" : "s",
                exchanged > replicas ? "; with a power of two of replicas and micro-batches it would be one each" : "");
   }
-  const int state = make_optimizer(plan.job.train.optimizer)->state_buffers() + (plan.job.train.ema ? 1 : 0);
-  fmt::print(out, "memory          {} weights and optimizer state, shared\n", megabytes((1 + state) * flat));
-  if (plan.job.faults.on_nan == OnNan::rollback) {
-    fmt::print(out, "                {} copies to go back to, at most\n",
-               megabytes(static_cast<std::int64_t>(RollbackPoints::kPoints) * (1 + state) * flat));
-  }
-  print_replica_memory(plan, buffers, plan.job.data.prefetch, out);
+  const SyncMemory memory = sync_memory(plan.job, plan.schedule, plan.model, plan.sample_floats);
+  fmt::print(out, "memory          {} weights and optimizer state, shared\n", megabytes(memory.shared));
+  if (memory.copies > 0)
+    fmt::print(out, "                {} copies to go back to, at most\n", megabytes(memory.copies));
+  print_replica_memory(memory.replica, out);
 }
 
 /// Local SGD: who runs which workers, and what these take.
@@ -169,7 +159,9 @@ void print_workers(const Plan& plan, std::ostream& out) {
   for (const Slice& slice :
        slice_step(full.samples, workers, micro_batch_size(plan.job, plan.placement.replicas)).slices)
     most = std::max(most, slice.micro_batches.count());
-  print_replica_memory(plan, replica_program(most, {0, most}).buffers, plan.job.data.prefetch, out);
+  print_replica_memory(replica_memory(plan.model, replica_program(most, {0, most}).buffers, plan.job.data.prefetch,
+                                      plan.schedule, plan.sample_floats),
+                       out);
   if (plan.placement.type == DeviceType::cuda)
     fmt::print(out, "                {} of weights and a gradient on each GPU, for each of its replicas\n",
                megabytes(2 * flat));
