@@ -88,6 +88,9 @@ int command_line(int argc, char** argv) {
   plan->add_option("--devices", planned.devices, "numbers of devices, such as 1,2,4,...,1024")->capture_default_str();
   plan->add_option("--link", planned.link, "what joins machines: bits a second of each, and latency")
       ->capture_default_str();
+  plan->add_option("--seconds", planned.seconds, "how long to profile, and to run at each number of replicas, about")
+      ->check(CLI::Range(0.01, 3600.0))
+      ->capture_default_str();
   plan->add_flag("--measure", planned.measure, "hold the forecast against short runs, where this machine can run them");
   plan->add_flag("--offline", planned.offline, "download nothing");
   plan->add_flag("--json", planned.json, "one JSON object in place of the table");

@@ -24,9 +24,7 @@ namespace dptrain {
 
 namespace {
 
-constexpr int kRounds = 5;               // of the profile; odd, for its medians
-constexpr double kRoundSeconds = 0.6;    // of the profile
-constexpr double kMeasureSeconds = 0.4;  // of a short run
+constexpr int kRounds = 5;  // odd, for medians
 /// This machine can run so many replicas a core and still be one that somebody would use.
 constexpr int kMostACore = 2;
 
@@ -45,9 +43,9 @@ void check_plannable(const JobSpec& job, const Placement& placement) {
 
 /// The job as one replica on this machine runs it. `devices` are what the forecast is about.
 JobSpec job_of(const PlanCommand& command) {
-  JobSpec job = read_job(command.job.file, command.job.overrides);
-  job.devices.count = 1;
-  return job;
+  std::vector<Override> overrides = command.job.overrides;
+  overrides.push_back({"plan", "devices.count", "1"});
+  return read_job(command.job.file, overrides);
 }
 
 struct Asked {
@@ -89,13 +87,13 @@ std::int64_t steps_for(double seconds, double step) {
 
 /// The rounds of the profile, and with `measure` between them short runs at `counts`: by count, seconds of a step, one a round.
 std::map<int, std::vector<double>> run_rounds(Profiler& profiler, const Asked& asked, const DatasetPair& data,
-                                              const std::vector<int>& counts) {
+                                              const std::vector<int>& counts, double seconds) {
   std::map<int, std::vector<double>> measured;
   for (int round = 0; round < kRounds; ++round) {
-    profiler.sample(kRoundSeconds);
+    profiler.sample(seconds / kRounds);
     for (const int count : counts) {
       const double step = forecast_here(profiler.profile(), asked.work, count).seconds();
-      measured[count].push_back(measured_step_seconds(asked.job, data, count, steps_for(kMeasureSeconds, step)));
+      measured[count].push_back(measured_step_seconds(asked.job, data, count, steps_for(seconds / kRounds, step)));
     }
   }
   return measured;
@@ -107,7 +105,7 @@ Scaling forecast(const PlanCommand& command, const Asked& asked, const DatasetPa
   for (const int count : asked.linked)
     if (count <= std::min(asked.cores, asked.work.micro_batches)) here.push_back(count);
   std::sort(here.begin(), here.end());
-  const auto measured = run_rounds(profiler, asked, data, command.measure ? here : std::vector<int>());
+  const auto measured = run_rounds(profiler, asked, data, command.measure ? here : std::vector<int>(), command.seconds);
   const MachineProfile profile = profiler.profile();
 
   std::vector<Forecast> linked;

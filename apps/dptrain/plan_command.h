@@ -12,6 +12,7 @@ struct PlanCommand {
   JobOptions job;
   std::string devices = "1,2,4,...,64";
   std::string link = "10Gbit,30us";
+  double seconds = 3;  ///< of the profile, about; and of the short runs at each number of replicas
   bool measure = false, offline = false, json = false;
 };
 

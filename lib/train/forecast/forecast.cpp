@@ -52,8 +52,9 @@ double reduce(const MachineProfile& machine, const StepWork& work, int replicas,
 
 /// What all meetings of a process's replicas take.
 double meet(const MachineProfile& machine, const WorkCosts& costs, const StepWork& work, int replicas) {
-  const auto crowded = machine.meet.find(replicas);
-  return replicas > machine.cores && crowded != machine.meet.end() ? work.meetings * crowded->second : costs.meet;
+  if (replicas <= machine.together.replicas) return costs.meet;
+  const auto measured = machine.meet.lower_bound(replicas);
+  return measured == machine.meet.end() ? costs.meet : work.meetings * measured->second;
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ struct MachineProfile {
   WorkCosts alone, together;  ///< of one replica; of as many as the cores, or as the job can have where those are fewer
   double update = 0;          ///< seconds of one core: the update of all parameters
   double fold = 0;            ///< likewise: adding one more gradient sum on the way there
-  std::map<int, double> meet;  ///< where more replicas than cores meet: seconds of a meeting
+  std::map<int, double> meet;  ///< by replicas, where they are more than `together` has: seconds of a meeting
 
   /// Between one replica and all of them, in proportion.
   WorkCosts costs(int replicas) const;

@@ -110,11 +110,12 @@ JobSpec endless(const JobSpec& job, std::int64_t size, int micro_batches) {
 }  // namespace
 
 Profiler::Profiler(const JobSpec& job, const DatasetPair& data, int cores, std::vector<int> crowded)
-    : job_(job), data_(data), cores_(cores), crowded_(std::move(crowded)) {
+    : job_(job), data_(data), cores_(cores), meeting_(std::move(crowded)) {
   const RunSchedule schedule(job, data.train->size(), 1);
   size_ = schedule.full().micro_batches.front().count;
   micro_batches_ = static_cast<int>(schedule.full().micro_batches.size());
   together_ = std::min(cores, micro_batches_);
+  if (together_ < cores) meeting_.push_back(cores);
 }
 
 Profiler::Burst Profiler::burst(int replicas, double seconds) const {
@@ -208,10 +209,10 @@ Profiler::Burst Profiler::burst(int replicas, double seconds) const {
 }
 
 void Profiler::sample(double seconds) {
-  const double part = seconds / static_cast<double>(2 + crowded_.size());
+  const double part = seconds / static_cast<double>(2 + meeting_.size());
   alone_.push_back(burst(1, part));
   if (together_ > 1) all_.push_back(burst(together_, part));
-  for (const int replicas : crowded_) meetings_[replicas].push_back(meeting_seconds(replicas, part / 4));
+  for (const int replicas : meeting_) meetings_[replicas].push_back(meeting_seconds(replicas, part / 4));
 }
 
 WorkCosts Profiler::costs(int replicas, const std::vector<Burst>& bursts) const {

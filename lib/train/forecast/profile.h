@@ -17,7 +17,7 @@ namespace dptrain {
 class Profiler {
  public:
   /// Of micro-batches as the job cuts a full step; on `cores` replicas with cores of their own. `crowded`: numbers of replicas above
-  /// them, whose meetings are measured. All outlive it. Errors: usage, as make_backend().
+  /// them that are asked about. All outlive it. Errors: usage, as make_backend().
   Profiler(const JobSpec& job, const DatasetPair& data, int cores, std::vector<int> crowded);
 
   /// One round of everything, of about so many seconds. What else the machine does comes and goes: several rounds, and their
@@ -45,7 +45,7 @@ class Profiler {
   std::int64_t size_ = 0;  // of a micro-batch
   int micro_batches_ = 0;  // of a full step
   int cores_, together_;
-  std::vector<int> crowded_;
+  std::vector<int> meeting_;  // numbers of replicas whose meetings are measured by themselves
   std::vector<Burst> alone_, all_;
   std::map<int, std::vector<double>> meetings_;
 };
