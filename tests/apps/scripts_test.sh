@@ -56,7 +56,7 @@ DPTRAIN_BINARY=$folder/fake
 export CALLS DPTRAIN_BINARY
 
 # ---- help, everywhere, on standard output
-for script in bootstrap quickstart test sweep; do
+for script in bootstrap quickstart test sweep supervise; do
   expect 0 "$source/scripts/$script" --help
   has out "scripts/$script"
 done
@@ -230,6 +230,114 @@ HASH=bbbb expect 1 "$source/scripts/kill_drill" 3
 has err "weights bbbb"
 SAID='a checkpoint that cannot be used' expect 1 "$source/scripts/kill_drill" 3
 has err "a checkpoint was damaged"
+
+# ---- supervise: what is tried again and what is not, how often, and what signals do
+cat >failing <<'FAKE'
+#!/bin/sh
+# Ends with the next of $STATUSES each time, at the end with 0.
+echo "$*" >>"$CALLS"
+status=$(echo "$STATUSES" | cut -d' ' -f"$(wc -l <"$CALLS")")
+exit "${status:-0}"
+FAKE
+chmod +x failing
+# tried TIMES: so often has the command run.
+tried() {
+  [ "$(wc -l <calls)" -eq "$1" ] && return
+  echo "FAILED: the command ran $(wc -l <calls) times, not $1"
+  failures=$((failures + 1))
+}
+supervise=$source/scripts/supervise
+: >calls
+STATUSES="75 1 137 0" expect 0 "$supervise" --delay 0 -- ./failing 'a  b' --resume
+tried 4
+has calls "a  b --resume"
+has err "status 75 after "
+has err "restart 1 of 3 in 0 s"
+has err "status 137 after "
+: >calls
+STATUSES="75 75 75 75 75" expect 75 "$supervise" --delay=0 --retries=2 -- ./failing --resume
+tried 3
+has err "given up after 2 restart(s)"
+for status in 0 2 3 4; do
+  : >calls
+  STATUSES="$status 1" expect "$status" "$supervise" --delay 0 -- ./failing --resume
+  tried 1
+done
+: >calls
+STATUSES="1" expect 1 "$supervise" --retries 0 -- ./failing
+tried 1
+has err "no --resume"
+expect 2 "$supervise"
+expect 2 "$supervise" --retries
+expect 2 "$supervise" --retries two -- ./failing
+expect 2 "$supervise" ./failing
+has err "the command comes after --"
+
+# One that says when it is ready and what it was sent, and ends when told to.
+cat >waiting <<'FAKE'
+#!/bin/sh
+echo "$*" >>"$CALLS"
+trap 'echo USR1 >>"$CALLS"; exit 138' USR1
+[ "${STUBBORN-}" = yes ] && trap 'echo USR1 >>"$CALLS"' USR1
+trap 'echo TERM >>"$CALLS"; exit 143' TERM
+: >ready
+while :; do sleep 0.05; done
+FAKE
+chmod +x waiting
+# await_line FILE TEXT
+await_line() {
+  for _ in $(seq 600); do
+    grep -qF "$2" "$1" 2>/dev/null && return
+    sleep 0.05
+  done
+  echo "FAILED: '$2' does not come in $1"
+  failures=$((failures + 1))
+}
+await_ready() {
+  for _ in $(seq 600); do
+    [ -e ready ] && return
+    sleep 0.05
+  done
+  echo "FAILED: the command does not begin"
+  failures=$((failures + 1))
+}
+# stopped STATUS: the supervisor ends with it.
+stopped() {
+  status=0
+  wait "$supervisor" || status=$?
+  [ "$status" -eq "$1" ] && return
+  echo "FAILED: supervise ended with $status, not $1"
+  failures=$((failures + 1))
+}
+for signal in TERM HUP USR1; do
+  : >calls
+  rm -f ready
+  "$supervise" --delay 0 -- ./waiting --resume 2>err &
+  supervisor=$!
+  await_ready
+  kill -s "$signal" "$supervisor"
+  stopped 138
+  has calls USR1
+  has err "asked to stop"
+  tried 2 # the run and what it was sent: no restart
+done
+: >calls
+rm -f ready
+STUBBORN=yes "$supervise" --delay 0 -- ./waiting --resume 2>err &
+supervisor=$!
+await_ready
+kill -s TERM "$supervisor"
+await_line calls USR1
+kill -s TERM "$supervisor"
+stopped 143
+has calls TERM
+: >calls
+STATUSES="75 0" "$supervise" --delay 600 -- ./failing --resume 2>err &
+supervisor=$!
+await_line err "restart 1 of 3 in 600 s"
+kill -s TERM "$supervisor"
+stopped 75
+tried 1
 
 if [ "$failures" -ne 0 ]; then
   echo "$failures failure(s)"
