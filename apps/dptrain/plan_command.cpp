@@ -100,7 +100,7 @@ std::map<int, std::vector<double>> run_rounds(Profiler& profiler, const Asked& a
 }
 
 Scaling forecast(const PlanCommand& command, const Asked& asked, const DatasetPair& data) {
-  Profiler profiler(asked.job, data, asked.cores, asked.crowded);
+  Profiler profiler(asked.job, data, asked.cores, asked.crowded.empty() ? 0 : asked.crowded.back());
   std::vector<int> here = asked.crowded;  // that this machine can run
   for (const int count : asked.linked)
     if (count <= std::min(asked.cores, asked.work.micro_batches)) here.push_back(count);

@@ -50,11 +50,11 @@ double reduce(const MachineProfile& machine, const StepWork& work, int replicas,
   return folds * machine.fold / hands + update * machine.update / std::min(hands, std::max(1, work.update_parts));
 }
 
-/// What all meetings of a process's replicas take.
-double meet(const MachineProfile& machine, const WorkCosts& costs, const StepWork& work, int replicas) {
+/// What a step of a process's replicas takes beyond all other parts.
+double meet(const MachineProfile& machine, const WorkCosts& costs, int replicas) {
   if (replicas <= machine.together.replicas) return costs.meet;
   const auto measured = machine.meet.lower_bound(replicas);
-  return measured == machine.meet.end() ? costs.meet : work.meetings * measured->second;
+  return measured == machine.meet.end() ? costs.meet : measured->second;
 }
 
 }  // namespace
@@ -94,14 +94,15 @@ Forecast forecast_here(const MachineProfile& machine, const StepWork& work, int 
   DPTRAIN_CHECK(replicas > 0, "{} replicas", replicas);
   const WorkCosts costs = machine.costs(replicas);
   const Computed computed = compute(machine, costs, work, {0, replicas}, replicas);
+  const double crowding = replicas > machine.cores ? machine.crowding : 1;
   return {.devices = replicas,
           .machines = 1,
           .shares_cores = replicas > machine.cores,
           .idle = std::max(0, replicas - work.micro_batches),
           .most_micro_batches = share(work.micro_batches, replicas, 0).count(),
-          .compute = computed.seconds,
-          .reduce = reduce(machine, work, replicas, computed.handed_over - 1, 1),
-          .meet = meet(machine, costs, work, replicas),
+          .compute = crowding * computed.seconds,
+          .reduce = crowding * reduce(machine, work, replicas, computed.handed_over - 1, 1),
+          .meet = meet(machine, costs, replicas),
           .link = 0,
           .traffic = {}};
 }
@@ -129,7 +130,7 @@ Forecast forecast_linked(const MachineProfile& machine, const StepWork& work, co
   }
   folds += static_cast<double>(forecast.traffic.sums - 1) / machines;
   forecast.reduce = reduce(machine, work, replicas, folds, 1);
-  forecast.meet = meet(machine, costs, work, replicas);
+  forecast.meet = meet(machine, costs, replicas);
   forecast.link = exchange_seconds(link, machines, forecast.traffic.scattered) +
                   exchange_seconds(link, machines, forecast.traffic.gathered);
   return forecast;

@@ -30,7 +30,9 @@ struct MachineProfile {
   WorkCosts alone, together;  ///< of one replica; of as many as the cores, or as the job can have where those are fewer
   double update = 0;          ///< seconds of one core: the update of all parameters
   double fold = 0;            ///< likewise: adding one more gradient sum on the way there
-  std::map<int, double> meet;  ///< by replicas, where they are more than `together` has: seconds of a meeting
+  double crowding = 1;        ///< where replicas share cores: how many times as long the same work keeps a core busy
+  std::map<int, double>
+      meet;  ///< by replicas, where they are more than `together` has: what a step takes beyond all other parts
 
   /// Between one replica and all of them, in proportion.
   WorkCosts costs(int replicas) const;
@@ -42,7 +44,6 @@ struct StepWork {
   int micro_batches = 0;
   std::int64_t floats = 0;  ///< of a gradient sum
   int update_parts = 0;     ///< into how many the update can be divided at most
-  int meetings = 2;         ///< of all replicas of a process
 };
 
 /// What the machines exchange.

@@ -22,7 +22,8 @@ namespace dptrain {
 
 namespace {
 
-constexpr int kMostEach = 8;  // micro-batches of a replica's step: enough for additions of all kinds, and short
+constexpr double kWarmUp = 0.3;  // of a burst's time
+constexpr int kMostEach = 8;     // micro-batches of a replica's step: enough for additions of all kinds, and short
 
 /// `body(rank)` on a thread each; the first error of any ends them all.
 template <class Body>
@@ -109,17 +110,21 @@ JobSpec endless(const JobSpec& job, std::int64_t size, int micro_batches) {
 
 }  // namespace
 
-Profiler::Profiler(const JobSpec& job, const DatasetPair& data, int cores, std::vector<int> crowded)
-    : job_(job), data_(data), cores_(cores), meeting_(std::move(crowded)) {
+Profiler::Profiler(const JobSpec& job, const DatasetPair& data, int cores, int crowded)
+    : job_(job), data_(data), cores_(cores) {
   const RunSchedule schedule(job, data.train->size(), 1);
   size_ = schedule.full().micro_batches.front().count;
   micro_batches_ = static_cast<int>(schedule.full().micro_batches.size());
   together_ = std::min(cores, micro_batches_);
-  if (together_ < cores) meeting_.push_back(cores);
+  crowded_ = std::min(crowded, micro_batches_);
+}
+
+int Profiler::micro_batches_of(int replicas) const {
+  return replicas * std::clamp(micro_batches_ / replicas, 1, kMostEach);
 }
 
 Profiler::Burst Profiler::burst(int replicas, double seconds) const {
-  const JobSpec job = endless(job_, size_, replicas * std::clamp(micro_batches_ / replicas, 1, kMostEach));
+  const JobSpec job = endless(job_, size_, micro_batches_of(replicas));
   // Whole steps only: what is left over at an epoch's end is of another size.
   const std::int64_t global = job.train.global_batch_size, samples = data_.train->size();
   const RunSchedule schedule(job, std::max(samples / global * global, std::min(samples, global)), replicas);
@@ -134,6 +139,7 @@ Profiler::Burst Profiler::burst(int replicas, double seconds) const {
   std::unique_ptr<GradientReducer> reducer;
   std::vector<Spent> spent(made.size());
   std::atomic<bool> over{false};
+  std::atomic<std::int64_t> warm{-1};  // the step that is the last of the warm-up
   double wall = 0;
   std::int64_t steps = 0;
   on_threads(group, static_cast<int>(job.devices.threads_per_replica), [&](int rank) {
@@ -161,15 +167,24 @@ Profiler::Burst Profiler::burst(int replicas, double seconds) const {
     replica.bind(reducer->parameters(rank));
     reducer->join(rank, replica);
     group.barrier();
-    double start = 0, on_core = 0;  // the first step only warms up
+    // Threads take a moment to get cores of their own, and memory to be touched: that is no part of it.
+    double start = 0, on_core = 0;
+    std::int64_t first = -1;
+    const double began = steady_seconds();
     for (std::int64_t step = 0; !over; ++step) {
       const AverageRule average = job.train.ema ? average_rule(job.train.ema->decay, step) : AverageRule{};
       reducer->begin(rank, {optimizer->rule(step, 0), average});
       const Replica::Times computed = replica.run({.step = step, .weights = step});
       reducer->gather(rank);
-      if (rank == 0 && step > 0) over = steady_seconds() - start >= seconds;
+      if (rank == 0) {
+        const double now = steady_seconds();
+        if (first < 0 && now - began >= kWarmUp * seconds) warm = step;
+        over = first >= 0 && now - start >= seconds;
+      }
       const GradientReducer::Times reduced = reducer->update(rank, plan);
-      if (step == 0) {
+      if (first < 0) {
+        if (warm < 0) continue;
+        first = step;
         start = reduced.end;
         on_core = on_core_seconds();
         continue;
@@ -180,7 +195,7 @@ Profiler::Burst Profiler::burst(int replicas, double seconds) const {
       spent[r].reduce += reduced.reduce;
       if (rank == 0) {
         wall = reduced.end - start;
-        steps = step;
+        steps = step - first;
       }
     }
     spent[r].on_core = on_core_seconds() - on_core;
@@ -205,57 +220,77 @@ Profiler::Burst Profiler::burst(int replicas, double seconds) const {
           .add = each(all.add, counts.adds),
           .reduce = all.reduce / n,
           .meet = std::max(0.0, (wall - busy / replicas) / n),
+          .step = wall / n,
+          .on_core = all.on_core / n,
           .lost = std::max(0.0, 1 - all.on_core / (busy - all.load))};
 }
 
 void Profiler::sample(double seconds) {
-  const double part = seconds / static_cast<double>(2 + meeting_.size());
+  const bool crowds = crowded_ > cores_;
+  const double part = seconds / (1 + (together_ > 1 ? 1 : 0) + (crowds ? 1 : 0)) / (1 + kWarmUp);
   alone_.push_back(burst(1, part));
   if (together_ > 1) all_.push_back(burst(together_, part));
-  for (const int replicas : meeting_) meetings_[replicas].push_back(meeting_seconds(replicas, part / 4));
+  if (crowds) crowd_.push_back(burst(crowded_, part));
+  if (together_ < cores_) meetings_.push_back(meeting_seconds(cores_, part / 4));
 }
 
-WorkCosts Profiler::costs(int replicas, const std::vector<Burst>& bursts) const {
-  const auto middle = [&](double Burst::*part) {
-    std::vector<double> values;
-    for (const Burst& burst : bursts) values.push_back(burst.*part);
-    return median(std::move(values));
-  };
+namespace {
+
+template <class Burst>
+double middle(const std::vector<Burst>& bursts, double Burst::*part) {
+  std::vector<double> values;
+  for (const Burst& burst : bursts) values.push_back(burst.*part);
+  return median(std::move(values));
+}
+
+}  // namespace
+
+WorkCosts Profiler::costs(int replicas, const Bursts& bursts) const {
   return {.replicas = replicas,
-          .load = middle(&Burst::load),
-          .micro_batch = middle(&Burst::micro_batch),
-          .add = middle(&Burst::add),
-          .meet = middle(&Burst::meet)};
+          .load = middle(bursts, &Burst::load),
+          .micro_batch = middle(bursts, &Burst::micro_batch),
+          .add = middle(bursts, &Burst::add),
+          .meet = middle(bursts, &Burst::meet)};
 }
 
 double Profiler::lost() const {
-  std::vector<double> values;
-  for (const std::vector<Burst>* bursts : {&alone_, &all_})
-    for (const Burst& burst : *bursts) values.push_back(burst.lost);
-  return median(std::move(values));
+  Bursts bursts = alone_;
+  bursts.insert(bursts.end(), all_.begin(), all_.end());
+  return middle(bursts, &Burst::lost);
 }
 
 MachineProfile Profiler::profile() const {
   DPTRAIN_CHECK(!alone_.empty(), "a profile before the first round");
-  const auto reduced = [](const std::vector<Burst>& bursts) {
-    std::vector<double> values;
-    for (const Burst& burst : bursts) values.push_back(burst.reduce);
-    return median(std::move(values));
-  };
   MachineProfile profile{.cores = cores_,
                          .alone = costs(1, alone_),
                          .together = together_ > 1 ? costs(together_, all_) : costs(1, alone_),
-                         .update = reduced(alone_),
+                         .update = middle(alone_, &Burst::reduce),
                          .fold = 0,
                          .meet = {}};
   if (together_ > 1) {
-    // A replica's program is whole subtrees where it has a power of two of micro-batches: one sum each, or a few.
-    const StepPlan plan = plan_step(together_ * std::clamp(micro_batches_ / together_, 1, kMostEach), 1, together_);
-    profile.fold = std::max(0.0, reduced(all_) - profile.update) / static_cast<double>(plan.combine.leaves.size() - 1);
+    const StepPlan plan = plan_step(micro_batches_of(together_), 1, together_);
+    const double more = middle(all_, &Burst::reduce) - profile.update;
+    profile.fold = std::max(0.0, more) / static_cast<double>(plan.combine.leaves.size() - 1);
     if (profile.together.add == 0) profile.together.add = profile.alone.add;
   }
-  for (const auto& [replicas, seconds] : meetings_) profile.meet[replicas] = median(seconds);
+  if (!meetings_.empty()) profile.meet[cores_] = profile.alone.meet + 2 * median(meetings_);
+  if (!crowd_.empty()) add_crowded(profile);
   return profile;
+}
+
+/// How long replicas that share cores keep them busy, against those that do not; and what their step takes beyond that.
+void Profiler::add_crowded(MachineProfile& profile) const {
+  const StepPlan plan = plan_step(micro_batches_of(crowded_), 1, crowded_);
+  const Counts counts = counts_of(plan);
+  const WorkCosts& costs = profile.together;
+  const double alike = static_cast<double>(counts.runs) * (costs.load + costs.micro_batch) +
+                       static_cast<double>(counts.adds) * costs.add + profile.update +
+                       static_cast<double>(plan.combine.leaves.size() - 1) * profile.fold;
+  profile.crowding = std::max(1.0, middle(crowd_, &Burst::on_core) / alike);
+  profile.meet[crowded_] = 0;
+  const StepWork work{.micro_batches = static_cast<int>(plan.micro_batches.size())};
+  const double rest = middle(crowd_, &Burst::step) - forecast_here(profile, work, crowded_).seconds();
+  profile.meet[crowded_] = std::max(0.0, rest);
 }
 
 StepWork step_work(const JobSpec& job, const RunSchedule& schedule, const ParameterTable& table) {
@@ -265,8 +300,7 @@ StepWork step_work(const JobSpec& job, const RunSchedule& schedule, const Parame
   return {.samples = schedule.full().samples,
           .micro_batches = static_cast<int>(schedule.full().micro_batches.size()),
           .floats = table.floats(),
-          .update_parts = static_cast<int>(parts),
-          .meetings = 2 + (job.train.clip_norm ? 1 : 0) + (plan.tensors.empty() ? 0 : 1)};
+          .update_parts = static_cast<int>(parts)};
 }
 
 }  // namespace dptrain

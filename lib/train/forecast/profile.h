@@ -3,7 +3,6 @@
 // Thread safety: one thread; sample() starts its replicas' threads and ends them. Invariants: it trains at a learning rate of 0, so that no loss grows.
 #pragma once
 
-#include <map>
 #include <vector>
 
 #include "data/dataset.h"
@@ -16,9 +15,9 @@ namespace dptrain {
 
 class Profiler {
  public:
-  /// Of micro-batches as the job cuts a full step; on `cores` replicas with cores of their own. `crowded`: numbers of replicas above
-  /// them that are asked about. All outlive it. Errors: usage, as make_backend().
-  Profiler(const JobSpec& job, const DatasetPair& data, int cores, std::vector<int> crowded);
+  /// Of micro-batches as the job cuts a full step; on `cores` replicas with cores of their own, and where `crowded` is more on so many,
+  /// which share them. All outlive it. Errors: usage, as make_backend().
+  Profiler(const JobSpec& job, const DatasetPair& data, int cores, int crowded);
 
   /// One round of everything, of about so many seconds. What else the machine does comes and goes: several rounds, and their
   /// medians, tell more than a long one. Errors: what a replica throws.
@@ -30,24 +29,28 @@ class Profiler {
   double lost() const;
 
  private:
-  /// Means over the steps of one burst.
+  /// Means over the steps of one burst, in seconds.
   struct Burst {
-    double load = 0, micro_batch = 0, add = 0;  ///< seconds, each
-    double reduce = 0;                          ///< seconds a step, of all replicas together
-    double meet = 0;                            ///< of a step
-    double lost = 0;                            ///< the share of their working time that other processes took
+    double load = 0, micro_batch = 0, add = 0;  ///< each
+    double reduce = 0;                          ///< a step, of all replicas together
+    double meet = 0, step = 0;
+    double on_core = 0;  ///< a step, that its replicas have been on a core, together
+    double lost = 0;     ///< the share of their working time in which they were not
   };
+  using Bursts = std::vector<Burst>;
+  /// A step of a burst: whole micro-batches of one size, but no more of them than tell something.
+  int micro_batches_of(int replicas) const;
   Burst burst(int replicas, double seconds) const;
-  WorkCosts costs(int replicas, const std::vector<Burst>& bursts) const;
+  WorkCosts costs(int replicas, const Bursts& bursts) const;
+  void add_crowded(MachineProfile& profile) const;
 
   const JobSpec& job_;
   const DatasetPair& data_;
   std::int64_t size_ = 0;  // of a micro-batch
   int micro_batches_ = 0;  // of a full step
-  int cores_, together_;
-  std::vector<int> meeting_;  // numbers of replicas whose meetings are measured by themselves
-  std::vector<Burst> alone_, all_;
-  std::map<int, std::vector<double>> meetings_;
+  int cores_, together_, crowded_;
+  Bursts alone_, all_, crowd_;
+  std::vector<double> meetings_;  // of as many as the cores, where the job has work for fewer
 };
 
 /// Of a full step of this job. `floats` and the optimizer's plan are those of its model.

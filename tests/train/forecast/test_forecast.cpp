@@ -94,10 +94,12 @@ TEST_CASE("replicas that share cores are no faster than with a core each, nor th
     const StepWork work = some_work();
     const int replicas = machine.cores + *rc::gen::inRange(1, 2 * machine.cores + 1);
     machine.meet[replicas] = some(1e-6);
+    machine.crowding = 1.1;
     const Forecast crowded = forecast_here(machine, work, replicas);
     RC_ASSERT(crowded.shares_cores);
-    RC_ASSERT(crowded.compute * (1 + 1e-9) >= work.micro_batches * machine.alone.micro_batch / machine.cores);
-    RC_ASSERT(crowded.meet == work.meetings * machine.meet[replicas]);
+    RC_ASSERT(crowded.compute * (1 + 1e-9) >=
+              machine.crowding * work.micro_batches * machine.alone.micro_batch / machine.cores);
+    RC_ASSERT(crowded.meet == machine.meet[replicas]);
     MachineProfile roomy = machine;
     roomy.cores = replicas;
     RC_ASSERT(crowded.compute * (1 + 1e-12) >= forecast_here(roomy, work, replicas).compute);
