@@ -79,6 +79,59 @@ cmp -s out wanted || {
   failures=$((failures + 1))
 }
 
+# ---- examples for clusters: whole, as far as can be told without one
+for script in supervise slurm.sbatch; do expect 0 sh -n "$source/scripts/$script"; done
+if command -v shellcheck >/dev/null 2>&1; then
+  expect 0 shellcheck -e SC1091 "$source/scripts/supervise" "$source/scripts/slurm.sbatch"
+fi
+if python3 -c 'import yaml' 2>/dev/null; then
+  cat >mpijob.py <<'PYTHON'
+import sys, yaml
+job = yaml.safe_load(open(sys.argv[1]))
+assert (job["apiVersion"], job["kind"]) == ("kubeflow.org/v2beta1", "MPIJob"), job
+spec = job["spec"]
+launcher, worker = (spec["mpiReplicaSpecs"][name] for name in ("Launcher", "Worker"))
+container, other = (s["template"]["spec"]["containers"][0] for s in (launcher, worker))
+assert all(isinstance(word, str) for word in container["command"] + container["args"]), container
+assert container["command"][0] == "supervise" and container["command"][-1] == "--", container
+assert "--resume" in container["args"] and "--bind-to" in container["args"], container
+assert int(container["args"][container["args"].index("-np") + 1]) == worker["replicas"] * spec["slotsPerWorker"], job
+assert container["image"] == other["image"] and container["volumeMounts"] == other["volumeMounts"], job
+PYTHON
+  expect 0 python3 mpijob.py "$source/scripts/mpijob.yaml"
+fi
+
+# ---- slurm.sbatch, with a fake Slurm: what is queued again and what is not
+mkdir slurm
+printf '#!/bin/sh\necho "srun $*" >>"$CALLS"\nexit "$SRUN_STATUS"\n' >slurm/srun
+printf '#!/bin/sh\necho "scontrol $*" >>"$CALLS"\n' >slurm/scontrol
+chmod +x slurm/srun slurm/scontrol
+batch() {
+  : >calls
+  expect "$1" env PATH="$folder/slurm:$PATH" SLURM_JOB_ID=42 SLURM_CPUS_PER_TASK=8 SRUN_STATUS="$1" SLURM_RESTART_COUNT="$2" \
+    "$source/scripts/slurm.sbatch" "my job.yaml" run --seed 3
+  has calls "srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task=8 dptrain my job.yaml --out run --resume --seed 3"
+}
+for status in 75 137 138 1; do
+  batch "$status" 2
+  has calls "scontrol requeue 42"
+  has err "restart 3 of 20"
+done
+for status in 0 2 3 4; do
+  batch "$status" 0
+  [ "$(wc -l <calls)" -eq 1 ] || {
+    echo "FAILED: a job that ended with $status is queued again"
+    failures=$((failures + 1))
+  }
+done
+batch 75 20
+has err "given up after 20 restart(s)"
+[ "$(wc -l <calls)" -eq 1 ] || {
+  echo "FAILED: a job is queued again without end"
+  failures=$((failures + 1))
+}
+expect 2 "$source/scripts/slurm.sbatch" job.yaml
+
 # ---- sweep: table, JSON, one run a number
 : >calls
 expect 0 "$source/scripts/sweep" "$folder/my job.yaml" --devices 4,1,2,2 --json sweep.json --seed 3
