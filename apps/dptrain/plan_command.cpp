@@ -6,6 +6,7 @@
 #include <cmath>
 #include <iostream>
 
+#include "core/clock.h"
 #include "core/error.h"
 #include "data/open.h"
 #include "dptrain/device_counts.h"
@@ -25,6 +26,8 @@ namespace dptrain {
 namespace {
 
 constexpr int kRounds = 5;  // odd, for medians
+/// Steps may be so long that a round takes longer than it should: then there are fewer of them.
+constexpr double kPatience = 4;
 /// This machine can run so many replicas a core and still be one that somebody would use.
 constexpr int kMostACore = 2;
 
@@ -89,7 +92,8 @@ std::int64_t steps_for(double seconds, double step) {
 std::map<int, std::vector<double>> run_rounds(Profiler& profiler, const Asked& asked, const DatasetPair& data,
                                               const std::vector<int>& counts, double seconds) {
   std::map<int, std::vector<double>> measured;
-  for (int round = 0; round < kRounds; ++round) {
+  const double end = steady_seconds() + kPatience * seconds * static_cast<double>(1 + counts.size());
+  for (int round = 0; round < kRounds && (round == 0 || steady_seconds() < end); ++round) {
     profiler.sample(seconds / kRounds);
     for (const int count : counts) {
       const double step = forecast_here(profiler.profile(), asked.work, count).seconds();
@@ -126,7 +130,7 @@ Scaling forecast(const PlanCommand& command, const Asked& asked, const DatasetPa
                   .link_bytes_per_second = asked.link.bytes_per_second,
                   .link_latency = asked.link.latency,
                   .together = profile.together.replicas,
-                  .rounds = kRounds,
+                  .rounds = profiler.rounds(),
                   .micro_batch_alone = profile.alone.load + profile.alone.micro_batch,
                   .micro_batch_together = profile.together.load + profile.together.micro_batch,
                   .add = profile.alone.add,

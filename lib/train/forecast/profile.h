@@ -25,6 +25,7 @@ class Profiler {
 
   /// Of the rounds so far, at least one.
   MachineProfile profile() const;
+  int rounds() const { return static_cast<int>(alone_.size()); }
   /// The share of the replicas' time that other work on this machine took, from 0 to 1: near 0 where it is quiet.
   double lost() const;
 
