@@ -79,7 +79,8 @@ struct Knee {
 };
 /// The share of what additional devices could give that makes them worth having.
 inline constexpr double kWorthwhile = 0.5;
-/// The last count before the first that makes a step less than 1 + kWorthwhile (next / devices - 1) times as fast as the one before it.
+/// The last count before the first that makes a step less than 1 + kWorthwhile (next / devices - 1) times as fast as the one
+/// before it.
 /// `rows` are not empty, in ascending order of devices, a core for each.
 Knee find_knee(std::span<const Forecast> rows);
 

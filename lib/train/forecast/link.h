@@ -19,7 +19,8 @@ Link read_link(const std::string& text);
 /// "100 Gbit/s, 5 us".
 std::string link_text(const Link& link);
 
-/// An exchange in which each of so many processes has a message for every other, in rounds of one partner each: a latency a round, and
+/// An exchange in which each of so many processes has a message for every other, in rounds of one partner each: a latency a
+/// round, and
 /// the time for the bytes of the process that sends or receives most.
 double exchange_seconds(const Link& link, int processes, std::int64_t bytes);
 
