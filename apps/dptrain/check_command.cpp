@@ -20,8 +20,8 @@
 #include "train/fit.h"
 #include "train/local_sgd/local_sgd.h"
 #include "train/local_sgd/slices.h"
+#include "train/memory.h"
 #include "train/replica.h"
-#include "train/rollback.h"
 #include "train/update_strategy.h"
 
 namespace dptrain {
@@ -80,34 +80,19 @@ struct Plan {
   const RunSchedule& schedule;
   const ModelPlan& model;
   std::int64_t sample_floats;
-  std::int64_t lockstep_bytes =
-      0;  ///< of activations of each further micro-batch that a replica has alive; 0: it has one
+  std::int64_t lockstep_activation_bytes = 0;
 };
-
-/// Batches of a replica's loader, as far as the job says how many workers it has; without any the one that it loads itself.
-std::int64_t batches_of(const JobSpec& job) {
-  const std::int64_t workers = job.data.workers.value_or(1);
-  return workers == 0 ? 1 : std::max(job.data.prefetch, workers + 1);
-}
 
 std::int64_t most_micro_batches(const RunSchedule& schedule) {
   return static_cast<std::int64_t>(
       std::max(schedule.full().micro_batches.size(), schedule.last().micro_batches.size()));
 }
 
-/// `buffers` of gradients, `ahead` batches of samples and activations of `alive` micro-batches.
-void print_replica_memory(const Plan& plan, std::int64_t buffers, std::int64_t ahead, std::ostream& out,
-                          std::int64_t alive = 1) {
-  const bool lockstep = plan.lockstep_bytes > 0;
-  const std::int64_t gradients = buffers * plan.model.parameters.floats() * 4;
-  const std::int64_t batches =
-      (ahead + (lockstep ? alive : 0)) * plan.schedule.largest_batch() * plan.sample_floats * 4;
-  const std::int64_t activations = plan.model.activation_bytes + (alive - 1) * plan.lockstep_bytes;
+void print_replica_memory(const ReplicaMemory& memory, std::ostream& out) {
+  const std::string lockstep = memory.alive > 1 ? fmt::format(" of {} micro-batches in lockstep", memory.alive) : "";
   fmt::print(out, "                {} a replica: {} gradients ({} buffer{}), {} activations{}, {} batches {}ahead\n",
-             megabytes(gradients + activations + batches), megabytes(gradients), buffers, buffers == 1 ? "" : "s",
-             megabytes(activations),
-             lockstep && alive > 1 ? fmt::format(" of {} micro-batches in lockstep", alive) : "", megabytes(batches),
-             lockstep ? "in work and " : "");
+             megabytes(memory.bytes()), megabytes(memory.gradients), memory.buffers, memory.buffers == 1 ? "" : "s",
+             megabytes(memory.activations), lockstep, megabytes(memory.batches), memory.alive > 0 ? "in work and " : "");
 }
 
 void print_cut(const Plan& plan, const std::string& promise, std::ostream& out) {
@@ -126,19 +111,11 @@ void print_sync(const Plan& plan, std::ostream& out) {
             plan.job.reproducible ? fmt::format(", same bits at 1 to {} replicas", full.micro_batches.size()) : "",
             out);
 
-  std::int64_t exchanged = 0, buffers = 0, alive = 0;
+  std::int64_t exchanged = 0;
   std::string shares;
   for (const ReplicaProgram& program : full.programs) {
     exchanged += static_cast<std::int64_t>(program.roots.size());
-    buffers = std::max<std::int64_t>(buffers, program.buffers);
-    const int runs = micro_batches_of(program);
-    alive = std::max<std::int64_t>(alive, runs);
-    shares += fmt::format("{}{}", shares.empty() ? "" : " + ", runs);
-  }
-  if (may_reassign(plan.job, replicas)) {  // any range of micro-batches may become anyone's
-    alive = static_cast<std::int64_t>(full.micro_batches.size());
-    for (const StepPlan* step : {&full, &plan.schedule.last()})
-      buffers = std::max<std::int64_t>(buffers, buffers_for_any_range(static_cast<int>(step->micro_batches.size())));
+    shares += fmt::format("{}{}", shares.empty() ? "" : " + ", micro_batches_of(program));
   }
   fmt::print(out, "replicas        {} {}; micro-batches a step: {}\n", replicas, where_text(plan.job, plan.placement),
              shares);
@@ -150,13 +127,12 @@ void print_sync(const Plan& plan, std::ostream& out) {
                exchanged == 1 ? "" : "s",
                exchanged > replicas ? "; with a power of two of replicas and micro-batches it would be one each" : "");
   }
-  const int state = make_optimizer(plan.job.train.optimizer)->state_buffers() + (plan.job.train.ema ? 1 : 0);
-  fmt::print(out, "memory          {} weights and optimizer state, shared\n", megabytes((1 + state) * flat));
-  if (plan.job.faults.on_nan == OnNan::rollback) {
-    fmt::print(out, "                {} copies to go back to, at most\n",
-               megabytes(static_cast<std::int64_t>(RollbackPoints::kPoints) * (1 + state) * flat));
-  }
-  print_replica_memory(plan, buffers, batches_of(plan.job), out, plan.lockstep_bytes > 0 ? alive : 1);
+  const SyncMemory memory =
+      sync_memory(plan.job, plan.schedule, plan.model, plan.sample_floats, plan.lockstep_activation_bytes);
+  fmt::print(out, "memory          {} weights and optimizer state, shared\n", megabytes(memory.shared));
+  if (memory.copies > 0)
+    fmt::print(out, "                {} copies to go back to, at most\n", megabytes(memory.copies));
+  print_replica_memory(memory.replica, out);
 }
 
 /// Local SGD: who runs which workers, and what these take.
@@ -194,7 +170,10 @@ void print_workers(const Plan& plan, std::ostream& out) {
   std::int64_t buffers = replica_program(most, {0, most}).buffers, warm = 0;
   for (const ReplicaProgram& program : full.programs) warm = std::max<std::int64_t>(warm, program.buffers);
   if (local.warmup_sync_steps > 0) buffers += warm;
-  print_replica_memory(plan, buffers, batches_of(plan.job) * (local.warmup_sync_steps > 0 ? 2 : 1), out);
+  print_replica_memory(replica_memory(plan.model, buffers,
+                                      loader_batches(plan.job) * (local.warmup_sync_steps > 0 ? 2 : 1), plan.schedule,
+                                      plan.sample_floats),
+                       out);
   const std::int64_t a_step = static_cast<std::int64_t>(sizeof(ToldStep)) +
                               most_micro_batches(plan.schedule) * static_cast<std::int64_t>(sizeof(LossSum)) +
                               plan.placement.replicas * static_cast<std::int64_t>(sizeof(StepTimes));
@@ -278,8 +257,7 @@ int check_job(const JobOptions& options, std::ostream& out) {
   }
   if (const std::string types = precision_line(names::precision.name_of(job.train.precision)); !types.empty())
     fmt::print(out, "precision       {}\n", types);
-  Plan plan{job, placement, schedule, model, data.shape.elements()};
-  if (!sync_norms(job.model).empty()) plan.lockstep_bytes = backend->plan(schedule.batch_sizes()).activation_bytes;
+  const Plan plan{job, placement, schedule, model, data.shape.elements(), lockstep_activations(job, *backend, schedule)};
   switch (job.mode) {
     case Mode::sync:
       print_sync(plan, out);

@@ -19,7 +19,7 @@ void add_short(CLI::App& app, JobOptions& options, const std::string& flag, cons
 
 }  // namespace
 
-void add_job_options(CLI::App& app, JobOptions& options) {
+void add_spec_options(CLI::App& app, JobOptions& options) {
   app.add_option("JOB", options.file, "the job spec, a YAML file");
   app.add_option_function<std::vector<std::string>>(
          "--set",
@@ -37,10 +37,14 @@ void add_job_options(CLI::App& app, JobOptions& options) {
       ->expected(1)
       ->take_all()
       ->trigger_on_parse();
-  add_short(app, options, "--devices", "devices.count", "how many replicas");
-  add_short(app, options, "--gpus", "gpus", "how many GPUs, one replica each");
   add_short(app, options, "--mode", "mode", "sync, async or local_sgd");
   add_short(app, options, "--seed", "seed", "the seed of all randomness");
+}
+
+void add_job_options(CLI::App& app, JobOptions& options) {
+  add_spec_options(app, options);
+  add_short(app, options, "--devices", "devices.count", "how many replicas");
+  add_short(app, options, "--gpus", "gpus", "how many GPUs, one replica each");
 }
 
 }  // namespace dptrain

@@ -15,7 +15,9 @@ struct JobOptions {
   std::vector<Override> overrides;  ///< in the order given
 };
 
-/// Adds JOB, --set, --devices, --gpus, --mode, --seed. `options` must outlive `app`.
+/// Adds JOB, --set, --mode, --seed. `options` must outlive `app`.
+void add_spec_options(CLI::App& app, JobOptions& options);
+/// Adds --devices and --gpus, too.
 void add_job_options(CLI::App& app, JobOptions& options);
 
 }  // namespace dptrain

@@ -10,6 +10,7 @@
 #include "dptrain/check_command.h"
 #include "dptrain/compare_command.h"
 #include "dptrain/data_command.h"
+#include "dptrain/plan_command.h"
 #include "dptrain/replay_command.h"
 #include "dptrain/together.h"
 #include "dptrain/train_command.h"
@@ -81,6 +82,20 @@ int command_line(int argc, char** argv) {
   add_job_options(*check, checked);
   check->get_option("JOB")->required();
 
+  PlanCommand planned;
+  CLI::App* plan = app.add_subcommand("plan", "forecast step time, efficiency and memory on other numbers of devices");
+  add_spec_options(*plan, planned.job);
+  plan->get_option("JOB")->required();
+  plan->add_option("--devices", planned.devices, "numbers of devices, such as 1,2,4,...,1024")->capture_default_str();
+  plan->add_option("--link", planned.link, "what joins machines: bits a second of each, and latency")
+      ->capture_default_str();
+  plan->add_option("--seconds", planned.seconds, "how long to profile, and to run at each number of replicas, about")
+      ->check(CLI::Range(0.01, 3600.0))
+      ->capture_default_str();
+  plan->add_flag("--measure", planned.measure, "hold the forecast against short runs, where this machine can run them");
+  plan->add_flag("--offline", planned.offline, "download nothing");
+  plan->add_flag("--json", planned.json, "one JSON object in place of the table");
+
   VerifyCommand verified;
   CLI::App* verify = app.add_subcommand("verify", "train a stretch of a run again and compare the weights, to the bit");
   verify->add_option("RUN", verified.run, "the run folder")->required();
@@ -142,9 +157,11 @@ int command_line(int argc, char** argv) {
     return parse_failure(app, error);
   }
   if (check->parsed()) return print([&](std::ostream& out) { return check_job(checked, out); });
+  if (plan->parsed()) refuse_several_processes("plan");
   if (verify->parsed()) refuse_several_processes("verify");
   if (compare->parsed()) refuse_several_processes("compare");
   if (replay->parsed()) refuse_several_processes("replay");
+  if (plan->parsed()) return print([&](std::ostream& out) { return plan_job(planned, out); });
   if (verify->parsed()) return print_lines([&](const auto& say) { return verify_run(verified, say); });
   if (compare->parsed()) return print([&](std::ostream& out) { return compare_modes(compared, out); });
   if (replay->parsed()) return print_lines([&](const auto& say) { return replay_run(replayed, say); });

@@ -17,14 +17,6 @@ namespace dptrain {
 
 namespace {
 
-/// Cores this process may run on; a scheduler or a container may have taken some away.
-int usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
-}
-
 constexpr const char* kOnCores = "for CPU cores: --set devices.type=cpu --devices N";
 
 [[noreturn]] void refuse(const SourceMark& at, const std::string& message, const std::string& hint) {
@@ -97,6 +89,13 @@ void check_workers(const JobSpec& job, std::int64_t step_samples) {
 }
 
 }  // namespace
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
 
 Placement place(const JobSpec& job, std::int64_t train_samples, const Accelerators& machine) {
   Placement placement;

@@ -13,6 +13,9 @@
 
 namespace dptrain {
 
+/// Cores this process may run on; a scheduler or a container may have taken some away.
+int usable_cores();
+
 /// Where the replicas of a run are.
 struct Placement {
   DeviceType type = DeviceType::cpu;

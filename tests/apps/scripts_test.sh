@@ -56,7 +56,7 @@ DPTRAIN_BINARY=$folder/fake
 export CALLS DPTRAIN_BINARY
 
 # ---- help, everywhere, on standard output
-for script in bootstrap quickstart test sweep; do
+for script in bootstrap quickstart test sweep supervise; do
   expect 0 "$source/scripts/$script" --help
   has out "scripts/$script"
 done
@@ -78,6 +78,59 @@ cmp -s out wanted || {
   cat out
   failures=$((failures + 1))
 }
+
+# ---- examples for clusters: whole, as far as can be told without one
+for script in supervise slurm.sbatch; do expect 0 sh -n "$source/scripts/$script"; done
+if command -v shellcheck >/dev/null 2>&1; then
+  expect 0 shellcheck -e SC1091 "$source/scripts/supervise" "$source/scripts/slurm.sbatch"
+fi
+if python3 -c 'import yaml' 2>/dev/null; then
+  cat >mpijob.py <<'PYTHON'
+import sys, yaml
+job = yaml.safe_load(open(sys.argv[1]))
+assert (job["apiVersion"], job["kind"]) == ("kubeflow.org/v2beta1", "MPIJob"), job
+spec = job["spec"]
+launcher, worker = (spec["mpiReplicaSpecs"][name] for name in ("Launcher", "Worker"))
+container, other = (s["template"]["spec"]["containers"][0] for s in (launcher, worker))
+assert all(isinstance(word, str) for word in container["command"] + container["args"]), container
+assert container["command"][0] == "supervise" and container["command"][-1] == "--", container
+assert "--resume" in container["args"] and "--bind-to" in container["args"], container
+assert int(container["args"][container["args"].index("-np") + 1]) == worker["replicas"] * spec["slotsPerWorker"], job
+assert container["image"] == other["image"] and container["volumeMounts"] == other["volumeMounts"], job
+PYTHON
+  expect 0 python3 mpijob.py "$source/scripts/mpijob.yaml"
+fi
+
+# ---- slurm.sbatch, with a fake Slurm: what is queued again and what is not
+mkdir slurm
+printf '#!/bin/sh\necho "srun $*" >>"$CALLS"\nexit "$SRUN_STATUS"\n' >slurm/srun
+printf '#!/bin/sh\necho "scontrol $*" >>"$CALLS"\n' >slurm/scontrol
+chmod +x slurm/srun slurm/scontrol
+batch() {
+  : >calls
+  expect "$1" env PATH="$folder/slurm:$PATH" SLURM_JOB_ID=42 SLURM_CPUS_PER_TASK=8 SRUN_STATUS="$1" SLURM_RESTART_COUNT="$2" \
+    "$source/scripts/slurm.sbatch" "my job.yaml" run --seed 3
+  has calls "srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task=8 dptrain my job.yaml --out run --resume --seed 3"
+}
+for status in 75 137 138 1; do
+  batch "$status" 2
+  has calls "scontrol requeue 42"
+  has err "restart 3 of 20"
+done
+for status in 0 2 3 4; do
+  batch "$status" 0
+  [ "$(wc -l <calls)" -eq 1 ] || {
+    echo "FAILED: a job that ended with $status is queued again"
+    failures=$((failures + 1))
+  }
+done
+batch 75 20
+has err "given up after 20 restart(s)"
+[ "$(wc -l <calls)" -eq 1 ] || {
+  echo "FAILED: a job is queued again without end"
+  failures=$((failures + 1))
+}
+expect 2 "$source/scripts/slurm.sbatch" job.yaml
 
 # ---- sweep: table, JSON, one run a number
 : >calls
@@ -230,6 +283,114 @@ HASH=bbbb expect 1 "$source/scripts/kill_drill" 3
 has err "weights bbbb"
 SAID='a checkpoint that cannot be used' expect 1 "$source/scripts/kill_drill" 3
 has err "a checkpoint was damaged"
+
+# ---- supervise: what is tried again and what is not, how often, and what signals do
+cat >failing <<'FAKE'
+#!/bin/sh
+# Ends with the next of $STATUSES each time, at the end with 0.
+echo "$*" >>"$CALLS"
+status=$(echo "$STATUSES" | cut -d' ' -f"$(wc -l <"$CALLS")")
+exit "${status:-0}"
+FAKE
+chmod +x failing
+# tried TIMES: so often has the command run.
+tried() {
+  [ "$(wc -l <calls)" -eq "$1" ] && return
+  echo "FAILED: the command ran $(wc -l <calls) times, not $1"
+  failures=$((failures + 1))
+}
+supervise=$source/scripts/supervise
+: >calls
+STATUSES="75 1 137 0" expect 0 "$supervise" --delay 0 -- ./failing 'a  b' --resume
+tried 4
+has calls "a  b --resume"
+has err "status 75 after "
+has err "restart 1 of 3 in 0 s"
+has err "status 137 after "
+: >calls
+STATUSES="75 75 75 75 75" expect 75 "$supervise" --delay=0 --retries=2 -- ./failing --resume
+tried 3
+has err "given up after 2 restart(s)"
+for status in 0 2 3 4; do
+  : >calls
+  STATUSES="$status 1" expect "$status" "$supervise" --delay 0 -- ./failing --resume
+  tried 1
+done
+: >calls
+STATUSES="1" expect 1 "$supervise" --retries 0 -- ./failing
+tried 1
+has err "no --resume"
+expect 2 "$supervise"
+expect 2 "$supervise" --retries
+expect 2 "$supervise" --retries two -- ./failing
+expect 2 "$supervise" ./failing
+has err "the command comes after --"
+
+# One that says when it is ready and what it was sent, and ends when told to.
+cat >waiting <<'FAKE'
+#!/bin/sh
+echo "$*" >>"$CALLS"
+trap 'echo USR1 >>"$CALLS"; exit 138' USR1
+[ "${STUBBORN-}" = yes ] && trap 'echo USR1 >>"$CALLS"' USR1
+trap 'echo TERM >>"$CALLS"; exit 143' TERM
+: >ready
+while :; do sleep 0.05; done
+FAKE
+chmod +x waiting
+# await_line FILE TEXT
+await_line() {
+  for _ in $(seq 600); do
+    grep -qF "$2" "$1" 2>/dev/null && return
+    sleep 0.05
+  done
+  echo "FAILED: '$2' does not come in $1"
+  failures=$((failures + 1))
+}
+await_ready() {
+  for _ in $(seq 600); do
+    [ -e ready ] && return
+    sleep 0.05
+  done
+  echo "FAILED: the command does not begin"
+  failures=$((failures + 1))
+}
+# stopped STATUS: the supervisor ends with it.
+stopped() {
+  status=0
+  wait "$supervisor" || status=$?
+  [ "$status" -eq "$1" ] && return
+  echo "FAILED: supervise ended with $status, not $1"
+  failures=$((failures + 1))
+}
+for signal in TERM HUP USR1; do
+  : >calls
+  rm -f ready
+  "$supervise" --delay 0 -- ./waiting --resume 2>err &
+  supervisor=$!
+  await_ready
+  kill -s "$signal" "$supervisor"
+  stopped 138
+  has calls USR1
+  has err "asked to stop"
+  tried 2 # the run and what it was sent: no restart
+done
+: >calls
+rm -f ready
+STUBBORN=yes "$supervise" --delay 0 -- ./waiting --resume 2>err &
+supervisor=$!
+await_ready
+kill -s TERM "$supervisor"
+await_line calls USR1
+kill -s TERM "$supervisor"
+stopped 143
+has calls TERM
+: >calls
+STATUSES="75 0" "$supervise" --delay 600 -- ./failing --resume 2>err &
+supervisor=$!
+await_line err "restart 1 of 3 in 600 s"
+kill -s TERM "$supervisor"
+stopped 75
+tried 1
 
 if [ "$failures" -ne 0 ]; then
   echo "$failures failure(s)"

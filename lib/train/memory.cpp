@@ -1,0 +1,71 @@
+#include "train/memory.h"
+
+#include <algorithm>
+
+#include "optim/optimizer.h"
+#include "spec/shapes.h"
+#include "train/faults.h"
+#include "train/rollback.h"
+
+namespace dptrain {
+
+namespace {
+
+constexpr auto kFloat = static_cast<std::int64_t>(sizeof(float));
+
+/// That a replica has at most, whichever it is: buffers of gradients, and micro-batches.
+struct Share {
+  std::int64_t buffers = 0, micro_batches = 0;
+};
+Share largest_share(const JobSpec& job, const RunSchedule& schedule) {
+  Share most;
+  for (const ReplicaProgram& program : schedule.full().programs) {
+    most.buffers = std::max<std::int64_t>(most.buffers, program.buffers);
+    most.micro_batches = std::max<std::int64_t>(most.micro_batches, micro_batches_of(program));
+  }
+  if (may_reassign(job, static_cast<int>(schedule.full().programs.size()))) {  // any range may become anyone's
+    for (const StepPlan* step : {&schedule.full(), &schedule.last()}) {
+      const auto count = static_cast<int>(step->micro_batches.size());
+      most.buffers = std::max<std::int64_t>(most.buffers, buffers_for_any_range(count));
+      most.micro_batches = std::max<std::int64_t>(most.micro_batches, count);
+    }
+  }
+  return most;
+}
+
+}  // namespace
+
+std::int64_t loader_batches(const JobSpec& job) {
+  const std::int64_t workers = job.data.workers.value_or(1);
+  return workers == 0 ? 1 : std::max(job.data.prefetch, workers + 1);
+}
+
+std::int64_t lockstep_activations(const JobSpec& job, Backend& backend, const RunSchedule& schedule) {
+  return sync_norms(job.model).empty() ? 0 : backend.plan(schedule.batch_sizes()).activation_bytes;
+}
+
+ReplicaMemory replica_memory(const ModelPlan& model, std::int64_t buffers, std::int64_t ahead,
+                             const RunSchedule& schedule, std::int64_t sample_floats) {
+  return {.buffers = buffers,
+          .gradients = buffers * model.parameters.floats() * kFloat,
+          .activations = model.activation_bytes,
+          .batches = ahead * schedule.largest_batch() * sample_floats * kFloat};
+}
+
+SyncMemory sync_memory(const JobSpec& job, const RunSchedule& schedule, const ModelPlan& model,
+                       std::int64_t sample_floats, std::int64_t lockstep_activations) {
+  const std::int64_t state = make_optimizer(job.train.optimizer)->state_buffers() + (job.train.ema ? 1 : 0);
+  const std::int64_t shared = (1 + state) * model.parameters.floats() * kFloat;
+  const bool may_go_back = job.faults.on_nan == OnNan::rollback;
+  const Share share = largest_share(job, schedule);
+  const std::int64_t alive = lockstep_activations > 0 ? share.micro_batches : 0;
+  SyncMemory memory{
+      .shared = shared,
+      .copies = may_go_back ? static_cast<std::int64_t>(RollbackPoints::kPoints) * shared : 0,
+      .replica = replica_memory(model, share.buffers, loader_batches(job) + alive, schedule, sample_floats)};
+  memory.replica.alive = alive;
+  if (alive > 1) memory.replica.activations += (alive - 1) * lockstep_activations;
+  return memory;
+}
+
+}  // namespace dptrain

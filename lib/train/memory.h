@@ -1,0 +1,40 @@
+// Purpose: the memory that a synchronous run plans to take, for `check` and `plan`. The program itself, its libraries and the data
+//   set are not part of it. Thread safety: values, pure functions.
+#pragma once
+
+#include <cstdint>
+
+#include "spec/job_spec.h"
+#include "train/backend.h"
+#include "train/schedule.h"
+
+namespace dptrain {
+
+/// What each replica has for itself, in bytes.
+struct ReplicaMemory {
+  std::int64_t buffers = 0;                                  ///< of gradients, in
+  std::int64_t gradients = 0, activations = 0, batches = 0;  ///< `batches`: of samples, ahead and those of lockstep
+  std::int64_t alive = 0;                                    ///< micro-batches in lockstep; 0: one after the other
+  std::int64_t bytes() const { return gradients + activations + batches; }
+};
+/// Batches of samples that a replica's loader has, as far as the job says how many workers it has; without any the one that it
+/// loads itself.
+std::int64_t loader_batches(const JobSpec& job);
+/// Of activations, in bytes, that each further micro-batch takes which a replica runs in lockstep; 0: it runs one after the other.
+std::int64_t lockstep_activations(const JobSpec& job, Backend& backend, const RunSchedule& schedule);
+
+/// With so many `buffers` of gradients and `ahead` batches; a sample is of `sample_floats`.
+ReplicaMemory replica_memory(const ModelPlan& model, std::int64_t buffers, std::int64_t ahead,
+                             const RunSchedule& schedule, std::int64_t sample_floats);
+
+struct SyncMemory {
+  std::int64_t shared = 0;  ///< weights and optimizer state, in bytes
+  std::int64_t copies = 0;  ///< of them, to go back to, at most
+  ReplicaMemory replica;
+  std::int64_t bytes(int replicas) const { return shared + copies + replicas * replica.bytes(); }
+};
+/// The schedule says how many replicas there are.
+SyncMemory sync_memory(const JobSpec& job, const RunSchedule& schedule, const ModelPlan& model,
+                       std::int64_t sample_floats, std::int64_t lockstep_activations = 0);
+
+}  // namespace dptrain

@@ -1,0 +1,59 @@
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include "spec/reader.h"
+#include "train/memory.h"
+#include "train/rollback.h"
+
+namespace dptrain {
+
+namespace {
+
+/// 784-16-10 in steps of 64, as eight micro-batches.
+JobSpec small_job(const std::string& more = "", const std::string& optimizer = "{name: sgd, lr: 0.1}") {
+  return read_job_text(
+      fmt::format("dataset: {{name: digits}}\nmodel: {{input: [1, 28, 28], layers: [flatten, linear: 16, relu, linear: "
+                  "10]}}\ntrain: {{steps: 6, global_batch_size: 64, micro_batch_size: 8, optimizer: {}}}\n"
+                  "devices: {{type: cpu, count: 1}}\ndata: {{prefetch: 3}}\n{}",
+                  optimizer, more),
+      "small.yaml");
+}
+
+struct Case {
+  explicit Case(const JobSpec& job_, int replicas)
+      : job(job_), schedule(job, 640, replicas), model(make_backend(job, {})->plan(schedule.batch_sizes())) {}
+  SyncMemory memory() const { return sync_memory(job, schedule, model, 784); }
+  std::int64_t flat() const { return model.parameters.floats() * 4; }
+  JobSpec job;
+  RunSchedule schedule;
+  ModelPlan model;
+};
+
+}  // namespace
+
+TEST_CASE("weights and optimizer state are shared, gradients, activations and batches are each replica's") {
+  const Case one(small_job(), 1);
+  CHECK(one.memory().shared == one.flat());
+  CHECK(one.memory().copies == 0);
+  CHECK(one.memory().replica.buffers == 4);  // of a tree of eight
+  CHECK(one.memory().replica.gradients == 4 * one.flat());
+  CHECK(one.memory().replica.activations == one.model.activation_bytes);
+  CHECK(one.memory().replica.batches == 3 * 8 * 784 * 4);
+  const Case eight(small_job(), 8);
+  CHECK(eight.memory().replica.buffers == 1);
+  CHECK(eight.memory().bytes(8) == eight.memory().shared + 8 * eight.memory().replica.bytes());
+}
+
+TEST_CASE("what an optimizer, an average, rollbacks and micro-batches that may move add") {
+  const Case adam(small_job("", "{name: adam}"), 2);
+  CHECK(adam.memory().shared == 3 * adam.flat());
+  Case averaged(small_job(), 2);
+  averaged.job.train.ema = EmaSpec{};
+  CHECK(averaged.memory().shared == 2 * averaged.flat());
+  const Case careful(small_job("faults: {on_nan: rollback}\n"), 2);
+  CHECK(careful.memory().copies == static_cast<std::int64_t>(RollbackPoints::kPoints) * careful.flat());
+  const Case balanced(small_job("balance: auto\n"), 2);
+  CHECK(balanced.memory().replica.buffers == buffers_for_any_range(8));
+}
+
+}  // namespace dptrain
