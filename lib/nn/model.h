@@ -125,7 +125,9 @@ class Model {
   void* difference(int slot) const {
     return slot == kNone ? nullptr : byte(differences_, slot_offsets_[static_cast<std::size_t>(slot)]);
   }
-  static void* byte(const Buffer& memory, std::int64_t offset) { return static_cast<std::byte*>(memory.data()) + offset; }
+  static void* byte(const Buffer& memory, std::int64_t offset) {
+    return static_cast<std::byte*>(memory.data()) + offset;
+  }
 
   Kernels& kernels_;
   LossKind loss_;

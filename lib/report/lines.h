@@ -12,7 +12,8 @@ namespace dptrain {
 
 /// What a precision other than fp32 computes in what; empty for fp32.
 std::string precision_line(std::string_view precision);
-/// What is said before the first step: dataset, model and devices, how a batch is cut, and what runs in what where that is not fp32.
+/// What is said before the first step: dataset, model and devices, how a batch is cut, and what runs in what where that is not
+/// fp32.
 std::vector<std::string> header_lines(const RunPlan& plan);
 /// The parts of a step's line, in this order.
 struct StepParts {

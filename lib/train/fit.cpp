@@ -42,8 +42,7 @@ void check_precision(const JobSpec& job, DeviceType type, const Accelerators& ma
   if (precision == Precision::fp32) return;
   const bool half = precision == Precision::fp16;
   const std::string instead = half ? "bf16" : "fp32";
-  const std::string message =
-      fmt::format("train.precision: {} is for GPUs, and the replicas are on the CPU", name);
+  const std::string message = fmt::format("train.precision: {} is for GPUs, and the replicas are on the CPU", name);
   if (job.devices.type)
     refuse(job.train.precision_at, message,
            fmt::format("use {}, or {}", instead, half ? "GPUs" : "devices: {type: cuda}"));

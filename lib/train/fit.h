@@ -32,7 +32,7 @@ struct Placement {
 
 /// The job's `devices` on this machine. `type: auto` takes GPUs where there is one to use, else CPU cores. `count: auto` is
 /// one replica for every GPU or core, but no more than there are micro-batches. Replicas that share GPUs are placed in turn.
-/// Errors: usage, where there are fewer GPUs than the job asks for, where it asks for tf32 on the CPU, or, in
+/// Errors: usage, where there are fewer GPUs than the job asks for, where it asks for a precision that they do not have, or, in
 /// mode sync, where there are more replicas than micro-batches; each says what is missing and how to go on.
 Placement place(const JobSpec& job, std::int64_t train_samples, const Accelerators& machine);
 Placement place(const JobSpec& job, std::int64_t train_samples);

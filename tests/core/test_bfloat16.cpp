@@ -1,10 +1,10 @@
-#include "core/bfloat16.h"
-
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <initializer_list>
 #include <limits>
+
+#include "core/bfloat16.h"
 
 using namespace dptrain;
 
@@ -17,7 +17,8 @@ float through(float value) {
 }  // namespace
 
 TEST_CASE("what has 8 bits stays") {
-  for (const float value : {0.0f, 1.0f, -2.0f, 255.0f, 0x1.fep-3f, -0x1.02p100f, 0x1p-126f, 0x1p-133f}) CHECK(through(value) == value);
+  for (const float value : {0.0f, 1.0f, -2.0f, 255.0f, 0x1.fep-3f, -0x1.02p100f, 0x1p-126f, 0x1p-133f})
+    CHECK(through(value) == value);
   CHECK(std::signbit(through(-0.0f)));
 }
 

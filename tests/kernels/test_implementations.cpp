@@ -37,8 +37,9 @@ void check_model(const ModelSpec& spec, const std::string& what, ElementType typ
     std::size_t place = 0;
     for (const Model::StageInfo& stage : model.stages()) {
       for (const std::string& name : stage.implementations) {
-        CHECK_MESSAGE(!is_reference(name), fmt::format("{} planned for {} in {} bytes: stage {} {} -> {}: {}", what, full,
-                                                       bytes_of(type), place, stage.kind, stage.output.shape.text(), name));
+        CHECK_MESSAGE(!is_reference(name),
+                      fmt::format("{} planned for {} in {} bytes: stage {} {} -> {}: {}", what, full, bytes_of(type),
+                                  place, stage.kind, stage.output.shape.text(), name));
       }
       ++place;
     }
@@ -50,7 +51,8 @@ void check_layers(const std::string& input, const std::string& layers) {
       "dataset: {{name: none}}\nmodel: {{input: {}, layers: [{}]}}\n"
       "train: {{steps: 1, global_batch_size: 1, optimizer: {{name: sgd, lr: 0.1}}}}\n",
       input, layers);
-  for (const ElementType type : types()) check_model(read_job_text(text, "shapes.yaml").model, input + " " + layers, type);
+  for (const ElementType type : types())
+    check_model(read_job_text(text, "shapes.yaml").model, input + " " + layers, type);
 }
 
 std::string conv(int channels, int kernel, const std::string& more = "") {
@@ -63,7 +65,8 @@ TEST_CASE("shipped configs") {
   int checked = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(DPTRAIN_SOURCE_DIR "/configs")) {
     if (entry.path().extension() != ".yaml") continue;
-    for (const ElementType type : types()) check_model(read_job(entry.path()).model, entry.path().filename().string(), type);
+    for (const ElementType type : types())
+      check_model(read_job(entry.path()).model, entry.path().filename().string(), type);
     ++checked;
   }
   CHECK(checked >= 4);

@@ -97,7 +97,8 @@ TEST_CASE("in bfloat16 products are the references' at any size") {
   Backend backend = cpu(ElementType::bfloat16);
   for (const std::int64_t in : {1, 16, 31, 100, 784}) {
     for (const std::int64_t out : {1, 10, 16, 65}) {
-      for (const std::int64_t batch : {2, 7, 32, 129}) check_linear(backend, Shape{in}, {.out_features = out}, {}, batch);
+      for (const std::int64_t batch : {2, 7, 32, 129})
+        check_linear(backend, Shape{in}, {.out_features = out}, {}, batch);
     }
   }
 }

@@ -62,9 +62,10 @@ Computed pass_through(const std::string& layers, ElementType type) {
 TEST_CASE("between a network's ends tensors have 16 bits, and everything that is given to it or taken has 32") {
   if (!has_bf16()) return;
   const auto kernels = make_cpu_kernels();
-  const Model model(spec_of("conv2d: {out_channels: 8, kernel_size: 3}, batch_norm, relu, max_pool2d: 2, flatten, linear: 6, "
-                            "tanh, linear: 5"),
-                    *kernels, kBatch, ElementType::bfloat16);
+  const Model model(
+      spec_of("conv2d: {out_channels: 8, kernel_size: 3}, batch_norm, relu, max_pool2d: 2, flatten, linear: 6, "
+              "tanh, linear: 5"),
+      *kernels, kBatch, ElementType::bfloat16);
   std::vector<std::string> types;
   for (const Model::StageInfo& stage : model.stages())
     types.push_back(fmt::format("{} {}", stage.kind, bytes_of(stage.output.type)));
@@ -84,11 +85,11 @@ TEST_CASE("loss and gradients are those of fp32, but for rounding") {
            "batch_norm, residual: [conv2d: {out_channels: 3, kernel_size: 1}, softmax], flatten, linear: 4",
            conv + ", softmax, residual: {layers: [" + conv + "], shortcut: projection}, flatten, layer_norm, linear: 4",
            "avg_pool2d: 2, " + conv + ", gelu, avg_pool2d: {kernel_size: 3, stride: 1}, flatten, linear: 4, sigmoid",
-           "flatten, linear: 4",
-           conv + ", conv2d: {out_channels: 4, kernel_size: 10}, flatten",
+           "flatten, linear: 4", conv + ", conv2d: {out_channels: 4, kernel_size: 10}, flatten",
            "flatten, linear: 9, softmax, linear: 4"}) {
     CAPTURE(layers);
-    const Computed floats = pass_through(layers, ElementType::float32), halves = pass_through(layers, ElementType::bfloat16);
+    const Computed floats = pass_through(layers, ElementType::float32),
+                   halves = pass_through(layers, ElementType::bfloat16);
     CHECK(halves.loss == doctest::Approx(floats.loss).epsilon(0.02));
     CHECK(halves.evaluated == doctest::Approx(floats.evaluated).epsilon(0.02));
     CHECK(floats.loss != floats.evaluated);

@@ -154,8 +154,7 @@ TEST_CASE("events of metrics.jsonl") {
   CHECK(end_json(sample_summary()) ==
         R"({"event":"end","status":"done","step":1175,"epoch":5.0,"weights_hash":"00112233445566778899aabbccddeeff"})");
   CHECK(keys(start_json(sample_plan())) == std::vector<std::string>{"event", "name", "seed", "version", "dataset",
-                                                                    "device_type", "precision", "devices",
-                                                                    "replicas", "micro_batches", "global_batch_size",
-                                                                    "mode", "reproducible", "parameters", "steps",
-                                                                    "epochs"});
+                                                                    "device_type", "precision", "devices", "replicas",
+                                                                    "micro_batches", "global_batch_size", "mode",
+                                                                    "reproducible", "parameters", "steps", "epochs"});
 }

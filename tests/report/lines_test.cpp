@@ -32,7 +32,8 @@ TEST_CASE("the header says what runs in what, where that is not fp32") {
   const auto lines = header_lines(plan);
   REQUIRE(lines.size() == 5);
   CHECK(lines[4] ==
-        "bf16: convolutions, products, activations and their gradients; fp32: weights and their gradients, sums, statistics, "
+        "bf16: convolutions, products, activations and their gradients; fp32: weights and their gradients, sums, "
+        "statistics, "
         "loss, optimizer");
 }
 

@@ -51,8 +51,7 @@ void check_affine(Backend& backend, AffineOperation& operation, const TensorDesc
   for (std::size_t slot = batches.size(); slot-- > 0;) {
     const std::int64_t batch = batches[slot];
     const std::vector<float> x = rounded(draws.vector(batch * input.shape.elements()), backend.type);
-    const std::vector<float> dy =
-        rounded(draws.vector(batch * operation.output().shape.elements()), backend.type);
+    const std::vector<float> dy = rounded(draws.vector(batch * operation.output().shape.elements()), backend.type);
     const AffineExpectation expected = expect(batch, wide(x), wide(weight), wide(bias), wide(dy));
     DeviceTensor dx(backend, input, batch), y(backend, operation.output(), batch),
         dw = vector_of(backend, operation.weight_floats()), db = vector_of(backend, biases);
@@ -64,10 +63,10 @@ void check_affine(Backend& backend, AffineOperation& operation, const TensorDesc
                                  biases == 0 ? nullptr : db.floats());
       operation.backward_data(static_cast<Slot>(slot), difference.data(), w.floats(), 1, dx.data());
     });
-    const std::string at =
-        fmt::format("{}, batch {} by {}", what, batch, fmt::join(operation.implementations(), ", "));
+    const std::string at = fmt::format("{}, batch {} by {}", what, batch, fmt::join(operation.implementations(), ", "));
     compare(y, expected.y, at + ": y");
-    compare(dx.plain(), expected.gradients.x, at + ": dx", tolerance_of(backend.type));  // perhaps rounded, then widened
+    compare(dx.plain(), expected.gradients.x, at + ": dx",
+            tolerance_of(backend.type));  // perhaps rounded, then widened
     std::vector<float> canonical(static_cast<std::size_t>(weights));
     operation.unpack(dw.stored(), canonical.data());
     compare(canonical, expected.gradients.weight, at + ": dw");
@@ -88,8 +87,7 @@ void check_unary(Backend& backend, UnaryOperation& operation, const TensorDesc& 
     std::vector<float> x = draws.apart(batch * input.shape.elements(), 0x1p-6f);
     for (float& value : x) value = std::fmod(value, 8.0f) + 0x1p-9f;
     x = rounded(x, input.type);
-    const std::vector<float> dy =
-        rounded(draws.vector(batch * operation.output().shape.elements()), backend.type);
+    const std::vector<float> dy = rounded(draws.vector(batch * operation.output().shape.elements()), backend.type);
     const DeviceTensor in(backend, input, batch, x), difference(backend, operation.output(), batch, dy);
     DeviceTensor y(backend, operation.output(), batch), dx(backend, input, batch);
     backend.run([&] {

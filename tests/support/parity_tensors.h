@@ -70,7 +70,8 @@ class DeviceTensor {
     if (desc_.type == ElementType::bfloat16) {
       std::vector<BFloat16> halves(host_.size());
       backend_.read(memory_.data(), bytes(), halves.data());
-      std::transform(halves.begin(), halves.end(), host_.begin(), [](BFloat16 half) { return static_cast<float>(half); });
+      std::transform(halves.begin(), halves.end(), host_.begin(),
+                     [](BFloat16 half) { return static_cast<float>(half); });
     } else {
       backend_.read(memory_.data(), bytes(), host_.data());
     }

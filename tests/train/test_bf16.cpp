@@ -1,5 +1,5 @@
-// Training in bfloat16 on the CPU, in every mode: the same bits at any number of replicas, and accuracy as in fp32. Random jobs in it
-// are among those of test_same_bits.cpp.
+// Training in bfloat16 on the CPU, in every mode: the same bits at any number of replicas, and accuracy as in fp32. Random jobs
+// in it are among those of test_same_bits.cpp.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 

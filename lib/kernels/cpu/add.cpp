@@ -49,7 +49,8 @@ class Add final : public AddOperation {
     // An element reads only its own place of what it may overwrite.
     if (config_.relu) {
 #pragma GCC ivdep
-      for (std::int64_t i = 0; i < count; ++i) y[i] = Element(positive(static_cast<float>(a[i]) + static_cast<float>(b[i])));
+      for (std::int64_t i = 0; i < count; ++i)
+        y[i] = Element(positive(static_cast<float>(a[i]) + static_cast<float>(b[i])));
     } else {
 #pragma GCC ivdep
       for (std::int64_t i = 0; i < count; ++i) y[i] = Element(static_cast<float>(a[i]) + static_cast<float>(b[i]));
@@ -61,7 +62,8 @@ class Add final : public AddOperation {
     const auto open = [&](std::int64_t i) { return static_cast<float>(rectified[i]) > 0.0f; };
     if (!same_) {
       add_runs(of_b_, batch, config_.b.size(), base, config_.a.size(), dy, dx);
-      for (std::int64_t i = 0; rectified != nullptr && i < count; ++i) dx[i] = Element(open(i) ? static_cast<float>(dx[i]) : 0.0f);
+      for (std::int64_t i = 0; rectified != nullptr && i < count; ++i)
+        dx[i] = Element(open(i) ? static_cast<float>(dx[i]) : 0.0f);
     } else if (base == nullptr && rectified == nullptr) {
       std::memcpy(dx, dy, static_cast<std::size_t>(count) * sizeof(Element));
     } else if (base == nullptr) {
@@ -100,8 +102,8 @@ class Add final : public AddOperation {
   }
 
   /// y = base + what of `from` goes there, each sample; a null base is zero.
-  static void add_runs(const std::vector<Run>& runs, std::int64_t batch, std::int64_t size,
-                       const Element* base, std::int64_t from_size, const Element* from, Element* y) {
+  static void add_runs(const std::vector<Run>& runs, std::int64_t batch, std::int64_t size, const Element* base,
+                       std::int64_t from_size, const Element* from, Element* y) {
     for (; batch > 0; --batch, from += from_size, y += size) {
       for (const Run& run : runs) {
         const Element* in = base == nullptr ? nullptr : base + run.place;
@@ -119,7 +121,8 @@ class Add final : public AddOperation {
           continue;
         }
 #pragma GCC ivdep
-        for (std::int32_t k = 0; k < run.length; ++k) out[k] = Element(static_cast<float>(in[k]) + static_cast<float>(other[k]));
+        for (std::int32_t k = 0; k < run.length; ++k)
+          out[k] = Element(static_cast<float>(in[k]) + static_cast<float>(other[k]));
       }
       if (base != nullptr) base += size;
     }

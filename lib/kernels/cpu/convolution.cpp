@@ -240,9 +240,8 @@ class Convolution final : public AffineOperation {
                                                                const memory::desc& y,
                                                                const convolution_forward::primitive_desc& hint) const {
     const convolution_backward_data::desc desc(kDirect, x, weights, y, strides_, padding_, padding_);
-    return first_right(
-        convolution_backward_data::primitive_desc(desc, default_attributes(), context_.engine(), hint),
-        config_.spec.out_channels / config_.spec.groups);
+    return first_right(convolution_backward_data::primitive_desc(desc, default_attributes(), context_.engine(), hint),
+                       config_.spec.out_channels / config_.spec.groups);
   }
 
   convolution_forward::primitive_desc forward_desc(const memory::desc& x, const memory::desc& weights,
@@ -254,8 +253,8 @@ class Convolution final : public AffineOperation {
       post.append_eltwise(1.0f, e.forward, e.alpha, 0.0f);
       attributes.set_post_ops(post);
     }
-    const convolution_forward::desc desc(dnnl::prop_kind::forward_training, kDirect, x, weights, bias_desc(), y, strides_,
-                                         padding_, padding_);
+    const convolution_forward::desc desc(dnnl::prop_kind::forward_training, kDirect, x, weights, bias_desc(), y,
+                                         strides_, padding_, padding_);
     return first_right(convolution_forward::primitive_desc(desc, attributes, context_.engine()),
                        config_.input.shape[0] / config_.spec.groups);
   }
@@ -263,14 +262,14 @@ class Convolution final : public AffineOperation {
   void prepare_backward_data(Prepared& p, const convolution_forward::primitive_desc& plain_forward,
                              const memory::desc& x, const memory::desc& y) {
     const bool chosen = !backward_.layout.is_zero();
-    const auto backward = backward_data_desc(x, chosen ? backward_.layout : any(weight_dims_, compute_), y, plain_forward);
+    const auto backward =
+        backward_data_desc(x, chosen ? backward_.layout : any(weight_dims_, compute_), y, plain_forward);
     if (!chosen) {
       backward_.layout = backward.weights_desc();
       backward_.prepare(context_, weights_);
     }
-    p.backward_data =
-        Primitive(context_, backward,
-                  {{DNNL_ARG_DIFF_DST, y}, {DNNL_ARG_WEIGHTS, backward_.layout}, {DNNL_ARG_DIFF_SRC, x}});
+    p.backward_data = Primitive(context_, backward,
+                                {{DNNL_ARG_DIFF_DST, y}, {DNNL_ARG_WEIGHTS, backward_.layout}, {DNNL_ARG_DIFF_SRC, x}});
   }
 
   void grow(Buffer& buffer, std::int64_t batch) const {

@@ -74,7 +74,8 @@ std::string cpu_lacks(ElementType type) {
   const auto isa = static_cast<unsigned>(dnnl_get_effective_cpu_isa());
   constexpr auto kNeeded = static_cast<unsigned>(dnnl_cpu_isa_avx512_core_bf16);
   if ((isa & kNeeded) == kNeeded) return {};
-  return fmt::format("this CPU has no bf16 instructions (avx512_bf16 or AMX) that oneDNN may use: it goes by {:#x}", isa);
+  return fmt::format("this CPU has no bf16 instructions (avx512_bf16 or AMX) that oneDNN may use: it goes by {:#x}",
+                     isa);
 }
 
 std::unique_ptr<Kernels> make_cpu_kernels() {

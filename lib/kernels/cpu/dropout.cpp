@@ -73,13 +73,15 @@ void dropout_mask(const DropoutDraw& draw, const std::int64_t* ids, std::int64_t
   }
 }
 
-void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, ElementType type, const void* x, void* y) {
+void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, ElementType type, const void* x,
+                   void* y) {
   with_element(type, [&]<class Element>(Element) {
     const auto* from = static_cast<const Element*>(x);
     auto* to = static_cast<Element*>(y);
 #pragma GCC ivdep
     for (std::int64_t i = 0; i < count; ++i) {
-      const float scaled = static_cast<float>(from[i]) * scale;  // before the choice, so that the choice needs no branch
+      const float scaled =
+          static_cast<float>(from[i]) * scale;  // before the choice, so that the choice needs no branch
       to[i] = Element(mask[i] != 0 ? scaled : 0.0f);
     }
   });

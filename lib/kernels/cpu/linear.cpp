@@ -66,7 +66,8 @@ class Linear final : public AffineOperation {
     p.forward = forward_primitive(batch, x);
     const memory::desc x_transposed = matrix(compute_, in_, batch, true);
     p.backward_weights = Primitive(
-        context_, matmul::primitive_desc(matmul::desc(x_transposed, dy, gradient), default_attributes(), context_.engine()),
+        context_,
+        matmul::primitive_desc(matmul::desc(x_transposed, dy, gradient), default_attributes(), context_.engine()),
         {{DNNL_ARG_SRC, x_transposed}, {DNNL_ARG_WEIGHTS, dy}, {DNNL_ARG_DST, gradient}});
     if (config_.input_gradient) {
       const memory::desc w = matrix(compute_, out_, in_, true), dx = matrix(config_.input.type, batch, in_);

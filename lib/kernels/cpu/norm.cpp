@@ -319,7 +319,9 @@ class GroupNorm final : public Norm {
 
  private:
   static Element* at(void* tensor, std::int64_t place) { return static_cast<Element*>(tensor) + place; }
-  static const Element* at(const void* tensor, std::int64_t place) { return static_cast<const Element*>(tensor) + place; }
+  static const Element* at(const void* tensor, std::int64_t place) {
+    return static_cast<const Element*>(tensor) + place;
+  }
 
   /// visit(first place, first lane) for each block of the sample that starts at `first`.
   template <class Visit>

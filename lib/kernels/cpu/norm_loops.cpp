@@ -258,7 +258,8 @@ template void moments(const Rows&, const BFloat16*, float*, float*);
 template void scale_rows(const Rows&, const float*, const Scaling&, float*);
 template void scale_rows(const Rows&, const BFloat16*, const Scaling&, BFloat16*);
 template void sum_gradients(const Rows&, const float*, const float*, const Scaling&, const float*, float*, float*);
-template void sum_gradients(const Rows&, const BFloat16*, const BFloat16*, const Scaling&, const float*, float*, float*);
+template void sum_gradients(const Rows&, const BFloat16*, const BFloat16*, const Scaling&, const float*, float*,
+                            float*);
 template void gradient_rows(const Rows&, const float*, const float*, const Scaling&, const float*, const GradientLine&,
                             float*);
 template void gradient_rows(const Rows&, const BFloat16*, const BFloat16*, const Scaling&, const float*,

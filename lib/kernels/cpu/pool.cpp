@@ -24,7 +24,7 @@ class Pool final : public UnaryOperation {
         strides_{spec.stride_height, spec.stride_width},
         padding_{spec.padding_height, spec.padding_width},
         sums_(spec.stride_height < spec.kernel_height || spec.stride_width < spec.kernel_width ? ElementType::float32
-                                                                                             : input.type) {
+                                                                                               : input.type) {
     const std::int64_t height =
         (input.shape[1] + 2 * spec.padding_height - spec.kernel_height) / spec.stride_height + 1;
     const std::int64_t width = (input.shape[2] + 2 * spec.padding_width - spec.kernel_width) / spec.stride_width + 1;
@@ -138,8 +138,8 @@ class Pool final : public UnaryOperation {
             default_attributes(), context_.engine()};
   }
   pooling_backward::primitive_desc backward_desc(std::int64_t batch) const {
-    return {pooling_backward::desc(algorithm(), memory_desc(inner_.as(sums_), batch), memory_desc(output_.as(sums_), batch),
-                                   strides_, kernel_, padding_, padding_),
+    return {pooling_backward::desc(algorithm(), memory_desc(inner_.as(sums_), batch),
+                                   memory_desc(output_.as(sums_), batch), strides_, kernel_, padding_, padding_),
             default_attributes(), context_.engine(), forward_desc(batch, sums_)};
   }
 

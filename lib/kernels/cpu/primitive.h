@@ -67,9 +67,10 @@ class Primitive {
   std::vector<dnnl_exec_arg_t> call_;
 };
 
-/// How good an implementation is by its name, best first: tiles of AMX ("brgconv:avx512_core_bf16_amx_bf16"), widest vectors, other kernels made for the shape ("jit:avx2",
-/// "jit:sve_512"), matrix products around copies ("x64:gemm:jit"), plain loops ("simple_nchw:any"), reference code
-/// ("ref:any", "gemm:ref"). Layouts are chosen by this rank, not by timing, so that one kind of CPU always chooses the same.
+/// How good an implementation is by its name, best first: tiles of AMX ("brgconv:avx512_core_bf16_amx_bf16"), widest vectors,
+/// other kernels made for the shape ("jit:avx2", "jit:sve_512"), matrix products around copies ("x64:gemm:jit"), plain loops
+/// ("simple_nchw:any"), reference code ("ref:any", "gemm:ref"). Layouts are chosen by this rank, not by timing, so that one kind
+/// of CPU always chooses the same.
 enum class Rank { tiles, widest, generated, gemm, simple, reference };
 Rank rank_of(std::string_view implementation);
 template <class PrimitiveDesc>

@@ -46,17 +46,15 @@ class Add final : public AddOperation {
 
   void forward(Slot slot, const void* a, const void* b, void* y) override {
     const std::int64_t size = config_.a.size();
-    for_each(
-        batch(slot) * size, context_.stream,
-        Sum{floats(a), floats(b), static_cast<const std::int32_t*>(of_a_.data()), nullptr, floats(y), size, config_.b.size(),
-            config_.relu});
+    for_each(batch(slot) * size, context_.stream,
+             Sum{floats(a), floats(b), static_cast<const std::int32_t*>(of_a_.data()), nullptr, floats(y), size,
+                 config_.b.size(), config_.relu});
   }
   void backward(Slot slot, const void* dy, const void* base, const void* rectified, void* dx) override {
     const std::int64_t size = config_.b.size();
-    for_each(
-        batch(slot) * size, context_.stream,
-        Sum{floats(base), floats(dy), static_cast<const std::int32_t*>(of_b_.data()), floats(rectified), floats(dx), size,
-            config_.a.size(), false});
+    for_each(batch(slot) * size, context_.stream,
+             Sum{floats(base), floats(dy), static_cast<const std::int32_t*>(of_b_.data()), floats(rectified),
+                 floats(dx), size, config_.a.size(), false});
   }
 
  private:

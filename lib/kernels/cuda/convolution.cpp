@@ -69,7 +69,8 @@ class Convolution final : public AffineOperation {
     p.forward->run(std::span(bindings).first(p.fused && config_.spec.bias ? 4 : 3));
     if (!p.fused) {
       add_bias_and_activate(context_, config_.spec.bias ? bias : nullptr,
-                            config_.activation ? &*config_.activation : nullptr, rows(p.batch), output_.shape[0], floats(y));
+                            config_.activation ? &*config_.activation : nullptr, rows(p.batch), output_.shape[0],
+                            floats(y));
     }
   }
 
@@ -78,7 +79,8 @@ class Convolution final : public AffineOperation {
     Prepared& p = prepared(slot);
     const Plan::Binding bindings[] = {{kX, copies_ ? inner_x_.data() : x}, {kY, dy}, {kW, weight_gradient}};
     p.backward_weights->run(bindings);
-    if (config_.spec.bias) sum_rows(context_, floats(dy), rows(p.batch), output_.shape[0], row_sums_.floats(), bias_gradient);
+    if (config_.spec.bias)
+      sum_rows(context_, floats(dy), rows(p.batch), output_.shape[0], row_sums_.floats(), bias_gradient);
   }
 
   void backward_data(Slot slot, const void* dy, const float* weight, std::int64_t /*version*/, void* dx) override {

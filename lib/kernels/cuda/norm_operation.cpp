@@ -54,7 +54,8 @@ class Norm final : public NormOperation {
       parameter_gradients(context_, shape.channels, pairs(sums_), gradients.weight, gradients.bias);
     }
     if (dx == nullptr) return;
-    if (!batch_norm) gradient_sums(context_, forward, shape, true, floats(x), floats(dy), pairs(scratch_), pairs(sums_));
+    if (!batch_norm)
+      gradient_sums(context_, forward, shape, true, floats(x), floats(dy), pairs(scratch_), pairs(sums_));
     norm_backward(context_, forward, pairs(sums_), floats(x), floats(dy), floats(dx));
   }
 

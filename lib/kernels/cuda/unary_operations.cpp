@@ -38,7 +38,8 @@ class Activation final : public UnaryBase {
     activate(context_, spec_, batch(slot) * input_.size(), floats(x), floats(y));
   }
   void backward(Slot slot, const void* x, const void* y, const void* dy, void* dx) override {
-    activate_backward(context_, spec_, batch(slot) * input_.size(), floats(from_input_ ? x : y), floats(dy), floats(dx));
+    activate_backward(context_, spec_, batch(slot) * input_.size(), floats(from_input_ ? x : y), floats(dy),
+                      floats(dx));
   }
 
  private:

@@ -17,8 +17,7 @@ class Activation final : public Layer {
   void forward(const Pass& pass, const ParameterViews&, const void* x, void* y) override {
     if (!fused_before_) operation_->forward(pass.slot, x, y);
   }
-  void backward(const Pass& pass, const ParameterViews&, const void* x, const void* y, void* dy,
-                void* dx) override {
+  void backward(const Pass& pass, const ParameterViews&, const void* x, const void* y, void* dy, void* dx) override {
     operation_->backward(pass.slot, x, y, dy, dx);
   }
   bool backward_reads_input() const override { return from_input_; }

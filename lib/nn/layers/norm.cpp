@@ -5,9 +5,10 @@ namespace dptrain {
 Norm::Norm(const NormSpec& spec, const LayerContext& context) : spec_(spec), tensor_(context.input) {
   // All elements of a sample are one group of features; takes_layout() has seen to it that they lie in order.
   const bool whole = spec.kind == NormKind::layer;
-  operation_ = context.kernels.norm({.input = whole ? TensorDesc(Shape{tensor_.shape.elements()}).as(tensor_.type) : tensor_,
-                                     .spec = spec,
-                                     .relu = context.fused.has_value()});
+  operation_ =
+      context.kernels.norm({.input = whole ? TensorDesc(Shape{tensor_.shape.elements()}).as(tensor_.type) : tensor_,
+                            .spec = spec,
+                            .relu = context.fused.has_value()});
 }
 
 std::vector<ParameterDesc> Norm::parameters() const {

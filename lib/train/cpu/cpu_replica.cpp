@@ -24,7 +24,8 @@ CpuReplica::CpuReplica(const Config& config)
       losses_(config.schedule.full().micro_batches.size()),
       chunk_(evaluation_chunk(config.schedule, config.data.test->size())) {
   const std::vector<std::int64_t> batches = batch_sizes(config);
-  model_ = std::make_unique<Model>(config.job.model, *kernels_, batches.front(), compute_type(config.job.train.precision));
+  model_ =
+      std::make_unique<Model>(config.job.model, *kernels_, batches.front(), compute_type(config.job.train.precision));
   model_->prepare(batches);
 
   if (config.steps) prepare_steps();
