@@ -84,13 +84,15 @@ Placement place(const JobSpec& job, std::int64_t train_samples, Communicator& pr
   }
   std::vector<int> shares;
   if (!job.devices.count) {
-    for (const int here : cores) shares.push_back(std::max(1, here / static_cast<int>(job.devices.threads_per_replica)));
+    for (const int here : cores)
+      shares.push_back(std::max(1, here / static_cast<int>(job.devices.threads_per_replica)));
     const std::int64_t step_samples = std::min(job.train.global_batch_size, train_samples);
     const auto most = [&](std::int64_t replicas) {
       return static_cast<std::int64_t>(cut(step_samples, micro_batch_size(job, replicas)).size());
     };
     std::int64_t total = std::accumulate(shares.begin(), shares.end(), std::int64_t{0});
-    for (; total > std::max<std::int64_t>(size, most(total)); --total) --*std::max_element(shares.begin(), shares.end());
+    for (; total > std::max<std::int64_t>(size, most(total)); --total)
+      --*std::max_element(shares.begin(), shares.end());
     whole.devices.count = total;
   }
   Placement placement = place(whole, train_samples, Accelerators{});

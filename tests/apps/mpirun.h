@@ -22,12 +22,14 @@ class Ranks : public Workplace {
   /// `environment`: for the ranks too.
   std::vector<std::string> command_of(int ranks, const std::vector<std::string>& arguments) const {
     // As root, on fewer cores than ranks, whose turns are then short.
-    std::vector<std::string> all = {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
-                                    "--mca",  "mpi_yield_when_idle", "1",               "-np",       std::to_string(ranks)};
+    std::vector<std::string> all = {
+        "mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1",
+        "-np",    std::to_string(ranks)};
     for (const std::string& word : command(arguments)) all.push_back(word);
     return all;
   }
-  Finished on(int ranks, const std::vector<std::string>& arguments, std::map<std::string, std::string> environment = {}) const {
+  Finished on(int ranks, const std::vector<std::string>& arguments,
+              std::map<std::string, std::string> environment = {}) const {
     return run(command_of(ranks, arguments), options(std::move(environment)));
   }
   /// The weights of a run that has to end well.

@@ -11,10 +11,10 @@ using nlohmann::json;
 
 namespace {
 
-#define SKIP_WITHOUT_RANKS()                                                \
-  if (const std::string reason = why_no_ranks(); !reason.empty()) {         \
-    MESSAGE("skipped: " << reason);                                         \
-    return;                                                                 \
+#define SKIP_WITHOUT_RANKS()                                        \
+  if (const std::string reason = why_no_ranks(); !reason.empty()) { \
+    MESSAGE("skipped: " << reason);                                 \
+    return;                                                         \
   }
 
 // The last step of an epoch has fewer micro-batches, and one of another size.
@@ -23,7 +23,8 @@ dataset: {name: digits, train_samples: 301, test_samples: 150}
 model:
   input: [1, 28, 28]
   layers: [flatten, {linear: 40}, batch_norm, relu, {linear: 10}]
-train: {steps: 23, global_batch_size: 64, micro_batch_size: 7, clip_grad_norm: 1.0, optimizer: {name: sgd, lr: 0.1, momentum: 0.9}}
+train:
+  {steps: 23, global_batch_size: 64, micro_batch_size: 7, clip_grad_norm: 1.0, optimizer: {name: sgd, lr: 0.1, momentum: 0.9}}
 devices: {type: cpu, count: 4}
 evaluate: {every: 7 steps}
 )";
@@ -32,12 +33,16 @@ dataset: {name: digits, train_samples: 110, test_samples: 70}
 model:
   input: [1, 28, 28]
   layers: [{conv2d: {out_channels: 6, kernel_size: 3}}, batch_norm, relu, {max_pool2d: 2}, flatten, {dropout: 0.2}, {linear: 10}]
-train: {steps: 9, global_batch_size: 48, micro_batch_size: 8, ema: {decay: 0.9}, clip_grad_norm: 2.0, optimizer: {name: lamb, lr: 0.01}}
+train:
+  {steps: 9, global_batch_size: 48, micro_batch_size: 8, ema: {decay: 0.9}, clip_grad_norm: 2.0, optimizer: {name: lamb, lr: 0.01}}
 devices: {type: cpu, count: 4}
 )";
 
-const std::vector<std::string> kEndless = {"job.yaml", "--quiet", "--out", "run", "--set", "train.steps=100000000",
-                                           "--devices", "3", "--set", "faults.step_deadline=5"};
+const std::vector<std::string> kEndless = {"job.yaml",  "--quiet",
+                                           "--out",     "run",
+                                           "--set",     "train.steps=100000000",
+                                           "--devices", "3",
+                                           "--set",     "faults.step_deadline=5"};
 
 /// Ranks that train without end, once they do.
 struct Training {
@@ -72,8 +77,8 @@ TEST_CASE("processes: 1 x 4, 2 x 2 and 4 x 1 give one hash, with shared memory a
         CAPTURE(ranks);
         CAPTURE(shared);
         const std::string out = std::to_string(ranks) + shared;
-        CHECK(here.weights(here.on(ranks, {"job.yaml", "--quiet", "--out", out}, {{"DPTRAIN_SHARED_MEMORY", shared}}), out) ==
-              whole);
+        CHECK(here.weights(here.on(ranks, {"job.yaml", "--quiet", "--out", out}, {{"DPTRAIN_SHARED_MEMORY", shared}}),
+                           out) == whole);
         CHECK(here.summary(out)["test_loss"] == test_loss);
         CHECK(here.summary(out)["final_loss"] == final_loss);
         CHECK(here.summary(out)["replicas"] == 4);
@@ -123,7 +128,8 @@ TEST_CASE("processes: a run goes on with any number of them") {
 TEST_CASE("processes: one speaks, and the status is everybody's") {
   SKIP_WITHOUT_RANKS();
   const Ranks here;
-  const Finished missed = here.on(3, {"job.yaml", "--json", "--out", "run", "--devices", "3", "--set", "expect.test_accuracy=1"});
+  const Finished missed =
+      here.on(3, {"job.yaml", "--json", "--out", "run", "--devices", "3", "--set", "expect.test_accuracy=1"});
   CHECK(missed.status == 4);
   CHECK(json::parse(missed.out)["status"] == "expect_not_met");
   const Finished log = here.on(2, {"job.yaml", "--out", "log"});
@@ -153,7 +159,8 @@ TEST_CASE("processes: what does not fit is refused, and who has something else i
 
   std::vector<std::string> unlike = here.command_of(1, {"job.yaml", "--quiet", "--out", "run"});
   for (const std::string& word : {std::string(":"), std::string("-np"), std::string("1")}) unlike.push_back(word);
-  for (const std::string& word : here.command({"job.yaml", "--quiet", "--out", "run", "--seed", "7"})) unlike.push_back(word);
+  for (const std::string& word : here.command({"job.yaml", "--quiet", "--out", "run", "--seed", "7"}))
+    unlike.push_back(word);
   const Finished other = run(unlike, here.options());
   CHECK(other.status == 2);
   CHECK(has(other.err, "rank 1 on "));
@@ -195,12 +202,14 @@ TEST_CASE("processes: the launcher's death is everybody's, also of one that is s
   CHECK(training.all_gone());
 }
 
-TEST_CASE("processes: a replica that throws or hangs is named by the first rank, and the summary says that the run failed") {
+TEST_CASE(
+    "processes: a replica that throws or hangs is named by the first rank, and the summary says that the run failed") {
   SKIP_WITHOUT_RANKS();
   for (const auto& [what, status] : {std::pair{"throw", 1}, {"stall", 75}}) {
     const Ranks here;
-    const Finished ended = here.on(3, {"job.yaml", "--quiet", "--out", "run", "--devices", "3", "--set", "faults.step_deadline=3",
-                                       "--set", std::string("drills=[{at_step: 3, replica: 2, do: ") + what + "}]"});
+    const Finished ended =
+        here.on(3, {"job.yaml", "--quiet", "--out", "run", "--devices", "3", "--set", "faults.step_deadline=3", "--set",
+                    std::string("drills=[{at_step: 3, replica: 2, do: ") + what + "}]"});
     INFO(ended.err);
     CHECK(ended.status == status);
     CHECK(has(ended.err, "rank 2 on "));
@@ -225,8 +234,8 @@ TEST_CASE("processes: a signal to one rank or to the launcher stops all at a ste
     const std::int64_t steps = here.summary("run")["steps"];
     CHECK(fs::exists(here.folder / "run/checkpoints" / ("step-" + std::to_string(steps)) / "manifest.json"));
     const auto arguments = [&](const std::string& out) {
-      return std::vector<std::string>{"job.yaml", "--quiet", "--resume", "--out", out, "--set",
-                                      "train.steps=" + std::to_string(steps + 3)};
+      return std::vector<std::string>{
+          "job.yaml", "--quiet", "--resume", "--out", out, "--set", "train.steps=" + std::to_string(steps + 3)};
     };
     const std::string resumed = here.weights(here.on(2, arguments("run")), "run");
     CHECK(resumed == here.weights(here.dptrain(arguments("whole")), "whole"));

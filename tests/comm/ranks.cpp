@@ -25,7 +25,9 @@ void gathers(Communicator& ranks) {
   for (const std::size_t bytes : {1u, 7u, 4096u, 16384u, 16385u, 100000u}) {
     for (int round = 0; round < 3; ++round) {
       std::vector<unsigned char> mine(bytes), all(bytes * size);
-      const auto value = [&](std::size_t rank, std::size_t i) { return static_cast<unsigned char>(rank * 31 + i * 7 + static_cast<std::size_t>(round)); };
+      const auto value = [&](std::size_t rank, std::size_t i) {
+        return static_cast<unsigned char>(rank * 31 + i * 7 + static_cast<std::size_t>(round));
+      };
       for (std::size_t i = 0; i < bytes; ++i) mine[i] = value(self, i);
       ranks.all_gather(mine.data(), bytes, all.data());
       bool same = true;

@@ -8,9 +8,9 @@ namespace dptrain::test {
 namespace {
 
 Finished ranks(int count, const std::string& shared, const std::vector<std::string>& arguments = {}) {
-  std::vector<std::string> command = {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
-                                      "--mca",  "mpi_yield_when_idle", "1",               "-np",       std::to_string(count),
-                                      DPTRAIN_RANKS};
+  std::vector<std::string> command = {
+      "mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1",
+      "-np",    std::to_string(count), DPTRAIN_RANKS};
   command.insert(command.end(), arguments.begin(), arguments.end());
   return run(command, {.folder = fs::temp_directory_path(), .environment = {{"DPTRAIN_SHARED_MEMORY", shared}}});
 }

@@ -128,7 +128,8 @@ PeerWatch::~PeerWatch() {
 void PeerWatch::connect(Communicator& processes) {
   Addresses mine{};
   if (rank_ == 0) {
-    if (getrandom(mine.token, sizeof mine.token, 0) != sizeof mine.token) mine.token[0] = static_cast<std::uint64_t>(getpid());
+    if (getrandom(mine.token, sizeof mine.token, 0) != sizeof mine.token)
+      mine.token[0] = static_cast<std::uint64_t>(getpid());
     listener_ = open_socket();
     sockaddr_in any{};
     any.sin_family = AF_INET;
@@ -216,7 +217,8 @@ void PeerWatch::greet() {
 void PeerWatch::hear(int rank, PeerLink& link) {
   char piece[4096];
   ssize_t count = 0;
-  while ((count = recv(link.socket, piece, sizeof piece, 0)) > 0) link.received.append(piece, static_cast<std::size_t>(count));
+  while ((count = recv(link.socket, piece, sizeof piece, 0)) > 0)
+    link.received.append(piece, static_cast<std::size_t>(count));
   const bool gone = count == 0 || (errno != EAGAIN && errno != EINTR);
   Frame frame;
   while (link.socket >= 0 && link.received.size() >= sizeof frame) {
@@ -299,7 +301,8 @@ void PeerWatch::look(double now) {
     tell(ExitStatus::retry,
          fmt::format("the launcher of {} is gone, {}: the run is given up, with status {}",
                      members_[static_cast<std::size_t>(rank_)].name(),
-                     step < 0 ? "before the first step" : fmt::format("at step {}", step), static_cast<int>(ExitStatus::retry)),
+                     step < 0 ? "before the first step" : fmt::format("at step {}", step),
+                     static_cast<int>(ExitStatus::retry)),
          rank_ == 0);
   }
   const double deadline = deadline_.load();
@@ -357,14 +360,14 @@ void PeerWatch::watch() {
     }
     if (!failure_.empty() && !failed_) {
       failed_ = true;
-      const std::string text =
-          rank_ == 0 ? fmt::format("{}: {}", members_.front().name(), failure_) : failure_;
+      const std::string text = rank_ == 0 ? fmt::format("{}: {}", members_.front().name(), failure_) : failure_;
       if (told_at_ <= 0) to_all(kFailed, rank_, failure_status_, text, 0);
     }
     if (ending_ && !flushed_) to_all(kBye, rank_, 0, "", 0);
     if (rank_ != 0) changed_.notify_all();  // whoever waits for the first process looks again
     if (failed_ || ending_) {
-      flushed_ = std::all_of(links_.begin(), links_.end(), [](const PeerLink& l) { return l.unsent.empty() || l.socket < 0; });
+      flushed_ =
+          std::all_of(links_.begin(), links_.end(), [](const PeerLink& l) { return l.unsent.empty() || l.socket < 0; });
       if (flushed_) changed_.notify_all();
     }
     if (!failed_ && !ending_) look(now);
