@@ -27,7 +27,7 @@ Shared* shared_memory() {
 
 TEST_CASE("what a process wrote before the barrier is seen by all behind it, round after round") {
   for (const int spins : {0, 500}) {
-    constexpr int kProcesses = 4, kRounds = 500;
+    constexpr int kProcesses = 4, kRounds = 200;
     Shared* shared = shared_memory();
     pid_t children[kProcesses];
     for (int rank = 0; rank < kProcesses; ++rank) {
