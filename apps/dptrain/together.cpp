@@ -28,8 +28,9 @@ void refuse_other(Communicator& processes, const std::string& fact, const std::s
                   const std::string& hint) {
   const int other = first_other(processes, fact);
   if (other < 0) return;
-  throw AgreedError(status, fmt::format("{} has {} than {}: {}", processes.members()[static_cast<std::size_t>(other)].name(),
-                                        what, processes.members().front().name(), hint));
+  throw AgreedError(
+      status, fmt::format("{} has {} than {}: {}", processes.members()[static_cast<std::size_t>(other)].name(), what,
+                          processes.members().front().name(), hint));
 }
 
 std::string hash_of(const std::string& text) {
@@ -83,7 +84,8 @@ void agree_on(Communicator& processes, const PartOutcome& mine) {
     const auto rank = static_cast<std::size_t>(failed - all.begin());
     const auto status = static_cast<ExitStatus>(failed->status);
     if (rank == 0 && processes.rank() == 0) throw AgreedError(status, mine.error->what());
-    throw AgreedError(status, rank == 0 ? failed->text : fmt::format("{}: {}", processes.members()[rank].name(), failed->text));
+    throw AgreedError(status,
+                      rank == 0 ? failed->text : fmt::format("{}: {}", processes.members()[rank].name(), failed->text));
   }
   const auto stopped = std::find_if(all.begin(), all.end(), [](const Verdict& v) { return v.stopped != 0; });
   if (stopped == all.end()) return;

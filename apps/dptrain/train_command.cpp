@@ -167,8 +167,7 @@ ClaimedFolder claim_folder(const TrainCommand& command, const std::string& name,
 /// Processes but the first say nothing, and leave nothing.
 ReportOptions report_options(const TrainCommand& command, const Communicator& processes) {
   // A launcher gives its processes terminals, whatever it writes to itself.
-  if (processes.rank() == 0)
-    return {.quiet = command.quiet, .lines = !processes.alone(), .json = command.json};
+  if (processes.rank() == 0) return {.quiet = command.quiet, .lines = !processes.alone(), .json = command.json};
   std::FILE* nowhere = std::fopen("/dev/null", "w");
   if (nowhere == nullptr) fail(ExitStatus::failed, "cannot open /dev/null");
   return {.quiet = true, .json = false, .output = nowhere, .messages = nowhere};

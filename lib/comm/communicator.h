@@ -53,7 +53,7 @@ class Communicator {
 
   /// Returns when all processes of this host have called it, and what any of them wrote into shared memory is seen by all.
   virtual void host_barrier() = 0;
-  /// `bytes` of every process to all, in order of rank.
+  /// `bytes` of every process to all, in order of rank. It is a host_barrier() as well.
   virtual void all_gather(const void* mine, std::size_t bytes, void* all) = 0;
   /// See Messages::exchange().
   virtual void exchange(std::span<const Message> sends, std::span<const Message> receives) = 0;

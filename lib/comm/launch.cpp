@@ -33,7 +33,8 @@ Launch find_launch(const char* (*get)(const char* name)) {
   }
   if (!launch.by_launcher && launch.slurm_tasks > 1) {
     fail(ExitStatus::usage,
-         "Slurm says {} tasks, and MPI says 1: each would train by itself. Start them with `srun --mpi=pmix`, or ask for "
+         "Slurm says {} tasks, and MPI says 1: each would train by itself. Start them with `srun --mpi=pmix`, or ask "
+         "for "
          "one task (--ntasks=1 --cpus-per-task={}).",
          launch.slurm_tasks, launch.slurm_tasks);
   }

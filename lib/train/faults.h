@@ -19,7 +19,8 @@ namespace dptrain {
 
 /// The job asks for nothing that its devices do not do, and its drills are for replicas that there are. Errors: usage.
 void check_faults_fit(const JobSpec& job, const Placement& placement);
-/// `faults.step_deadline`; where several processes would wait for each other for good, one that is not set is a minute. Empty: none.
+/// `faults.step_deadline`; where several processes would wait for each other for good, one that is not set is a minute.
+/// Empty: none.
 std::optional<double> step_deadline(const JobSpec& job, const Communicator& processes);
 /// Whether replicas may get other micro-batches than they began with.
 bool may_reassign(const JobSpec& job, int replicas);

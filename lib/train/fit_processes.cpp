@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "spec/reader.h"
+#include "spec/shapes.h"
 #include "train/fit.h"
 #include "train/micro_batches.h"
 
@@ -66,6 +67,8 @@ void check_processes_fit(const JobSpec& job, const Communicator& processes) {
   if (job.faults.on_replica_failure != OnReplicaFailure::stop)
     refuse(job.faults.on_replica_failure_at, fmt::format("faults.on_replica_failure: continue {}", many),
            "a retry with --resume goes on with fewer processes");
+  if (const std::vector<LayerShape> norms = sync_norms(job.model); !norms.empty())
+    refuse(norms.front().at, fmt::format("batch_norm: sync: true {}", many), "replicas of one process, on one machine");
   if (job.balance != Balance::off) refuse(job.balance_at, fmt::format("balance: auto {}", many), "leave it out");
   if (job.devices.type != DeviceType::cpu && (job.devices.type || !accelerators().usable.empty()))
     refuse(job.devices.at, fmt::format("devices: training on GPUs {}", many), "for CPU cores: --set devices.type=cpu");
@@ -84,13 +87,15 @@ Placement place(const JobSpec& job, std::int64_t train_samples, Communicator& pr
   }
   std::vector<int> shares;
   if (!job.devices.count) {
-    for (const int here : cores) shares.push_back(std::max(1, here / static_cast<int>(job.devices.threads_per_replica)));
+    for (const int here : cores)
+      shares.push_back(std::max(1, here / static_cast<int>(job.devices.threads_per_replica)));
     const std::int64_t step_samples = std::min(job.train.global_batch_size, train_samples);
     const auto most = [&](std::int64_t replicas) {
       return static_cast<std::int64_t>(cut(step_samples, micro_batch_size(job, replicas)).size());
     };
     std::int64_t total = std::accumulate(shares.begin(), shares.end(), std::int64_t{0});
-    for (; total > std::max<std::int64_t>(size, most(total)); --total) --*std::max_element(shares.begin(), shares.end());
+    for (; total > std::max<std::int64_t>(size, most(total)); --total)
+      --*std::max_element(shares.begin(), shares.end());
     whole.devices.count = total;
   }
   Placement placement = place(whole, train_samples, Accelerators{});

@@ -1,8 +1,9 @@
-// Purpose: what the replicas of one run share, and what is done with it once for all of them: how a run begins and goes on, and how it
-//   ends. The steps are those of its mode: train/update_strategy.h. Where several processes train together each has a Run, all of
-//   them alike but for what is another's replica. Thread safety: members are written by one thread between two barriers, or before
-//   the threads start; those that are kept by replica belong to its thread until the next barrier; the functions are the process's
-//   leading replica's ("rank 0's" where that is all the same), or called while no replica runs.
+// Purpose: what the replicas of one run share, and what is done with it once for all of them: how a run begins and goes on, and
+//   how it ends. The steps are those of its mode: train/update_strategy.h. Where several processes train together each has a
+//   Run, all of them alike but for what is another's replica.
+// Thread safety: members are written by one thread between two barriers, or before the threads start; those that are kept by
+//   replica belong to its thread until the next barrier; the functions are the process's leading replica's ("rank 0's" where
+//   that is all the same), or called while no replica runs.
 #pragma once
 
 #include <condition_variable>
@@ -102,7 +103,7 @@ struct Run {
   int outcome = 0;
   std::optional<StepNews> step_news;  // where there are other processes
   int stop = 0;                       // the signal that the processes have agreed to stop for; 0: none
-  double lr_factor = 1;  // what rollbacks have left of the learning rate
+  double lr_factor = 1;               // what rollbacks have left of the learning rate
   std::int64_t rollbacks = 0, skips_in_a_row = 0;
   RollbackPoints rollback_points;  // rank 0's
   std::int64_t rollback_step = 0;  // where the last rollback went
@@ -125,7 +126,8 @@ int loader_workers(const Run& run);
 /// Entries by replica, from all processes to all: between two steps, while the other replicas of the process wait.
 template <class T>
 void share_by_replica(Run& run, std::vector<T>& entries) {
-  share_entries(run.processes, std::span(entries), [&](std::size_t r) { return run.placement.process_of(static_cast<int>(r)); });
+  share_entries(run.processes, std::span(entries),
+                [&](std::size_t r) { return run.placement.process_of(static_cast<int>(r)); });
 }
 /// All processes know of a request to stop that one has. Likewise.
 void share_stop(Run& run);

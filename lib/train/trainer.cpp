@@ -197,9 +197,8 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
     Communicator& processes;
     ~Listening() { processes.listen({}); }
   } const listening{processes};
-  processes.listen([&run](const News& news) {
-    run.group.abort(std::make_exception_ptr(Error(news.status, news.text)));
-  });
+  processes.listen(
+      [&run](const News& news) { run.group.abort(std::make_exception_ptr(Error(news.status, news.text))); });
 
   std::vector<std::thread> threads;
   const auto live = [&run](int rank) {
@@ -228,9 +227,9 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
       const std::lock_guard lock(run.threads.mutex);
       --run.threads.running;
     }
-    run.group.abort(std::make_exception_ptr(Error(
-        ExitStatus::failed,
-        fmt::format("a thread for replica {} of {} cannot be started: {}", threads.size(), run.here.count(), error.what()))));
+    run.group.abort(std::make_exception_ptr(
+        Error(ExitStatus::failed, fmt::format("a thread for replica {} of {} cannot be started: {}", threads.size(),
+                                              run.here.count(), error.what()))));
     fail_together(run);
   }
   wait_for_replicas(run);

@@ -60,6 +60,19 @@ TEST_CASE("auto takes the GPUs that there are, at most one for each micro-batch,
   CHECK(place(job("devices: {type: auto, count: 3, share: true}"), 1000, kNone).replicas == 3);
 }
 
+TEST_CASE("the replicas of processes follow each other") {
+  Placement placement;
+  placement.replicas = 7;
+  placement.shares = {3, 2, 2};
+  CHECK(placement.replicas_of(0) == Range{0, 3});
+  CHECK(placement.replicas_of(1) == Range{3, 5});
+  CHECK(placement.replicas_of(1, 3) == Range{3, 7});
+  std::vector<int> processes;
+  for (int replica = 0; replica < 7; ++replica) processes.push_back(placement.process_of(replica));
+  CHECK(processes == std::vector<int>{0, 0, 0, 1, 1, 2, 2});
+  CHECK(place(job("devices: {type: cpu, count: 3}"), 1000, kNone).replicas_of(0) == Range{0, 3});
+}
+
 TEST_CASE("replicas share GPUs in turn, where the job says that they may") {
   CHECK(numbers(place(job("devices: {type: cuda, count: 4, share: true}"), 1000, gpus(1))) ==
         std::vector<int>{0, 0, 0, 0});

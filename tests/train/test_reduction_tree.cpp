@@ -123,6 +123,29 @@ TEST_CASE("so does any other division into contiguous ranges") {
   }));
 }
 
+TEST_CASE("hosts that add up their own subtrees first, and then each other's, compute it too") {
+  CHECK(rc::check("hosts", [] {
+    const int count = *rc::gen::inRange(1, 70), replicas = *rc::gen::inRange(1, 9);
+    std::vector<ReplicaProgram> programs;
+    std::vector<std::vector<std::string>> buffers;
+    for (int r = 0; r < replicas; ++r) {
+      programs.push_back(replica_program(count, share(count, replicas, r)));
+      buffers.push_back(run(programs.back()));
+    }
+    std::vector<ReplicaProgram> hosts;
+    std::vector<std::vector<std::string>> sums;  // by host, of its subtrees
+    for (int first = 0; first < replicas;) {
+      const int last = *rc::gen::inRange(first + 1, replicas + 1);
+      hosts.push_back(
+          replica_program(count, {share(count, replicas, first).first, share(count, replicas, last - 1).last}));
+      sums.emplace_back();
+      for (const Range& root : hosts.back().roots) sums.back().push_back(run(combine_program(root, programs), buffers));
+      first = last;
+    }
+    RC_ASSERT(run(combine_program(count, hosts), sums) == definition(0, count));
+  }));
+}
+
 TEST_CASE("a power of two of replicas and of micro-batches: each replica hands over one buffer") {
   for (int count = 1; count <= 64; count *= 2) {
     for (int replicas = 1; replicas <= count; replicas *= 2) {

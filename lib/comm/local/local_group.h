@@ -1,5 +1,5 @@
-// Purpose: the replicas of a run meet here: those of one process as its threads, and the processes of its host where there are more.
-//   A barrier, and the way in which the first error stops all.
+// Purpose: the replicas of a run meet here: those of one process as its threads, and the processes of its host where there are
+//   more. A barrier, and the way in which the first error stops all.
 // Thread safety: every member may be called from any replica's thread.
 // Invariants: after abort() no replica waits any longer: barriers, present and future, throw GroupAborted.
 #pragma once
@@ -44,7 +44,7 @@ class LocalGroup {
   void check() const {
     if (aborted_.load(std::memory_order_acquire)) throw GroupAborted{};
   }
-  void open();                    // lets those that wait go on
+  void open();                     // lets those that wait go on
   void wait(std::uint32_t phase);  // until that phase is over
 
   const int size_;

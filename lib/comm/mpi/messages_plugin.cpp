@@ -26,8 +26,8 @@ void* load() {
     reasons += fmt::format("; {}", dlerror());
   }
   fail(ExitStatus::usage,
-       "a launcher has started this process as one of several, and MPI cannot be loaded: {} is not with the program{}", kName,
-       reasons);
+       "a launcher has started this process as one of several, and MPI cannot be loaded: {} is not with the program{}",
+       kName, reasons);
 }
 
 }  // namespace

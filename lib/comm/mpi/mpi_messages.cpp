@@ -60,26 +60,32 @@ class MpiMessages final : public Messages {
     const auto post = [&](const Message& message, auto&& call, const char* name) {
       for (std::size_t done = 0; done < message.count; done += kPiece) {
         const auto count = static_cast<int>(std::min(kPiece, message.count - done));
-        check(call(static_cast<std::byte*>(message.bytes) + done, count, message.rank, &requests_.emplace_back()), name);
+        check(call(static_cast<std::byte*>(message.bytes) + done, count, message.rank, &requests_.emplace_back()),
+              name);
       }
     };
     for (const Message& message : receives)
-      post(message, [this](void* at, int n, int from, MPI_Request* r) { return MPI_Irecv(at, n, MPI_BYTE, from, 0, all_, r); },
-           "MPI_Irecv");
+      post(
+          message,
+          [this](void* at, int n, int from, MPI_Request* r) { return MPI_Irecv(at, n, MPI_BYTE, from, 0, all_, r); },
+          "MPI_Irecv");
     for (const Message& message : sends)
-      post(message, [this](void* at, int n, int to, MPI_Request* r) { return MPI_Isend(at, n, MPI_BYTE, to, 0, all_, r); },
-           "MPI_Isend");
+      post(
+          message,
+          [this](void* at, int n, int to, MPI_Request* r) { return MPI_Isend(at, n, MPI_BYTE, to, 0, all_, r); },
+          "MPI_Isend");
     wait(requests_, idle);
   }
 
   void* share(std::size_t bytes) override {
-    constexpr const char* kFolder = "/dev/shm";  // where Open MPI puts it; to write past what it holds would be a SIGBUS
+    constexpr const char* kFolder =
+        "/dev/shm";  // where Open MPI puts it; to write past what it holds would be a SIGBUS
     struct statvfs room {};
     if (statvfs(kFolder, &room) == 0 && room.f_bavail * room.f_frsize < bytes) return nullptr;
     MPI_Win window;
     void* base = nullptr;
-    check(MPI_Win_allocate_shared(rank_ == host_first_ ? static_cast<MPI_Aint>(bytes) : 0, 1, MPI_INFO_NULL, host_, &base,
-                                  &window),
+    check(MPI_Win_allocate_shared(rank_ == host_first_ ? static_cast<MPI_Aint>(bytes) : 0, 1, MPI_INFO_NULL, host_,
+                                  &base, &window),
           "MPI_Win_allocate_shared");
     MPI_Aint size = 0;
     int unit = 0;
@@ -103,8 +109,9 @@ class MpiMessages final : public Messages {
     std::vector<int> hosts(static_cast<std::size_t>(size)), sorted(hosts.size());
     check(MPI_Allgather(&host, 1, MPI_INT, hosts.data(), 1, MPI_INT, MPI_COMM_WORLD), "MPI_Allgather");
     std::iota(sorted.begin(), sorted.end(), 0);
-    std::stable_sort(sorted.begin(), sorted.end(),
-                     [&](int a, int b) { return hosts[static_cast<std::size_t>(a)] < hosts[static_cast<std::size_t>(b)]; });
+    std::stable_sort(sorted.begin(), sorted.end(), [&](int a, int b) {
+      return hosts[static_cast<std::size_t>(a)] < hosts[static_cast<std::size_t>(b)];
+    });
     const auto mine = static_cast<int>(std::find(sorted.begin(), sorted.end(), launcher_rank_) - sorted.begin());
     check(MPI_Comm_split(MPI_COMM_WORLD, 0, mine, &all_), "MPI_Comm_split");
     check(MPI_Comm_rank(all_, &rank_), "MPI_Comm_rank");

@@ -1,9 +1,5 @@
 #include "comm/processes/peer_watch.h"
 
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <ifaddrs.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -19,78 +15,19 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "comm/processes/reach.h"
 #include "core/clock.h"
 
 namespace dptrain {
 
 namespace {
 
-constexpr double kTick = 0.2;        // seconds from one sign of life to the next
-constexpr double kOwnWords = 0.5;    // that the first process has to fail by itself as another one did: all may have
-constexpr double kLastSeconds = 4;   // that a process has to end in order
-constexpr double kIntroduction = 3;  // that an address may take
+constexpr double kTick = 0.2;       // seconds from one sign of life to the next
+constexpr double kOwnWords = 0.5;   // that the first process has to fail by itself as another one did: all may have
+constexpr double kLastSeconds = 4;  // that a process has to end in order
 constexpr std::size_t kLongestText = 4000;
-constexpr std::size_t kMostAddresses = 24;
 
 enum Kind : int { kHello = 1, kWelcome, kBeat, kFailed, kBye };
-
-/// Where the first process can be reached.
-struct Addresses {
-  std::uint64_t token[2];
-  std::uint32_t addresses[kMostAddresses];  // as in the network
-  std::uint32_t count;
-  std::uint16_t port;
-};
-
-std::string text_of(std::uint32_t address) {
-  char text[INET_ADDRSTRLEN] = {};
-  inet_ntop(AF_INET, &address, text, sizeof text);
-  return text;
-}
-
-void find_addresses(Addresses& found) {
-  ifaddrs* all = nullptr;
-  if (getifaddrs(&all) != 0) return;
-  for (const ifaddrs* at = all; at != nullptr && found.count < kMostAddresses; at = at->ifa_next) {
-    if (at->ifa_addr == nullptr || at->ifa_addr->sa_family != AF_INET || (at->ifa_flags & IFF_UP) == 0 ||
-        (at->ifa_flags & IFF_LOOPBACK) != 0)
-      continue;
-    found.addresses[found.count++] = reinterpret_cast<const sockaddr_in*>(at->ifa_addr)->sin_addr.s_addr;
-  }
-  freeifaddrs(all);
-}
-
-bool is_ready(int socket, short events, double seconds) {
-  pollfd one{.fd = socket, .events = events, .revents = 0};
-  int ready = 0;
-  do {
-    ready = poll(&one, 1, static_cast<int>(seconds * 1000));
-  } while (ready < 0 && errno == EINTR);
-  return ready == 1;
-}
-
-int open_socket() {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) fail(ExitStatus::failed, "no socket for the watch over other processes: {}", std::strerror(errno));
-  return fd;
-}
-
-/// A connection within kIntroduction; -1 where there is none.
-int connect_to(std::uint32_t address, std::uint16_t port) {
-  const int fd = open_socket();
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(port);
-  to.sin_addr.s_addr = address;
-  int error = 0;
-  socklen_t size = sizeof error;
-  if (connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0 ||
-      (errno == EINPROGRESS && is_ready(fd, POLLOUT, kIntroduction) &&
-       getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0))
-    return fd;
-  close(fd);
-  return -1;
-}
 
 }  // namespace
 
@@ -128,7 +65,8 @@ PeerWatch::~PeerWatch() {
 void PeerWatch::connect(Communicator& processes) {
   Addresses mine{};
   if (rank_ == 0) {
-    if (getrandom(mine.token, sizeof mine.token, 0) != sizeof mine.token) mine.token[0] = static_cast<std::uint64_t>(getpid());
+    if (getrandom(mine.token, sizeof mine.token, 0) != sizeof mine.token)
+      mine.token[0] = static_cast<std::uint64_t>(getpid());
     listener_ = open_socket();
     sockaddr_in any{};
     any.sin_family = AF_INET;
@@ -216,7 +154,8 @@ void PeerWatch::greet() {
 void PeerWatch::hear(int rank, PeerLink& link) {
   char piece[4096];
   ssize_t count = 0;
-  while ((count = recv(link.socket, piece, sizeof piece, 0)) > 0) link.received.append(piece, static_cast<std::size_t>(count));
+  while ((count = recv(link.socket, piece, sizeof piece, 0)) > 0)
+    link.received.append(piece, static_cast<std::size_t>(count));
   const bool gone = count == 0 || (errno != EAGAIN && errno != EINTR);
   Frame frame;
   while (link.socket >= 0 && link.received.size() >= sizeof frame) {
@@ -299,7 +238,8 @@ void PeerWatch::look(double now) {
     tell(ExitStatus::retry,
          fmt::format("the launcher of {} is gone, {}: the run is given up, with status {}",
                      members_[static_cast<std::size_t>(rank_)].name(),
-                     step < 0 ? "before the first step" : fmt::format("at step {}", step), static_cast<int>(ExitStatus::retry)),
+                     step < 0 ? "before the first step" : fmt::format("at step {}", step),
+                     static_cast<int>(ExitStatus::retry)),
          rank_ == 0);
   }
   const double deadline = deadline_.load();
@@ -357,14 +297,14 @@ void PeerWatch::watch() {
     }
     if (!failure_.empty() && !failed_) {
       failed_ = true;
-      const std::string text =
-          rank_ == 0 ? fmt::format("{}: {}", members_.front().name(), failure_) : failure_;
+      const std::string text = rank_ == 0 ? fmt::format("{}: {}", members_.front().name(), failure_) : failure_;
       if (told_at_ <= 0) to_all(kFailed, rank_, failure_status_, text, 0);
     }
     if (ending_ && !flushed_) to_all(kBye, rank_, 0, "", 0);
     if (rank_ != 0) changed_.notify_all();  // whoever waits for the first process looks again
     if (failed_ || ending_) {
-      flushed_ = std::all_of(links_.begin(), links_.end(), [](const PeerLink& l) { return l.unsent.empty() || l.socket < 0; });
+      flushed_ =
+          std::all_of(links_.begin(), links_.end(), [](const PeerLink& l) { return l.unsent.empty() || l.socket < 0; });
       if (flushed_) changed_.notify_all();
     }
     if (!failed_ && !ending_) look(now);

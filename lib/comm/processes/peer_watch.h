@@ -1,6 +1,6 @@
-// Purpose: every process of a job knows within a deadline that another one has failed, hangs or is gone, and that the launcher is: each
-//   has a thread that tells the first process over a connection of its own (TCP) that it lives, and hears the same from it.
-//   MPI notices no process that hangs.
+// Purpose: every process of a job knows within a deadline that another one has failed, hangs or is gone, and that the launcher
+//   is: each has a thread that tells the first process over a connection of its own (TCP) that it lives, and hears the same from
+//   it. MPI notices no process that hangs.
 // Thread safety: any thread. Invariants: `told` is called at most once; a process that goes on for four seconds after it is ended.
 #pragma once
 
@@ -21,9 +21,9 @@ namespace dptrain {
 struct PeerLink {
   int socket = -1;
   std::string received{}, unsent{};
-  double heard = 0;       ///< steady_seconds()
+  double heard = 0;        ///< steady_seconds()
   std::int64_t step = -1;  ///< that it was at then
-  bool done = false;      ///< it has said that it ends, and may go
+  bool done = false;       ///< it has said that it ends, and may go
 };
 
 class PeerWatch {
@@ -72,7 +72,8 @@ class PeerWatch {
   std::string failure_;  // to be sent
   int failure_status_ = 0;
   bool failed_ = false;
-  double late_ = 0;  // when this process was found to have been stopped itself, perhaps for so long that others have given it up
+  double late_ =
+      0;  // when this process was found to have been stopped itself, perhaps for so long that others have given it up
   double told_at_ = 0;
   News news_;
   std::thread thread_;

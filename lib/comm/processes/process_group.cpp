@@ -58,7 +58,7 @@ class ProcessGroup final : public Communicator {
     if (messages_->host_size() < size() || barrier_ == nullptr) {
       double start = 0;
       messages_->all_gather(mine, bytes, all, [&] { idle(start); });
-      return;
+      return host_barrier();
     }
     // Through slots in two sets: when a set is written again, all have been at the barrier after they read it.
     const auto* from = static_cast<const std::byte*>(mine);

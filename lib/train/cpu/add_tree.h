@@ -12,7 +12,8 @@ inline constexpr int kDeepestTree = 32;  // more than the logarithm of any numbe
 /// `leaf(l)` is where the chunk's `count` floats of leaf l are, count <= chunk. `scratch` has room for kDeepestTree chunks. Returns
 /// where the sum is: in there, or the one leaf itself.
 template <class Leaf>
-const float* add_tree(const CombineProgram& program, Leaf&& leaf, std::int64_t count, std::int64_t chunk, float* scratch) {
+const float* add_tree(const CombineProgram& program, Leaf&& leaf, std::int64_t count, std::int64_t chunk,
+                      float* scratch) {
   const float* stack[kDeepestTree];
   int height = 0;
   for (const int item : program.postfix) {

@@ -43,8 +43,8 @@ class SharedCpuBackend final : public CpuBackend {
     return CpuBackend::make_replica(shared);
   }
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
-    return std::make_unique<CpuReducer>(config.group, config.floats, config.state_buffers, config.clip_norm, config.plan,
-                                        &gradients_);
+    return std::make_unique<CpuReducer>(config.group, config.floats, config.state_buffers, config.clip_norm,
+                                        config.plan, &gradients_);
   }
 
  private:

@@ -67,7 +67,8 @@ const float* CpuReducer::tree_sum(const CombineProgram& program, std::int64_t of
       count, kChunk, scratch);
 }
 
-const float* CpuReducer::whole_sum(const StepPlan& plan, std::int64_t offset, std::int64_t count, float* scratch) const {
+const float* CpuReducer::whole_sum(const StepPlan& plan, std::int64_t offset, std::int64_t count,
+                                   float* scratch) const {
   return sums_ ? sums_->sums() + offset : tree_sum(plan.combine, offset, count, scratch);
 }
 

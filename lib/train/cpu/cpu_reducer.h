@@ -76,7 +76,7 @@ class CpuReducer final : public GradientReducer {
   std::optional<TensorUpdates> tensors_;
   Buffer squares_memory_;
   std::span<double> chunk_squares_;
-  std::vector<Member> members_;  // by rank
+  std::vector<Member> members_;   // by rank
   std::optional<HostSums> sums_;  // where there are other hosts
 };
 

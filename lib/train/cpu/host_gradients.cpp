@@ -37,7 +37,8 @@ Buffer HostGradients::buffer(int replica, int k, std::int64_t floats) {
     all += buffers(r);
   }
   if (memory_.size() == 0) memory_ = processes_.share(static_cast<std::size_t>(all * room) * sizeof(float));
-  return Buffer::adopt(memory_.floats() + before * room, static_cast<std::size_t>(floats) * sizeof(float), [](void*) {});
+  return Buffer::adopt(memory_.floats() + before * room, static_cast<std::size_t>(floats) * sizeof(float),
+                       [](void*) {});
 }
 
 }  // namespace dptrain

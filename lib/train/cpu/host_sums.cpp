@@ -7,6 +7,12 @@
 
 namespace dptrain {
 
+namespace {
+
+constexpr std::int64_t kMostFloats = 1024;  // of a chunk
+
+}  // namespace
+
 HostSums::HostSums(HostGradients& gradients, LocalGroup& group, std::int64_t floats, std::int64_t chunk)
     : group_(group),
       processes_(gradients.processes()),
@@ -14,6 +20,7 @@ HostSums::HostSums(HostGradients& gradients, LocalGroup& group, std::int64_t flo
       floats_(floats),
       chunk_(chunk),
       replicas_(gradients.placement().replicas_of(processes_.rank())) {
+  DPTRAIN_CHECK(chunk <= kMostFloats, "chunks of {} floats", chunk);
   const std::vector<int> firsts = processes_.hosts();
   for (std::size_t h = 0; h < firsts.size(); ++h) {
     const Range range{firsts[h], h + 1 < firsts.size() ? firsts[h + 1] : processes_.size()};
@@ -69,6 +76,7 @@ HostSums::Plan HostSums::make_plan(const StepPlan& step) const {
     plan.roots.push_back(static_cast<int>(hosts.back().roots.size()));
   }
   for (const Range& root : hosts[host_].roots) plan.own.push_back(combine_program(root, step.programs));
+  DPTRAIN_CHECK(plan.own.size() <= kDeepestTree, "{} subtrees on one host", plan.own.size());
   plan.across = combine_program(count, hosts);
   for (const int peer : peers_) {
     plan.sent.push_back(plan.outgoing);
@@ -97,7 +105,7 @@ void HostSums::set_messages(Plan& plan) {
 }
 
 void HostSums::add_own(int rank, const Plan& plan, const Sum& sum) {
-  alignas(64) float scratch[kDeepestTree * 1024];
+  alignas(64) float scratch[kDeepestTree * kMostFloats];
   for (std::size_t i = 0; i < peers_.size(); ++i) {
     const Range chunks = slice(peers_[i]);
     const Range part = share(chunks.count(), replicas_.count(), rank - replicas_.first);
@@ -113,7 +121,7 @@ void HostSums::add_own(int rank, const Plan& plan, const Sum& sum) {
 }
 
 void HostSums::add_all(int rank, const Plan& plan, const Sum& sum) {
-  alignas(64) float scratch[kDeepestTree * 1024], own[kDeepestTree * 1024];
+  alignas(64) float scratch[kDeepestTree * kMostFloats], own[kDeepestTree * kMostFloats];
   const Range chunks = slice(processes_.rank());
   const Range part = share(chunks.count(), replicas_.count(), rank - replicas_.first);
   for (int c = chunks.first + part.first; c < chunks.first + part.last; ++c) {

@@ -1,6 +1,7 @@
-// Purpose: the tree's sum of a step over several hosts, in the memory of each. A host adds up the maximal subtrees of its micro-batches;
-//   every process gets its slice of all hosts' subtrees, adds them in the tree's order, and gives the sum to the other hosts: as many
-//   bytes as a ring moves, where each host has one subtree. Thread safety: gather() by all replicas' threads of all processes together.
+// Purpose: the tree's sum of a step over several hosts, in the memory of each. A host adds up the maximal subtrees of its
+//   micro-batches; every process gets its slice of all hosts' subtrees, adds them in the tree's order, and gives the sum to the
+//   other hosts: as many bytes as a ring moves, where each host has one subtree.
+// Thread safety: gather() by all replicas' threads of all processes together.
 // Invariants: which process adds what changes no bit; nothing is allocated after construction.
 #pragma once
 
@@ -20,7 +21,8 @@ class HostSums {
   HostSums(HostGradients& gradients, LocalGroup& group, std::int64_t floats, std::int64_t chunk);
 
   /// The sum of a part of the buffer over a program whose leaves are this host's replicas.
-  using Sum = std::function<const float*(const CombineProgram& program, std::int64_t offset, std::int64_t count, float* scratch)>;
+  using Sum = std::function<const float*(const CombineProgram& program, std::int64_t offset, std::int64_t count,
+                                         float* scratch)>;
   /// Once the gradients of the step are there. Errors: GroupAborted.
   void gather(int rank, const StepPlan& plan, const Sum& sum);
   /// The result, until the next step's gradients are gathered.
@@ -31,11 +33,11 @@ class HostSums {
     Range processes, replicas;
   };
   struct Plan {
-    std::vector<int> roots;               // by host, how many subtrees
-    std::vector<CombineProgram> own;      // by subtree of this host, over its replicas
-    CombineProgram across;                // over hosts (`replica` of a leaf) and their subtrees
-    std::vector<std::int64_t> sent;       // by peer: where in outgoing_ its part begins
-    std::vector<std::int64_t> received;   // by host: likewise in incoming_
+    std::vector<int> roots;              // by host, how many subtrees
+    std::vector<CombineProgram> own;     // by subtree of this host, over its replicas
+    CombineProgram across;               // over hosts (`replica` of a leaf) and their subtrees
+    std::vector<std::int64_t> sent;      // by peer: where in outgoing_ its part begins
+    std::vector<std::int64_t> received;  // by host: likewise in incoming_
     std::int64_t outgoing = 0, incoming = 0;
     std::vector<Message> sends, receives;
   };
@@ -52,10 +54,10 @@ class HostSums {
   Communicator& processes_;
   const RunSchedule& schedule_;
   const std::int64_t floats_, chunk_;
-  Range replicas_;           // of this process
+  Range replicas_;  // of this process
   std::vector<Host> hosts_;
-  std::size_t host_ = 0;     // this one
-  std::vector<int> peers_;   // processes of other hosts that get this host's sums of their slice from this process
+  std::size_t host_ = 0;    // this one
+  std::vector<int> peers_;  // processes of other hosts that get this host's sums of their slice from this process
   Plan full_, last_;
   Buffer outgoing_, incoming_, sums_;
   std::vector<Message> result_sends_, result_receives_;

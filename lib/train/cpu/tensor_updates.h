@@ -58,7 +58,7 @@ class TensorUpdates {
   std::vector<std::size_t> tensor_parts_;  // by tensor, likewise
   Buffer squares_memory_;
   std::span<PartSquares> squares_;  // by part
-  std::vector<Share> shares_;              // by rank
+  std::vector<Share> shares_;       // by rank
 };
 
 /// The moving average follows the parameters.

@@ -99,6 +99,13 @@ void catch_up(Run& run, int rank, Replica& replica, std::int64_t& collected, std
   }
 }
 
+/// The same as the reducer's gather, seconds waited included, where there are other processes: they tell each other of the step.
+double gather_news(Run& run, const StepPlan& plan) {
+  const double start = steady_seconds();
+  run.group.barrier([&] { run.step_news->share(run, plan); });
+  return steady_seconds() - start;
+}
+
 /// The end of a step without an update: nobody begins the next before all know.
 GradientReducer::Times meet(Run& run) {
   const double start = steady_seconds();
@@ -140,12 +147,7 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     times.data = computed.data;
     times.compute = computed.compute;
     run.busy[static_cast<std::size_t>(rank)] = computed.data + computed.compute + computed.reduce;
-    double waited = run.reducer->gather(rank);
-    if (!run.processes.alone()) {
-      const double start = steady_seconds();
-      run.group.barrier([&] { run.step_news->share(run, plan); });
-      waited += steady_seconds() - start;
-    }
+    const double waited = run.processes.alone() ? run.reducer->gather(rank) : gather_news(run, plan);
 
     const Outcome outcome = run.faults.any() ? settle(run, rank, replica, task, plan) : Outcome::good;
     again = outcome == Outcome::again;

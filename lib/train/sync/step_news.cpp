@@ -73,7 +73,8 @@ void StepNews::share(Run& run, const StepPlan& plan) {
       const auto theirs = get<Faults::Word>(from);
       run.faults.well(r, theirs.bound, theirs.losses_are_finite);
     }
-    std::memcpy(run.losses.data() + range.first, block + losses_, static_cast<std::size_t>(range.count()) * sizeof(LossSum));
+    std::memcpy(run.losses.data() + range.first, block + losses_,
+                static_cast<std::size_t>(range.count()) * sizeof(LossSum));
   }
   agree_to_stop(run, stops_);
 }

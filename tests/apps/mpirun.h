@@ -1,0 +1,62 @@
+// Purpose: the built binary under mpirun, as several ranks on this machine, for the end-to-end tests.
+// Thread safety: none.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "apps/end_to_end.h"
+
+namespace dptrain::test {
+
+/// Why no ranks can be started here; empty where they can.
+inline std::string why_no_ranks() {
+  const Process::Options nowhere{.folder = fs::temp_directory_path()};
+  const std::vector<std::string> probe = {"mpirun", "--allow-run-as-root", "--version"};
+  return run(probe, nowhere).status == 0 ? "" : "there is no mpirun (openmpi-bin)";
+}
+
+/// A Workplace whose commands may be started as ranks.
+class Ranks : public Workplace {
+ public:
+  /// `environment`: for the ranks too.
+  std::vector<std::string> command_of(int ranks, const std::vector<std::string>& arguments) const {
+    // As root, on fewer cores than ranks, whose turns are then short.
+    std::vector<std::string> all = {
+        "mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1",
+        "-np",    std::to_string(ranks)};
+    for (const std::string& word : command(arguments)) all.push_back(word);
+    return all;
+  }
+  Finished on(int ranks, const std::vector<std::string>& arguments,
+              std::map<std::string, std::string> environment = {}) const {
+    return run(command_of(ranks, arguments), options(std::move(environment)));
+  }
+  /// The weights of a run that has to end well.
+  std::string weights(const Finished& finished, const fs::path& out) const {
+    INFO(finished.out << finished.err);
+    REQUIRE(finished.status == 0);
+    return summary(out)["weights_hash"];
+  }
+};
+
+/// The processes that a process has started, in order.
+inline std::vector<pid_t> children_of(pid_t parent) {
+  std::vector<pid_t> all;
+  std::error_code error;
+  for (const auto& task : fs::directory_iterator("/proc/" + std::to_string(parent) + "/task", error)) {
+    std::istringstream list(read_text(task.path() / "children"));
+    for (pid_t child = 0; list >> child;) all.push_back(child);
+  }
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+/// Whether it runs or is stopped; one that has ended and waits to be reaped is gone.
+inline bool is_there(pid_t process) {
+  const std::string stat = read_text(fs::path("/proc") / std::to_string(process) / "stat");
+  const std::size_t name_end = stat.rfind(')');
+  return name_end != std::string::npos && stat[name_end + 2] != 'Z' && stat[name_end + 2] != 'X';
+}
+
+}  // namespace dptrain::test

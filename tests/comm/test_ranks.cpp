@@ -1,0 +1,50 @@
+// The communicator between processes that mpirun starts: tests/comm/ranks.cpp.
+#include <doctest/doctest.h>
+
+#include "support/process.h"
+
+namespace dptrain::test {
+
+namespace {
+
+Finished ranks(int count, const std::string& shared, const std::vector<std::string>& arguments = {}) {
+  std::vector<std::string> command = {
+      "mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1",
+      "-np",    std::to_string(count), DPTRAIN_RANKS};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return run(command, {.folder = fs::temp_directory_path(), .environment = {{"DPTRAIN_SHARED_MEMORY", shared}}});
+}
+
+bool is_mpirun_there() {
+  const bool there = run({"mpirun", "--allow-run-as-root", "--version"}, {}).status == 0;
+  if (!there) MESSAGE("skipped: there is no mpirun (openmpi-bin)");
+  return there;
+}
+
+}  // namespace
+
+TEST_CASE("ranks: gather, share memory, exchange messages") {
+  if (!is_mpirun_there()) return;
+  for (const std::string shared : {"on", "off"}) {
+    for (const int count : {2, 3, 5}) {
+      CAPTURE(count);
+      CAPTURE(shared);
+      const Finished finished = ranks(count, shared);
+      INFO(finished.err);
+      CHECK(finished.status == 0);
+    }
+  }
+}
+
+TEST_CASE("ranks: one that fails is named to all, with its status") {
+  if (!is_mpirun_there()) return;
+  for (const std::string shared : {"on", "off"}) {
+    const Finished finished = ranks(3, shared, {"fail"});
+    INFO(finished.err);
+    CHECK(finished.status == 3);
+    CHECK(finished.err.find(": out of luck") != std::string::npos);
+    CHECK(finished.err.find("not so") == std::string::npos);
+  }
+}
+
+}  // namespace dptrain::test
