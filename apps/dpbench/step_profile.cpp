@@ -12,6 +12,7 @@
 #include "nn/model.h"
 #include "spec/reader.h"
 #include "spec/shapes.h"
+#include "train/fit.h"
 #include "train/float_mode.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
@@ -110,6 +111,7 @@ int profile_step(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : static_cast<int>(ExitStatus::usage);
   }
   const JobSpec job = read(options);
+  place(job, job.train.global_batch_size);  // refuses what these devices cannot do
   omp_set_num_threads(static_cast<int>(job.devices.threads_per_replica));
   flush_denormals();
   DatasetPair data;

@@ -92,7 +92,8 @@ void print_replica_memory(const ReplicaMemory& memory, std::ostream& out) {
   const std::string lockstep = memory.alive > 1 ? fmt::format(" of {} micro-batches in lockstep", memory.alive) : "";
   fmt::print(out, "                {} a replica: {} gradients ({} buffer{}), {} activations{}, {} batches {}ahead\n",
              megabytes(memory.bytes()), megabytes(memory.gradients), memory.buffers, memory.buffers == 1 ? "" : "s",
-             megabytes(memory.activations), lockstep, megabytes(memory.batches), memory.alive > 0 ? "in work and " : "");
+             megabytes(memory.activations), lockstep, megabytes(memory.batches),
+             memory.alive > 0 ? "in work and " : "");
 }
 
 void print_cut(const Plan& plan, const std::string& promise, std::ostream& out) {
@@ -170,10 +171,10 @@ void print_workers(const Plan& plan, std::ostream& out) {
   std::int64_t buffers = replica_program(most, {0, most}).buffers, warm = 0;
   for (const ReplicaProgram& program : full.programs) warm = std::max<std::int64_t>(warm, program.buffers);
   if (local.warmup_sync_steps > 0) buffers += warm;
-  print_replica_memory(replica_memory(plan.model, buffers,
-                                      loader_batches(plan.job) * (local.warmup_sync_steps > 0 ? 2 : 1), plan.schedule,
-                                      plan.sample_floats),
-                       out);
+  print_replica_memory(
+      replica_memory(plan.model, buffers, loader_batches(plan.job) * (local.warmup_sync_steps > 0 ? 2 : 1),
+                     plan.schedule, plan.sample_floats),
+      out);
   const std::int64_t a_step = static_cast<std::int64_t>(sizeof(ToldStep)) +
                               most_micro_batches(plan.schedule) * static_cast<std::int64_t>(sizeof(LossSum)) +
                               plan.placement.replicas * static_cast<std::int64_t>(sizeof(StepTimes));
@@ -236,11 +237,8 @@ int check_job(const JobOptions& options, std::ostream& out) {
   check_batches_fit(job, schedule);
 
   // A replica's model, with the memory it takes, but no thread and no data.
-  std::vector<std::int64_t> batches = schedule.batch_sizes();
-  const std::int64_t chunk = evaluation_chunk(schedule, data.test_samples);
-  if (std::find(batches.begin(), batches.end(), chunk) == batches.end()) batches.push_back(chunk);
   const std::unique_ptr<Backend> backend = make_backend(job, placement);
-  const ModelPlan model = backend->plan(batches);
+  const ModelPlan model = backend->plan(batch_sizes(schedule, data.test_samples));
   const ParameterTable& table = model.parameters;
 
   fmt::print(out, "{}: valid\n", options.file);
@@ -257,7 +255,8 @@ int check_job(const JobOptions& options, std::ostream& out) {
   }
   if (const std::string types = precision_line(names::precision.name_of(job.train.precision)); !types.empty())
     fmt::print(out, "precision       {}\n", types);
-  const Plan plan{job, placement, schedule, model, data.shape.elements(), lockstep_activations(job, *backend, schedule)};
+  const Plan plan{
+      job, placement, schedule, model, data.shape.elements(), lockstep_activations(job, *backend, schedule)};
   switch (job.mode) {
     case Mode::sync:
       print_sync(plan, out);

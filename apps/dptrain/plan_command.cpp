@@ -13,12 +13,14 @@
 #include "report/comparison.h"
 #include "report/scaling.h"
 #include "spec/reader.h"
+#include "spec/shapes.h"
 #include "train/backend.h"
 #include "train/fit.h"
 #include "train/forecast/forecast.h"
 #include "train/forecast/measure.h"
 #include "train/forecast/profile.h"
 #include "train/memory.h"
+#include "train/replica.h"
 #include "train/update_strategy.h"
 
 namespace dptrain {
@@ -38,6 +40,9 @@ void check_plannable(const JobSpec& job, const Placement& placement) {
   if (placement.type == DeviceType::cuda)
     throw Error(ExitStatus::usage,
                 complaint(job.devices.at, "plan profiles replicas on CPU cores: --set devices.type=cpu"));
+  if (const std::vector<LayerShape> norms = sync_norms(job.model); !norms.empty())
+    throw Error(ExitStatus::usage,
+                complaint(norms.front().at, "plan: replicas that meet at norms with sync: true are not forecast"));
   if (!job.train.micro_batch_size && !job.reproducible)
     fail(ExitStatus::usage,
          "plan: with reproducible: false and no train.micro_batch_size a micro-batch depends on the number of devices; "
@@ -55,7 +60,6 @@ struct Asked {
   const JobSpec& job;
   const RunSchedule& schedule;  // with one replica
   const ModelPlan& model;
-  std::int64_t lockstep_activations;  // see train/memory.h
   Link link;
   StepWork work;
   int cores = 1;
@@ -66,8 +70,7 @@ ScalingRow row_of(const Asked& asked, const Forecast& forecast, std::int64_t tra
                   std::int64_t sample_floats) {
   const RunSchedule schedule(asked.job, train_samples, forecast.devices);
   const int replicas = (forecast.devices + forecast.machines - 1) / forecast.machines;
-  std::int64_t memory =
-      sync_memory(asked.job, schedule, asked.model, sample_floats, asked.lockstep_activations).bytes(replicas);
+  std::int64_t memory = sync_memory(asked.job, schedule, asked.model, sample_floats).bytes(replicas);
   if (forecast.machines > 1) {  // the slices that it gets, and the sum of all
     const std::int64_t flat = asked.work.floats * static_cast<std::int64_t>(sizeof(float));
     memory += forecast.traffic.sums * flat / forecast.machines + flat;
@@ -174,11 +177,10 @@ int plan_job(const PlanCommand& command, std::ostream& out) {
                                  .unpack_bytes = job.data.unpack_bytes});
 
   const std::unique_ptr<Backend> backend = make_backend(job, placement);
-  const ModelPlan model = backend->plan(schedule.batch_sizes());
+  const ModelPlan model = backend->plan(batch_sizes(schedule, info.test_samples));
   Asked asked{.job = job,
               .schedule = schedule,
               .model = model,
-              .lockstep_activations = lockstep_activations(job, *backend, schedule),
               .link = link,
               .work = step_work(job, schedule, model.parameters),
               .cores = std::max(1, usable_cores() / static_cast<int>(job.devices.threads_per_replica)),

@@ -39,7 +39,8 @@ class Recomputation {
  private:
   bool is_needed(std::size_t s) const {
     const Stage& stage = network_.stages[s];
-    if (is_own(s) && stage.layer != nullptr && stage.layer->backward_reads_output()) return true;
+    if (is_own(s) && stage.layer != nullptr && stage.layer->backward_reads_output() && !is_there(stage.output))
+      return true;
     for (std::size_t t = s + 1; t < block_.last; ++t) {
       const Stage& reader = network_.stages[t];
       if (reader.input != stage.output && reader.other != stage.output) continue;
@@ -47,6 +48,10 @@ class Recomputation {
       if (needed_[t] || (is_own(t) ? reads_input(reader) : inside_[t] != inside_[s])) return true;
     }
     return false;
+  }
+  /// What the block puts out, unless a block around it lets go of that.
+  bool is_there(int place) const {
+    return place == block_.output && network_.blocks[static_cast<std::size_t>(place)] == kNone;
   }
   bool is_own(std::size_t s) const { return inside_[s] == kNone; }
   static bool reads_input(const Stage& stage) {

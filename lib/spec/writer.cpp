@@ -105,8 +105,8 @@ std::string layers_text(std::span<const LayerSpec> layers, const std::string& in
     out += fmt::format("{}- {}", indent, layer_kind(layer));
     if (residual != nullptr) {
       const std::string inside = fmt::format("{}      ", indent);
-      out += fmt::format(":\n{0}    recompute: {2}\n{0}    layers:\n{1}{0}    shortcut:", indent,
-                         layers_text(residual->layers, inside), length == 1);
+      out += fmt::format(":\n{2}{0}    layers:\n{1}{0}    shortcut:", indent, layers_text(residual->layers, inside),
+                         length == 1 ? fmt::format("{}    recompute: true\n", indent) : std::string());
       out += residual->shortcut == Shortcut::layers
                  ? fmt::format("\n{}", layers_text(residual->shortcut_layers, inside))
                  : fmt::format(" {}\n", names::shortcut.name_of(residual->shortcut));
@@ -275,13 +275,25 @@ std::string decisive_faults(const JobSpec& job) {
   return out;
 }
 
+/// The same layers, with every activation kept: what is computed again has the same bits.
+void keep_all(std::vector<LayerSpec>& layers) {
+  for (LayerSpec& layer : layers) {
+    layer.recompute.clear();
+    if (auto* residual = std::get_if<ResidualSpec>(&layer.op)) {
+      keep_all(residual->layers);
+      keep_all(residual->shortcut_layers);
+    }
+  }
+}
+
 }  // namespace
 
 std::string weights_yaml(const JobSpec& job) {
   JobSpec decisive = job;
   decisive.train.epochs.reset();  // how long it runs
   decisive.train.steps = 1;
-  return fmt::format("seed: {}\n", job.seed) + dataset_text(job.dataset) + model_text(job.model) +
+  keep_all(decisive.model.layers);
+  return fmt::format("seed: {}\n", job.seed) + dataset_text(job.dataset) + model_text(decisive.model) +
          train_text(decisive.train) +
          fmt::format("mode: {}\nreproducible: {}\n", names::mode.name_of(job.mode), job.reproducible) +
          decisive_faults(job) + (job.mode == Mode::local_sgd ? local_sgd_text(job.local_sgd) : "") +

@@ -27,11 +27,17 @@ constexpr const char* kOnCores = "for CPU cores: --set devices.type=cpu --device
 void check_precision(const JobSpec& job, DeviceType type, const Accelerators& machine) {
   const Precision precision = job.train.precision;
   const std::string_view name = names::precision.name_of(precision);
+  if (precision == Precision::fp16) {
+    const bool has_bf16 = type == DeviceType::cpu && cpu_lacks(ElementType::bfloat16).empty();
+    refuse(job.train.precision_at, "train.precision: this version of dptrain has no fp16",
+           type == DeviceType::cuda ? "use tf32 or fp32"
+           : has_bf16               ? "use bf16 or fp32"
+                                    : "use fp32");
+  }
   if (type == DeviceType::cuda) {
-    if (precision == Precision::bf16 || precision == Precision::fp16)
-      refuse(job.train.precision_at, fmt::format("train.precision: this version of dptrain has no {} on GPUs", name),
-             precision == Precision::bf16 ? "use tf32 or fp32; or, for bf16 on CPU cores, --set devices.type=cpu"
-                                          : "use tf32 or fp32");
+    if (precision == Precision::bf16)
+      refuse(job.train.precision_at, "train.precision: this version of dptrain has no bf16 on GPUs",
+             "use tf32 or fp32; or, for bf16 on CPU cores, --set devices.type=cpu");
     return;
   }
   if (precision == Precision::bf16) {
@@ -40,14 +46,10 @@ void check_precision(const JobSpec& job, DeviceType type, const Accelerators& ma
     return;
   }
   if (precision == Precision::fp32) return;
-  const bool half = precision == Precision::fp16;
-  const std::string instead = half ? "bf16" : "fp32";
   const std::string message = fmt::format("train.precision: {} is for GPUs, and the replicas are on the CPU", name);
-  if (job.devices.type)
-    refuse(job.train.precision_at, message,
-           fmt::format("use {}, or {}", instead, half ? "GPUs" : "devices: {type: cuda}"));
+  if (job.devices.type) refuse(job.train.precision_at, message, "use fp32, or devices: {type: cuda}");
   refuse(job.train.precision_at, fmt::format("{}, because no GPU can be used: {}", message, machine.missing),
-         fmt::format("use {}; for a GPU: {}", instead, machine.remedy));
+         fmt::format("use fp32; for a GPU: {}", machine.remedy));
 }
 
 /// What `devices.type` says, or `auto` finds.

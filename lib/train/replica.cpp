@@ -52,16 +52,25 @@ Loader::Source micro_batch_source(const Replica::Config& config, std::shared_ptr
   };
 }
 
+namespace {
+
+void add_size(std::int64_t size, std::vector<std::int64_t>& sizes) {
+  if (size > 0 && std::find(sizes.begin(), sizes.end(), size) == sizes.end()) sizes.push_back(size);
+}
+
+}  // namespace
+
+std::vector<std::int64_t> batch_sizes(const RunSchedule& schedule, std::int64_t test_samples) {
+  std::vector<std::int64_t> sizes = schedule.batch_sizes();
+  const std::int64_t chunk = evaluation_chunk(schedule, test_samples);
+  add_size(chunk, sizes);
+  add_size(test_samples % chunk, sizes);
+  return sizes;
+}
+
 std::vector<std::int64_t> batch_sizes(const Replica::Config& config) {
-  std::vector<std::int64_t> sizes = config.schedule.batch_sizes();
-  const auto add = [&sizes](std::int64_t size) {
-    if (size > 0 && std::find(sizes.begin(), sizes.end(), size) == sizes.end()) sizes.push_back(size);
-  };
-  for (const std::int64_t size : config.single_sizes) add(size);
-  const std::int64_t test_samples = config.data.test->size();
-  const std::int64_t chunk = evaluation_chunk(config.schedule, test_samples);
-  add(chunk);
-  add(test_samples % chunk);
+  std::vector<std::int64_t> sizes = batch_sizes(config.schedule, config.data.test->size());
+  for (const std::int64_t size : config.single_sizes) add_size(size, sizes);
   return sizes;
 }
 

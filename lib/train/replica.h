@@ -129,5 +129,7 @@ Loader::Source micro_batch_source(const Replica::Config& config, std::shared_ptr
 Loader::Source micro_batch_source(const Replica::Config& config);
 /// The batch sizes that a replica prepares, training's and evaluation's, without repetition. The first decides layouts.
 std::vector<std::int64_t> batch_sizes(const Replica::Config& config);
+/// The same without Config::single_sizes.
+std::vector<std::int64_t> batch_sizes(const RunSchedule& schedule, std::int64_t test_samples);
 
 }  // namespace dptrain

@@ -26,7 +26,8 @@ ModelSpec spec_of(const std::string& layers) {
 
 /// Two steps and an evaluation of a model.
 struct Trained {
-  explicit Trained(const ModelSpec& spec) : kernels(make_cpu_kernels()), model(spec, *kernels, 6), draws(2) {
+  explicit Trained(const ModelSpec& spec, ElementType type)
+      : kernels(make_cpu_kernels()), model(spec, *kernels, 6, type), draws(2) {
     model.prepare(std::vector<std::int64_t>{6, 5});
     const std::int64_t floats = model.parameters().floats();
     weights = Buffer::host_floats(floats);
@@ -59,11 +60,14 @@ struct Trained {
 
 void check_same(const std::string& with, const std::string& without, bool smaller = true) {
   CAPTURE(with);
-  const Trained a(spec_of(with)), b(spec_of(without));
-  CHECK(a.losses == b.losses);
-  REQUIRE(a.gradients.size() == b.gradients.size());
-  CHECK(std::memcmp(a.gradients.data(), b.gradients.data(), a.gradients.size() * sizeof(float)) == 0);
-  if (smaller) CHECK(a.model.activation_bytes() < b.model.activation_bytes());
+  for (const ElementType type : {ElementType::float32, ElementType::bfloat16}) {
+    if (!cpu_lacks(type).empty()) continue;
+    const Trained a(spec_of(with), type), b(spec_of(without), type);
+    CHECK(a.losses == b.losses);
+    REQUIRE(a.gradients.size() == b.gradients.size());
+    CHECK(std::memcmp(a.gradients.data(), b.gradients.data(), a.gradients.size() * sizeof(float)) == 0);
+    if (smaller) CHECK(a.model.activation_bytes() < b.model.activation_bytes());
+  }
 }
 
 std::string conv(int channels, int stride = 1) {

@@ -53,4 +53,17 @@ TEST_CASE("drills that make values that are not finite decide the weights by the
                     {"balance", "auto"}}) == stop);
 }
 
+TEST_CASE("blocks that are computed again do not decide the weights, and are said only where they are") {
+  const auto block = [](const std::string& recompute) {
+    return std::pair<std::string, std::string>{
+        "model.layers", "[{linear: 4}, {residual: {" + recompute + "layers: [{linear: 4}, {residual: {" + recompute +
+                            "layers: [relu]}}]}}, {repeat: "
+                            "{times: 2, " +
+                            recompute + "layers: [{linear: 4}, relu]}}, {linear: 2}]"};
+  };
+  const std::string kept = weights_of({block("")});
+  CHECK(kept.find("recompute") == std::string::npos);
+  CHECK(weights_of({block("recompute: true, ")}) == kept);
+}
+
 }  // namespace dptrain

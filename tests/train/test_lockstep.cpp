@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "kernels/kernels.h"
 #include "spec/reader.h"
 #include "support/memory_dataset.h"
 #include "support/process.h"
@@ -98,6 +99,28 @@ TEST_CASE("norms over the step: the same bits at 1 to 6 replicas, micro-batches 
       CHECK(same(one, run(job_of(replicas, {{"data.workers", workers}}))));
     }
   }
+}
+
+TEST_CASE("norms over the step in bf16, with blocks that are computed again, evaluations in between and a rollback") {
+  if (const std::string missing = cpu_lacks(ElementType::bfloat16); !missing.empty()) {
+    MESSAGE("skipped: " << missing);
+    return;
+  }
+  const auto in_bf16 = [](std::int64_t replicas, std::vector<std::pair<std::string, std::string>> more = {}) {
+    more.insert(more.end(), {{"train.precision", "bf16"}, {"evaluate.every", "1 steps"}});
+    return run(job_of(replicas, more));
+  };
+  const Summary one = in_bf16(1), exact = run(job_of(1));
+  CHECK(one.weights_hash != exact.weights_hash);
+  CHECK(std::abs(one.final_loss - exact.final_loss) < 0.1 * exact.final_loss);
+  for (const int replicas : {2, 4, 6}) {
+    CAPTURE(replicas);
+    CHECK(same(one, in_bf16(replicas)));
+    CHECK(same(one, in_bf16(replicas, {{"model.layers.3.residual.recompute", "true"}})));
+  }
+  const std::vector<std::pair<std::string, std::string>> rollback{{"faults.on_nan", "rollback"},
+                                                                  {"drills", "[{at_step: 5, replica: 0, do: nan}]"}};
+  CHECK(same(in_bf16(1, rollback), in_bf16(3, rollback)));
 }
 
 TEST_CASE("another cut of the step: the same losses up to rounding, and in one piece the bits without sync") {

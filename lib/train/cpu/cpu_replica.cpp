@@ -47,6 +47,7 @@ void CpuReplica::prepare_steps() {
     buffers = std::max(buffers, config_.reassigned ? buffers_for_any_range(count) : program.buffers);
     most = std::max(most, config_.reassigned ? count : micro_batches_of(program));
   }
+  DPTRAIN_CHECK(model_->pieces() == 1 || config_.exchange != nullptr, "norms over a step have nowhere to meet");
   if (config_.exchange != nullptr) lockstep_.emplace(config_, *kernels_, *model_, most);
   for (int b = 0; b < buffers; ++b) {
     const std::int64_t floats = model_->parameters().floats();

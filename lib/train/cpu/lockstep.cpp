@@ -21,7 +21,8 @@ Lockstep::Lockstep(const Replica::Config& config, Kernels& kernels, Model& model
     if (&lane == lanes_.data()) {
       lane.model = &model;
     } else {
-      lane.owned = std::make_unique<Model>(config.job.model, kernels, batches.front(), compute_type(config.job.train.precision));
+      lane.owned =
+          std::make_unique<Model>(config.job.model, kernels, batches.front(), compute_type(config.job.train.precision));
       lane.model = lane.owned.get();
       lane.model->prepare(batches);
     }
