@@ -91,6 +91,9 @@ int command_line(int argc, char** argv) {
       ->capture_default_str();
   plan->add_option("--seconds", planned.seconds, "how long to profile, and to run at each number of replicas, about")
       ->check(CLI::Range(0.01, 3600.0))
+      ->check([](const std::string& text) {  // NaN is in every range
+        return text.find_first_not_of("+0123456789.eE-") == std::string::npos ? "" : "a number of seconds";
+      })
       ->capture_default_str();
   plan->add_flag("--measure", planned.measure, "hold the forecast against short runs, where this machine can run them");
   plan->add_flag("--offline", planned.offline, "download nothing");

@@ -26,7 +26,7 @@ TEST_CASE(
   const Finished done =
       supervise(here, {},
                 {"job.yaml", "--quiet", "--out", "run", "--resume", "--set", "checkpoint.every=1 steps", "--set",
-                 "faults.step_deadline=0.5", "--set",
+                 "faults.step_deadline=3", "--set",
                  "drills=[{at_step: 2, replica: 1, do: stall}, {at_step: 4, replica: 0, do: throw}]"});
   CHECK_MESSAGE(done.status == 0, done.err);
   CHECK(has(done.err, "status 75 after "));

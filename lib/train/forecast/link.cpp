@@ -23,8 +23,7 @@ constexpr std::array kTimes = {Unit{"ns", 1e-9}, Unit{"us", 1e-6}, Unit{"ms", 1e
 [[noreturn]] void refuse(const std::string& text) {
   fail(ExitStatus::usage,
        "--link takes a rate and a latency above 0, such as 100Gbit,5us (bit, kbit, Mbit, Gbit, Tbit, kB, MB, GB a "
-       "second; ns, "
-       "us, ms, s), not '{}'",
+       "second; ns, us, ms, s), not '{}'",
        text);
 }
 
@@ -38,7 +37,10 @@ double read_quantity(std::string_view part, const std::array<Unit, N>& units, co
   while (unit.starts_with(' ')) unit.remove_prefix(1);
   if (error != std::errc() || !std::isfinite(value) || value <= 0) refuse(text);
   for (const Unit& known : units) {
-    if (known.name == unit) return value * known.factor;
+    if (known.name != unit) continue;
+    const double quantity = value * known.factor;
+    if (!std::isfinite(quantity) || quantity <= 0) refuse(text);
+    return quantity;
   }
   refuse(text);
 }
