@@ -26,7 +26,7 @@ ModelSpec spec_of(const std::string& layers) {
 
 /// Two steps and an evaluation of a model.
 struct Trained {
-  explicit Trained(const ModelSpec& spec, ElementType type)
+  explicit Trained(const ModelSpec& spec, ElementType type = ElementType::float32)
       : kernels(make_cpu_kernels()), model(spec, *kernels, 6, type), draws(2) {
     model.prepare(std::vector<std::int64_t>{6, 5});
     const std::int64_t floats = model.parameters().floats();
