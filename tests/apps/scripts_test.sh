@@ -208,7 +208,7 @@ done
 # ---- bootstrap, with a fake package system
 mkdir system
 for tool in dirname sed grep id env uname; do ln -s "$(command -v "$tool")" "system/$tool"; done
-for tool in g++ ninja mpirun; do printf '#!/bin/sh\n' >"system/$tool"; done
+for tool in g++ ninja mpirun ip; do printf '#!/bin/sh\n' >"system/$tool"; done
 # shellcheck disable=SC2016 # for the fakes to expand
 printf '#!/bin/sh\necho "cmake version ${CMAKE_VERSION:-3.25.1}"\n' >system/cmake
 # shellcheck disable=SC2016
