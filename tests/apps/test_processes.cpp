@@ -38,6 +38,19 @@ train:
 devices: {type: cpu, count: 4}
 )";
 
+// Each of its updates leaves weights that are not finite, and so many of them that their search takes a while.
+constexpr const char* diverging = R"(name: job
+dataset: {name: digits, train_samples: 301, test_samples: 150}
+model:
+  input: [1, 28, 28]
+  layers: [flatten, {linear: 400}, relu, {linear: 400}, relu, {linear: 10}]
+train: {steps: 12, global_batch_size: 64, micro_batch_size: 8, optimizer: {name: sgd, lr: 3.0e38, weight_decay: 1000}}
+devices: {type: cpu, count: 4}
+checkpoint: {every: 1 steps}
+evaluate: {every: 100 steps}
+faults: {on_nan: rollback, rollback_lr_factor: 1.0e-42, max_rollbacks: 2, step_deadline: 4}
+)";
+
 const std::vector<std::string> kEndless = {"job.yaml",  "--quiet",
                                            "--out",     "run",
                                            "--set",     "train.steps=100000000",
@@ -104,6 +117,18 @@ TEST_CASE("processes: whole tensors are updated, and what is not finite is settl
     for (const std::string shared : {"on", "off"})
       CHECK(here.weights(here.on(2, arguments, {{"DPTRAIN_SHARED_MEMORY", shared}}), "run") == whole);
   }
+}
+
+TEST_CASE("processes: all go back from weights that are not finite, also the slowest of a host") {
+  SKIP_WITHOUT_RANKS();
+  const Ranks here;
+  write_text(here.folder / "job.yaml", diverging);
+  const std::vector<std::string> arguments = {"job.yaml", "--quiet", "--fresh", "--out", "run"};
+  const std::string whole = here.weights(here.dptrain(arguments), "run");
+  CHECK(has(read_text(here.folder / "run/metrics.jsonl"), "rollback"));
+  for (const std::string shared : {"on", "off"})
+    for (int again = 0; again < 3; ++again)
+      CHECK(here.weights(here.on(4, arguments, {{"DPTRAIN_SHARED_MEMORY", shared}}), "run") == whole);
 }
 
 TEST_CASE("processes: a run goes on with any number of them") {
