@@ -45,10 +45,19 @@ PeerWatch::PeerWatch(Communicator& processes, std::function<void(const News&)> t
   links_.resize(rank_ == 0 ? members_.size() : 1);
   for (PeerLink& link : links_) link.heard = steady_seconds();
   links_.front().done = rank_ == 0;  // itself
-  connect(processes);
+  try {
+    connect(processes);
+  } catch (...) {
+    stop();
+    throw;
+  }
 }
 
 PeerWatch::~PeerWatch() {
+  stop();
+}
+
+void PeerWatch::stop() {
   {
     const std::lock_guard lock(mutex_);
     over_ = true;
@@ -103,8 +112,8 @@ void PeerWatch::connect(Communicator& processes) {
       link = {.heard = steady_seconds()};
     }
   }
-  thread_ = std::thread([this] { watch(); });
   const char reached = rank_ == 0 || links_.front().socket >= 0;
+  thread_ = std::thread([this] { watch(); });  // from now on links_ are the mutex's
   std::vector<char> everybody(members_.size());
   processes.all_gather(&reached, 1, everybody.data());
   const auto cut_off = std::find(everybody.begin(), everybody.end(), 0) - everybody.begin();

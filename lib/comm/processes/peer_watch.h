@@ -45,6 +45,7 @@ class PeerWatch {
  private:
   struct Frame;
   void connect(Communicator& processes);
+  void stop();
   void watch();
   void greet();
   void hear(int rank, PeerLink& link);

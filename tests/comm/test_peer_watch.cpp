@@ -1,0 +1,90 @@
+// The watch over other processes, without a launcher: what cannot be reached, strangers at its port, a process that does not end.
+#include <doctest/doctest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <barrier>
+#include <cstring>
+#include <functional>
+#include <thread>
+
+#include "comm/processes/peer_watch.h"
+#include "comm/processes/reach.h"
+
+using namespace dptrain;
+
+namespace {
+
+/// Processes that are threads, and that can do no more than the watch asks of them.
+struct Meeting {
+  explicit Meeting(int size) : point(size), members(static_cast<std::size_t>(size), Member{.host = "here"}) {
+    for (int r = 0; r < size; ++r) members[static_cast<std::size_t>(r)].launcher_rank = r;
+  }
+  std::barrier<> point;
+  std::vector<Member> members;
+  std::vector<char> bytes;
+  std::function<void(Addresses&)> change;  // what the first one tells of itself
+};
+
+class Thread final : public Communicator {
+ public:
+  Thread(Meeting& meeting, int rank) : meeting_(meeting), rank_(rank) {}
+  int rank() const override { return rank_; }
+  const std::vector<Member>& members() const override { return meeting_.members; }
+  void host_barrier() override { meeting_.point.arrive_and_wait(); }
+  void all_gather(const void* mine, std::size_t bytes, void* all) override {
+    if (rank_ == 0) meeting_.bytes.resize(bytes * meeting_.members.size());
+    host_barrier();
+    std::memcpy(meeting_.bytes.data() + static_cast<std::size_t>(rank_) * bytes, mine, bytes);
+    host_barrier();
+    std::memcpy(all, meeting_.bytes.data(), meeting_.bytes.size());
+    if (bytes == sizeof(Addresses) && meeting_.change) meeting_.change(*static_cast<Addresses*>(all));
+    host_barrier();
+  }
+  void exchange(std::span<const Message>, std::span<const Message>) override {}
+  Buffer share(std::size_t bytes) override { return Buffer::host(bytes); }
+  void set_deadline(double) override {}
+  void at_step(std::int64_t) noexcept override {}
+  void fail(ExitStatus, const std::string&) noexcept override {}
+  void listen(std::function<void(const News&)>) override {}
+  const News* news() const override { return nullptr; }
+  void let_first_end() noexcept override {}
+  void close() override {}
+
+ private:
+  Meeting& meeting_;
+  const int rank_;
+};
+
+}  // namespace
+
+TEST_CASE("watch: who cannot reach the first process is named to all, and the watch that has begun ends") {
+  constexpr int kProcesses = 3;
+  Meeting meeting(kProcesses);
+  // A port that is taken, and where nobody listens.
+  const int taken = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in any{};
+  any.sin_family = AF_INET;
+  socklen_t size = sizeof any;
+  REQUIRE(bind(taken, reinterpret_cast<const sockaddr*>(&any), size) == 0);
+  REQUIRE(getsockname(taken, reinterpret_cast<sockaddr*>(&any), &size) == 0);
+  meeting.change = [port = ntohs(any.sin_port)](Addresses& first) { first.port = port; };
+  std::vector<std::string> said(kProcesses);
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < kProcesses; ++rank) {
+    threads.emplace_back([&, rank] {
+      Thread process(meeting, rank);
+      try {
+        const PeerWatch watch(process, [](const News&) {});
+      } catch (const Error& error) {
+        said[static_cast<std::size_t>(rank)] = error.what();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  close(taken);
+  for (const std::string& text : said)
+    CHECK(text.find("rank 1 on here cannot reach rank 0 on here over TCP") != std::string::npos);
+  CHECK(said[1].find("tried 127.0.0.1") != std::string::npos);
+}
