@@ -1,11 +1,13 @@
 // The watch over other processes, without a launcher: what cannot be reached, strangers at its port, a process that does not end.
 #include <doctest/doctest.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <barrier>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <thread>
 
@@ -57,6 +59,10 @@ class Thread final : public Communicator {
   const int rank_;
 };
 
+std::ptrdiff_t open_descriptors() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+}
+
 }  // namespace
 
 TEST_CASE("watch: who cannot reach the first process is named to all, and the watch that has begun ends") {
@@ -87,4 +93,38 @@ TEST_CASE("watch: who cannot reach the first process is named to all, and the wa
   for (const std::string& text : said)
     CHECK(text.find("rank 1 on here cannot reach rank 0 on here over TCP") != std::string::npos);
   CHECK(said[1].find("tried 127.0.0.1") != std::string::npos);
+}
+
+TEST_CASE("watch: strangers are let in up to a number, and who sends no frame of ours is put out") {
+  Meeting meeting(1);
+  std::uint16_t port = 0;
+  meeting.change = [&](Addresses& first) { port = first.port; };
+  Thread process(meeting, 0);
+  const PeerWatch watch(process, [](const News&) {});
+  const std::uint32_t here = htonl(INADDR_LOOPBACK);
+
+  const int silent = connect_to(here, port);
+  REQUIRE(silent >= 0);
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  const int loud = connect_to(here, port);
+  REQUIRE(loud >= 0);
+  const std::vector<char> noise(1 << 20, 'x');
+  (void)::send(loud, noise.data(), noise.size(), MSG_NOSIGNAL);
+  // It goes at once, and not when its time to say who it is has passed: that of the other one ends first.
+  pollfd both[] = {{.fd = silent, .events = POLLIN, .revents = 0}, {.fd = loud, .events = POLLIN, .revents = 0}};
+  CHECK(poll(both, 2, 20000) > 0);
+  CHECK(both[1].revents != 0);
+  close(silent);
+  close(loud);
+
+  constexpr int kMany = 60;
+  std::this_thread::sleep_for(std::chrono::seconds(1));  // both are forgotten
+  const std::ptrdiff_t before = open_descriptors();
+  std::vector<int> many;
+  for (int i = 0; i < kMany; ++i) many.push_back(connect_to(here, port));
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  const std::ptrdiff_t let_in = open_descriptors() - before - kMany;
+  CHECK(let_in > 0);
+  CHECK(let_in <= 1 + 16);
+  for (const int one : many) close(one);
 }

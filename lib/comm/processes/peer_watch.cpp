@@ -26,6 +26,7 @@ constexpr double kTick = 0.2;       // seconds from one sign of life to the next
 constexpr double kOwnWords = 0.5;   // that the first process has to fail by itself as another one did: all may have
 constexpr double kLastSeconds = 4;  // that a process has to end in order
 constexpr std::size_t kLongestText = 4000;
+constexpr std::size_t kMoreStrangers = 16;  // than there are processes: who is nobody's peer soon goes
 
 enum Kind : int { kHello = 1, kWelcome, kBeat, kFailed, kBye };
 
@@ -150,29 +151,44 @@ void PeerWatch::to_all(int kind, int rank, int status, const std::string& text, 
     if (static_cast<int>(r) != but || rank_ != 0) send(links_[r], kind, rank, status, text);
 }
 
+/// Anybody can come to the port: so many at a time, and none where there is no descriptor left. The others wait.
 void PeerWatch::greet() {
-  for (int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); fd >= 0;
-       fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)) {
+  const std::size_t most = members_.size() + kMoreStrangers;
+  crowded_ = strangers_.size() >= most;
+  while (!crowded_) {
+    const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0) {
+      crowded_ = errno != EAGAIN && errno != EINTR && errno != ECONNABORTED;
+      return;
+    }
     const int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     strangers_.push_back({.socket = fd, .heard = steady_seconds()});
+    crowded_ = strangers_.size() >= most;
   }
 }
 
-/// Reads what is there, and takes the frames that are whole. `rank`: whose link it is; -1: a stranger's.
+/// Reads some of what is there, and takes the frames that are whole. `rank`: whose link it is; -1: a stranger's, who has one frame
+/// to say who it is.
 void PeerWatch::hear(int rank, PeerLink& link) {
-  char piece[4096];
-  ssize_t count = 0;
-  while ((count = recv(link.socket, piece, sizeof piece, 0)) > 0)
-    link.received.append(piece, static_cast<std::size_t>(count));
-  const bool gone = count == 0 || (errno != EAGAIN && errno != EINTR);
+  char piece[16384];
+  const std::size_t most = rank < 0 ? sizeof(Frame) - link.received.size() : sizeof piece;
+  const ssize_t count = recv(link.socket, piece, most, 0);
+  bool gone = count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR);
+  if (count > 0) link.received.append(piece, static_cast<std::size_t>(count));
   Frame frame;
   while (link.socket >= 0 && link.received.size() >= sizeof frame) {
     std::memcpy(&frame, link.received.data(), sizeof frame);
     if (std::memcmp(frame.token, token_, sizeof token_) != 0 || frame.length < 0 ||
-        static_cast<std::size_t>(frame.length) > kLongestText)
-      break;  // no peer of ours
+        static_cast<std::size_t>(frame.length) > kLongestText) {
+      gone = true;  // no peer of ours
+      break;
+    }
     const std::size_t whole = sizeof frame + static_cast<std::size_t>(frame.length);
+    if (rank < 0 && !introduces(frame)) {
+      gone = true;
+      break;
+    }
     if (link.received.size() < whole) break;
     const std::string text = link.received.substr(sizeof frame, static_cast<std::size_t>(frame.length));
     link.received.erase(0, whole);
@@ -184,12 +200,18 @@ void PeerWatch::hear(int rank, PeerLink& link) {
   if (rank >= 0 && !link.done) lost(rank, "has gone: its connection is closed");
 }
 
+/// Whether a stranger is one of the others.
+bool PeerWatch::introduces(const Frame& frame) const {
+  return frame.kind == kHello && frame.length == 0 && frame.rank > 0 &&
+         static_cast<std::size_t>(frame.rank) < links_.size();
+}
+
 void PeerWatch::take(int rank, PeerLink& link, const Frame& frame, const std::string& text) {
   link.heard = steady_seconds();
   link.step = frame.step;
   if (rank < 0) {
-    if (frame.kind != kHello || frame.rank <= 0 || static_cast<std::size_t>(frame.rank) >= links_.size()) return;
     PeerLink& own = links_[static_cast<std::size_t>(frame.rank)];
+    if (own.socket >= 0) close(own.socket);  // it has come by another address, and gone again
     own = std::move(link);
     link.socket = -1;
     send(own, kWelcome, 0, 0, "");
@@ -268,7 +290,8 @@ void PeerWatch::watch() {
   std::unique_lock lock(mutex_);
   double before = steady_seconds(), beaten = 0;
   while (!over_) {
-    polled = {{.fd = wake_, .events = POLLIN, .revents = 0}, {.fd = listener_, .events = POLLIN, .revents = 0}};
+    polled = {{.fd = wake_, .events = POLLIN, .revents = 0},
+              {.fd = crowded_ ? -1 : listener_, .events = POLLIN, .revents = 0}};
     for (const auto* list : {&links_, &strangers_}) {
       for (const PeerLink& link : *list)
         polled.push_back({.fd = link.socket,

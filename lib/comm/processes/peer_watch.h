@@ -49,6 +49,7 @@ class PeerWatch {
   void watch();
   void greet();
   void hear(int rank, PeerLink& link);
+  bool introduces(const Frame& frame) const;
   void take(int rank, PeerLink& link, const Frame& frame, const std::string& text);
   void send(PeerLink& link, int kind, int rank, int status, const std::string& text);
   void send_rest(PeerLink& link);
@@ -69,6 +70,7 @@ class PeerWatch {
   std::vector<PeerLink> strangers_;
   std::mutex mutex_;
   std::condition_variable changed_;
+  bool crowded_ = false;  // no stranger is let in before the next tick
   bool over_ = false, ending_ = false, flushed_ = false;
   std::string failure_;  // to be sent
   int failure_status_ = 0;
