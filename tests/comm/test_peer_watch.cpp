@@ -1,11 +1,14 @@
 // The watch over other processes, without a launcher: what cannot be reached, strangers at its port, a process that does not end.
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <barrier>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <functional>
@@ -127,4 +130,60 @@ TEST_CASE("watch: strangers are let in up to a number, and who sends no frame of
   CHECK(let_in > 0);
   CHECK(let_in <= 1 + 16);
   for (const int one : many) close(one);
+}
+
+TEST_CASE("watch: a process that has failed, and does not end, is ended with its status") {
+  const pid_t child = fork();
+  if (child == 0) {
+    Meeting meeting(1);
+    Thread process(meeting, 0);
+    PeerWatch watch(process, [](const News&) {});
+    watch.fail(ExitStatus::data, "it does not end");
+    while (true) pause();
+  }
+  int status = 0;
+  for (int tries = 0; waitpid(child, &status, WNOHANG) == 0; ++tries) {
+    if (tries == 300) kill(child, SIGKILL);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == static_cast<int>(ExitStatus::data));
+}
+
+TEST_CASE("watch: without its launcher a process ends, also where nobody reads what it says") {
+  int report[2], full[2];
+  REQUIRE(pipe(report) == 0);
+  REQUIRE(pipe(full) == 0);
+  const pid_t launcher = fork();
+  if (launcher == 0) {
+    int ready[2];
+    if (pipe(ready) != 0) _exit(1);
+    if (const pid_t child = fork(); child != 0) {
+      char byte = 0;
+      (void)!write(report[1], &child, sizeof child);
+      _exit(read(ready[0], &byte, 1) == 1 ? 0 : 1);
+    }
+    fcntl(full[1], F_SETFL, O_NONBLOCK);
+    while (write(full[1], "x", 1) == 1) continue;
+    fcntl(full[1], F_SETFL, 0);
+    dup2(full[1], STDERR_FILENO);
+    Meeting meeting(1);
+    Thread process(meeting, 0);
+    const PeerWatch watch(process, [&](const News&) { (void)!write(report[1], "t", 1); });
+    (void)!write(ready[1], "r", 1);
+    while (true) pause();
+  }
+  close(report[1]);
+  pid_t child = 0;
+  char told = 0, more = 0;
+  REQUIRE(read(report[0], &child, sizeof child) == sizeof child);
+  REQUIRE(waitpid(launcher, nullptr, 0) == launcher);
+  CHECK(is_ready(report[0], POLLIN, 30));
+  CHECK(read(report[0], &told, 1) == 1);
+  CHECK(told == 't');
+  const bool ended = is_ready(report[0], POLLIN, 30);  // its end of the pipe is closed
+  CHECK(ended);
+  if (ended) CHECK(read(report[0], &more, 1) == 0);
+  if (!ended) kill(child, SIGKILL);
+  for (const int end : {report[0], full[0], full[1]}) close(end);
 }

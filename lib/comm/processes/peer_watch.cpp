@@ -11,7 +11,6 @@
 
 #include <cerrno>
 #include <csignal>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -24,11 +23,19 @@ namespace {
 
 constexpr double kTick = 0.2;       // seconds from one sign of life to the next
 constexpr double kOwnWords = 0.5;   // that the first process has to fail by itself as another one did: all may have
-constexpr double kLastSeconds = 4;  // that a process has to end in order
+constexpr double kLastSeconds = 4;  // that a process has to end in order, and MPI at least
 constexpr std::size_t kLongestText = 4000;
 constexpr std::size_t kMoreStrangers = 16;  // than there are processes: who is nobody's peer soon goes
 
 enum Kind : int { kHello = 1, kWelcome, kBeat, kFailed, kBye };
+
+/// On standard error, unless nobody reads what is there already: that is no reason to stay. A pipe that takes anything takes 4096
+/// bytes.
+void say(const std::string& text) {
+  const std::string line = fmt::format("dptrain: {}\n", text.substr(0, kLongestText));
+  pollfd out{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+  if (poll(&out, 1, 0) == 1 && out.revents == POLLOUT) (void)!write(STDERR_FILENO, line.data(), line.size());
+}
 
 }  // namespace
 
@@ -234,27 +241,27 @@ void PeerWatch::tell(ExitStatus status, std::string text, bool speaks) {
   if (told_at_ > 0 || failed_ || ending_) return;
   news_ = {status, std::move(text)};
   told_at_ = steady_seconds();
-  if (speaks) {  // at once: the launcher may end this process as well
-    std::fprintf(stderr, "dptrain: %s\n", news_.text.c_str());
-    std::fflush(stderr);
-  }
   told_(news_);
+  if (speaks) say(news_.text);  // at once: the launcher may end this process as well
+}
+
+bool PeerWatch::speaks() const {
+  const int first = members_[static_cast<std::size_t>(rank_)].host_first;
+  return rank_ == 0 || first == rank_ || (first == 0 && rank_ == 1);
 }
 
 void PeerWatch::lost(int rank, const std::string& how) {
   if (told_at_ != 0 || failed_ || ending_) return;
-  const Member &peer = members_[static_cast<std::size_t>(rank)], &own = members_[static_cast<std::size_t>(rank_)];
+  const Member& peer = members_[static_cast<std::size_t>(rank)];
   // The steps of all are one apart at most, and signs of life are far between.
   const std::int64_t step =
       std::max(links_[rank_ == 0 ? static_cast<std::size_t>(rank) : 0].step, step_.load(std::memory_order_relaxed));
   const std::string where = step < 0 ? "before its first step" : fmt::format("at step {}", step);
   const std::string text = fmt::format("{} {}, {}: the run is given up, with status {}", peer.name(), how, where,
                                        static_cast<int>(ExitStatus::retry));
-  // Of the first process's end only one on each host speaks.
   const bool is_late = late_ != 0 && steady_seconds() - late_ < kLastSeconds;
-  const bool speaks = !is_late && (rank_ == 0 || own.host_first == rank_ || (own.host_first == 0 && rank_ == 1));
   if (rank_ == 0) to_all(kFailed, rank, static_cast<int>(ExitStatus::retry), text, rank);
-  tell(ExitStatus::retry, text, speaks);
+  tell(ExitStatus::retry, text, !is_late && speaks());
 }
 
 /// What nobody says by himself.
@@ -279,10 +286,37 @@ void PeerWatch::look(double now) {
     if (!link.done && now - link.heard > deadline)
       lost(static_cast<int>(r), fmt::format("has been silent for {:.1f} s", now - link.heard));
   }
-  if (told_at_ > 0 && now - told_at_ > kLastSeconds) {
-    std::fflush(nullptr);
-    std::_Exit(static_cast<int>(news_.status));
+}
+
+/// After end() the others may go, and nobody is lost. But MPI waits for all of them, for good: also for one that is stopped.
+void PeerWatch::look_at_end(double now) {
+  const Member& own = members_[static_cast<std::size_t>(rank_)];
+  // The first process knows best who it is that is missing; and one at a time, because the launcher ends all after one.
+  const double most = std::max(deadline_.load(), kLastSeconds) + kOwnWords * std::min(rank_, 4);
+  std::string why;
+  if (getppid() != parent_) {
+    why = fmt::format("the launcher of {} is gone", own.name());
+  } else if (now - ended_at_ > most) {
+    why = fmt::format("{} has waited {:.1f} s for the others to end", own.name(), now - ended_at_);
+    for (std::size_t r = 0; r < links_.size(); ++r)
+      if (links_[r].socket >= 0 && now - links_[r].heard > kLastSeconds / 2)
+        why = fmt::format("{} has been silent for {:.1f} s", members_[r].name(), now - links_[r].heard);
+  } else {
+    return;
   }
+  if (speaks()) {
+    say(fmt::format("{}, at the end of the run: it is given up, with status {}", why,
+                    static_cast<int>(ExitStatus::retry)));
+  }
+  std::_Exit(static_cast<int>(ExitStatus::retry));
+}
+
+/// Whoever goes on after a failure, its own or another's, is ended.
+void PeerWatch::end_in_time(double now) {
+  if (told_at_ > 0 && now - told_at_ > kLastSeconds) std::_Exit(static_cast<int>(news_.status));
+  if (!failed_ || now - failed_at_ <= kLastSeconds) return;
+  if (rank_ == 0) say(failure_);  // it has not come to that itself
+  std::_Exit(failure_status_);
 }
 
 void PeerWatch::watch() {
@@ -308,7 +342,7 @@ void PeerWatch::watch() {
     const double lost_time = now - before - kTick;
     if (lost_time > 1)
       for (PeerLink& link : links_) link.heard += lost_time;
-    if (lost_time > 1) late_ = now;
+    if (lost_time > 1) late_ = now, ended_at_ += lost_time;
     before = now;
     if (listener_ >= 0) greet();
     for (PeerLink& link : strangers_)
@@ -329,6 +363,7 @@ void PeerWatch::watch() {
     }
     if (!failure_.empty() && !failed_) {
       failed_ = true;
+      failed_at_ = now;
       const std::string text = rank_ == 0 ? fmt::format("{}: {}", members_.front().name(), failure_) : failure_;
       if (told_at_ <= 0) to_all(kFailed, rank_, failure_status_, text, 0);
     }
@@ -339,7 +374,11 @@ void PeerWatch::watch() {
           std::all_of(links_.begin(), links_.end(), [](const PeerLink& l) { return l.unsent.empty() || l.socket < 0; });
       if (flushed_) changed_.notify_all();
     }
-    if (!failed_ && !ending_) look(now);
+    if (ending_)
+      look_at_end(now);
+    else if (!failed_)
+      look(now);
+    end_in_time(now);
   }
 }
 
@@ -364,6 +403,7 @@ void PeerWatch::let_first_end() noexcept {
 void PeerWatch::end() {
   std::unique_lock lock(mutex_);
   ending_ = true;
+  ended_at_ = steady_seconds();
   eventfd_write(wake_, 1);
   changed_.wait_for(lock, std::chrono::seconds(1), [this] { return flushed_; });
 }
