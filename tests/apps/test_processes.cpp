@@ -196,6 +196,12 @@ TEST_CASE("processes: what does not fit is refused, and who has something else i
   const Finished slurm = here.dptrain({"job.yaml"}, {{"SLURM_NTASKS", "8"}});
   CHECK(slurm.status == 2);
   CHECK(has(slurm.err, "--mpi=pmix"));
+  CHECK(here.dptrain({"plan", "job.yaml"}, {{"SLURM_NTASKS", "8"}}).status == 0);  // in a batch script
+  CHECK(here.dptrain({"check", "job.yaml"}, {{"SLURM_NTASKS", "8"}}).status == 0);
+  // Another MPI's launcher: each process would be the only one.
+  const Finished unknown = here.dptrain({"job.yaml"}, {{"PMI_RANK", "0"}, {"PMI_SIZE", "8"}});
+  CHECK(unknown.status == 2);
+  CHECK(has(unknown.err, "the launcher says 8 processes, and MPI says 1"));
 }
 
 TEST_CASE("processes: SIGKILL and SIGSTOP of a rank end all, the culprit is named, nobody is left") {
