@@ -58,13 +58,6 @@ void add_samples(Hash128& hash, const Dataset& data) {
   hash.update(labels.data(), labels.size() * sizeof(std::int32_t));
 }
 
-/// A process of a launcher that says how many there are, and that does not agree with Slurm.
-void check_count(const Launch& launch, const Communicator& processes) {
-  if (launch.processes != 0 || launch.slurm_tasks <= 1 || processes.size() == launch.slurm_tasks) return;
-  fail(ExitStatus::usage, "Slurm says {} tasks, and MPI says {}: start them with `srun --mpi=pmix`", launch.slurm_tasks,
-       processes.size());
-}
-
 }  // namespace
 
 void agree_on(Communicator& processes, const PartOutcome& mine) {
@@ -121,6 +114,7 @@ void check_same_data(Communicator& processes, const DatasetPair& data) {
 
 int run_together(const std::function<int(Communicator&)>& body) {
   const Launch launch = find_launch();
+  check_tasks(launch);
   if (!launch.by_launcher || launch.processes == 1) return body(*make_alone());
   const std::unique_ptr<Communicator> processes = join_processes();
   const bool first = processes->rank() == 0;
@@ -132,7 +126,7 @@ int run_together(const std::function<int(Communicator&)>& body) {
     }
   } last{*processes};
   try {
-    check_count(launch, *processes);
+    check_count(launch, processes->size());
     const int status = static_cast<int>(from_first(*processes, body(*processes)));
     processes->close();
     last.well = true;

@@ -31,14 +31,31 @@ Launch find_launch(const char* (*get)(const char* name)) {
     launch.processes = number(pmi);
     launch.by_launcher = true;
   }
-  if (!launch.by_launcher && launch.slurm_tasks > 1) {
-    fail(ExitStatus::usage,
-         "Slurm says {} tasks, and MPI says 1: each would train by itself. Start them with `srun --mpi=pmix`, or ask "
-         "for "
-         "one task (--ntasks=1 --cpus-per-task={}).",
-         launch.slurm_tasks, launch.slurm_tasks);
-  }
   return launch;
+}
+
+void check_tasks(const Launch& launch) {
+  if (launch.by_launcher || launch.slurm_tasks <= 1) return;
+  fail(ExitStatus::usage,
+       "Slurm says {} tasks, and MPI says 1: each would train by itself. Start them with `srun --mpi=pmix`, or ask for "
+       "one "
+       "task (--ntasks=1 --cpus-per-task={}).",
+       launch.slurm_tasks, launch.slurm_tasks);
+}
+
+void check_count(const Launch& launch, int processes) {
+  if (!launch.by_launcher) return;
+  if (launch.processes > 0 && launch.processes != processes) {
+    fail(ExitStatus::usage,
+         "the launcher says {} processes, and MPI says {}: it is not the launcher of the MPI that dptrain was built "
+         "with; "
+         "take that one's mpirun, or `srun --mpi=pmix`",
+         launch.processes, processes);
+  }
+  if (launch.processes == 0 && launch.slurm_tasks > 1 && launch.slurm_tasks != processes) {
+    fail(ExitStatus::usage, "Slurm says {} tasks, and MPI says {}: start them with `srun --mpi=pmix`",
+         launch.slurm_tasks, processes);
+  }
 }
 
 Launch find_launch() {

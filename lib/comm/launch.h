@@ -12,8 +12,13 @@ struct Launch {
   int slurm_tasks = 1;       ///< as Slurm says
 };
 
-/// `get` is std::getenv() or a test's. Errors: usage where Slurm has started several tasks that do not know of each other.
+/// `get` is std::getenv() or a test's.
 Launch find_launch(const char* (*get)(const char* name));
 Launch find_launch();
+/// Before training. Errors: usage where Slurm has started several tasks, or would, that do not know of each other.
+void check_tasks(const Launch& launch);
+/// `processes`: as MPI says. Errors: usage where the launcher, or Slurm where that one does not say it, says another count: each
+/// process would train by itself.
+void check_count(const Launch& launch, int processes);
 
 }  // namespace dptrain

@@ -87,6 +87,17 @@ Outcome evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
 
 namespace {
 
+/// Good where all processes have said so. Before any of them acts on it: those of a host read the same weights, and going back
+/// writes them.
+void agree_on_outcome(Run& run) {
+  const int mine = run.outcome;
+  std::vector<int> all(static_cast<std::size_t>(run.processes.size()));
+  run.processes.all_gather(&mine, sizeof mine, all.data());
+  const auto other =
+      std::find_if(all.begin(), all.end(), [](int one) { return one != static_cast<int>(Outcome::good); });
+  if (other != all.end()) run.outcome = *other;
+}
+
 /// A checkpoint of `step`. Where the job may go back, weights that are not finite are a reason to: then all wait for the answer.
 Outcome save_or_go_back(Run& run, int rank, Replica& replica, std::int64_t step) {
   if (run.job.faults.on_nan != OnNan::rollback) {
@@ -94,9 +105,11 @@ Outcome save_or_go_back(Run& run, int rank, Replica& replica, std::int64_t step)
     return Outcome::good;
   }
   run.group.barrier();  // everybody has read the last outcome
+  if (run.leads(rank))
+    run.outcome = static_cast<int>(state_is_finite(run, replica.parameters()) ? Outcome::good : Outcome::back);
+  run.group.barrier([&run] { agree_on_outcome(run); });
   if (run.leads(rank)) {
-    run.outcome = static_cast<int>(Outcome::good);
-    if (state_is_finite(run, replica.parameters())) {
+    if (run.outcome == static_cast<int>(Outcome::good)) {
       save(run, replica.parameters(), step);
     } else {
       FaultReport report{.kind = "not_finite", .action = {}, .step = step};

@@ -38,6 +38,19 @@ train:
 devices: {type: cpu, count: 4}
 )";
 
+// Each of its updates leaves weights that are not finite, and so many of them that their search takes a while.
+constexpr const char* diverging = R"(name: job
+dataset: {name: digits, train_samples: 301, test_samples: 150}
+model:
+  input: [1, 28, 28]
+  layers: [flatten, {linear: 400}, relu, {linear: 400}, relu, {linear: 10}]
+train: {steps: 12, global_batch_size: 64, micro_batch_size: 8, optimizer: {name: sgd, lr: 3.0e38, weight_decay: 1000}}
+devices: {type: cpu, count: 4}
+checkpoint: {every: 1 steps}
+evaluate: {every: 100 steps}
+faults: {on_nan: rollback, rollback_lr_factor: 1.0e-42, max_rollbacks: 2, step_deadline: 4}
+)";
+
 const std::vector<std::string> kEndless = {"job.yaml",  "--quiet",
                                            "--out",     "run",
                                            "--set",     "train.steps=100000000",
@@ -106,6 +119,18 @@ TEST_CASE("processes: whole tensors are updated, and what is not finite is settl
   }
 }
 
+TEST_CASE("processes: all go back from weights that are not finite, also the slowest of a host") {
+  SKIP_WITHOUT_RANKS();
+  const Ranks here;
+  write_text(here.folder / "job.yaml", diverging);
+  const std::vector<std::string> arguments = {"job.yaml", "--quiet", "--fresh", "--out", "run"};
+  const std::string whole = here.weights(here.dptrain(arguments), "run");
+  CHECK(has(read_text(here.folder / "run/metrics.jsonl"), "rollback"));
+  for (const std::string shared : {"on", "off"})
+    for (int again = 0; again < 3; ++again)
+      CHECK(here.weights(here.on(4, arguments, {{"DPTRAIN_SHARED_MEMORY", shared}}), "run") == whole);
+}
+
 TEST_CASE("processes: a run goes on with any number of them") {
   SKIP_WITHOUT_RANKS();
   const Ranks here;
@@ -171,6 +196,12 @@ TEST_CASE("processes: what does not fit is refused, and who has something else i
   const Finished slurm = here.dptrain({"job.yaml"}, {{"SLURM_NTASKS", "8"}});
   CHECK(slurm.status == 2);
   CHECK(has(slurm.err, "--mpi=pmix"));
+  CHECK(here.dptrain({"plan", "job.yaml"}, {{"SLURM_NTASKS", "8"}}).status == 0);  // in a batch script
+  CHECK(here.dptrain({"check", "job.yaml"}, {{"SLURM_NTASKS", "8"}}).status == 0);
+  // Another MPI's launcher: each process would be the only one.
+  const Finished unknown = here.dptrain({"job.yaml"}, {{"PMI_RANK", "0"}, {"PMI_SIZE", "8"}});
+  CHECK(unknown.status == 2);
+  CHECK(has(unknown.err, "the launcher says 8 processes, and MPI says 1"));
 }
 
 TEST_CASE("processes: SIGKILL and SIGSTOP of a rank end all, the culprit is named, nobody is left") {

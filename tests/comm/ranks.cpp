@@ -1,6 +1,8 @@
 // A program of several processes that holds what its Communicator does against what it should: 0 where all is well. `fail` as its
-// argument: the last rank fails, and the others have to hear of it.
+// argument: the last rank fails, and the others have to hear of it. `stop RANK`: that one is stopped when all is done but the end.
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <thread>
@@ -102,6 +104,13 @@ int main(int argc, char** argv) {
   gathers(*ranks);
   shares(*ranks);
   exchanges(*ranks);
+  if (argc > 2 && std::strcmp(argv[1], "stop") == 0) {
+    ranks->set_deadline(2);
+    if (std::to_string(ranks->rank()) == argv[2]) {
+      std::raise(SIGSTOP);
+      std::_Exit(1);  // woken by mpirun, which ends all
+    }
+  }
   ranks->close();
   return wrong == 0 ? 0 : 1;
 }

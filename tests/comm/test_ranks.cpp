@@ -47,4 +47,14 @@ TEST_CASE("ranks: one that fails is named to all, with its status") {
   }
 }
 
+TEST_CASE("ranks: one that is stopped at the very end does not keep the others, and is named") {
+  if (!is_mpirun_there()) return;
+  // Of a first rank mpirun itself may not get over the end, though none of its processes is left.
+  const Finished finished = ranks(3, "on", {"stop", "2"});
+  INFO(finished.err);
+  CHECK(finished.status == 75);
+  CHECK(finished.err.find("rank 2 on ") != std::string::npos);
+  CHECK(finished.err.find("has been silent") != std::string::npos);
+}
+
 }  // namespace dptrain::test

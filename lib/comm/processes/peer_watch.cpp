@@ -11,7 +11,6 @@
 
 #include <cerrno>
 #include <csignal>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -24,10 +23,19 @@ namespace {
 
 constexpr double kTick = 0.2;       // seconds from one sign of life to the next
 constexpr double kOwnWords = 0.5;   // that the first process has to fail by itself as another one did: all may have
-constexpr double kLastSeconds = 4;  // that a process has to end in order
+constexpr double kLastSeconds = 4;  // that a process has to end in order, and MPI at least
 constexpr std::size_t kLongestText = 4000;
+constexpr std::size_t kMoreStrangers = 16;  // than there are processes: who is nobody's peer soon goes
 
 enum Kind : int { kHello = 1, kWelcome, kBeat, kFailed, kBye };
+
+/// On standard error, unless nobody reads what is there already: that is no reason to stay. A pipe that takes anything takes 4096
+/// bytes.
+void say(const std::string& text) {
+  const std::string line = fmt::format("dptrain: {}\n", text.substr(0, kLongestText));
+  pollfd out{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+  if (poll(&out, 1, 0) == 1 && out.revents == POLLOUT) (void)!write(STDERR_FILENO, line.data(), line.size());
+}
 
 }  // namespace
 
@@ -45,10 +53,19 @@ PeerWatch::PeerWatch(Communicator& processes, std::function<void(const News&)> t
   links_.resize(rank_ == 0 ? members_.size() : 1);
   for (PeerLink& link : links_) link.heard = steady_seconds();
   links_.front().done = rank_ == 0;  // itself
-  connect(processes);
+  try {
+    connect(processes);
+  } catch (...) {
+    stop();
+    throw;
+  }
 }
 
 PeerWatch::~PeerWatch() {
+  stop();
+}
+
+void PeerWatch::stop() {
   {
     const std::lock_guard lock(mutex_);
     over_ = true;
@@ -103,8 +120,8 @@ void PeerWatch::connect(Communicator& processes) {
       link = {.heard = steady_seconds()};
     }
   }
-  thread_ = std::thread([this] { watch(); });
   const char reached = rank_ == 0 || links_.front().socket >= 0;
+  thread_ = std::thread([this] { watch(); });  // from now on links_ are the mutex's
   std::vector<char> everybody(members_.size());
   processes.all_gather(&reached, 1, everybody.data());
   const auto cut_off = std::find(everybody.begin(), everybody.end(), 0) - everybody.begin();
@@ -141,29 +158,44 @@ void PeerWatch::to_all(int kind, int rank, int status, const std::string& text, 
     if (static_cast<int>(r) != but || rank_ != 0) send(links_[r], kind, rank, status, text);
 }
 
+/// Anybody can come to the port: so many at a time, and none where there is no descriptor left. The others wait.
 void PeerWatch::greet() {
-  for (int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); fd >= 0;
-       fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)) {
+  const std::size_t most = members_.size() + kMoreStrangers;
+  crowded_ = strangers_.size() >= most;
+  while (!crowded_) {
+    const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0) {
+      crowded_ = errno != EAGAIN && errno != EINTR && errno != ECONNABORTED;
+      return;
+    }
     const int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     strangers_.push_back({.socket = fd, .heard = steady_seconds()});
+    crowded_ = strangers_.size() >= most;
   }
 }
 
-/// Reads what is there, and takes the frames that are whole. `rank`: whose link it is; -1: a stranger's.
+/// Reads some of what is there, and takes the frames that are whole. `rank`: whose link it is; -1: a stranger's, who has one frame
+/// to say who it is.
 void PeerWatch::hear(int rank, PeerLink& link) {
-  char piece[4096];
-  ssize_t count = 0;
-  while ((count = recv(link.socket, piece, sizeof piece, 0)) > 0)
-    link.received.append(piece, static_cast<std::size_t>(count));
-  const bool gone = count == 0 || (errno != EAGAIN && errno != EINTR);
+  char piece[16384];
+  const std::size_t most = rank < 0 ? sizeof(Frame) - link.received.size() : sizeof piece;
+  const ssize_t count = recv(link.socket, piece, most, 0);
+  bool gone = count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR);
+  if (count > 0) link.received.append(piece, static_cast<std::size_t>(count));
   Frame frame;
   while (link.socket >= 0 && link.received.size() >= sizeof frame) {
     std::memcpy(&frame, link.received.data(), sizeof frame);
     if (std::memcmp(frame.token, token_, sizeof token_) != 0 || frame.length < 0 ||
-        static_cast<std::size_t>(frame.length) > kLongestText)
-      break;  // no peer of ours
+        static_cast<std::size_t>(frame.length) > kLongestText) {
+      gone = true;  // no peer of ours
+      break;
+    }
     const std::size_t whole = sizeof frame + static_cast<std::size_t>(frame.length);
+    if (rank < 0 && !introduces(frame)) {
+      gone = true;
+      break;
+    }
     if (link.received.size() < whole) break;
     const std::string text = link.received.substr(sizeof frame, static_cast<std::size_t>(frame.length));
     link.received.erase(0, whole);
@@ -175,12 +207,18 @@ void PeerWatch::hear(int rank, PeerLink& link) {
   if (rank >= 0 && !link.done) lost(rank, "has gone: its connection is closed");
 }
 
+/// Whether a stranger is one of the others.
+bool PeerWatch::introduces(const Frame& frame) const {
+  return frame.kind == kHello && frame.length == 0 && frame.rank > 0 &&
+         static_cast<std::size_t>(frame.rank) < links_.size();
+}
+
 void PeerWatch::take(int rank, PeerLink& link, const Frame& frame, const std::string& text) {
   link.heard = steady_seconds();
   link.step = frame.step;
   if (rank < 0) {
-    if (frame.kind != kHello || frame.rank <= 0 || static_cast<std::size_t>(frame.rank) >= links_.size()) return;
     PeerLink& own = links_[static_cast<std::size_t>(frame.rank)];
+    if (own.socket >= 0) close(own.socket);  // it has come by another address, and gone again
     own = std::move(link);
     link.socket = -1;
     send(own, kWelcome, 0, 0, "");
@@ -203,27 +241,27 @@ void PeerWatch::tell(ExitStatus status, std::string text, bool speaks) {
   if (told_at_ > 0 || failed_ || ending_) return;
   news_ = {status, std::move(text)};
   told_at_ = steady_seconds();
-  if (speaks) {  // at once: the launcher may end this process as well
-    std::fprintf(stderr, "dptrain: %s\n", news_.text.c_str());
-    std::fflush(stderr);
-  }
   told_(news_);
+  if (speaks) say(news_.text);  // at once: the launcher may end this process as well
+}
+
+bool PeerWatch::speaks() const {
+  const int first = members_[static_cast<std::size_t>(rank_)].host_first;
+  return rank_ == 0 || first == rank_ || (first == 0 && rank_ == 1);
 }
 
 void PeerWatch::lost(int rank, const std::string& how) {
   if (told_at_ != 0 || failed_ || ending_) return;
-  const Member &peer = members_[static_cast<std::size_t>(rank)], &own = members_[static_cast<std::size_t>(rank_)];
+  const Member& peer = members_[static_cast<std::size_t>(rank)];
   // The steps of all are one apart at most, and signs of life are far between.
   const std::int64_t step =
       std::max(links_[rank_ == 0 ? static_cast<std::size_t>(rank) : 0].step, step_.load(std::memory_order_relaxed));
   const std::string where = step < 0 ? "before its first step" : fmt::format("at step {}", step);
   const std::string text = fmt::format("{} {}, {}: the run is given up, with status {}", peer.name(), how, where,
                                        static_cast<int>(ExitStatus::retry));
-  // Of the first process's end only one on each host speaks.
   const bool is_late = late_ != 0 && steady_seconds() - late_ < kLastSeconds;
-  const bool speaks = !is_late && (rank_ == 0 || own.host_first == rank_ || (own.host_first == 0 && rank_ == 1));
   if (rank_ == 0) to_all(kFailed, rank, static_cast<int>(ExitStatus::retry), text, rank);
-  tell(ExitStatus::retry, text, speaks);
+  tell(ExitStatus::retry, text, !is_late && speaks());
 }
 
 /// What nobody says by himself.
@@ -248,10 +286,37 @@ void PeerWatch::look(double now) {
     if (!link.done && now - link.heard > deadline)
       lost(static_cast<int>(r), fmt::format("has been silent for {:.1f} s", now - link.heard));
   }
-  if (told_at_ > 0 && now - told_at_ > kLastSeconds) {
-    std::fflush(nullptr);
-    std::_Exit(static_cast<int>(news_.status));
+}
+
+/// After end() the others may go, and nobody is lost. But MPI waits for all of them, for good: also for one that is stopped.
+void PeerWatch::look_at_end(double now) {
+  const Member& own = members_[static_cast<std::size_t>(rank_)];
+  // The first process knows best who it is that is missing; and one at a time, because the launcher ends all after one.
+  const double most = std::max(deadline_.load(), kLastSeconds) + kOwnWords * std::min(rank_, 4);
+  std::string why;
+  if (getppid() != parent_) {
+    why = fmt::format("the launcher of {} is gone", own.name());
+  } else if (now - ended_at_ > most) {
+    why = fmt::format("{} has waited {:.1f} s for the others to end", own.name(), now - ended_at_);
+    for (std::size_t r = 0; r < links_.size(); ++r)
+      if (links_[r].socket >= 0 && now - links_[r].heard > kLastSeconds / 2)
+        why = fmt::format("{} has been silent for {:.1f} s", members_[r].name(), now - links_[r].heard);
+  } else {
+    return;
   }
+  if (speaks()) {
+    say(fmt::format("{}, at the end of the run: it is given up, with status {}", why,
+                    static_cast<int>(ExitStatus::retry)));
+  }
+  std::_Exit(static_cast<int>(ExitStatus::retry));
+}
+
+/// Whoever goes on after a failure, its own or another's, is ended.
+void PeerWatch::end_in_time(double now) {
+  if (told_at_ > 0 && now - told_at_ > kLastSeconds) std::_Exit(static_cast<int>(news_.status));
+  if (!failed_ || now - failed_at_ <= kLastSeconds) return;
+  if (rank_ == 0) say(failure_);  // it has not come to that itself
+  std::_Exit(failure_status_);
 }
 
 void PeerWatch::watch() {
@@ -259,7 +324,8 @@ void PeerWatch::watch() {
   std::unique_lock lock(mutex_);
   double before = steady_seconds(), beaten = 0;
   while (!over_) {
-    polled = {{.fd = wake_, .events = POLLIN, .revents = 0}, {.fd = listener_, .events = POLLIN, .revents = 0}};
+    polled = {{.fd = wake_, .events = POLLIN, .revents = 0},
+              {.fd = crowded_ ? -1 : listener_, .events = POLLIN, .revents = 0}};
     for (const auto* list : {&links_, &strangers_}) {
       for (const PeerLink& link : *list)
         polled.push_back({.fd = link.socket,
@@ -276,7 +342,7 @@ void PeerWatch::watch() {
     const double lost_time = now - before - kTick;
     if (lost_time > 1)
       for (PeerLink& link : links_) link.heard += lost_time;
-    if (lost_time > 1) late_ = now;
+    if (lost_time > 1) late_ = now, ended_at_ += lost_time;
     before = now;
     if (listener_ >= 0) greet();
     for (PeerLink& link : strangers_)
@@ -297,6 +363,7 @@ void PeerWatch::watch() {
     }
     if (!failure_.empty() && !failed_) {
       failed_ = true;
+      failed_at_ = now;
       const std::string text = rank_ == 0 ? fmt::format("{}: {}", members_.front().name(), failure_) : failure_;
       if (told_at_ <= 0) to_all(kFailed, rank_, failure_status_, text, 0);
     }
@@ -307,7 +374,11 @@ void PeerWatch::watch() {
           std::all_of(links_.begin(), links_.end(), [](const PeerLink& l) { return l.unsent.empty() || l.socket < 0; });
       if (flushed_) changed_.notify_all();
     }
-    if (!failed_ && !ending_) look(now);
+    if (ending_)
+      look_at_end(now);
+    else if (!failed_)
+      look(now);
+    end_in_time(now);
   }
 }
 
@@ -332,6 +403,7 @@ void PeerWatch::let_first_end() noexcept {
 void PeerWatch::end() {
   std::unique_lock lock(mutex_);
   ending_ = true;
+  ended_at_ = steady_seconds();
   eventfd_write(wake_, 1);
   changed_.wait_for(lock, std::chrono::seconds(1), [this] { return flushed_; });
 }

@@ -1,7 +1,8 @@
 // Purpose: every process of a job knows within a deadline that another one has failed, hangs or is gone, and that the launcher
 //   is: each has a thread that tells the first process over a connection of its own (TCP) that it lives, and hears the same from
 //   it. MPI notices no process that hangs.
-// Thread safety: any thread. Invariants: `told` is called at most once; a process that goes on for four seconds after it is ended.
+// Thread safety: any thread. Invariants: `told` is called at most once; a process that goes on for four seconds after it, or
+//   after its own fail(), is ended.
 #pragma once
 
 #include <atomic>
@@ -39,22 +40,28 @@ class PeerWatch {
   void fail(ExitStatus status, const std::string& text) noexcept;
   /// See Communicator.
   void let_first_end() noexcept;
-  /// The job ends well: from now on others may go.
+  /// The job ends well: from now on others may go; all of them have the deadline to do so.
   void end();
 
  private:
   struct Frame;
   void connect(Communicator& processes);
+  void stop();
   void watch();
   void greet();
   void hear(int rank, PeerLink& link);
+  bool introduces(const Frame& frame) const;
   void take(int rank, PeerLink& link, const Frame& frame, const std::string& text);
   void send(PeerLink& link, int kind, int rank, int status, const std::string& text);
   void send_rest(PeerLink& link);
   void to_all(int kind, int rank, int status, const std::string& text, int but);
   void look(double now);
+  void look_at_end(double now);
+  void end_in_time(double now);
   void lost(int rank, const std::string& how);
   void tell(ExitStatus status, std::string text, bool speaks);
+  /// Whether it is this process that says what all of its host see; the first one's end is another's to say.
+  bool speaks() const;
 
   const std::vector<Member> members_;
   const int rank_;
@@ -68,10 +75,12 @@ class PeerWatch {
   std::vector<PeerLink> strangers_;
   std::mutex mutex_;
   std::condition_variable changed_;
+  bool crowded_ = false;  // no stranger is let in before the next tick
   bool over_ = false, ending_ = false, flushed_ = false;
   std::string failure_;  // to be sent
   int failure_status_ = 0;
   bool failed_ = false;
+  double failed_at_ = 0, ended_at_ = 0;
   double late_ =
       0;  // when this process was found to have been stopped itself, perhaps for so long that others have given it up
   double told_at_ = 0;

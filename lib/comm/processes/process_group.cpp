@@ -44,7 +44,11 @@ class ProcessGroup final : public Communicator {
     barrier_ = std::launder(reinterpret_cast<SharedBarrier*>(control_));
     slots_ = control_ + sizeof(SharedBarrier);
     host_barrier();  // after the first process has cleared it
-    watch_.emplace(*this, [this](const News& news) { interrupted(news); });
+    try {
+      watch_.emplace(*this, [this](const News& news) { interrupted(news); });
+    } catch (const GroupAborted&) {  // another one has gone meanwhile
+      throw Error(news_->status, news_->text);
+    }
   }
 
   int rank() const override { return rank_; }
