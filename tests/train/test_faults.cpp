@@ -16,6 +16,7 @@
 #include "support/memory_dataset.h"
 #include "support/process.h"
 #include "train/cpu/cpu_reducer.h"
+#include "train/failing_runs.h"
 #include "train/faults.h"
 #include "train/resumed_runs.h"
 #include "train/rollback.h"
@@ -55,19 +56,10 @@ Summary run(const JobSpec& job, const TrainOptions& options = {}) {
 }
 
 std::string failure(const JobSpec& job, ExitStatus status = ExitStatus::failed, const TrainOptions& options = {}) {
-  try {
-    run(job, options);
-  } catch (const Error& error) {
-    CHECK(error.status() == status);
-    return error.what();
-  }
-  FAIL("no error");
-  return {};
+  return test::failure(status, [&] { run(job, options); });
 }
 
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using test::has;
 
 }  // namespace
 

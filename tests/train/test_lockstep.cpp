@@ -17,6 +17,7 @@
 #include "spec/reader.h"
 #include "support/memory_dataset.h"
 #include "support/process.h"
+#include "train/failing_runs.h"
 #include "train/fit.h"
 #include "train/micro_batches.h"
 #include "train/resumed_runs.h"
@@ -66,20 +67,13 @@ Summary run(const JobSpec& job, const TrainOptions& options = {}) {
 std::string failure(const JobSpec& job, ExitStatus status = ExitStatus::failed, const TrainOptions& options = {},
                     std::optional<DatasetPair> data = {}) {
   if (!data) data = data_of();
-  try {
+  return test::failure(status, [&] {
     Reporter silent;
     train(job, *data, silent, options);
-  } catch (const Error& error) {
-    CHECK(error.status() == status);
-    return error.what();
-  }
-  FAIL("no error");
-  return {};
+  });
 }
 
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using test::has;
 
 bool same(const Summary& a, const Summary& b) {
   return a.weights_hash == b.weights_hash &&

@@ -12,6 +12,7 @@
 #include "spec/reader.h"
 #include "support/memory_dataset.h"
 #include "train/cpu/cpu_replica.h"
+#include "train/failing_runs.h"
 #include "train/fit.h"
 #include "train/trainer.h"
 
@@ -66,21 +67,8 @@ std::string said(const JobSpec& job, const DatasetPair& data) {
   return text;
 }
 
-/// The error of a run, which must be of this status.
-std::string failure(ExitStatus status, const std::function<void()>& run) {
-  try {
-    run();
-  } catch (const Error& error) {
-    CHECK(error.status() == status);
-    return error.what();
-  }
-  FAIL("no error");
-  return {};
-}
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using test::failure;
+using test::has;
 
 }  // namespace
 

@@ -2,19 +2,9 @@
 
 #include <thread>
 
+#include "core/spin.h"
+
 namespace dptrain {
-
-namespace {
-
-inline void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#else
-  std::this_thread::yield();
-#endif
-}
-
-}  // namespace
 
 LocalGroup::LocalGroup(int size, Communicator* processes)
     : size_(size),
@@ -28,9 +18,9 @@ void LocalGroup::open() {
 }
 
 void LocalGroup::wait(std::uint32_t phase) {
-  for (int spin = 0; spin < spins_; ++spin) {
+  for (int turn = 0; turn < spins_; ++turn) {
     if (phase_.load(std::memory_order_acquire) != phase) return check();
-    relax();
+    spin();
   }
   while (phase_.load(std::memory_order_acquire) == phase) phase_.wait(phase, std::memory_order_acquire);
   check();

@@ -6,7 +6,8 @@
 
 #include <climits>
 #include <ctime>
-#include <thread>
+
+#include "core/spin.h"
 
 namespace dptrain {
 
@@ -22,14 +23,6 @@ void wake_all(std::atomic<std::uint32_t>& word) {
   syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
-inline void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#else
-  std::this_thread::yield();
-#endif
-}
-
 }  // namespace
 
 bool SharedBarrier::wait(int size, int spins, const std::atomic<bool>& interrupted) {
@@ -41,9 +34,9 @@ bool SharedBarrier::wait(int size, int spins, const std::atomic<bool>& interrupt
     if (size > 1) wake_all(phase_);
     return true;
   }
-  for (int spin = 0; spin < spins; ++spin) {
+  for (int turn = 0; turn < spins; ++turn) {
     if (phase_.load(std::memory_order_acquire) != phase) return true;
-    relax();
+    spin();
   }
   while (phase_.load(std::memory_order_acquire) == phase) {
     if (interrupted.load(std::memory_order_acquire)) return false;
