@@ -160,10 +160,8 @@ int command_line(int argc, char** argv) {
     return parse_failure(app, error);
   }
   if (check->parsed()) return print([&](std::ostream& out) { return check_job(checked, out); });
-  if (plan->parsed()) refuse_several_processes("plan");
-  if (verify->parsed()) refuse_several_processes("verify");
-  if (compare->parsed()) refuse_several_processes("compare");
-  if (replay->parsed()) refuse_several_processes("replay");
+  for (const CLI::App* command : {plan, verify, compare, replay})
+    if (command->parsed()) refuse_several_processes(command->get_name());
   if (plan->parsed()) return print([&](std::ostream& out) { return plan_job(planned, out); });
   if (verify->parsed()) return print_lines([&](const auto& say) { return verify_run(verified, say); });
   if (compare->parsed()) return print([&](std::ostream& out) { return compare_modes(compared, out); });

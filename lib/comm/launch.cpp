@@ -38,8 +38,7 @@ void check_tasks(const Launch& launch) {
   if (launch.by_launcher || launch.slurm_tasks <= 1) return;
   fail(ExitStatus::usage,
        "Slurm says {} tasks, and MPI says 1: each would train by itself. Start them with `srun --mpi=pmix`, or ask for "
-       "one "
-       "task (--ntasks=1 --cpus-per-task={}).",
+       "one task (--ntasks=1 --cpus-per-task={}).",
        launch.slurm_tasks, launch.slurm_tasks);
 }
 
@@ -48,8 +47,7 @@ void check_count(const Launch& launch, int processes) {
   if (launch.processes > 0 && launch.processes != processes) {
     fail(ExitStatus::usage,
          "the launcher says {} processes, and MPI says {}: it is not the launcher of the MPI that dptrain was built "
-         "with; "
-         "take that one's mpirun, or `srun --mpi=pmix`",
+         "with; take that one's mpirun, or `srun --mpi=pmix`",
          launch.processes, processes);
   }
   if (launch.processes == 0 && launch.slurm_tasks > 1 && launch.slurm_tasks != processes) {

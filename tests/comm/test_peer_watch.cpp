@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <barrier>
 #include <csignal>
 #include <cstring>
@@ -130,6 +131,47 @@ TEST_CASE("watch: strangers are let in up to a number, and who sends no frame of
   CHECK(let_in > 0);
   CHECK(let_in <= 1 + 16);
   for (const int one : many) close(one);
+}
+
+TEST_CASE("watch: who has gone before both know each other, and comes again by another address, is not lost") {
+  constexpr int kHello = 1, kBye = 5;
+  struct Frame {
+    std::uint64_t token[2];
+    std::int32_t kind, rank, status, length;
+    std::int64_t step;
+  };
+  Meeting meeting(2);
+  std::atomic<int> told = 0;
+  std::thread first([&] {
+    Thread process(meeting, 0);
+    PeerWatch watch(process, [&told](const News&) { ++told; });
+    process.host_barrier();
+    watch.end();
+  });
+  Thread process(meeting, 1);
+  Addresses none{}, all[2];
+  process.all_gather(&none, sizeof none, all);
+  Frame hello{
+      .token = {all[0].token[0], all[0].token[1]}, .kind = kHello, .rank = 1, .status = 0, .length = 0, .step = -1};
+  const auto come = [&] {
+    const int link = connect_to(htonl(INADDR_LOOPBACK), all[0].port);
+    CHECK(::send(link, &hello, sizeof hello, MSG_NOSIGNAL) == sizeof hello);
+    CHECK(is_ready(link, POLLIN, 20));  // it is welcome
+    return link;
+  };
+  close(come());
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  const int link = come();
+  Frame bye = hello;
+  bye.kind = kBye;
+  const char reached = 1;
+  char everybody[2];
+  process.all_gather(&reached, 1, everybody);
+  CHECK(told.load() == 0);
+  CHECK(::send(link, &bye, sizeof bye, MSG_NOSIGNAL) == sizeof bye);
+  process.host_barrier();
+  first.join();
+  close(link);
 }
 
 TEST_CASE("watch: a process that has failed, and does not end, is ended with its status") {

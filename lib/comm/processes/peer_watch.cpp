@@ -83,7 +83,8 @@ void PeerWatch::connect(Communicator& processes) {
   Addresses mine{};
   if (rank_ == 0) {
     if (getrandom(mine.token, sizeof mine.token, 0) != sizeof mine.token)
-      mine.token[0] = static_cast<std::uint64_t>(getpid());
+      dptrain::fail(ExitStatus::failed, "no random numbers for the watch over other processes: {}",
+                    std::strerror(errno));
     listener_ = open_socket();
     sockaddr_in any{};
     any.sin_family = AF_INET;
@@ -114,8 +115,10 @@ void PeerWatch::connect(Communicator& processes) {
       Frame welcome{};
       // Only the first process knows what to answer: addresses may be those of other machines here.
       if (is_ready(fd, POLLIN, kIntroduction) && recv(fd, &welcome, sizeof welcome, MSG_WAITALL) == sizeof welcome &&
-          welcome.kind == kWelcome && std::memcmp(welcome.token, token_, sizeof token_) == 0)
+          welcome.kind == kWelcome && std::memcmp(welcome.token, token_, sizeof token_) == 0) {
+        link.confirmed = true;
         break;
+      }
       close(fd);
       link = {.heard = steady_seconds()};
     }
@@ -204,7 +207,7 @@ void PeerWatch::hear(int rank, PeerLink& link) {
   if (!gone || link.socket < 0) return;
   close(link.socket);
   link.socket = -1;
-  if (rank >= 0 && !link.done) lost(rank, "has gone: its connection is closed");
+  if (rank >= 0 && !link.done && link.confirmed) lost(rank, "has gone: its connection is closed");
 }
 
 /// Whether a stranger is one of the others.
@@ -222,7 +225,10 @@ void PeerWatch::take(int rank, PeerLink& link, const Frame& frame, const std::st
     own = std::move(link);
     link.socket = -1;
     send(own, kWelcome, 0, 0, "");
-  } else if (frame.kind == kBye) {
+    return;
+  }
+  link.confirmed = true;
+  if (frame.kind == kBye) {
     link.done = true;
   } else if (frame.kind == kFailed && rank_ != 0) {
     link.done = true;

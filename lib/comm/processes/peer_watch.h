@@ -24,6 +24,7 @@ struct PeerLink {
   std::string received{}, unsent{};
   double heard = 0;        ///< steady_seconds()
   std::int64_t step = -1;  ///< that it was at then
+  bool confirmed = false;  ///< both know each other; before that a peer may go, and come by another address
   bool done = false;       ///< it has said that it ends, and may go
 };
 
@@ -81,8 +82,7 @@ class PeerWatch {
   int failure_status_ = 0;
   bool failed_ = false;
   double failed_at_ = 0, ended_at_ = 0;
-  double late_ =
-      0;  // when this process was found to have been stopped itself, perhaps for so long that others have given it up
+  double late_ = 0;  // when this process was found to have been stopped itself: others may have given it up
   double told_at_ = 0;
   News news_;
   std::thread thread_;
