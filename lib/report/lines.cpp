@@ -128,8 +128,7 @@ std::string largest_share_line(const TimeShares& shares) {
 std::string precision_line(std::string_view precision) {
   if (precision == "bf16")
     return "bf16: convolutions, products, activations and their gradients; fp32: weights and their gradients, sums, "
-           "statistics, "
-           "loss, optimizer";
+           "statistics, loss, optimizer";
   if (precision == "tf32") return "tf32: convolutions and products; fp32: all that is stored, and the rest";
   return {};
 }

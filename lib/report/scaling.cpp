@@ -42,8 +42,7 @@ std::string profile_line(const Scaling& s) {
 std::string assumption_line(const Scaling& s) {
   return fmt::format(
       "more than {} are assumed to be on machines like this one, {} and one process on each, with nothing else to do, "
-      "joined by {}; "
-      "nothing overlaps",
+      "joined by {}; nothing overlaps",
       plural(s.cores, "device", "devices"), s.cores, s.link);
 }
 

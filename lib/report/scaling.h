@@ -33,16 +33,14 @@ struct Scaling {
   std::string link;                                             ///< as a text
   double link_bytes_per_second = 0, link_latency = 0;
   /// Of the profile, in seconds: a micro-batch alone and with `together` of them at once, an addition of a replica's own
-  /// gradient sums,
-  /// the update of all parameters by one core.
+  /// gradient sums, the update of all parameters by one core.
   std::int64_t together = 1, rounds = 0;
   double micro_batch_alone = 0, micro_batch_together = 0, add = 0, update = 0;
   double lost = 0;        ///< the share of the time that other work on the machine took meanwhile
   double one_device = 0;  ///< seconds of a step
   std::vector<ScalingRow> rows;
-  std::int64_t knee = 0,
-               knee_next =
-                   0;  ///< beyond which more devices do not pay, and what does not; 0: nothing that was asked for
+  std::int64_t knee = 0;       ///< the number beyond which more devices do not pay
+  std::int64_t knee_next = 0;  ///< the first that does not; 0: none that was asked for
   double knee_speed_up = 0, worthwhile = 0;
   bool measured = false;
 
