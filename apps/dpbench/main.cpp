@@ -1,6 +1,7 @@
-// dpbench: what the parts cost. `dpbench step --config configs/mnist.yaml` says where a step goes; otherwise the benchmarks
-// run that --benchmark_filter names, such as step/mnist_mlp, with --benchmark_format=json for scripts. Machines are noisy:
-// compare ratios within one run, and give --benchmark_repetitions for medians.
+// dpbench: what the parts cost. `dpbench step --config configs/mnist.yaml` says where a step goes, `mpirun -np 2 dpbench sum` what
+// it takes processes to add up their gradients; otherwise the benchmarks run that --benchmark_filter names, such as
+// step/mnist_mlp, with --benchmark_format=json for scripts. Machines are noisy: compare ratios within one run, and give
+// --benchmark_repetitions for medians.
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
@@ -10,6 +11,7 @@
 #include "core/error.h"
 #include "dpbench/benchmarks.h"
 #include "dpbench/step_profile.h"
+#include "dpbench/sum_profile.h"
 
 namespace {
 
@@ -30,6 +32,7 @@ int run_benchmarks(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     if (argc > 1 && std::string_view(argv[1]) == "step") return dptrain::profile_step(argc - 1, argv + 1);
+    if (argc > 1 && std::string_view(argv[1]) == "sum") return dptrain::profile_sum(argc - 1, argv + 1);
     return run_benchmarks(argc, argv);
   } catch (const dptrain::Error& error) {
     fmt::print(stderr, "dpbench: {}\n", error.what());

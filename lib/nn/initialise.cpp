@@ -29,6 +29,8 @@ Start start_of(const ParameterDesc& desc) {
       return {Distribution::uniform, std::sqrt(6.0 / (in + out))};
     case Initialiser::xavier_normal:
       return {Distribution::normal, std::sqrt(2.0 / (in + out))};
+    case Initialiser::whiten:  // what the images do not decide
+      return {Distribution::uniform, 1.0 / std::sqrt(in)};
     case Initialiser::zeros:
     case Initialiser::pytorch_default:
       break;

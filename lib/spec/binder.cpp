@@ -58,7 +58,8 @@ void Value::error(const std::string& message, const std::string& hint) const {
 }
 
 void Value::expected(std::string_view what, const std::string& hint) const {
-  error(fmt::format("expected {}, found {}", what, found_text(node)), hint);
+  const std::string or_keyword = keyword.empty() ? "" : fmt::format(" or '{}'", keyword);
+  error(fmt::format("expected {}{}, found {}", what, or_keyword, found_text(node)), hint);
 }
 
 std::string suggestion(const std::string& name, const Names& valid) {

@@ -23,6 +23,7 @@ struct Value {
   std::string path;  ///< as `--set` takes it: "train.optimizer.lr", "model.layers.0"; empty for the whole file
   Mark block_at;     ///< where its key stands: the place to say what it lacks
   Diagnostics& diagnostics;
+  std::string_view keyword{};  ///< what would do too, whatever its type
 
   /// Complains about the value itself.
   void error(const std::string& message, const std::string& hint = "") const;

@@ -18,6 +18,8 @@ Op read_linear(MapReader& map) {
   map.required("out_features", linear.out_features, integer(1, kMaxExtent), {"units", "num_output"});
   map.optional("bias", linear.bias, boolean, {"use_bias", "bias_term"});
   map.optional("init", linear.init, choice(names::initialiser));
+  if (linear.init == Initialiser::whiten)
+    map.error("init", "'whiten' makes filters of patches of images", "it is for a conv2d that is the first layer");
   return linear;
 }
 

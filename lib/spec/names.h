@@ -23,7 +23,8 @@ inline const Choices<Initialiser> initialiser{"initialiser",
                                                {"kaiming_normal", Initialiser::kaiming_normal},
                                                {"xavier_uniform", Initialiser::xavier_uniform},
                                                {"xavier_normal", Initialiser::xavier_normal},
-                                               {"zeros", Initialiser::zeros}},
+                                               {"zeros", Initialiser::zeros},
+                                               {"whiten", Initialiser::whiten}},
                                               {"orthogonal", "trunc_normal", "normal", "uniform", "ones", "constant"}};
 
 inline const Choices<ActivationKind> activation{"activation",

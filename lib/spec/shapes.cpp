@@ -44,6 +44,7 @@ class Inference {
       error(fmt::format("{} groups do not divide the {} channels of its input {}", conv.groups, in_[0], in_.text()),
             "set groups to a divisor of both channel counts");
     }
+    if (conv.init == Initialiser::whiten) check_whitening(conv);
     check_weight(static_cast<double>(conv.out_channels) * static_cast<double>(in_[0] / conv.groups) *
                  static_cast<double>(conv.kernel_height * conv.kernel_width));
     return window(conv, conv.out_channels);
@@ -105,6 +106,21 @@ class Inference {
     }
     error(fmt::format("{} takes (channels, height, width), but its input is {}", layer_kind(layer_), in_.text()), hint);
     return false;
+  }
+
+  void check_whitening(const Conv2dSpec& conv) const {
+    constexpr std::int64_t kMaxPatch = 512;  // values; the time grows with the cube
+    const std::int64_t patch = in_[0] * conv.kernel_height * conv.kernel_width;
+    if (name_ != "0")
+      error("init: whiten is for the first layer, which sees the images themselves", "use another init here");
+    else if (conv.groups != 1)
+      error("init: whiten makes filters over all channels", "set groups to 1, or use another init");
+    else if (conv.kernel_height > in_[1] || conv.kernel_width > in_[2])
+      error("init: whiten takes patches of the images without their padding, and the kernel is larger than an image",
+            "use a smaller kernel, or another init");
+    else if (patch > kMaxPatch)
+      error(fmt::format("init: whiten for patches of {} values; it takes at most {}", patch, kMaxPatch),
+            "use a smaller kernel, or another init");
   }
 
   void check_weight(double elements) const {

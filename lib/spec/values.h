@@ -82,7 +82,9 @@ template <class T>
 Reader<std::optional<T>> or_keyword(std::string_view word, Reader<T> reader) {
   return [word, reader = std::move(reader)](const Value& value) -> std::optional<std::optional<T>> {
     if (value.is_keyword(word)) return std::optional<T>();
-    if (std::optional<T> read = reader(value)) return std::optional<std::optional<T>>(std::move(read));
+    Value other = value;
+    other.keyword = word;
+    if (std::optional<T> read = reader(other)) return std::optional<std::optional<T>>(std::move(read));
     return std::nullopt;
   };
 }

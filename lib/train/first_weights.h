@@ -1,11 +1,20 @@
-// Purpose: a run whose first weights are a file's (--init-from) and not the seed's says so in its job.yaml, and keeps them as
-//   checkpoints/step-0. Thread safety: pure functions.
+// Purpose: the weights that a run begins with. A run whose first weights are a file's (--init-from) and not the seed's says so in
+//   its job.yaml, and keeps them as checkpoints/step-0. Thread safety: pure functions.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
+#include "data/dataset.h"
+#include "nn/parameters.h"
+
 namespace dptrain {
+
+/// The seed's weights into a zeroed flat buffer; where a layer whitens (`init: whiten`), also of the training images: of as many,
+/// evenly spread and not augmented, as have a million patches. The same bits for every process and number of replicas.
+/// Errors: those of reading the images.
+void seed_weights(const ParameterTable& table, std::uint64_t seed, const Dataset& train, float* flat);
 
 /// The note for job.yaml, a comment with its newline. `hash` is that of the weights; empty: the seed's, and no note.
 std::string first_weights_note(const std::string& hash);

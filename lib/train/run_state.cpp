@@ -10,6 +10,7 @@
 #include "core/magnitude.h"
 #include "report/process.h"
 #include "spec/reader.h"
+#include "train/first_weights.h"
 #include "train/run.h"
 
 namespace dptrain {
@@ -100,7 +101,7 @@ StateCopies initial_state(const Run& run, const ParameterTable& table) {
     fail(ExitStatus::failed, "the run began with the weights of a file, and checkpoints/step-0 is missing");
   std::vector<Buffer> copies = empty_copies(run, table);
   if (options.init_from.empty())
-    table.initialise(run.job.seed, copies.front().floats());
+    seed_weights(table, run.job.seed, *run.data.train, copies.front().floats());
   else
     init_from(options.init_from, table, copies.front().floats());
   // The average begins as the weights do; the first update takes its place.

@@ -53,7 +53,7 @@ std::string job_text(const Images& images, const std::string& augment) {
 model:
   input: [3, 12, 12]
   layers:
-    - conv2d: {{out_channels: 8, kernel_size: 3}}
+    - conv2d: {{out_channels: 8, kernel_size: 3, init: whiten}}
     - relu
     - max_pool2d: 2
     - flatten

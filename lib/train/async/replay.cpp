@@ -17,6 +17,7 @@
 #include "train/async/version_sums.h"
 #include "train/backend.h"
 #include "train/checkpoint.h"
+#include "train/first_weights.h"
 #include "train/fit.h"
 #include "train/float_mode.h"
 #include "train/update_plan.h"
@@ -168,7 +169,7 @@ class Replay {
       fail(ExitStatus::failed, "{}: the record begins at step {}, and {} is missing", file_.string(), header.step,
            checkpoint.string());
     } else {
-      table.initialise(job_.seed, store_->weights());
+      seed_weights(table, job_.seed, *data_.train, store_->weights());
     }
     if (table.hash(store_->weights()) != header.weights)
       fail(ExitStatus::failed,
