@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/line.h"
 #include "comm/messages.h"
 #include "core/error.h"
 #include "device/buffer.h"
@@ -48,6 +49,7 @@ class Communicator {
   int size() const { return static_cast<int>(members().size()); }
   bool alone() const { return size() == 1; }
   const Member& self() const { return members()[static_cast<std::size_t>(rank())]; }
+  bool first_of_host() const { return rank() == self().host_first; }
   /// The first rank of each host, in order.
   std::vector<int> hosts() const;
 
@@ -59,6 +61,10 @@ class Communicator {
   virtual void exchange(std::span<const Message> sends, std::span<const Message> receives) = 0;
   /// Zeroed memory that all processes of this host see, on a cache line. Errors: failed where there is not enough.
   virtual Buffer share(std::size_t bytes) = 0;
+
+  /// Lines between the first process and others: number k with process ends[k], null where that is the first one itself, or for
+  /// others to hold. All processes together. Errors: failed where one cannot be reached.
+  virtual std::vector<std::unique_ptr<Line>> lines(std::span<const int> ends) = 0;
 
   /// How long a process may be silent before it counts as lost.
   virtual void set_deadline(double seconds) = 0;

@@ -46,7 +46,9 @@ class Backend {
   /// Zeroed memory of the host, from which its replicas read weights and to which they write gradients: see GradientTask. By the
   /// thread of a replica that is made.
   virtual Buffer host_buffer(std::size_t bytes) = 0;
-  /// The same, for what allocates by itself.
+  /// The same, and the other processes of this host see it too: all of them together, by one thread each.
+  virtual Buffer shared_buffer(std::size_t bytes) = 0;
+  /// host_buffer(), for what allocates by itself.
   std::function<Buffer(std::size_t bytes)> host_allocator() {
     return [this](std::size_t bytes) { return host_buffer(bytes); };
   }

@@ -25,10 +25,7 @@ bool pass_over(Run& run, Replica& replica, int rank, std::int64_t step, const st
   run.evaluated[static_cast<std::size_t>(rank)] =
       run.faults.out(rank) || replica.evaluate(step, run.test_sums, give_up);
   if (run.watchdog) run.watchdog->end(rank);
-  if (run.processes.alone())
-    run.group.barrier();
-  else
-    run.group.barrier([&run] { share_sums(run); });
+  run.group.barrier([&run] { share_sums(run); });
   return std::find(run.evaluated.begin(), run.evaluated.end(), false) == run.evaluated.end();
 }
 

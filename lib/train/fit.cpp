@@ -104,10 +104,7 @@ Placement place(const JobSpec& job, std::int64_t train_samples, const Accelerato
   const bool on_gpus = placement.type == DeviceType::cuda;
   const std::int64_t step_samples = std::min(job.train.global_batch_size, train_samples);
   if (job.mode == Mode::local_sgd) check_workers(job, step_samples);
-  const auto micro_batches = [&](std::int64_t replicas) {
-    if (job.mode == Mode::local_sgd) return job.local_sgd.workers;  // at least one a worker
-    return static_cast<std::int64_t>(cut(step_samples, micro_batch_size(job, replicas)).size());
-  };
+  const auto micro_batches = [&](std::int64_t replicas) { return most_replicas(job, step_samples, replicas); };
   if (job.devices.count) {
     const std::int64_t replicas = *job.devices.count;
     if (on_gpus && !job.devices.share && replicas > static_cast<std::int64_t>(machine.usable.size())) {
@@ -137,6 +134,11 @@ Placement place(const JobSpec& job, std::int64_t train_samples, const Accelerato
 Placement place(const JobSpec& job, std::int64_t train_samples) {
   // The driver is not asked where the job wants none of it: that takes time.
   return place(job, train_samples, job.devices.type == DeviceType::cpu ? Accelerators{} : accelerators());
+}
+
+std::int64_t most_replicas(const JobSpec& job, std::int64_t step_samples, std::int64_t replicas) {
+  if (job.mode == Mode::local_sgd) return job.local_sgd.workers;  // at least one a worker
+  return static_cast<std::int64_t>(cut(step_samples, micro_batch_size(job, replicas)).size());
 }
 
 int replica_count(const JobSpec& job, std::int64_t train_samples) {

@@ -28,6 +28,8 @@ struct Placement {
   Range replicas_of(int first, int last) const;
   Range replicas_of(int process) const { return replicas_of(process, process + 1); }
   int process_of(int replica) const;
+  /// Those of this process's host.
+  Range replicas_of_host(const Communicator& processes) const;
 };
 
 /// The job's `devices` on this machine. `type: auto` takes GPUs where there is one to use, else CPU cores. `count: auto` is
@@ -42,6 +44,9 @@ Placement place(const JobSpec& job, std::int64_t train_samples, Communicator& pr
 
 /// The job asks for nothing that several processes do not do. Errors: usage.
 void check_processes_fit(const JobSpec& job, const Communicator& processes);
+
+/// How many can have something to do in a step of so many samples; `replicas` is how many there would be.
+std::int64_t most_replicas(const JobSpec& job, std::int64_t step_samples, std::int64_t replicas);
 
 /// How many replicas the job gets by itself: those of place(). Errors: as there.
 int replica_count(const JobSpec& job, std::int64_t train_samples);

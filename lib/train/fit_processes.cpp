@@ -57,18 +57,19 @@ int Placement::process_of(int replica) const {
   return process;
 }
 
+Range Placement::replicas_of_host(const Communicator& processes) const {
+  const int first = processes.self().host_first;
+  int last = first;
+  while (last < processes.size() && processes.members()[static_cast<std::size_t>(last)].host_first == first) ++last;
+  return replicas_of(first, last);
+}
+
 void check_processes_fit(const JobSpec& job, const Communicator& processes) {
   if (processes.alone()) return;
   const std::string many = fmt::format("is for one process, and this job has {}", processes.size());
-  if (job.mode != Mode::sync) {
-    fail(ExitStatus::usage, "{}: mode: {} {}  hint: start it without the launcher, or --mode sync", job.file.string(),
-         job.mode == Mode::async ? "async" : "local_sgd", many);
-  }
   if (job.faults.on_replica_failure != OnReplicaFailure::stop)
     refuse(job.faults.on_replica_failure_at, fmt::format("faults.on_replica_failure: continue {}", many),
            "a retry with --resume goes on with fewer processes");
-  if (const std::vector<LayerShape> norms = sync_norms(job.model); !norms.empty())
-    refuse(norms.front().at, fmt::format("batch_norm: sync: true {}", many), "replicas of one process, on one machine");
   if (job.balance != Balance::off) refuse(job.balance_at, fmt::format("balance: auto {}", many), "leave it out");
   if (job.devices.type != DeviceType::cpu && (job.devices.type || !accelerators().usable.empty()))
     refuse(job.devices.at, fmt::format("devices: training on GPUs {}", many), "for CPU cores: --set devices.type=cpu");
@@ -90,9 +91,7 @@ Placement place(const JobSpec& job, std::int64_t train_samples, Communicator& pr
     for (const int here : cores)
       shares.push_back(std::max(1, here / static_cast<int>(job.devices.threads_per_replica)));
     const std::int64_t step_samples = std::min(job.train.global_batch_size, train_samples);
-    const auto most = [&](std::int64_t replicas) {
-      return static_cast<std::int64_t>(cut(step_samples, micro_batch_size(job, replicas)).size());
-    };
+    const auto most = [&](std::int64_t replicas) { return most_replicas(job, step_samples, replicas); };
     std::int64_t total = std::accumulate(shares.begin(), shares.end(), std::int64_t{0});
     for (; total > std::max<std::int64_t>(size, most(total)); --total)
       --*std::max_element(shares.begin(), shares.end());

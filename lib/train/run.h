@@ -6,6 +6,7 @@
 //   that is all the same), or called while no replica runs.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 
@@ -41,10 +42,11 @@ struct ReplicaThreads {
   std::optional<Late> late;  // it is past the step deadline, and its thread may never end
 };
 
-/// Optimizer state that a mode has beside that of its WeightsHolder: flat, in the host's memory.
+/// Optimizer state that a mode has beside that of its WeightsHolder, flat; by one thread while no replica is at work.
 struct NamedState {
   std::string name;
-  float* values;
+  std::function<void(const float*)> load;
+  std::function<void(float*)> save;
 };
 
 struct Run {
@@ -66,7 +68,8 @@ struct Run {
   UpdatePlan update_plan;                // of the model's parameters, known to rank 0 first
   Schedule learning_rate;
   std::unique_ptr<UpdateStrategy> strategy;
-  WeightsHolder* weights = nullptr;          // the strategy's, made by rank 0, which knows the parameters first
+  std::atomic<bool> is_set_up{false};  // the strategy holds and has started all that waits, and abandon() may come
+  WeightsHolder* weights = nullptr;    // the strategy's, made by rank 0, which knows the parameters first
   std::unique_ptr<GradientReducer> reducer;  // where steps are taken together
   std::vector<NamedState> more_state;        // in checkpoints, after the optimizer's own
   // They outlive their threads: a device may still work with one's gradients when its own thread has failed.
@@ -101,9 +104,9 @@ struct Run {
   std::vector<std::optional<NotFinite>> not_finite;  // by replica
   std::vector<char> finite;                          // by replica: its slice of the gradients' sum
   int outcome = 0;
-  std::optional<StepNews> step_news;  // where there are other processes
-  int stop = 0;                       // the signal that the processes have agreed to stop for; 0: none
-  double lr_factor = 1;               // what rollbacks have left of the learning rate
+  StepNews step_news;
+  int stop = 0;          // the signal that the processes have agreed to stop for; 0: none
+  double lr_factor = 1;  // what rollbacks have left of the learning rate
   std::int64_t rollbacks = 0, skips_in_a_row = 0;
   RollbackPoints rollback_points;  // rank 0's
   std::int64_t rollback_step = 0;  // where the last rollback went

@@ -50,7 +50,7 @@ StateCopies copies_of(const Run& run, const ParameterTable& table) {
     if (k < own)
       run.weights->save_state(static_cast<int>(k), copies[k + 1].floats());
     else
-      std::copy_n(run.more_state[k - own].values, table.floats(), copies[k + 1].floats());
+      run.more_state[k - own].save(copies[k + 1].floats());
   }
   return std::make_shared<const std::vector<Buffer>>(std::move(copies));
 }
@@ -62,7 +62,7 @@ void load_state(Run& run, const std::vector<Buffer>& copies) {
     if (k < own)
       run.weights->load_state(static_cast<int>(k), copies[k + 1].floats());
     else
-      std::memcpy(run.more_state[k - own].values, copies[k + 1].data(), copies[k + 1].size());
+      run.more_state[k - own].load(copies[k + 1].floats());
   }
 }
 
@@ -160,9 +160,9 @@ Run::Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, con
       faults(placement.replicas),
       drills(job_.drills, [this] { return group.error() != nullptr; }),
       not_finite(static_cast<std::size_t>(placement.replicas)),
-      finite(static_cast<std::size_t>(placement.replicas)) {
+      finite(static_cast<std::size_t>(placement.replicas)),
+      step_news(placement, schedule) {
   if (job.train.ema) state_names.emplace_back(kAverage);
-  if (!processes.alone()) step_news.emplace(placement, schedule);
   if (job.balance == Balance::automatic && placement.replicas > 1) balancer.emplace(placement.replicas);
 }
 

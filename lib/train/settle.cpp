@@ -51,7 +51,6 @@ FaultReport not_finite(const Run& run, std::int64_t step) {
 
 /// What replicas have found, from all processes to all.
 void share_findings(Run& run) {
-  if (run.processes.alone()) return;
   struct Finding {
     int micro_batch = -1;
     bool loss = false;

@@ -43,8 +43,8 @@ std::unique_ptr<StepExchange> make_exchange(Run& run) {
   std::int64_t floats = 0;
   for (const LayerShape& norm : sync_norms(run.job.model)) floats = std::max(floats, moments_floats(norm.input[0]));
   if (floats == 0) return nullptr;
-  const std::size_t micro_batches = run.schedule.full().micro_batches.size();
-  return std::make_unique<StepExchange>(run.group, static_cast<int>(micro_batches), floats, run.watchdog.get());
+  return std::make_unique<StepExchange>(run.group, run.processes, run.placement, run.schedule, floats,
+                                        run.watchdog.get());
 }
 
 /// What went wrong in earlier parts of the run. A rehearsal that ended one of them is over: a retry shall get past it.
@@ -85,6 +85,7 @@ void set_up(Run& run, const ParameterTable& table) {
                                                       [&run](const std::string& text) { run.reporter.warning(text); });
   }
   run.strategy->start(run);
+  run.is_set_up.store(true, std::memory_order_release);
 }
 
 /// The leader's, after the last step: the weights' hash, and the last checkpoint.
@@ -133,12 +134,11 @@ void replicate(Run& run, int rank) {
   }
   if (run.leads(rank)) keep_result(run, table);
   // Nobody says that the run has ended well before the last checkpoint is there.
-  if (!run.processes.alone()) run.group.barrier([&run] { share_stop(run); });
+  run.group.barrier([&run] { share_stop(run); });
 }
 
 /// The process's part of the run has failed: so has that of the others.
 void fail_together(Run& run) {
-  if (run.processes.alone()) return;
   try {
     std::rethrow_exception(run.group.error());
   } catch (const Error& error) {
@@ -197,8 +197,10 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
     Communicator& processes;
     ~Listening() { processes.listen({}); }
   } const listening{processes};
-  processes.listen(
-      [&run](const News& news) { run.group.abort(std::make_exception_ptr(Error(news.status, news.text))); });
+  processes.listen([&run](const News& news) {
+    run.group.abort(std::make_exception_ptr(Error(news.status, news.text)));
+    if (run.is_set_up.load(std::memory_order_acquire)) run.strategy->abandon(run);  // later it finds out by itself
+  });
 
   std::vector<std::thread> threads;
   const auto live = [&run](int rank) {

@@ -32,7 +32,7 @@ class UpdateStrategy {
   /// Steps run.first to run.end, with the evaluations and checkpoints between them. All replicas' threads together.
   /// Errors: what ends the run.
   virtual void run(Run& run, int rank, Replica& replica) = 0;
-  /// A replica has failed, and nobody is to wait for it. Any thread, at any time after hold().
+  /// A replica has failed, or another process has, and nobody is to wait for it. Any thread, at any time after start().
   virtual void abandon(Run& run) noexcept = 0;
 
   /// The learning rate of what is applied next, `step` steps being done: for reports. While no replica is at work.

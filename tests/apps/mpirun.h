@@ -2,6 +2,9 @@
 // Thread safety: none.
 #pragma once
 
+#include <doctest/doctest.h>
+
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -59,4 +62,30 @@ inline bool is_there(pid_t process) {
   return name_end != std::string::npos && stat[name_end + 2] != 'Z' && stat[name_end + 2] != 'X';
 }
 
+/// Ranks that train without end, once they do.
+struct Training {
+  Training(const Ranks& here, int ranks, const std::vector<std::string>& arguments,
+           std::map<std::string, std::string> environment = {})
+      : launcher(here.command_of(ranks, arguments), here.options(std::move(environment))) {
+    REQUIRE(eventually([&] { return has(read_text(here.folder / "run/metrics.jsonl"), "\"train\""); }));
+    processes = children_of(launcher.id());
+    REQUIRE(processes.size() == static_cast<std::size_t>(ranks));
+  }
+  bool all_gone() const {
+    return eventually([&] { return std::none_of(processes.begin(), processes.end(), is_there); });
+  }
+  ~Training() {
+    for (const pid_t process : processes)
+      if (is_there(process)) ::kill(process, SIGKILL);
+  }
+  Process launcher;
+  std::vector<pid_t> processes;  // by rank
+};
+
 }  // namespace dptrain::test
+
+#define SKIP_WITHOUT_RANKS()                                        \
+  if (const std::string reason = why_no_ranks(); !reason.empty()) { \
+    MESSAGE("skipped: " << reason);                                 \
+    return;                                                         \
+  }

@@ -11,12 +11,6 @@ using nlohmann::json;
 
 namespace {
 
-#define SKIP_WITHOUT_RANKS()                                        \
-  if (const std::string reason = why_no_ranks(); !reason.empty()) { \
-    MESSAGE("skipped: " << reason);                                 \
-    return;                                                         \
-  }
-
 // The last step of an epoch has fewer micro-batches, and one of another size.
 constexpr const char* mlp = R"(name: mlp
 dataset: {name: digits, train_samples: 301, test_samples: 150}
@@ -35,6 +29,24 @@ model:
   layers: [{conv2d: {out_channels: 6, kernel_size: 3}}, batch_norm, relu, {max_pool2d: 2}, flatten, {dropout: 0.2}, {linear: 10}]
 train:
   {steps: 9, global_batch_size: 48, micro_batch_size: 8, ema: {decay: 0.9}, clip_grad_norm: 2.0, optimizer: {name: lamb, lr: 0.01}}
+devices: {type: cpu, count: 4}
+)";
+
+// Norms over all micro-batches of a step, of which some replicas have none in the last step of an epoch.
+constexpr const char* norms = R"(name: norms
+dataset: {name: digits, train_samples: 101, test_samples: 70}
+model:
+  input: [1, 28, 28]
+  layers:
+    - conv2d: {out_channels: 6, kernel_size: 3}
+    - batch_norm: {sync: true}
+    - relu
+    - max_pool2d: 2
+    - flatten
+    - linear: 20
+    - batch_norm: {sync: true}
+    - linear: 10
+train: {steps: 9, global_batch_size: 48, micro_batch_size: 8, optimizer: {name: sgd, lr: 0.1, momentum: 0.9}}
 devices: {type: cpu, count: 4}
 )";
 
@@ -57,30 +69,11 @@ const std::vector<std::string> kEndless = {"job.yaml",  "--quiet",
                                            "--devices", "3",
                                            "--set",     "faults.step_deadline=5"};
 
-/// Ranks that train without end, once they do.
-struct Training {
-  explicit Training(const Ranks& here, int ranks, std::map<std::string, std::string> environment = {})
-      : launcher(here.command_of(ranks, kEndless), here.options(std::move(environment))) {
-    REQUIRE(eventually([&] { return has(read_text(here.folder / "run/metrics.jsonl"), "\"train\""); }));
-    processes = children_of(launcher.id());
-    REQUIRE(processes.size() == static_cast<std::size_t>(ranks));
-  }
-  bool all_gone() const {
-    return eventually([&] { return std::none_of(processes.begin(), processes.end(), is_there); });
-  }
-  ~Training() {
-    for (const pid_t process : processes)
-      if (is_there(process)) ::kill(process, SIGKILL);
-  }
-  Process launcher;
-  std::vector<pid_t> processes;  // by rank
-};
-
 }  // namespace
 
 TEST_CASE("processes: 1 x 4, 2 x 2 and 4 x 1 give one hash, with shared memory and as if each were a host") {
   SKIP_WITHOUT_RANKS();
-  for (const char* job : {mlp, cnn}) {
+  for (const char* job : {mlp, cnn, norms}) {
     const Ranks here;
     write_text(here.folder / "job.yaml", job);
     const std::string whole = here.weights(here.dptrain({"job.yaml", "--quiet", "--out", "1"}), "1");
@@ -174,12 +167,8 @@ TEST_CASE("processes: what does not fit is refused, and who has something else i
     return finished.err;
   };
   CHECK(has(refused(2, {"--devices", "1"}), "devices.count: 1 for 2 processes"));
-  CHECK(has(refused(2, {"--mode", "async"}), "mode: async is for one process"));
-  CHECK(has(refused(2, {"--mode", "local_sgd"}), "mode: local_sgd is for one process"));
   CHECK(has(refused(2, {"--set", "balance=auto"}), "balance: auto is for one process"));
   CHECK(has(refused(2, {"--set", "faults.on_replica_failure=continue"}), "is for one process"));
-  CHECK(has(refused(2, {"--set", "model.layers=[flatten, {linear: 16}, {batch_norm: {sync: true}}, {linear: 10}]"}),
-            "batch_norm: sync: true is for one process"));
   CHECK(has(refused(2, {"--gpus", "2"}), "training on GPUs is for one process"));
   // 64 samples in micro-batches of 16 are four.
   CHECK(has(refused(5, {"--set", "devices.count=auto"}), "5 replicas for 4 micro-batches"));
@@ -211,7 +200,7 @@ TEST_CASE("processes: SIGKILL and SIGSTOP of a rank end all, the culprit is name
       CAPTURE(signal);
       CAPTURE(culprit);
       const Ranks here;
-      Training training(here, 3, {{"DPTRAIN_SHARED_MEMORY", culprit == 0 ? "off" : "on"}});
+      Training training(here, 3, kEndless, {{"DPTRAIN_SHARED_MEMORY", culprit == 0 ? "off" : "on"}});
       ::kill(training.processes[culprit], signal);
       const Finished ended = training.launcher.wait();
       INFO(ended.err);
@@ -228,7 +217,7 @@ TEST_CASE("processes: SIGKILL and SIGSTOP of a rank end all, the culprit is name
 TEST_CASE("processes: the launcher's death is everybody's, also of one that is stopped") {
   SKIP_WITHOUT_RANKS();
   const Ranks here;
-  Training training(here, 3);
+  Training training(here, 3, kEndless);
   ::kill(training.processes[1], SIGSTOP);
   training.launcher.signal(SIGKILL);
   CHECK(training.launcher.wait().status == 137);
@@ -255,7 +244,7 @@ TEST_CASE("processes: a signal to one rank or to the launcher stops all at a ste
   SKIP_WITHOUT_RANKS();
   for (const bool through_launcher : {true, false}) {
     const Ranks here;
-    Training training(here, 2);
+    Training training(here, 2, kEndless);
     if (through_launcher)
       training.launcher.signal(SIGUSR1);
     else

@@ -1,5 +1,6 @@
 // A program of several processes that holds what its Communicator does against what it should: 0 where all is well. `fail` as its
 // argument: the last rank fails, and the others have to hear of it. `stop RANK`: that one is stopped when all is done but the end.
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -78,6 +79,47 @@ void exchanges(Communicator& ranks) {
   }
 }
 
+/// Two lines to every other rank, which talk at the same time; one that is cut keeps nobody.
+void talks(Communicator& ranks) {
+  std::vector<int> ends;
+  for (int r = 0; r < ranks.size(); ++r) ends.insert(ends.end(), 2, r);
+  const auto lines = ranks.lines(ends);
+  std::vector<std::thread> threads;
+  std::vector<char> well(lines.size(), 1);
+  for (std::size_t k = 0; k < lines.size(); ++k) {
+    check((lines[k] != nullptr) == (ends[k] != 0 && (ranks.rank() == 0 || ends[k] == ranks.rank())),
+          "whose line it is");
+    if (lines[k] == nullptr) continue;
+    threads.emplace_back([&line = *lines[k], &well = well[k], k, first = ranks.rank() == 0] {
+      for (const std::size_t count : {1u, 1000u, 3000000u}) {
+        std::vector<int> values(count, static_cast<int>(k));
+        if (first) line.send(values.data(), count * sizeof(int));
+        values.assign(count, -1);
+        line.receive(values.data(), count * sizeof(int));
+        for (const int value : values) well = well && value == static_cast<int>(k);
+        if (!first) line.send(values.data(), count * sizeof(int));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  check(std::find(well.begin(), well.end(), 0) == well.end(), "what came over a line");
+  for (std::size_t k = 0; k < lines.size(); ++k) {
+    if (lines[k] == nullptr) continue;
+    if (ranks.rank() == 0) {
+      lines[k]->cut();
+      continue;
+    }
+    bool is_cut = false;
+    try {
+      static_cast<void>(lines[k]->receive<int>());
+    } catch (const LineCut&) {
+      is_cut = true;
+    }
+    check(is_cut, "a line that was cut");
+  }
+  ranks.host_barrier();
+}
+
 int fail_one(Communicator& ranks) {
   ranks.set_deadline(20);
   if (ranks.rank() == ranks.size() - 1) {
@@ -104,6 +146,7 @@ int main(int argc, char** argv) {
   gathers(*ranks);
   shares(*ranks);
   exchanges(*ranks);
+  talks(*ranks);
   if (argc > 2 && std::strcmp(argv[1], "stop") == 0) {
     ranks->set_deadline(2);
     if (std::to_string(ranks->rank()) == argv[2]) {

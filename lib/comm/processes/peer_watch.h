@@ -7,26 +7,18 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <deque>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "comm/communicator.h"
+#include "comm/processes/peer_door.h"
+#include "comm/processes/peer_link.h"
 
 namespace dptrain {
-
-/// A connection that frames come from, in pieces.
-struct PeerLink {
-  int socket = -1;
-  std::string received{}, unsent{};
-  double heard = 0;        ///< steady_seconds()
-  std::int64_t step = -1;  ///< that it was at then
-  bool confirmed = false;  ///< both know each other; before that a peer may go, and come by another address
-  bool done = false;       ///< it has said that it ends, and may go
-};
 
 class PeerWatch {
  public:
@@ -45,17 +37,14 @@ class PeerWatch {
   void end();
 
  private:
-  struct Frame;
   void connect(Communicator& processes);
   void stop();
   void watch();
-  void greet();
   void hear(int rank, PeerLink& link);
-  bool introduces(const Frame& frame) const;
-  void take(int rank, PeerLink& link, const Frame& frame, const std::string& text);
-  void send(PeerLink& link, int kind, int rank, int status, const std::string& text);
-  void send_rest(PeerLink& link);
-  void to_all(int kind, int rank, int status, const std::string& text, int but);
+  void welcome(std::size_t rank, PeerLink link);
+  void take(int rank, PeerLink& link, const PeerFrame& frame, const std::string& text);
+  PeerFrame frame(PeerWord word, int rank, int status) const;
+  void to_all(PeerWord word, int rank, int status, const std::string& text, int but);
   void look(double now);
   void look_at_end(double now);
   void end_in_time(double now);
@@ -70,13 +59,12 @@ class PeerWatch {
   const int parent_;
   std::atomic<double> deadline_{60};
   std::atomic<std::int64_t> step_{-1};
-  std::uint64_t token_[2] = {};
-  int listener_ = -1, wake_ = -1;
-  std::vector<PeerLink> links_;  // the first process: by rank; the others: to the first
-  std::vector<PeerLink> strangers_;
+  PeerToken token_{};
+  int wake_ = -1;
+  std::optional<PeerDoor> door_;  // the first process's
+  std::vector<PeerLink> links_;   // the first process: by rank; the others: to the first
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool crowded_ = false;  // no stranger is let in before the next tick
   bool over_ = false, ending_ = false, flushed_ = false;
   std::string failure_;  // to be sent
   int failure_status_ = 0;

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "comm/communicator.h"
+#include "comm/processes/lines.h"
 #include "comm/processes/peer_watch.h"
 #include "comm/processes/shared_barrier.h"
 #include "core/clock.h"
@@ -86,6 +87,8 @@ class ProcessGroup final : public Communicator {
     host_barrier();
     return Buffer::adopt(memory, bytes, [](void*) {});  // the window's, until close()
   }
+
+  std::vector<std::unique_ptr<Line>> lines(std::span<const int> ends) override { return open_lines(*this, ends); }
 
   void set_deadline(double seconds) override { watch_->set_deadline(seconds); }
   void at_step(std::int64_t step) noexcept override { watch_->at_step(step); }

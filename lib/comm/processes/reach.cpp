@@ -5,11 +5,13 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "core/error.h"
 
@@ -44,7 +46,7 @@ bool is_ready(int socket, short events, double seconds) {
 
 int open_socket() {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) fail(ExitStatus::failed, "no socket for the watch over other processes: {}", std::strerror(errno));
+  if (fd < 0) fail(ExitStatus::failed, "no socket for connections between processes: {}", std::strerror(errno));
   return fd;
 }
 
@@ -61,6 +63,38 @@ int connect_to(std::uint32_t address, std::uint16_t port) {
        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0))
     return fd;
   close(fd);
+  return -1;
+}
+
+int open_port(Addresses& mine) {
+  if (getrandom(mine.token, sizeof mine.token, 0) != sizeof mine.token)
+    fail(ExitStatus::failed, "no random numbers for connections between processes: {}", std::strerror(errno));
+  const int listener = open_socket();
+  sockaddr_in any{};
+  any.sin_family = AF_INET;
+  any.sin_addr.s_addr = htonl(INADDR_ANY);
+  socklen_t size = sizeof any;
+  if (bind(listener, reinterpret_cast<const sockaddr*>(&any), size) != 0 || listen(listener, 4096) != 0 ||
+      getsockname(listener, reinterpret_cast<sockaddr*>(&any), &size) != 0) {
+    close(listener);
+    fail(ExitStatus::failed, "no port for connections between processes: {}", std::strerror(errno));
+  }
+  mine.port = ntohs(any.sin_port);
+  find_addresses(mine);
+  return listener;
+}
+
+int reach(const Addresses& whom, bool on_this_host, const std::function<bool(int socket)>& introduced,
+          std::string& tried) {
+  std::vector<std::uint32_t> addresses(whom.addresses, whom.addresses + whom.count);
+  if (on_this_host) addresses.insert(addresses.begin(), htonl(INADDR_LOOPBACK));
+  for (const std::uint32_t address : addresses) {
+    tried += (tried.empty() ? "" : ", ") + text_of(address);
+    const int fd = connect_to(address, whom.port);
+    if (fd < 0) continue;
+    if (introduced(fd)) return fd;
+    close(fd);
+  }
   return -1;
 }
 

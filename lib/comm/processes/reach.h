@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 namespace dptrain {
@@ -27,5 +28,11 @@ bool is_ready(int socket, short events, double seconds);
 int open_socket();
 /// A connection within kIntroduction; -1 where there is none.
 int connect_to(std::uint32_t address, std::uint16_t port);
+/// A port of any number, with what others need to come to it. Errors: failed.
+int open_port(Addresses& mine);
+/// A connection to whom these are of: the first of them by which `introduced(socket)` is true, because only that one knows what to
+/// answer. -1 where there is none; `tried` is what was tried.
+int reach(const Addresses& whom, bool on_this_host, const std::function<bool(int socket)>& introduced,
+          std::string& tried);
 
 }  // namespace dptrain

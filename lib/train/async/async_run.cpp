@@ -2,70 +2,26 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "core/clock.h"
 #include "core/error.h"
 #include "core/magnitude.h"
+#include "train/async/executor.h"
+#include "train/async/proxies.h"
 #include "train/evaluate.h"
 
 namespace dptrain {
 
 namespace {
 
-/// A replica as it takes part.
-struct Executor {
-  int rank = 0;
-  Replica& replica;
-  Buffer weights;                    // as it read them
-  std::vector<std::int64_t> read{};  // version of each shard of them
-  std::int64_t drilled = 0;          // steps whose drills it has had
-};
-
 /// The weights as they are, and how old.
-void read_weights(Run& run, AsyncRun& async, Executor& me, const Dispatcher::Work& work) {
-  async.store->pull(me.weights.floats(), work.version, me.read);
-  async.dispatcher->pulled(work, *std::min_element(me.read.begin(), me.read.end()));
+void read_weights(Run& run, AsyncRun& async, Executor& me, const Dispatcher::Work& work,
+                  std::vector<std::int64_t>& read) {
+  async.store->pull(me.weights(), work.version, read);
+  async.dispatcher->pulled(work, *std::min_element(read.begin(), read.end()));
   if (run.options.weights_read)
-    run.options.weights_read(me.rank, work.index, [&run] { return run.group.error() != nullptr; });
-}
-
-/// The gradient of a micro-batch, with what the drills do to it; seconds spent reading weights, into `pulling`. The samples are waited for
-/// first: that makes no gradient stale. Errors: the replica's, with its name.
-Replica::Gradient compute(Run& run, AsyncRun& async, Executor& me, const Dispatcher::Work& work, double& pulling) {
-  const MicroBatchPlace place = async.places.at(work.index);
-  const MicroBatch& part = run.schedule.plan(place.step).micro_batches[static_cast<std::size_t>(place.micro_batch)];
-  GradientTask task{.step = place.step,
-                    .first = part.first,
-                    .count = part.count,
-                    .weights = me.weights.floats(),
-                    .version = work.index,
-                    .gradient = work.gradient};
-  try {
-    if (run.watchdog) run.watchdog->begin(me.rank, place.step);
-    const double start = steady_seconds();
-    std::optional<SharedLoader::Lease> lease;
-    if (async.loader) task.batch = &lease.emplace(async.loader->take(work.index)).batch();
-    const double loaded = steady_seconds();
-    read_weights(run, async, me, work);
-    pulling = steady_seconds() - loaded;
-    for (; me.drilled <= place.step; ++me.drilled) {
-      run.drills.before(me.rank, me.drilled);
-      task.poison = run.drills.poisons(me.rank, me.drilled) || task.poison;
-    }
-    Replica::Gradient gradient = me.replica.gradient(task);
-    gradient.data += loaded - start;
-    Replica::Times times{.data = gradient.data, .compute = gradient.compute};
-    run.drills.after(me.rank, place.step, times);
-    gradient.compute = times.compute;
-    if (run.watchdog) run.watchdog->end(me.rank);
-    return gradient;
-  } catch (const GroupAborted&) {
-    throw;
-  } catch (...) {
-    if (run.watchdog) run.watchdog->end(me.rank);
-    run.faults.failed(me.rank, place.step, std::current_exception());
-    throw replica_error(me.rank, place.step, std::current_exception());
-  }
+    run.options.weights_read(me.rank(), work.index, [&run] { return run.group.error() != nullptr; });
 }
 
 /// The first parameter in backward's order whose gradient is not finite; empty where there is none.
@@ -86,10 +42,10 @@ void ended(Run& run, AsyncRun& async, std::int64_t index, const LossSum* loss) {
 /// What the job says should be done about a gradient that is of no use. Errors: what ends the run.
 void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::Work& work, bool loss_is_finite) {
   const double began = steady_seconds();
-  const int rank = me.rank;
+  const int rank = me.rank();
   const FaultsSpec& policy = run.job.faults;
   const MicroBatchPlace place = async.places.at(work.index);
-  const std::string parameter = first_not_finite(me.replica.parameters(), work.gradient);
+  const std::string parameter = first_not_finite(run.replicas.front()->parameters(), work.gradient);
   async.dispatcher->withdraw(work);
   const std::lock_guard lock(async.reporting);
   FaultReport report{.kind = "not_finite",
@@ -123,7 +79,7 @@ void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::
 }
 
 /// The gradient goes to the store; seconds spent waiting and in additions and updates.
-StepTimes push(AsyncRun& async, const Executor& me, const Dispatcher::Work& work) {
+StepTimes push(AsyncRun& async, const Dispatcher::Work& work, const std::vector<std::int64_t>& read) {
   StepTimes times;
   const double start = steady_seconds();
   const auto pushed = async.dispatcher->push(work);
@@ -134,7 +90,7 @@ StepTimes push(AsyncRun& async, const Executor& me, const Dispatcher::Work& work
     if (async.record) async.record->version(pushed.deposit.version, pushed.rate);
   }
   if (async.record) {
-    RecordedGradient line{.index = work.index, .ticket = pushed.ticket, .read = me.read, .lag = pushed.deposit.lag};
+    RecordedGradient line{.index = work.index, .ticket = pushed.ticket, .read = read, .lag = pushed.deposit.lag};
     if (!pushed.deposit.dropped) line.version = pushed.deposit.version;
     line.scale = pushed.deposit.scale;
     async.record->gradient(line);
@@ -146,6 +102,7 @@ StepTimes push(AsyncRun& async, const Executor& me, const Dispatcher::Work& work
 
 /// Micro-batches until the next rest.
 void work(Run& run, AsyncRun& async, Executor& me) {
+  std::vector<std::int64_t> read(async.store->shards());  // version of each shard of the weights
   for (;;) {
     if (stop_asked(run.options.stop)) async.dispatcher->stop();
     const double start = steady_seconds();
@@ -153,15 +110,20 @@ void work(Run& run, AsyncRun& async, Executor& me) {
     if (!work) return;
     const double begun = steady_seconds();
     double pulling = 0;
-    const Replica::Gradient gradient = compute(run, async, me, *work, pulling);
+    const auto pull = [&] {
+      const double asked = steady_seconds();
+      read_weights(run, async, me, *work, read);
+      pulling = steady_seconds() - asked;
+    };
+    const Replica::Gradient gradient = me.gradient(*work, std::ref(pull));
     const bool loss_is_finite = std::isfinite(gradient.loss.loss);
     if (!loss_is_finite || !std::isfinite(gradient.largest)) {
       leave_out(run, async, me, *work, loss_is_finite);
       continue;
     }
-    const StepTimes pushed = push(async, me, *work);
+    const StepTimes pushed = push(async, *work, read);
     const std::lock_guard lock(async.reporting);
-    StepTimes& times = run.times[static_cast<std::size_t>(me.rank)];
+    StepTimes& times = run.times[static_cast<std::size_t>(me.rank())];
     times.data += gradient.data;
     times.compute += gradient.compute;
     times.reduce += pulling + pushed.reduce;
@@ -183,8 +145,8 @@ void fall_back(Run& run, AsyncRun& async) {
       *run.job.async.fallback_loss_above, async.fallback_step));
 }
 
-/// Rank 0's, when every micro-batch that was begun is pushed.
-void settle(Run& run, AsyncRun& async) {
+/// The first process's, when every micro-batch that was begun is pushed.
+void settle_store(Run& run, AsyncRun& async) {
   if (const auto last = async.dispatcher->close_short()) {
     async.store->apply(last->deposit.version);
     async.dispatcher->give_back(last->buffers);
@@ -192,13 +154,39 @@ void settle(Run& run, AsyncRun& async) {
   }
   async.segment = async.dispatcher->begun();
   async.reached = async.places.at(async.segment).step;
-  if (stop_asked(run.options.stop)) {
+  if (stop_agreed(run)) {
     run.end = std::min(run.end, async.reached);
     run.progress->report_if_due(async.reached, run.end, steady_seconds());
   }
   if (async.loss_is_above && async.reached < run.end) fall_back(run, async);
   async.loss_is_above = false;
   if (async.record) async.record->sync();  // a checkpoint may follow, and counts on it
+}
+
+/// The weights as they are, to the other hosts, which evaluate them.
+void share_weights(Run& run, AsyncRun& async) {
+  std::vector<Message> sends, receives;
+  for (const int host : run.processes.hosts()) {
+    if (host == 0) continue;
+    if (run.processes.rank() == 0) sends.push_back({host, async.weights.data(), async.weights.size_bytes()});
+    if (run.processes.rank() == host) receives.push_back({0, async.weights.data(), async.weights.size_bytes()});
+  }
+  run.processes.exchange(sends, receives);
+}
+
+/// The leaders', when all replicas are at rest: what the first process has come to is what all go on from.
+void settle(Run& run, AsyncRun& async) {
+  struct Rest {
+    std::int64_t reached, end;
+  };
+  share_stop(run);
+  if (async.dispatcher) settle_store(run, async);
+  const Rest mine{async.reached, run.end};
+  std::vector<Rest> all(static_cast<std::size_t>(run.processes.size()));
+  run.processes.all_gather(&mine, sizeof mine, all.data());
+  async.reached = all.front().reached;
+  run.end = all.front().end;
+  share_weights(run, async);
 }
 
 }  // namespace
@@ -248,21 +236,26 @@ AsyncReport report_of(const AsyncRun& async) {
 }
 
 void run_async(Run& run, AsyncRun& async, int rank, Replica& replica) {
-  Executor me{.rank = rank,
-              .replica = replica,
-              .weights = run.backend->host_buffer(static_cast<std::size_t>(async.store->floats()) * sizeof(float)),
-              .read = std::vector<std::int64_t>(async.store->shards()),
-              .drilled = run.first};
+  std::unique_ptr<Executor> me;
+  std::optional<Proxies> proxies;
+  if (async.dispatcher) me = make_executor(run, async, rank, replica);
+  if (async.dispatcher && run.leads(rank)) proxies.emplace(run, async);
   std::int64_t step = run.first;
   // A run that was stopped after its last step and before the evaluation.
   if (run.first == run.end && run.options.checkpoints.resume_from->snapshot.state.evaluated_step != run.end)
     evaluate(run, replica, rank, run.end);
   while (step < run.end) {
-    if (rank == 0) async.dispatcher->open(async.places.first_of(std::min(run.end, async.rests.after(step))));
+    if (async.dispatcher && run.leads(rank))
+      async.dispatcher->open(async.places.first_of(std::min(run.end, async.rests.after(step))));
     run.group.barrier();
-    work(run, async, me);
+    if (proxies) proxies->start([&](Executor& executor) { work(run, async, executor); });
+    if (me)
+      work(run, async, *me);
+    else
+      serve(run, async, rank, replica);
+    if (proxies) proxies->join();
     run.group.barrier();
-    if (rank == 0) settle(run, async);
+    if (run.leads(rank)) settle(run, async);
     run.group.barrier();
     step = async.reached;
     replica.bind_host(run.weights->parameters(rank));

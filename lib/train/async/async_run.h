@@ -1,14 +1,18 @@
 // Purpose: `mode: async`: every replica takes the next micro-batch, reads the store, computes and pushes, and goes on; at points of
-//   rest nothing is in the air, and there the run is evaluated and saved.
-// Thread safety: run_async() is called by all replicas' threads together; what of an AsyncRun is written at rest is written by rank 0
-//   between two barriers, the rest is guarded as said. Invariants: points of rest lie between steps.
+//   rest nothing is in the air, and there the run is evaluated and saved. Among several processes the first one has the store and
+//   hands out micro-batches and tickets; the replicas of the others compute for it.
+// Thread safety: run_async() is called by all replicas' threads together; what of an AsyncRun is written at rest is written by the
+//   leader between two barriers, the rest is guarded as said. Invariants: points of rest lie between steps.
 #pragma once
 
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 
+#include "comm/line.h"
 #include "data/shared_loader.h"
+#include "train/async/async_memory.h"
 #include "train/async/dispatcher.h"
 #include "train/async/record.h"
 #include "train/async/step_collector.h"
@@ -25,16 +29,20 @@ struct AsyncRun {
   RestPlan rests;
   std::int64_t per_version;  // gradients that make a version
   VersionRates rates;
+  std::optional<AsyncMemory> memory;
+  std::span<float> weights{};  // the store's, as this process sees them; on other hosts a copy, as of the last rest
+  // The first process's alone; the others compute for it.
   std::unique_ptr<Store> store;
   std::unique_ptr<Dispatcher> dispatcher;
-  std::unique_ptr<SharedLoader> loader;  // where the replicas want it
-  std::unique_ptr<RecordWriter> record;  // where the job asks for one, and there is a run folder
+  std::vector<std::unique_ptr<Line>> lines;  // by replica: from the first process to those of others
+  std::unique_ptr<SharedLoader> loader;      // where the replicas want it
+  std::unique_ptr<RecordWriter> record;      // where the job asks for one, and there is a run folder
 
   std::mutex reporting;  // guards the Progress, the run's times, faults and skips, and these
   std::optional<StepCollector> collector;
   bool loss_is_above = false;  // the band: at the next rest the run falls back
 
-  // Written at rest.
+  // Written at rest; `reached` is the same in all processes, the rest is the first one's.
   std::int64_t segment = 0;  // the first micro-batch after the last rest
   std::int64_t reached = 0;  // step
   std::int64_t fallback_step = -1, fallback_version = -1;

@@ -1,6 +1,8 @@
 #include "train/async/async_strategy.h"
 
+#include <algorithm>
 #include <cstring>
+#include <span>
 
 #include "core/error.h"
 #include "spec/reader.h"
@@ -15,22 +17,29 @@ namespace {
 
 constexpr std::int64_t kShardsAReplica = 4;
 
-/// The store of an asynchronous run, in the host's memory for replicas on all kinds of devices.
+/// The store of an asynchronous run, in the host's memory for replicas on all kinds of devices. It is the first process's; others
+/// of its host see the weights, and the first of every other host has a copy to look after.
 class StoreHolder final : public WeightsHolder {
  public:
-  explicit StoreHolder(Store& store) : store_(store) {}
+  StoreHolder(Store* store, std::span<float> weights, bool writes)
+      : store_(store), weights_(weights), writes_(writes) {}
 
-  const float* parameters(int) const override { return store_.weights(); }
-  void load(const float* parameters) override { copy(store_.weights(), parameters); }
-  void save(float* parameters) const override { copy(parameters, store_.weights()); }
-  void load_state(int k, const float* state) override { copy(store_.state(k), state); }
-  void save_state(int k, float* state) const override { copy(state, store_.state(k)); }
+  const float* parameters(int) const override { return weights_.data(); }
+  void load(const float* parameters) override {
+    if (writes_) std::memcpy(weights_.data(), parameters, weights_.size_bytes());
+  }
+  void save(float* parameters) const override { std::memcpy(parameters, weights_.data(), weights_.size_bytes()); }
+  void load_state(int k, const float* state) override {
+    if (store_ != nullptr) std::memcpy(store_->state(k), state, weights_.size_bytes());
+  }
+  void save_state(int k, float* state) const override {
+    if (store_ != nullptr) std::memcpy(state, store_->state(k), weights_.size_bytes());
+  }
 
  private:
-  void copy(float* to, const float* from) const {
-    std::memcpy(to, from, static_cast<std::size_t>(store_.floats()) * sizeof(float));
-  }
-  Store& store_;
+  Store* const store_;
+  const std::span<float> weights_;
+  const bool writes_;
 };
 
 [[noreturn]] void refuse(const SourceMark& at, const std::string& message, const std::string& hint) {
@@ -70,67 +79,31 @@ class AsyncStrategy final : public UpdateStrategy {
 
   WeightsHolder& hold(Run& run, std::int64_t floats) override {
     before_ = state_before(run);
-    std::int64_t shards = run.job.async.shards.value_or(kShardsAReplica * run.group.size());
-    if (records(run)) continued_ = continued_record(run, before_, floats);
-    if (continued_.header) shards = continued_.header->shards;
     async_ = std::make_unique<AsyncRun>(run);
-    StoreConfig config{.floats = floats,
-                       .state_buffers = run.optimizer->state_buffers(),
-                       .ranges = run.update_plan.ranges,
-                       .shards = shards,
-                       .version = state_before(run).version,
-                       .most_at_once = run.group.size(),
-                       .clip_norm = run.job.train.clip_norm,
-                       .allocate = run.backend->host_allocator()};
-    if (run.options.shard_read)
-      config.shard_read = [&run](std::size_t shard) {
-        run.options.shard_read(shard, [&run] { return run.group.error() != nullptr; });
-      };
-    async_->store =
-        run.job.async.updates == StoreUpdates::locked ? make_locked_store(config) : make_hogwild_store(config);
-    holder_ = std::make_unique<StoreHolder>(*async_->store);
+    async_->memory.emplace(run, floats, most_gradients(run));
+    if (run.processes.rank() == 0) make_store(run, floats);
+    float* weights = async_->store ? async_->store->weights() : async_->memory->weights().floats();
+    async_->weights = {weights, static_cast<std::size_t>(floats)};
+    holder_ = std::make_unique<StoreHolder>(async_->store.get(), async_->weights, run.processes.first_of_host());
     return *holder_;
   }
 
   void start(Run& run) override {
     AsyncRun& async = *async_;
-    const AsyncState before = state_before(run);
-    LedgerRules rules = rules_of(run.job.async, async.per_version);
-    if (before.fallback_step >= 0) {
-      const auto micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
-      rules = synchronous_rules(micro_batches);
-      async.fallback_step = before.fallback_step;
-      async.fallback_version = before.fallback_version;
-      async.rates.fall_back(before.fallback_version, micro_batches);
-    }
     async.segment = async.places.first_of(run.first);
-    async.dispatcher = std::make_unique<Dispatcher>(
-        DispatcherConfig{
-            .rules = rules,
-            .version = before.version,
-            .next = async.segment,
-            .replicas = run.group.size(),
-            .skips = run.job.faults.on_nan == OnNan::skip,
-            .counts = before.staleness,
-            .samples = [&async](std::int64_t index) { return async.places.samples(index); },
-            .rate = [&async](std::int64_t version,
-                             std::int64_t left_out) { return async.rates.rate(version, left_out); },
-            .rule = [&run](std::int64_t version, double rate) { return run.optimizer->rule(version, rate); },
-            .stop_at = [&async](std::int64_t next) { return async.stop_at(next); },
-            .allocate = run.backend->host_allocator()},
-        *async.store);
-    async.collector.emplace(
-        run.schedule, run.first,
-        [&run, &async](std::int64_t step, const StepCollector::Step& done) { step_done(run, async, step, done); });
-    run.progress->count_micro_batches(run.group.size() * run.schedule.largest_batch());
-    if (run.replicas.front()->needs_batches()) async.loader = make_loader(run);
-    if (records(run)) begin_record(run, before);
+    if (run.replicas[static_cast<std::size_t>(run.here.first)]->needs_batches()) async.loader = make_loader(run);
+    std::vector<int> ends;
+    for (int rank = 0; rank < run.placement.replicas; ++rank) ends.push_back(run.placement.process_of(rank));
+    async.lines = run.processes.lines(ends);
+    if (async.store) make_dispatcher(run);
   }
 
   void join(Run& run, int rank, Replica& replica) override { replica.bind_host(run.weights->parameters(rank)); }
   void run(Run& run, int rank, Replica& replica) override { run_async(run, *async_, rank, replica); }
   void abandon(Run&) noexcept override {
     if (async_->dispatcher) async_->dispatcher->abandon();
+    for (const std::unique_ptr<Line>& line : async_->lines)
+      if (line) line->cut();
   }
 
   double rate(const Run&, std::int64_t) const override {
@@ -156,10 +129,76 @@ class AsyncStrategy final : public UpdateStrategy {
   }
 
  private:
-  static bool records(const Run& run) { return run.job.async.record && !run.options.checkpoints.run_folder.empty(); }
+  static bool records(const Run& run) { return run.job.async.record && run.publishes(); }
+
+  /// The rules as the run begins: a run that fell back before goes on as one that did.
+  LedgerRules first_rules(const Run& run) const {
+    if (before_.fallback_step < 0) return rules_of(run.job.async, async_->per_version);
+    return synchronous_rules(static_cast<std::int64_t>(run.schedule.full().micro_batches.size()));
+  }
+
+  std::int64_t most_gradients(const Run& run) const {
+    const bool skips = run.job.faults.on_nan == OnNan::skip;
+    std::int64_t most = gradient_buffers(first_rules(run), skips, run.placement.replicas);
+    if (!run.job.async.fallback_loss_above) return most;
+    const auto micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
+    return std::max(most, gradient_buffers(synchronous_rules(micro_batches), skips, run.placement.replicas));
+  }
+
+  void make_store(Run& run, std::int64_t floats) {
+    std::int64_t shards = run.job.async.shards.value_or(kShardsAReplica * run.placement.replicas);
+    if (records(run)) continued_ = continued_record(run, before_, floats);
+    if (continued_.header) shards = continued_.header->shards;
+    StoreConfig config{.floats = floats,
+                       .state_buffers = run.optimizer->state_buffers(),
+                       .ranges = run.update_plan.ranges,
+                       .shards = shards,
+                       .version = before_.version,
+                       .most_at_once = run.placement.replicas,
+                       .clip_norm = run.job.train.clip_norm,
+                       .allocate = [this](std::size_t) { return async_->memory->weights(); }};
+    if (run.options.shard_read)
+      config.shard_read = [&run](std::size_t shard) {
+        run.options.shard_read(shard, [&run] { return run.group.error() != nullptr; });
+      };
+    async_->store =
+        run.job.async.updates == StoreUpdates::locked ? make_locked_store(config) : make_hogwild_store(config);
+  }
+
+  void make_dispatcher(Run& run) {
+    AsyncRun& async = *async_;
+    const LedgerRules rules = first_rules(run);
+    if (before_.fallback_step >= 0) {
+      async.fallback_step = before_.fallback_step;
+      async.fallback_version = before_.fallback_version;
+      async.rates.fall_back(before_.fallback_version, rules.per_version);
+    }
+    async.dispatcher = std::make_unique<Dispatcher>(
+        DispatcherConfig{
+            .rules = rules,
+            .version = before_.version,
+            .next = async.segment,
+            .replicas = run.placement.replicas,
+            .skips = run.job.faults.on_nan == OnNan::skip,
+            .counts = before_.staleness,
+            .samples = [&async](std::int64_t index) { return async.places.samples(index); },
+            .rate = [&async](std::int64_t version,
+                             std::int64_t left_out) { return async.rates.rate(version, left_out); },
+            .rule = [&run](std::int64_t version, double rate) { return run.optimizer->rule(version, rate); },
+            .stop_at = [&async](std::int64_t next) { return async.stop_at(next); },
+            .allocate = [&async, next = 0](std::size_t) mutable { return async.memory->gradient(next++); }},
+        *async.store);
+    async.collector.emplace(
+        run.schedule, run.first,
+        [&run, &async](std::int64_t step, const StepCollector::Step& done) { step_done(run, async, step, done); });
+    run.progress->count_micro_batches(run.placement.replicas * run.schedule.largest_batch());
+    if (records(run)) begin_record(run, before_);
+  }
 
   std::unique_ptr<SharedLoader> make_loader(const Run& run) const {
     const std::int64_t end = async_->places.first_of(run.schedule.steps());
+    // Which micro-batches come to this process is not known beforehand where there are others: each is loaded when it comes.
+    const int workers = run.processes.alone() ? loader_workers(run) * run.group.size() : 0;
     const auto name = [&run, &places = async_->places, end,
                        names = BatchNames(run.job, run.schedule, run.data.train->size())](
                           std::int64_t index, std::span<std::int64_t> ids) -> Loader::Named {
@@ -173,7 +212,7 @@ class AsyncStrategy final : public UpdateStrategy {
                                                                .largest_batch = run.schedule.largest_batch(),
                                                                .readers = run.group.size(),
                                                                .ahead = run.job.data.prefetch * run.group.size(),
-                                                               .workers = loader_workers(run) * run.group.size(),
+                                                               .workers = workers,
                                                                .allocate = run.backend->host_allocator()});
   }
 
@@ -194,7 +233,7 @@ class AsyncStrategy final : public UpdateStrategy {
                               .weights = run.replicas.front()->parameters().hash(async_->store->weights()),
                               .floats = async_->store->floats(),
                               .shards = static_cast<std::int64_t>(async_->store->shards()),
-                              .micro_batch = micro_batch_size(run.job, run.group.size()),
+                              .micro_batch = micro_batch_size(run.job, run.placement.replicas),
                               .step = run.first,
                               .version = before.version,
                               .pushed = before.staleness.gradients + before.staleness.dropped};

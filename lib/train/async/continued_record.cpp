@@ -35,7 +35,7 @@ ContinuedRecord continued_record(const Run& run, const AsyncState& before, std::
           fmt::format("it begins at step {}, and the checkpoint's at step {}", header.step, before.recorded_from));
     if (header.floats != floats)
       return no(fmt::format("it is of a model of {} floats, and this one has {}", header.floats, floats));
-    const std::int64_t micro_batch = micro_batch_size(run.job, run.group.size());
+    const std::int64_t micro_batch = micro_batch_size(run.job, run.placement.replicas);
     if (header.micro_batch != micro_batch)
       return no(fmt::format("it is of micro-batches of {} samples, and the run goes on with {}", header.micro_batch,
                             micro_batch));

@@ -20,6 +20,7 @@ class CpuBackend : public Backend {
     return std::make_unique<CpuReplica>(config);
   }
   Buffer host_buffer(std::size_t bytes) override { return Buffer::host(bytes); }
+  Buffer shared_buffer(std::size_t bytes) override { return Buffer::host(bytes); }
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
     return std::make_unique<CpuReducer>(config.group, config.floats, config.state_buffers, config.clip_norm,
                                         config.plan);
@@ -42,6 +43,7 @@ class SharedCpuBackend final : public CpuBackend {
     };
     return CpuBackend::make_replica(shared);
   }
+  Buffer shared_buffer(std::size_t bytes) override { return gradients_.processes().share(bytes); }
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
     return std::make_unique<CpuReducer>(config.group, config.floats, config.state_buffers, config.clip_norm,
                                         config.plan, &gradients_);

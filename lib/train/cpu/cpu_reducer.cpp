@@ -50,7 +50,7 @@ Buffer CpuReducer::memory(std::size_t bytes) const {
 }
 
 bool CpuReducer::writes() const {
-  return shared_ == nullptr || shared_->processes().rank() == shared_->processes().self().host_first;
+  return shared_ == nullptr || shared_->processes().first_of_host();
 }
 
 Range CpuReducer::slice(int rank) const {

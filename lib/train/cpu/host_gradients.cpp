@@ -4,23 +4,8 @@
 
 namespace dptrain {
 
-namespace {
-
-/// The replicas of this process's host.
-Range replicas_of_host(const Placement& placement, const Communicator& processes) {
-  const int first = processes.self().host_first;
-  int last = first;
-  while (last < processes.size() && processes.members()[static_cast<std::size_t>(last)].host_first == first) ++last;
-  return placement.replicas_of(first, last);
-}
-
-}  // namespace
-
 HostGradients::HostGradients(const Placement& placement, const RunSchedule& schedule, Communicator& processes)
-    : placement_(placement),
-      schedule_(schedule),
-      processes_(processes),
-      host_(replicas_of_host(placement, processes)) {}
+    : placement_(placement), schedule_(schedule), processes_(processes), host_(placement.replicas_of_host(processes)) {}
 
 int HostGradients::buffers(int replica) const {
   const auto of = [replica](const StepPlan& plan) { return plan.programs[static_cast<std::size_t>(replica)].buffers; };

@@ -16,24 +16,14 @@ constexpr std::int64_t kMostFloats = 1024;  // of a chunk
 HostSums::HostSums(HostGradients& gradients, LocalGroup& group, std::int64_t floats, std::int64_t chunk)
     : group_(group),
       processes_(gradients.processes()),
+      pairs_(processes_.members(), processes_.rank()),
       schedule_(gradients.schedule()),
       floats_(floats),
       chunk_(chunk),
       replicas_(gradients.placement().replicas_of(processes_.rank())) {
   DPTRAIN_CHECK(chunk <= kMostFloats, "chunks of {} floats", chunk);
-  const std::vector<int> firsts = processes_.hosts();
-  for (std::size_t h = 0; h < firsts.size(); ++h) {
-    const Range range{firsts[h], h + 1 < firsts.size() ? firsts[h + 1] : processes_.size()};
-    hosts_.push_back({range, gradients.placement().replicas_of(range.first, range.last)});
-    if (range.first == processes_.self().host_first) host_ = h;
-  }
-  // The processes of a host share out their peers on each other one.
-  const Range own = hosts_[host_].processes;
-  const int place = processes_.rank() - own.first;
-  for (const Host& host : hosts_) {
-    if (&host == &hosts_[host_]) continue;
-    for (int p = host.processes.first + place; p < host.processes.last; p += own.count()) peers_.push_back(p);
-  }
+  for (const Range& processes : pairs_.hosts())
+    replicas_of_hosts_.push_back(gradients.placement().replicas_of(processes.first, processes.last));
   full_ = make_plan(schedule_.full());
   last_ = make_plan(schedule_.last());
   outgoing_ = Buffer::host_floats(std::max(full_.outgoing, last_.outgoing));
@@ -45,12 +35,12 @@ HostSums::HostSums(HostGradients& gradients, LocalGroup& group, std::int64_t flo
     const Range chunks = slice(process);
     return std::pair(sums_.floats() + begin(chunks.first), static_cast<std::size_t>(length(chunks)) * sizeof(float));
   };
-  for (const Host& host : hosts_) {
-    if (&host == &hosts_[host_]) continue;
+  for (std::size_t h = 0; h < pairs_.hosts().size(); ++h) {
+    if (h == pairs_.own()) continue;
     const auto [mine, bytes] = part(processes_.rank());
-    result_sends_.push_back({host.processes.first + place % host.processes.count(), mine, bytes});
+    result_sends_.push_back({pairs_.partner(h), mine, bytes});
   }
-  for (const int peer : peers_) {
+  for (const int peer : pairs_.peers()) {
     const auto [theirs, bytes] = part(peer);
     result_receives_.push_back({peer, theirs, bytes});
   }
@@ -64,9 +54,9 @@ HostSums::Plan HostSums::make_plan(const StepPlan& step) const {
   Plan plan;
   const int count = static_cast<int>(step.micro_batches.size());
   std::vector<ReplicaProgram> hosts;
-  for (const Host& host : hosts_) {
+  for (const Range& replicas : replicas_of_hosts_) {
     Range range;  // its micro-batches
-    for (int r = host.replicas.first; r < host.replicas.last; ++r) {
+    for (int r = replicas.first; r < replicas.last; ++r) {
       for (const Range& root : step.programs[static_cast<std::size_t>(r)].roots) {
         if (range.count() == 0) range.first = root.first;
         range.last = root.last;
@@ -75,16 +65,16 @@ HostSums::Plan HostSums::make_plan(const StepPlan& step) const {
     hosts.push_back(replica_program(count, range));
     plan.roots.push_back(static_cast<int>(hosts.back().roots.size()));
   }
-  for (const Range& root : hosts[host_].roots) plan.own.push_back(combine_program(root, step.programs));
+  for (const Range& root : hosts[pairs_.own()].roots) plan.own.push_back(combine_program(root, step.programs));
   DPTRAIN_CHECK(plan.own.size() <= kDeepestTree, "{} subtrees on one host", plan.own.size());
   plan.across = combine_program(count, hosts);
-  for (const int peer : peers_) {
+  for (const int peer : pairs_.peers()) {
     plan.sent.push_back(plan.outgoing);
-    plan.outgoing += plan.roots[host_] * length(slice(peer));
+    plan.outgoing += plan.roots[pairs_.own()] * length(slice(peer));
   }
-  for (std::size_t h = 0; h < hosts_.size(); ++h) {
+  for (std::size_t h = 0; h < pairs_.hosts().size(); ++h) {
     plan.received.push_back(plan.incoming);
-    if (h != host_) plan.incoming += plan.roots[h] * length(slice(processes_.rank()));
+    if (h != pairs_.own()) plan.incoming += plan.roots[h] * length(slice(processes_.rank()));
   }
   return plan;
 }
@@ -93,21 +83,20 @@ void HostSums::set_messages(Plan& plan) {
   const auto message = [](int process, const Buffer& buffer, std::int64_t first, std::int64_t floats) {
     return Message{process, buffer.floats() + first, static_cast<std::size_t>(floats) * sizeof(float)};
   };
-  for (std::size_t i = 0; i < peers_.size(); ++i)
-    plan.sends.push_back(message(peers_[i], outgoing_, plan.sent[i], plan.roots[host_] * length(slice(peers_[i]))));
-  const int place = processes_.rank() - hosts_[host_].processes.first;
-  for (std::size_t h = 0; h < hosts_.size(); ++h) {
-    if (h == host_) continue;
-    const Range there = hosts_[h].processes;
-    plan.receives.push_back(message(there.first + place % there.count(), incoming_, plan.received[h],
-                                    plan.roots[h] * length(slice(processes_.rank()))));
+  for (std::size_t i = 0; i < pairs_.peers().size(); ++i)
+    plan.sends.push_back(message(pairs_.peers()[i], outgoing_, plan.sent[i],
+                                 plan.roots[pairs_.own()] * length(slice(pairs_.peers()[i]))));
+  for (std::size_t h = 0; h < pairs_.hosts().size(); ++h) {
+    if (h == pairs_.own()) continue;
+    plan.receives.push_back(
+        message(pairs_.partner(h), incoming_, plan.received[h], plan.roots[h] * length(slice(processes_.rank()))));
   }
 }
 
 void HostSums::add_own(int rank, const Plan& plan, const Sum& sum) {
   alignas(64) float scratch[kDeepestTree * kMostFloats];
-  for (std::size_t i = 0; i < peers_.size(); ++i) {
-    const Range chunks = slice(peers_[i]);
+  for (std::size_t i = 0; i < pairs_.peers().size(); ++i) {
+    const Range chunks = slice(pairs_.peers()[i]);
     const Range part = share(chunks.count(), replicas_.count(), rank - replicas_.first);
     for (std::size_t k = 0; k < plan.own.size(); ++k) {
       float* out = outgoing_.floats() + plan.sent[i] + static_cast<std::int64_t>(k) * length(chunks);
@@ -133,7 +122,7 @@ void HostSums::add_all(int rank, const Plan& plan, const Sum& sum) {
         plan.across,
         [&](const CombineProgram::Leaf& leaf) -> const float* {
           const auto h = static_cast<std::size_t>(leaf.replica);
-          if (h == host_) return own + leaf.buffer * chunk_;
+          if (h == pairs_.own()) return own + leaf.buffer * chunk_;
           return incoming_.floats() + plan.received[h] + leaf.buffer * length(chunks) + offset - begin(chunks.first);
         },
         count, chunk_, scratch);

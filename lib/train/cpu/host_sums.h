@@ -12,6 +12,7 @@
 
 #include "comm/local/local_group.h"
 #include "train/cpu/host_gradients.h"
+#include "train/cpu/host_pairs.h"
 
 namespace dptrain {
 
@@ -29,9 +30,6 @@ class HostSums {
   const float* sums() const { return sums_.floats(); }
 
  private:
-  struct Host {
-    Range processes, replicas;
-  };
   struct Plan {
     std::vector<int> roots;              // by host, how many subtrees
     std::vector<CombineProgram> own;     // by subtree of this host, over its replicas
@@ -52,12 +50,11 @@ class HostSums {
 
   LocalGroup& group_;
   Communicator& processes_;
+  const HostPairs pairs_;
   const RunSchedule& schedule_;
   const std::int64_t floats_, chunk_;
   Range replicas_;  // of this process
-  std::vector<Host> hosts_;
-  std::size_t host_ = 0;    // this one
-  std::vector<int> peers_;  // processes of other hosts that get this host's sums of their slice from this process
+  std::vector<Range> replicas_of_hosts_;
   Plan full_, last_;
   Buffer outgoing_, incoming_, sums_;
   std::vector<Message> result_sends_, result_receives_;

@@ -36,6 +36,7 @@ class CudaBackend final : public Backend {
     return std::make_unique<CudaReplica>(config, device, resident(device, config.data));
   }
   Buffer host_buffer(std::size_t bytes) override { return cuda::pinned_buffer(bytes); }
+  Buffer shared_buffer(std::size_t bytes) override { return cuda::pinned_buffer(bytes); }
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
     for (const StepPlan* plan : {&config.schedule.full(), &config.schedule.last()}) check_sums(plan->combine);
     if (one_device_) return std::make_unique<CudaReducer>(config, devices_.front());

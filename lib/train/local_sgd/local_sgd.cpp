@@ -12,14 +12,20 @@ LocalSgd::LocalSgd(const LocalSgdConfig& config)
       averages(config.averages >= 0 ? config.averages : rounds.averages(config.first)),
       full(slice_step(schedule.full().samples, spec.workers, micro_batch_size(config.job, config.replicas))),
       last(slice_step(schedule.last().samples, spec.workers, micro_batch_size(config.job, config.replicas))),
-      workers(spec, config.floats, config.state_buffers, config.ranges, config.allocate),
-      round(static_cast<std::size_t>(std::min(spec.sync_every, schedule.steps()))),
+      workers(config.workers),
+      ends(static_cast<std::size_t>(std::min(spec.sync_every, schedule.steps()))),
       not_finite(static_cast<std::size_t>(config.replicas)) {
   const std::size_t most = std::max(full.micro_batches.size(), last.micro_batches.size());
-  for (ToldStep& step : round) {
-    step.losses.resize(most);
-    step.times.resize(static_cast<std::size_t>(config.replicas));
-  }
+  losses.resize(most * ends.size());
+  times.resize(not_finite.size() * ends.size());
+}
+
+ToldStep LocalSgd::told(std::int64_t k) {
+  const auto step = static_cast<std::size_t>(k);
+  const auto of = [&](auto& all) {
+    return std::span(all).subspan(step * all.size() / ends.size(), all.size() / ends.size());
+  };
+  return {of(losses), of(times), ends[step]};
 }
 
 std::vector<std::int64_t> LocalSgd::samples(std::int64_t first, std::int64_t end) const {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,23 +26,20 @@ struct NotFiniteStep {
   bool loss = false;                             ///< the loss is not; otherwise a gradient is
 };
 
-/// One step of a round, to be told after it.
+/// What is to be told of one step of a round, after it.
 struct ToldStep {
-  std::vector<LossSum> losses;   ///< by micro-batch
-  std::vector<StepTimes> times;  ///< by replica
-  double end = 0;                ///< when replica 0 was done with its part
+  std::span<LossSum> losses;   ///< by micro-batch
+  std::span<StepTimes> times;  ///< by replica
+  double& end;                 ///< when this process's first replica was done with its part
 };
 
 struct LocalSgdConfig {
   const JobSpec& job;
   const RunSchedule& schedule;
-  std::int64_t floats = 0;
-  int state_buffers = 0;
-  UpdateRanges ranges{};  ///< of the floats; see Workers
-  int replicas = 1;
+  WorkersConfig workers;
+  int replicas = 1;            ///< of the whole job
   std::int64_t first = 0;      ///< step; those before it are done
   std::int64_t averages = -1;  ///< made before it; -1: as many as a run in one piece makes
-  Workers::Allocate allocate = &Buffer::host;
 };
 
 struct LocalSgd {
@@ -65,7 +63,12 @@ struct LocalSgd {
   const SlicedStep full, last;
   Workers workers;
 
-  std::vector<ToldStep> round;                           // by step of the round
+  /// Step `k` of the round.
+  ToldStep told(std::int64_t k);
+  /// Of steps of a round, by step and then by micro-batch, or replica; what others have found is known after a share.
+  std::vector<LossSum> losses;
+  std::vector<StepTimes> times;
+  std::vector<double> ends;
   std::vector<std::optional<NotFiniteStep>> not_finite;  // by replica
   /// The first step of which that is known: nobody needs to go further.
   std::atomic<std::int64_t> not_finite_at{std::numeric_limits<std::int64_t>::max()};

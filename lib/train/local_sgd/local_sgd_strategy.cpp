@@ -7,6 +7,7 @@
 #include "train/evaluate.h"
 #include "train/local_sgd/local_sgd.h"
 #include "train/local_sgd/local_steps.h"
+#include "train/local_sgd/worker_exchange.h"
 #include "train/run.h"
 #include "train/settle.h"
 #include "train/sync/run_sync.h"
@@ -46,26 +47,36 @@ class LocalSgdStrategy final : public UpdateStrategy {
   void name_states(Run& run) const;
   void set_out(Run& run, std::int64_t step);
   void take_round(Run& run, int rank, LocalSteps& steps, std::int64_t first, std::int64_t end);
+  void share_round(Run& run, std::int64_t first, std::int64_t end) const;
   void stop_where_not_finite(Run& run) const;
   void tell(Run& run, std::int64_t first, std::int64_t end) const;
   void at_average(Run& run, int rank, Replica& replica, std::int64_t before, std::int64_t step) const;
 
   std::unique_ptr<LocalSgd> local_;
-  bool told_of_stop_ = false;  // rank 0's
+  std::unique_ptr<WorkerExchange> exchange_;
+  bool told_of_stop_ = false;  // the leader's
 };
 
 WeightsHolder& LocalSgdStrategy::hold(Run& run, std::int64_t floats) {
   const int states = run.optimizer->state_buffers();
   const auto& checkpoint = run.options.checkpoints.resume_from;
-  local_ = std::make_unique<LocalSgd>(LocalSgdConfig{.job = run.job,
-                                                     .schedule = run.schedule,
-                                                     .floats = floats,
-                                                     .state_buffers = states,
-                                                     .ranges = run.update_plan.ranges,
-                                                     .replicas = run.group.size(),
-                                                     .first = run.first,
-                                                     .averages = checkpoint ? checkpoint->snapshot.state.averages : -1,
-                                                     .allocate = run.backend->host_allocator()});
+  const WorkersConfig workers{
+      .spec = run.job.local_sgd,
+      .floats = floats,
+      .state_buffers = states,
+      .ranges = run.update_plan.ranges,
+      .here = workers_here(static_cast<int>(run.job.local_sgd.workers), run.placement, run.processes),
+      .writes = run.processes.first_of_host(),
+      .weights = [&run](std::size_t bytes) { return run.backend->shared_buffer(bytes); },
+      .states = [&run](std::size_t bytes) { return run.processes.share(bytes); }};
+  local_ =
+      std::make_unique<LocalSgd>(LocalSgdConfig{.job = run.job,
+                                                .schedule = run.schedule,
+                                                .workers = workers,
+                                                .replicas = run.placement.replicas,
+                                                .first = run.first,
+                                                .averages = checkpoint ? checkpoint->snapshot.state.averages : -1});
+  exchange_ = std::make_unique<WorkerExchange>(local_->workers, run.group, run.processes, run.placement);
   name_states(run);
   if (!begins_in_sync(run)) return local_->workers;
   run.reducer = run.backend->make_reducer({.group = run.group,
@@ -95,22 +106,31 @@ void LocalSgdStrategy::name_states(Run& run) const {
   const std::vector<std::string> names = run.optimizer->state_names();
   for (int worker = 1; local_->spec.worker_state == WorkerState::keep && worker < workers.count(); ++worker) {
     for (std::size_t k = 0; k < names.size(); ++k) {
-      run.more_state.push_back(
-          {fmt::format("worker{}.{}", worker, names[k]), workers.state(worker, static_cast<int>(k))});
+      const int number = static_cast<int>(k);
+      run.more_state.push_back({.name = fmt::format("worker{}.{}", worker, names[k]),
+                                .load = [=, this](const float* from) { exchange_->load_state(worker, number, from); },
+                                .save = [=, this](float* to) { exchange_->save_state(worker, number, to); }});
     }
   }
   if (workers.outer() == nullptr) return;
   const std::vector<std::string> outer = workers.outer()->state_names();
-  for (std::size_t k = 0; k < outer.size(); ++k)
-    run.more_state.push_back({fmt::format("outer.{}", outer[k]), workers.outer_state(static_cast<int>(k))});
+  for (std::size_t k = 0; k < outer.size(); ++k) {
+    float* values = workers.outer_state(static_cast<int>(k));
+    run.more_state.push_back({.name = fmt::format("outer.{}", outer[k]),
+                              .load = [&workers, values](const float* from) { workers.load(values, from); },
+                              .save = [&workers, values](float* to) { std::copy_n(values, workers.floats(), to); }});
+  }
 }
 
-/// Rank 0's: the workers begin at `step`, with the weights and the state that warm-up has left or the run began with.
+/// The leader's: the workers begin at `step`, with the weights and the state that warm-up has left or the run began with.
 void LocalSgdStrategy::set_out(Run& run, std::int64_t step) {
   Workers& workers = local_->workers;
   if (run.weights != &workers) {
-    run.reducer->save(workers.average());
-    for (int k = 0; k < run.optimizer->state_buffers(); ++k) run.reducer->save_state(k, workers.state(0, k));
+    if (run.processes.first_of_host()) {
+      run.reducer->save(workers.average());
+      for (int k = 0; k < run.optimizer->state_buffers(); ++k)
+        run.reducer->save_state(k, workers.state(workers.here().first, k));
+    }
     run.weights = &workers;
   }
   // Where each keeps its own state and there has been a round, they have been restored one by one.
@@ -122,30 +142,59 @@ void LocalSgdStrategy::take_round(Run& run, int rank, LocalSteps& steps, std::in
   // Steps before one that was not finite elsewhere are taken: theirs may be the one that is told.
   for (std::int64_t step = first; step < end && steps.finite() && step <= local_->not_finite_at; ++step) {
     if (run.group.error()) throw GroupAborted{};
-    if (rank == 0 && !told_of_stop_ && step + 1 < end && stop_asked(run.options.stop)) {
+    if (run.leads(rank) && !told_of_stop_ && step + 1 < end && stop_asked(run.options.stop)) {
       told_of_stop_ = true;
       run.reporter.message(
           fmt::format("asked to stop at step {}: stops after step {}, where the workers' average is taken", step, end));
     }
-    steps.take(step, local_->round[static_cast<std::size_t>(step - first)]);
+    steps.take(step, local_->told(step - first));
   }
   const double start = steady_seconds();
-  run.group.barrier();
-  if (rank == 0) {
+  run.group.barrier([&] { share_round(run, first, end); });
+  if (run.leads(rank)) {
     stop_where_not_finite(run);
-    if (stop_asked(run.options.stop)) run.end = end;
+    if (stop_agreed(run)) run.end = end;
   }
   const double met = steady_seconds();
-  local_->workers.average(share(local_->workers.chunks(), run.group.size(), rank), local_->samples(first, end),
-                          local_->averages);
-  StepTimes& times = local_->round[static_cast<std::size_t>(end - 1 - first)].times[static_cast<std::size_t>(rank)];
+  exchange_->average(rank, local_->samples(first, end), local_->averages);
+  StepTimes& times = local_->told(end - 1 - first).times[static_cast<std::size_t>(rank)];
   times.reduce += steady_seconds() - met;
   times.wait += met - start;
   run.group.barrier();
-  if (rank == 0) ++local_->averages;
+  if (run.leads(rank)) ++local_->averages;
 }
 
-/// Rank 0's, after a round: the run ends with what was not finite first by step and worker, whoever was first by the clock.
+/// By micro-batch of a step: the process whose worker it is of.
+std::vector<int> processes_of(const Run& run, const SlicedStep& step) {
+  std::vector<int> owners(step.micro_batches.size());
+  for (int replica = 0; replica < run.placement.replicas; ++replica) {
+    const Range workers = share(static_cast<int>(step.slices.size()), run.placement.replicas, replica);
+    for (int worker = workers.first; worker < workers.last; ++worker) {
+      const Range& mine = step.slices[static_cast<std::size_t>(worker)].micro_batches;
+      std::fill(owners.begin() + mine.first, owners.begin() + mine.last, run.placement.process_of(replica));
+    }
+  }
+  return owners;
+}
+
+/// What the replicas have to tell of the round, and whether they were asked to stop, from all processes to all.
+void LocalSgdStrategy::share_round(Run& run, std::int64_t first, std::int64_t end) const {
+  LocalSgd& local = *local_;
+  const auto steps = static_cast<std::size_t>(end - first), replicas = local.not_finite.size(),
+             losses = local.losses.size() / local.ends.size();
+  const std::vector<int> full = processes_of(run, local.full), last = processes_of(run, local.last);
+  share_entries(run.processes, std::span(local.losses).first(steps * losses), [&](std::size_t k) {
+    const bool is_full = &local.slices(first + static_cast<std::int64_t>(k / losses)) == &local.full.slices;
+    const std::vector<int>& owners = is_full ? full : last;
+    return k % losses < owners.size() ? owners[k % losses] : 0;  // a short step has fewer
+  });
+  share_entries(run.processes, std::span(local.times).first(steps * replicas),
+                [&](std::size_t k) { return run.placement.process_of(static_cast<int>(k % replicas)); });
+  share_by_replica(run, local.not_finite);
+  share_stop(run);
+}
+
+/// The leader's, after a round: the run ends with what was not finite first by step and worker, whoever was first by the clock.
 void LocalSgdStrategy::stop_where_not_finite(Run& run) const {
   const NotFiniteStep* first = nullptr;
   for (const std::optional<NotFiniteStep>& found : local_->not_finite) {
@@ -163,12 +212,14 @@ void LocalSgdStrategy::stop_where_not_finite(Run& run) const {
   decide(run, std::move(report), steady_seconds(), false);  // to stop: the spec allows nothing else in this mode
 }
 
-/// Rank 0's, after an average: the steps of the round, each at the time at which it was done here.
+/// The leader's, after an average: the steps of the round, each at the time at which it was done here.
 void LocalSgdStrategy::tell(Run& run, std::int64_t first, std::int64_t end) const {
-  local_->round[static_cast<std::size_t>(end - 1 - first)].end = steady_seconds();  // averaging is part of the last
+  local_->told(end - 1 - first).end = steady_seconds();  // averaging is part of the last
   for (std::int64_t step = first; step < end; ++step) {
-    const ToldStep& told = local_->round[static_cast<std::size_t>(step - first)];
-    run.progress->stepped(step, run.lr(step), run.schedule.plan(step), told.losses, told.times);
+    const ToldStep told = local_->told(step - first);
+    run.losses.assign(told.losses.begin(), told.losses.end());
+    run.times.assign(told.times.begin(), told.times.end());
+    run.progress->stepped(step, run.lr(step), run.schedule.plan(step), run.losses, run.times);
     run.progress->report_if_due(step + 1, run.end, told.end);
   }
 }
@@ -179,12 +230,13 @@ void LocalSgdStrategy::at_average(Run& run, int rank, Replica& replica, std::int
   // On a request to stop what was reached comes to the disk before anything else.
   const bool stopped = step == run.end && step < run.schedule.steps();
   const bool saves = stopped || falls_due(before, step, run.checkpoint_every);
-  if (rank == 0 && stopped) save(run, replica.parameters(), step);
+  if (saves || evaluates) run.group.barrier([this] { exchange_->gather_states(); });
+  if (run.leads(rank) && stopped) save(run, replica.parameters(), step);
   if (evaluates && !run.options.until) {
     replica.bind_host(local_->workers.average());
     evaluate(run, replica, rank, step);
   }
-  if (rank == 0 && saves && !stopped && step < run.end) save(run, replica.parameters(), step);
+  if (run.leads(rank) && saves && !stopped && step < run.end) save(run, replica.parameters(), step);
   run.group.barrier();  // the next local steps change what is saved
 }
 
@@ -196,7 +248,7 @@ void LocalSgdStrategy::run(Run& run, int rank, Replica& replica) {
     step = local_->rounds.warmup;
     run.group.barrier();  // nobody is at the last synchronous step any more
   }
-  if (rank == 0) set_out(run, step);
+  if (run.leads(rank)) set_out(run, step);
   run.group.barrier();
   // A run that was stopped after its last step and before the evaluation.
   if (run.first == run.end && run.options.checkpoints.resume_from->snapshot.state.evaluated_step != run.end) {
@@ -207,7 +259,7 @@ void LocalSgdStrategy::run(Run& run, int rank, Replica& replica) {
   while (step < run.end) {
     const std::int64_t end = std::min(local_->rounds.last(step), run.end);
     take_round(run, rank, steps, step, end);
-    if (rank == 0) tell(run, step, end);
+    if (run.leads(rank)) tell(run, step, end);
     at_average(run, rank, replica, step, end);
     step = end;
   }

@@ -21,7 +21,7 @@ LocalSteps::LocalSteps(Run& run, LocalSgd& local, int rank, Replica& replica, st
       local_(local),
       rank_(rank),
       replica_(replica),
-      workers_(share(local.workers.count(), run.group.size(), rank)),
+      workers_(share(local.workers.count(), run.placement.replicas, rank)),
       floats_(replica.parameters().floats()),
       version_(kFirstVersion) {
   int most = 0, buffers = 0;
@@ -54,10 +54,11 @@ Loader::Source LocalSteps::source(std::int64_t first) const {
   };
 }
 
-void LocalSteps::take(std::int64_t step, ToldStep& told) {
+void LocalSteps::take(std::int64_t step, const ToldStep& told) {
   Replica::Times times;
   try {
     if (run_.watchdog) run_.watchdog->begin(rank_, step);
+    if (run_.leads(rank_)) run_.processes.at_step(step);
     run_.drills.before(rank_, step);
     poison_ = run_.drills.poisons(rank_, step);
     for (int worker = workers_.first; worker < workers_.last; ++worker) {
@@ -73,10 +74,10 @@ void LocalSteps::take(std::int64_t step, ToldStep& told) {
     throw replica_error(rank_, step, std::current_exception());
   }
   told.times[static_cast<std::size_t>(rank_)] = {.data = times.data, .compute = times.compute, .reduce = times.reduce};
-  if (rank_ == 0) told.end = steady_seconds();
+  if (run_.leads(rank_)) told.end = steady_seconds();
 }
 
-bool LocalSteps::update(int worker, std::int64_t step, ToldStep& told, Replica::Times& times) {
+bool LocalSteps::update(int worker, std::int64_t step, const ToldStep& told, Replica::Times& times) {
   const Slice& slice = local_.slices(step)[static_cast<std::size_t>(worker)];
   if (slice.samples == 0) return true;
   for (const auto& instruction : programs_[static_cast<std::size_t>(slice.micro_batches.count())].instructions) {
@@ -99,7 +100,7 @@ bool LocalSteps::update(int worker, std::int64_t step, ToldStep& told, Replica::
   return true;
 }
 
-bool LocalSteps::gradient(int worker, int micro_batch, std::int64_t step, float* out, ToldStep& told,
+bool LocalSteps::gradient(int worker, int micro_batch, std::int64_t step, float* out, const ToldStep& told,
                           Replica::Times& times) {
   const auto k = static_cast<std::size_t>(micro_batch);
   const MicroBatch& part = run_.schedule.plan(step).micro_batches[k];

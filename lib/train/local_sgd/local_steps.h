@@ -19,15 +19,16 @@ class LocalSteps {
   LocalSteps(Run& run, LocalSgd& local, int rank, Replica& replica, std::int64_t first);
 
   /// Step `step` of all workers that are this replica's; losses and times go to `told`. Errors: those of the replica.
-  void take(std::int64_t step, ToldStep& told);
+  void take(std::int64_t step, const ToldStep& told);
   /// False once a loss or a gradient was not finite: the weights are worth nothing then.
   bool finite() const { return !local_.not_finite[static_cast<std::size_t>(rank_)]; }
 
  private:
   /// The samples of this replica's micro-batches, in the order in which it takes them.
   Loader::Source source(std::int64_t first) const;
-  bool update(int worker, std::int64_t step, ToldStep& told, Replica::Times& times);
-  bool gradient(int worker, int micro_batch, std::int64_t step, float* out, ToldStep& told, Replica::Times& times);
+  bool update(int worker, std::int64_t step, const ToldStep& told, Replica::Times& times);
+  bool gradient(int worker, int micro_batch, std::int64_t step, float* out, const ToldStep& told,
+                Replica::Times& times);
 
   Run& run_;
   LocalSgd& local_;

@@ -28,31 +28,43 @@ double norm(const UpdateRanges& ranges, const float* values, std::int64_t count)
 
 }  // namespace
 
-Workers::Workers(const LocalSgdSpec& spec, std::int64_t floats, int state_buffers, UpdateRanges ranges,
-                 const Allocate& allocate)
-    : state_rule_(spec.worker_state),
-      floats_(floats),
-      state_buffers_(state_buffers),
-      ranges_(std::move(ranges)),
-      workers_(static_cast<std::size_t>(spec.workers)),
-      average_(allocate(static_cast<std::size_t>(floats) * sizeof(float))) {
-  for (Worker& worker : workers_) {
-    worker.weights = allocate(average_.size());
-    for (int k = 0; k < state_buffers; ++k) worker.state[k] = Buffer::host_floats(floats);
+Workers::Workers(const WorkersConfig& config)
+    : state_rule_(config.spec.worker_state),
+      floats_(config.floats),
+      room_((config.floats + kChunk - 1) / kChunk * kChunk),  // pages of their own
+      state_buffers_(config.state_buffers),
+      count_(static_cast<int>(config.spec.workers)),
+      here_(config.here.value_or(Range{0, count_})),
+      writes_(config.writes),
+      ranges_(config.ranges) {
+  if (config.spec.outer_optimizer) {
+    outer_ = make_optimizer(*config.spec.outer_optimizer);
+    outer_lr_ = base_lr(*config.spec.outer_optimizer);
   }
-  if (!spec.outer_optimizer) return;
-  outer_ = make_optimizer(*spec.outer_optimizer);
-  outer_lr_ = base_lr(*spec.outer_optimizer);
-  for (int k = 0; k < outer_->state_buffers(); ++k) outer_state_[k] = Buffer::host_floats(floats);
+  const auto bytes = [this](int vectors) { return static_cast<std::size_t>(vectors * room_) * sizeof(float); };
+  weights_ = config.weights(bytes(1 + here_.count()));
+  const int states = (outer_ ? outer_->state_buffers() : 0) + here_.count() * state_buffers_;
+  if (states > 0) states_ = config.states(bytes(states));
 }
 
-std::span<float> Workers::part(const Buffer& buffer, std::int64_t offset, std::int64_t count) const {
-  if (buffer.size() == 0) return {};
-  return {buffer.floats() + offset, static_cast<std::size_t>(count)};
+float* Workers::values(int worker, int which) const {
+  const int place = worker - here_.first;
+  DPTRAIN_CHECK(worker >= here_.first && worker < here_.last, "worker {} is elsewhere", worker);
+  if (which == 0) return weights_.floats() + (1 + place) * room_;
+  const int outer = outer_ ? outer_->state_buffers() : 0;
+  return states_.floats() + (outer + place * state_buffers_ + which - 1) * room_;
+}
+
+std::span<float> Workers::part(float* values, std::int64_t offset, std::int64_t count) const {
+  return {values + offset, static_cast<std::size_t>(count)};
+}
+
+void Workers::load(float* to, const float* from) const {
+  if (writes_) std::copy_n(from, floats_, to);
 }
 
 void Workers::load(const float* parameters) {
-  std::copy_n(parameters, floats_, average());
+  load(average(), parameters);
 }
 
 void Workers::save(float* parameters) const {
@@ -60,18 +72,18 @@ void Workers::save(float* parameters) const {
 }
 
 void Workers::load_state(int k, const float* from) {
-  std::copy_n(from, floats_, state(0, k));
+  load(state(here_.first, k), from);
 }
 
 void Workers::save_state(int k, float* to) const {
-  std::copy_n(state(0, k), floats_, to);
+  std::copy_n(state(here_.first, k), floats_, to);
 }
 
 void Workers::set_out(bool with_state_of_first) {
-  for (Worker& worker : workers_) {
-    std::memcpy(worker.weights.data(), average_.data(), average_.size());
-    for (int k = 0; with_state_of_first && &worker != &workers_.front() && k < state_buffers_; ++k)
-      std::memcpy(worker.state[k].data(), workers_.front().state[k].data(), worker.state[k].size());
+  for (int worker = here_.first; worker < here_.last; ++worker) {
+    load(values(worker, 0), average());
+    for (int k = 0; with_state_of_first && worker > here_.first && k < state_buffers_; ++k)
+      load(state(worker, k), state(here_.first, k));
   }
 }
 
@@ -83,9 +95,9 @@ void Workers::update(int worker, const UpdateRule& rule, float* gradient, std::i
     const float factor = clip_factor(norm(ranges_, gradient, floats_), *clip_norm);
     clip_trained(ranges_, 0, factor, {gradient, static_cast<std::size_t>(floats_)}, gradient);
   }
-  const Worker& w = workers_[static_cast<std::size_t>(worker)];
-  apply_update(rule, ranges_, 0, part(w.weights, 0, floats_), {gradient, static_cast<std::size_t>(floats_)},
-               part(w.state[0], 0, floats_), part(w.state[1], 0, floats_));
+  const auto of = [&](int k) { return k < state_buffers_ ? part(state(worker, k), 0, floats_) : std::span<float>(); };
+  apply_update(rule, ranges_, 0, part(values(worker, 0), 0, floats_), {gradient, static_cast<std::size_t>(floats_)},
+               of(0), of(1));
 }
 
 int Workers::chunks() const {
@@ -93,52 +105,51 @@ int Workers::chunks() const {
 }
 
 void Workers::average(Range chunks, std::span<const std::int64_t> samples, std::int64_t averages) {
-  std::vector<const float*> parts(workers_.size());
+  std::vector<const float*> parts(static_cast<std::size_t>(count_));
   alignas(64) float mean[kChunk];
   for (int chunk = chunks.first; chunk < chunks.last; ++chunk) {
     const std::int64_t offset = chunk * kChunk, count = std::min(kChunk, floats_ - offset);
-    for (std::size_t k = 0; k < parts.size(); ++k) parts[k] = workers_[k].weights.floats() + offset;
-    float* average = average_.floats() + offset;
-    if (outer_) {
+    for (int which = 0; which < averaged(); ++which) {
+      for (int k = 0; k < count_; ++k) parts[static_cast<std::size_t>(k)] = values(k, which) + offset;
       weighted_mean(parts, samples, count, mean);
-      outer_step(outer_->rule(averages, outer_lr_), offset, {mean, static_cast<std::size_t>(count)});
-    } else {
-      weighted_mean(parts, samples, count, average);
+      take(which, offset, {mean, static_cast<std::size_t>(count)}, averages);
     }
-    for (Worker& worker : workers_)
-      std::memcpy(worker.weights.floats() + offset, average, static_cast<std::size_t>(count) * sizeof(float));
-    for (int k = 0; k < state_buffers_; ++k) average_state(k, offset, count, samples);
   }
+}
+
+void Workers::take(int which, std::int64_t offset, std::span<float> mean, std::int64_t averages) {
+  const auto to_all = [&](int number, const float* from) {
+    for (int worker = here_.first; worker < here_.last; ++worker)
+      std::memcpy(values(worker, number) + offset, from, mean.size_bytes());
+  };
+  if (which != 0) return to_all(which, mean.data());
+  if (outer_)
+    outer_step(outer_->rule(averages, outer_lr_), offset, mean);
+  else
+    std::copy(mean.begin(), mean.end(), average() + offset);
+  to_all(0, average() + offset);
+  if (state_rule_ != WorkerState::reset) return;
+  std::fill(mean.begin(), mean.end(), 0.0F);
+  for (int k = 0; k < state_buffers_; ++k) to_all(1 + k, mean.data());
 }
 
 void Workers::outer_step(const UpdateRule& rule, std::int64_t offset, std::span<float> mean) {
   for_each_range(ranges_, offset, static_cast<std::int64_t>(mean.size()),
                  [&](const UpdateRange& range, std::size_t first, std::size_t count) {
                    const std::int64_t begin = offset + static_cast<std::int64_t>(first);
-                   const auto of = [&](const Buffer& buffer) {
-                     return part(buffer, begin, static_cast<std::int64_t>(count));
+                   const auto n = static_cast<std::int64_t>(count);
+                   const auto of = [&](int k) {
+                     return k < outer_->state_buffers() ? part(outer_state(k), begin, n) : std::span<float>();
                    };
-                   const std::span<float> found = mean.subspan(first, count), average = of(average_);
+                   const std::span<float> found = mean.subspan(first, count), average = part(this->average(), begin, n);
                    if (range.treatment == Treatment::statistic) {
                      std::copy(found.begin(), found.end(), average.begin());
                      return;
                    }
                    // How far the workers have gone, downhill, is the gradient of the outer step.
                    for (std::size_t i = 0; i < count; ++i) found[i] = average[i] - found[i];
-                   apply_update(rule_for(range, rule), average, found, of(outer_state_[0]), of(outer_state_[1]));
+                   apply_update(rule_for(range, rule), average, found, of(0), of(1));
                  });
-}
-
-void Workers::average_state(int k, std::int64_t offset, std::int64_t count, std::span<const std::int64_t> samples) {
-  if (state_rule_ == WorkerState::keep) return;
-  alignas(64) float mean[kChunk] = {};
-  if (state_rule_ == WorkerState::average) {
-    std::vector<const float*> parts(workers_.size());
-    for (std::size_t w = 0; w < parts.size(); ++w) parts[w] = workers_[w].state[k].floats() + offset;
-    weighted_mean(parts, samples, count, mean);
-  }
-  for (Worker& worker : workers_)
-    std::memcpy(worker.state[k].floats() + offset, mean, static_cast<std::size_t>(count) * sizeof(float));
 }
 
 }  // namespace dptrain

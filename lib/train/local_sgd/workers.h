@@ -21,32 +21,46 @@
 
 namespace dptrain {
 
+struct WorkersConfig {
+  const LocalSgdSpec& spec;
+  std::int64_t floats = 0;
+  int state_buffers = 0;
+  UpdateRanges ranges{};        ///< of the floats, none of them as a whole
+  std::optional<Range> here{};  ///< the workers whose weights and states lie in this memory; empty: all
+  bool writes = true;           ///< load() and its like write; otherwise another process that shares the memory does
+  /// Zeroed memory for weights (pinned, say, for GPUs), and for states.
+  std::function<Buffer(std::size_t bytes)> weights = &Buffer::host, states = &Buffer::host;
+};
+
 class Workers final : public WeightsHolder {
  public:
-  using Allocate = std::function<Buffer(std::size_t bytes)>;
-  /// Flat buffers of `floats`, treated as `ranges` says, none of them as a whole; all zero. And `state_buffers` of as many a worker.
-  /// Weights lie where `allocate` says: in pinned memory, say, for GPUs.
-  Workers(const LocalSgdSpec& spec, std::int64_t floats, int state_buffers, UpdateRanges ranges = {},
-          const Allocate& allocate = &Buffer::host);
+  explicit Workers(const WorkersConfig& config);
 
-  int count() const { return static_cast<int>(workers_.size()); }
-  const float* weights(int worker) const { return workers_[static_cast<std::size_t>(worker)].weights.floats(); }
+  int count() const { return count_; }
+  std::int64_t floats() const { return floats_; }
+  int state_buffers() const { return state_buffers_; }
+  WorkerState state_rule() const { return state_rule_; }
+  Range here() const { return here_; }
+  const float* weights(int worker) const { return values(worker, 0); }
   /// The average: what is evaluated, saved, and the result.
-  float* average() const { return average_.floats(); }
+  float* average() const { return weights_.floats(); }
   /// Buffer k of a worker's optimizer state.
-  float* state(int worker, int k) const { return workers_[static_cast<std::size_t>(worker)].state[k].floats(); }
+  float* state(int worker, int k) const { return values(worker, 1 + k); }
   /// The outer optimizer; null where there is none. Its state buffers, as above.
   const Optimizer* outer() const { return outer_.get(); }
-  float* outer_state(int k) const { return outer_state_[k].floats(); }
+  float* outer_state(int k) const { return states_.floats() + k * room_; }
 
-  /// As a holder of the run's weights: the average, and the optimizer state of worker 0.
-  const float* parameters(int) const override { return average_.floats(); }
+  /// As a holder of the run's weights: the average, and the state of the first worker here, which in the first process is worker 0.
+  const float* parameters(int) const override { return average(); }
   void load(const float* parameters) override;
   void save(float* parameters) const override;
   void load_state(int k, const float* from) override;
   void save_state(int k, float* to) const override;
 
-  /// Every worker at the average. Where all have one state, that of worker 0.
+  /// Writes one of these vectors, where it is this process that does.
+  void load(float* to, const float* from) const;
+
+  /// Every worker at the average. Where all have one state, that of the first.
   void set_out(bool with_state_of_first);
 
   /// One local step: `gradient` is a sum over `samples`, at least 1, and is spent. Errors: none; what is not finite is the caller's.
@@ -55,27 +69,31 @@ class Workers final : public WeightsHolder {
 
   /// Chunks of GradientReducer::kChunk floats.
   int chunks() const;
-  /// Of these chunks: the average becomes the workers' mean, weighted by their samples, or where the outer optimizer takes it
-  /// from the last average (statistics are their mean); then every worker is at the average, its state averaged, kept or zero. `averages` were made before.
+  /// What each worker has of its own and an average is taken of: its weights, number 0, and where the spec says so its states. The
+  /// others are its states too.
+  int averaged() const { return state_rule_ == WorkerState::average ? 1 + state_buffers_ : 1; }
+  float* values(int worker, int which) const;
+  /// Of floats from `offset` on, a chunk of them at most: the average becomes the workers' mean, weighted by their samples, or
+  /// where the outer optimizer takes it from the last average (statistics are their mean); then every worker here is at the average,
+  /// its state averaged, kept or zero. `averages` were made before. The mean is spent.
+  void take(int which, std::int64_t offset, std::span<float> mean, std::int64_t averages);
+  /// All of it for these chunks, where all workers are here.
   void average(Range chunks, std::span<const std::int64_t> samples, std::int64_t averages);
 
  private:
-  struct Worker {
-    Buffer weights, state[2];
-  };
   /// The outer optimizer's step on a chunk, towards the workers' `mean`, which is spent.
   void outer_step(const UpdateRule& rule, std::int64_t offset, std::span<float> mean);
-  void average_state(int k, std::int64_t offset, std::int64_t count, std::span<const std::int64_t> samples);
-  std::span<float> part(const Buffer& buffer, std::int64_t offset, std::int64_t count) const;
+  std::span<float> part(float* values, std::int64_t offset, std::int64_t count) const;
 
-  WorkerState state_rule_;
-  std::int64_t floats_;
-  int state_buffers_;
+  const WorkerState state_rule_;
+  const std::int64_t floats_, room_;  // room_: from one of several in a block to the next
+  const int state_buffers_, count_;
+  const Range here_;
+  const bool writes_;
   UpdateRanges ranges_;
   std::unique_ptr<Optimizer> outer_;
   double outer_lr_ = 0;
-  std::vector<Worker> workers_;
-  Buffer average_, outer_state_[2];
+  Buffer weights_, states_;  // the average, then the workers' weights; the outer optimizer's states, then the workers'
 };
 
 }  // namespace dptrain

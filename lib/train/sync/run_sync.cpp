@@ -58,7 +58,7 @@ Replica::Times attempt(Run& run, int rank, Replica& replica, const StepTask& tas
 
 /// What was spoilt is a part of the run's state, which the first process saves.
 void note_drills_elsewhere(Run& run, std::int64_t step) {
-  if (run.processes.alone() || run.job.drills.empty()) return;
+  if (run.job.drills.empty()) return;
   for (int r = 0; r < run.placement.replicas; ++r)
     if (r < run.here.first || r >= run.here.last) static_cast<void>(run.drills.poisons(r, step));
 }
@@ -97,13 +97,6 @@ void catch_up(Run& run, int rank, Replica& replica, std::int64_t& collected, std
     }
     run.group.barrier();
   }
-}
-
-/// The same as the reducer's gather, seconds waited included, where there are other processes: they tell each other of the step.
-double gather_news(Run& run, const StepPlan& plan) {
-  const double start = steady_seconds();
-  run.group.barrier([&] { run.step_news->share(run, plan); });
-  return steady_seconds() - start;
 }
 
 /// The end of a step without an update: nobody begins the next before all know.
@@ -147,7 +140,7 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     times.data = computed.data;
     times.compute = computed.compute;
     run.busy[static_cast<std::size_t>(rank)] = computed.data + computed.compute + computed.reduce;
-    const double waited = run.processes.alone() ? run.reducer->gather(rank) : gather_news(run, plan);
+    const double waited = run.step_news.gather(run, rank, plan);
 
     const Outcome outcome = run.faults.any() ? settle(run, rank, replica, task, plan) : Outcome::good;
     again = outcome == Outcome::again;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/clock.h"
 #include "train/run.h"
 
 namespace dptrain {
@@ -54,6 +55,14 @@ Range StepNews::micro_batches(const StepPlan& plan, int process) const {
   return range;
 }
 
+double StepNews::gather(Run& run, int rank, const StepPlan& plan) {
+  if (run.processes.size() == 1) return run.reducer->gather(rank);  // which for some devices is no meeting of threads
+  const double start = steady_seconds();
+  run.group.barrier([&] { share(run, plan); });
+  return steady_seconds() - start;
+}
+
+/// By one thread of each process, in one exchange.
 void StepNews::share(Run& run, const StepPlan& plan) {
   const int self = run.processes.rank();
   put(mine_.data(), Head{run.options.stop == nullptr ? 0 : run.options.stop->load(std::memory_order_relaxed)});

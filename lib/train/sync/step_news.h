@@ -1,6 +1,6 @@
 // Purpose: what all processes must know of a step that all have computed: its losses, what may need to be settled, and requests to
-//   stop. With it each decides by itself what all decide. Thread safety: share() by one thread of each process, while its replicas
-//   wait. Invariants: nothing is allocated after construction.
+//   stop. With it each decides by itself what all decide. Thread safety: every replica for its own rank.
+//   Invariants: nothing is allocated after construction.
 #pragma once
 
 #include <cstddef>
@@ -18,10 +18,12 @@ class StepNews {
   /// The placement outlives it.
   StepNews(const Placement& placement, const RunSchedule& schedule);
 
-  /// All processes together, in one exchange. Errors: GroupAborted.
-  void share(Run& run, const StepPlan& plan);
+  /// The reducer's gather(), and among several processes this in the midst of it; seconds waited. All replicas of all processes
+  /// together. Errors: GroupAborted.
+  double gather(Run& run, int rank, const StepPlan& plan);
 
  private:
+  void share(Run& run, const StepPlan& plan);
   Range micro_batches(const StepPlan& plan, int process) const;
 
   const Placement& placement_;

@@ -76,7 +76,8 @@ TEST_CASE("updates that an optimizer's state has seen: since the average that ma
   JobSpec job = local_job("{workers: 2, sync_every: 4, worker_state: reset, warmup_sync_steps: 3}");
   job.devices.count = 1;
   const RunSchedule schedule(job, 75, 1);
-  const LocalSgdConfig config{.job = job, .schedule = schedule, .floats = 64, .state_buffers = 2};
+  const LocalSgdConfig config{
+      .job = job, .schedule = schedule, .workers = {.spec = job.local_sgd, .floats = 64, .state_buffers = 2}};
   LocalSgdConfig later = config;
   later.first = 9;
   later.averages = 2;

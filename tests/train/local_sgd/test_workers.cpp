@@ -54,7 +54,7 @@ struct Quadratic {
 /// Runs `rounds` of `every` steps and returns the average.
 std::vector<float> solve(const Quadratic& problem, const LocalSgdSpec& spec, const OptimizerSpec& inner, int rounds) {
   const auto optimizer = make_optimizer(inner);
-  Workers workers(spec, kFloats, optimizer->state_buffers());
+  Workers workers({.spec = spec, .floats = kFloats, .state_buffers = optimizer->state_buffers()});
   workers.set_out(true);
   std::vector<float> gradient(kFloats);
   const std::vector<std::int64_t> samples(kWorkers, 8 * spec.sync_every);
@@ -139,7 +139,8 @@ TEST_CASE("the state after an average: everybody's mean, each one's own, or none
         workers.update(k, SgdRule{.lr = 1, .weight_decay = 0}, gradient.data(), 1, std::nullopt);
       }
     };
-    Workers whole(spec, kFloats, 1), parts(spec, kFloats, 1);
+    const WorkersConfig config{.spec = spec, .floats = kFloats, .state_buffers = 1};
+    Workers whole(config), parts(config);
     ready(whole);
     ready(parts);
     const std::vector<std::int64_t> samples{1, 3};
@@ -162,7 +163,7 @@ TEST_CASE("the state after an average: everybody's mean, each one's own, or none
 TEST_CASE("clipping takes the norm of the mean gradient") {
   LocalSgdSpec spec;
   spec.workers = 1;
-  Workers workers(spec, kFloats, 0);
+  Workers workers({.spec = spec, .floats = kFloats});
   std::vector<float> gradient(kFloats, 2.0f);  // a sum over 2 samples: the mean is 1 everywhere
   workers.update(0, SgdRule{.lr = 1, .weight_decay = 0}, gradient.data(), 2, 1.0);
   CHECK(workers.weights(0)[17] == doctest::Approx(-1 / std::sqrt(static_cast<double>(kFloats))));
@@ -173,7 +174,7 @@ TEST_CASE("statistics are averaged and no outer step is taken with them; nor are
   LocalSgdSpec spec;
   spec.workers = 2;
   spec.outer_optimizer = SgdSpec{.lr = 0.5};
-  Workers workers(spec, kFloats, 0, ranges);
+  Workers workers({.spec = spec, .floats = kFloats, .ranges = ranges});
   for (int k = 0; k < 2; ++k) {
     std::vector<float> gradient(kFloats, 2.0f * static_cast<float>(k + 1));  // means of 1 and 2, over 2 samples
     workers.update(k, SgdRule{.lr = 1}, gradient.data(), 2, 1.0);

@@ -1,0 +1,41 @@
+// Purpose: a replica as the loop of mode async sees it, in this process or in another one: it computes the gradient of the
+//   micro-batch that it is given.
+// Thread safety: each belongs to a thread of its own.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "comm/line.h"
+#include "train/async/async_run.h"
+
+namespace dptrain {
+
+class Executor {
+ public:
+  Executor(int rank, Buffer weights) : rank_(rank), weights_(std::move(weights)) {}
+  virtual ~Executor() = default;
+
+  int rank() const { return rank_; }
+  /// Where it wants the weights.
+  float* weights() const { return weights_.floats(); }
+  /// The gradient is in work.gradient on return. `read` is called when its samples are there, and before it computes: waiting for
+  /// them makes no gradient stale. Errors: the replica's, with its name; GroupAborted.
+  virtual Replica::Gradient gradient(const Dispatcher::Work& work, const std::function<void()>& read) = 0;
+  /// Nothing more comes before the next rest is over.
+  virtual void rest() {}
+
+ private:
+  const int rank_;
+  const Buffer weights_;
+};
+
+/// A replica of this process.
+std::unique_ptr<Executor> make_executor(Run& run, AsyncRun& async, int rank, Replica& replica);
+/// One of another process, in the first one: what it computes there with serve(), which the line between them leads to. Where that
+/// process sees this one's memory nothing but a few words goes over it.
+std::unique_ptr<Executor> make_remote_executor(Run& run, AsyncRun& async, int rank);
+/// The other end: until the first process says that the run rests. Errors: as Executor::gradient().
+void serve(Run& run, AsyncRun& async, int rank, Replica& replica);
+
+}  // namespace dptrain
