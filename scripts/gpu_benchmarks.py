@@ -16,6 +16,7 @@ CASES = {
     "softmax_b256": ("logistic_mnist", "softmax", 256),
     "tiny_b1": ("mnist_tiny", "tiny", 1),
 }
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")  # PyTorch's 16 bits are its autocast, with its GradScaler in fp16
 SECONDS = 1.5  # of measurement a run of ours
 
 
@@ -67,7 +68,7 @@ def compare(check):
     rows, errors = [], []
     cases = list(CASES)[:1] if check.dry else list(CASES)
     for case in cases:
-        for precision in ("fp32",) if check.dry else ("fp32", "tf32"):
+        for precision in PRECISIONS[:1] if check.dry else PRECISIONS:
             if check.left() < 10:
                 break
             row = {"case": case, "precision": precision, "batch": CASES[case][2]}

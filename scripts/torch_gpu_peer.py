@@ -3,8 +3,8 @@
 
   torch_gpu_peer.py --cases mlp_b256:mlp:256,... --out FILE [--seconds 90] [--random]
 
-One process measures every case in fp32 and in TF32, as plain code, as a captured CUDA graph of the whole step, and compiled by
-torch.compile with CUDA graphs, and appends a JSON object a line to FILE: samples per second (median of three). What has
+One process measures every case in fp32, in TF32, and in autocast to bf16 and to fp16 (with a GradScaler), as plain code, as a
+captured CUDA graph of the whole step, and compiled by torch.compile with CUDA graphs, and appends a JSON object a line to FILE: samples per second (median of three). What has
 not begun after --seconds is left out. MNIST is read from $DPTRAIN_DATA/mnist; --random: noise of the same shape.
 """
 import argparse, gzip, json, os, statistics, time
@@ -28,6 +28,8 @@ device = torch.device(args.device)
 on_gpu = device.type == "cuda"
 torch.backends.cudnn.benchmark = True
 VARIANTS = ("plain", "graph", "compiled") if on_gpu else ("plain",)
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16") if on_gpu else ("fp32",)
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def put(record):
@@ -53,7 +55,7 @@ def synchronize():
         torch.cuda.synchronize()
 
 
-def step_of(name, batch, variant):
+def step_of(name, batch, variant, precision):
     """One training step as a function, warmed up."""
     torch.manual_seed(1)
     torch.compiler.reset()
@@ -64,16 +66,20 @@ def step_of(name, batch, variant):
         model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr, momentum=0.9, **({"fused": True} if on_gpu else {}))
 
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
     def loss_of(x, y):
-        return F.cross_entropy(model(x), y)
+        with torch.autocast(device.type, dtype=HALVES.get(precision), enabled=precision in HALVES):
+            return F.cross_entropy(model(x), y)
 
     forward = torch.compile(loss_of, mode="reduce-overhead") if variant == "compiled" else loss_of
 
     def step():
         chosen = torch.randint(len(images), (batch,), device=device)
         optimizer.zero_grad(set_to_none=True)
-        forward(images[chosen], Y[chosen]).backward()
-        optimizer.step()
+        scaler.scale(forward(images[chosen], Y[chosen])).backward()
+        scaler.step(optimizer)
+        scaler.update()
 
     if variant != "graph":
         for _ in range(12):
@@ -112,12 +118,13 @@ put({"torch": torch.__version__, "device": torch.cuda.get_device_name() if on_gp
 for variant in VARIANTS:  # the cheap ones of every case first: compiling takes longest
     for case in args.cases.split(","):
         name, model, batch = case.split(":")
-        for tf32 in (False, True) if on_gpu else (False,):
+        for precision in PRECISIONS:
             if time.monotonic() > ends:
                 raise SystemExit(0)
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
-            record = {"case": name, "variant": variant, "precision": "tf32" if tf32 else "fp32"}
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
+            record = {"case": name, "variant": variant, "precision": precision}
             try:
-                put({**record, "samples_per_second": round(measure(step_of(model, int(batch), variant), int(batch)), 1)})
+                step = step_of(model, int(batch), variant, precision)
+                put({**record, "samples_per_second": round(measure(step, int(batch)), 1)})
             except Exception as error:  # one that cannot be captured or compiled does not cost the others
                 put({**record, "error": f"{type(error).__name__}: {error}"[:300]})

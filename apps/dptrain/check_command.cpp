@@ -20,6 +20,7 @@
 #include "train/fit.h"
 #include "train/local_sgd/local_sgd.h"
 #include "train/local_sgd/slices.h"
+#include "train/loss_scaling.h"
 #include "train/memory.h"
 #include "train/replica.h"
 #include "train/update_strategy.h"
@@ -55,7 +56,7 @@ void print_layers(const JobSpec& job, const ParameterTable& table, std::ostream&
 
 std::string where_text(const JobSpec& job, const Placement& placement) {
   if (placement.type == DeviceType::cuda) {
-    return fmt::format("on GPUs, in {}", job.train.precision == Precision::tf32 ? "tf32" : "fp32");
+    return fmt::format("on GPUs, in {}", names::precision.name_of(job.train.precision));
   }
   const std::int64_t threads = job.devices.threads_per_replica;
   return fmt::format("on the CPU, {} thread{} each", threads, threads == 1 ? "" : "s");
@@ -80,7 +81,7 @@ struct Plan {
   const RunSchedule& schedule;
   const ModelPlan& model;
   std::int64_t sample_floats;
-  std::int64_t lockstep_activation_bytes = 0;
+  std::optional<LockstepMemory> lockstep{};
 };
 
 std::int64_t most_micro_batches(const RunSchedule& schedule) {
@@ -88,11 +89,16 @@ std::int64_t most_micro_batches(const RunSchedule& schedule) {
       std::max(schedule.full().micro_batches.size(), schedule.last().micro_batches.size()));
 }
 
+/// Of what operations read in another type or layout; empty where there is nothing of the kind.
+std::string copies_text(std::int64_t bytes) {
+  return bytes == 0 ? "" : fmt::format("{} copies of weights and tensors, ", megabytes(bytes));
+}
+
 void print_replica_memory(const ReplicaMemory& memory, std::ostream& out) {
   const std::string lockstep = memory.alive > 1 ? fmt::format(" of {} micro-batches in lockstep", memory.alive) : "";
-  fmt::print(out, "                {} a replica: {} gradients ({} buffer{}), {} activations{}, {} batches {}ahead\n",
+  fmt::print(out, "                {} a replica: {} gradients ({} buffer{}), {} activations{}, {}{} batches {}ahead\n",
              megabytes(memory.bytes()), megabytes(memory.gradients), memory.buffers, memory.buffers == 1 ? "" : "s",
-             megabytes(memory.activations), lockstep, megabytes(memory.batches),
+             megabytes(memory.activations), lockstep, copies_text(memory.copies), megabytes(memory.batches),
              memory.alive > 0 ? "in work and " : "");
 }
 
@@ -124,12 +130,12 @@ void print_sync(const Plan& plan, std::ostream& out) {
 
   const std::int64_t flat = plan.model.parameters.floats() * static_cast<std::int64_t>(sizeof(float));
   if (replicas > 1) {
-    fmt::print(out, "reduced a step  {} in {} gradient sum{}{}\n", megabytes(exchanged * flat), exchanged,
-               exchanged == 1 ? "" : "s",
+    const bool halves = plan.job.train.communication == Communication::bf16;
+    fmt::print(out, "reduced a step  {} in {} gradient sum{}{}{}\n", megabytes(exchanged * flat / (halves ? 2 : 1)),
+               exchanged, exchanged == 1 ? "" : "s", halves ? ", which travel in bf16" : "",
                exchanged > replicas ? "; with a power of two of replicas and micro-batches it would be one each" : "");
   }
-  const SyncMemory memory =
-      sync_memory(plan.job, plan.schedule, plan.model, plan.sample_floats, plan.lockstep_activation_bytes);
+  const SyncMemory memory = sync_memory(plan.job, plan.schedule, plan.model, plan.sample_floats, plan.lockstep);
   fmt::print(out, "memory          {} weights and optimizer state, shared\n", megabytes(memory.shared));
   if (memory.copies > 0)
     fmt::print(out, "                {} copies to go back to, at most\n", megabytes(memory.copies));
@@ -211,9 +217,9 @@ void print_async(const Plan& plan, std::ostream& out) {
   const std::int64_t workers = job.data.workers.value_or(1),
                      ahead = workers == 0 ? 0 : std::max(job.data.prefetch, workers);
   const std::int64_t batches = (1 + ahead) * schedule.largest_batch() * plan.sample_floats * 4;
-  fmt::print(out, "                {} a replica: {} weights, {} activations, {} for its batch and those ahead\n",
-             megabytes(flat + plan.model.activation_bytes + batches), megabytes(flat),
-             megabytes(plan.model.activation_bytes), megabytes(batches));
+  fmt::print(out, "                {} a replica: {} weights, {} activations, {}{} for its batch and those ahead\n",
+             megabytes(flat + plan.model.activation_bytes + plan.model.copy_bytes + batches), megabytes(flat),
+             megabytes(plan.model.activation_bytes), copies_text(plan.model.copy_bytes), megabytes(batches));
   // Where one replica is so late that all others are at the next rest.
   const std::int64_t a_step = static_cast<std::int64_t>(sizeof(StepCollector::Step)) +
                               most_micro_batches(schedule) * static_cast<std::int64_t>(sizeof(LossSum));
@@ -255,8 +261,12 @@ int check_job(const JobOptions& options, std::ostream& out) {
   }
   if (const std::string types = precision_line(names::precision.name_of(job.train.precision)); !types.empty())
     fmt::print(out, "precision       {}\n", types);
-  const Plan plan{
-      job, placement, schedule, model, data.shape.elements(), lockstep_activations(job, *backend, schedule)};
+  if (const std::optional<LossScaling> scaling = loss_scaling(job, nullptr))
+    fmt::print(out,
+               "loss scale      {:g} at first, doubled after {} good steps, halved where gradients are not finite; "
+               "at least {:g}\n",
+               scaling->start.scale, grouped(scaling->rule.growth_interval), scaling->rule.least);
+  const Plan plan{job, placement, schedule, model, data.shape.elements(), lockstep_memory(job, *backend, schedule)};
   switch (job.mode) {
     case Mode::sync:
       print_sync(plan, out);
@@ -268,7 +278,7 @@ int check_job(const JobOptions& options, std::ostream& out) {
       print_workers(plan, out);
       break;
   }
-  for (const std::string& doubt : doubts(job, schedule)) fmt::print(out, "warning: {}\n", doubt);
+  for (const std::string& doubt : doubts(job, schedule, placement)) fmt::print(out, "warning: {}\n", doubt);
   return static_cast<int>(ExitStatus::ok);
 }
 

@@ -11,9 +11,9 @@ ElementType compute_type(Precision precision) {
     case Precision::bf16:
       return ElementType::bfloat16;
     case Precision::fp16:
-      break;
+      return ElementType::float16;
   }
-  broken_invariant(__FILE__, __LINE__, "no backend computes in fp16");
+  broken_invariant(__FILE__, __LINE__, "an unknown precision");
 }
 
 }  // namespace dptrain

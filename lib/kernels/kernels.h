@@ -39,12 +39,15 @@ class AffineOperation : public Operation {
  public:
   virtual const TensorDesc& output() const = 0;
   virtual std::int64_t weight_floats() const = 0;  ///< stored, padding included
+  /// Memory of its own, in bytes, for copies of what it reads in another type or layout, weights and tensors, when all batch
+  /// sizes are prepared.
+  virtual std::int64_t copy_bytes() const = 0;
   virtual void pack(const float* canonical, float* stored) const = 0;
   virtual void unpack(const float* stored, float* canonical) const = 0;
 
-  /// Before each pass: the weights that it reads, and their number, which is another wherever they may be others. What an
-  /// operation keeps of them in another type or layout is made anew then.
-  virtual void set_weights(const float* /*weight*/, std::int64_t /*version*/) {}
+  /// Before each pass: the weights and the bias that it reads, and their number, which is another wherever they may be others.
+  /// What an operation keeps of them in another type or layout is made anew then. `bias` is ignored where there is none.
+  virtual void set_weights(const float* /*weight*/, const float* /*bias*/, std::int64_t /*version*/) {}
   /// `bias` is ignored where there is none.
   virtual void forward(Slot slot, const void* x, const float* weight, const float* bias, void* y) = 0;
   /// Gradient sums; `bias_gradient` is ignored where there is no bias. x is that of the latest forward().
@@ -102,8 +105,7 @@ class NormOperation : public Operation {
   /// moments_floats() of this batch, see kernels/moments.h.
   virtual void measure(Slot slot, const void* x, float* moments);
   /// forward() with these moments.
-  virtual void forward_with(Slot slot, const void* x, const NormParameters& parameters, const float* moments,
-                            void* y);
+  virtual void forward_with(Slot slot, const void* x, const NormParameters& parameters, const float* moments, void* y);
   /// This batch's part of NormSums.
   virtual void measure_gradient(Slot slot, const void* x, const void* dy, float* sums);
   /// backward() with these sums; gradients of the parameters are this batch's.

@@ -93,6 +93,8 @@ class Layer {
   /// Null where a pass needs nothing but its own micro-batch.
   virtual StepSums* step_sums() { return nullptr; }
 
+  /// Memory of its own for copies of weights and tensors in another type or layout, in bytes; after prepare().
+  virtual std::int64_t copy_bytes() const { return 0; }
   virtual std::vector<std::string> implementations() const { return {}; }
 };
 

@@ -228,6 +228,12 @@ std::vector<Model::StageTimes> Model::profile(std::span<const std::int64_t> ids,
   return times;
 }
 
+std::int64_t Model::copy_bytes() const {
+  std::int64_t bytes = 0;
+  for (const Stage& stage : network_.stages) bytes += stage.layer == nullptr ? 0 : stage.layer->copy_bytes();
+  return bytes;
+}
+
 std::vector<Model::StageInfo> Model::stages() const {
   std::vector<StageInfo> all;
   for (const Stage& stage : network_.stages) {

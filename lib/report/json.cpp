@@ -51,6 +51,10 @@ std::string text(RunStatus status) {
 
 namespace {
 
+void add_loss_scale(Json& json, const std::optional<LossScaleReport>& report) {
+  if (report) json["loss_scale"] = {{"scale", report->scale}, {"skipped_steps", report->skipped_steps}};
+}
+
 AsyncReport async_of(const Json& json) {
   const Json& staleness = json.at("staleness");
   return {.versions = json.at("versions"),
@@ -98,6 +102,9 @@ Summary parse_summary(const std::string& text_of_file, const std::string& file) 
     s.shares = {shares.at("data"), shares.at("compute"), shares.at("reduce"), shares.at("wait")};
     json.at("peak_rss_bytes").get_to(s.peak_rss_bytes);
     if (json.contains("versions")) s.async = async_of(json);
+    if (json.contains("loss_scale"))
+      s.loss_scale = LossScaleReport{.scale = json.at("loss_scale").at("scale"),
+                                     .skipped_steps = json.at("loss_scale").at("skipped_steps")};
     return s;
   } catch (const Json::exception& error) {
     fail(ExitStatus::failed, "{}: is no summary of a run: {}", file, error.what());
@@ -139,6 +146,7 @@ std::string train_json(const StepReport& report) {
     json["staleness"] = {{"max", report.async->max_staleness}, {"mean", report.async->mean_staleness}};
     json["dropped"] = report.async->dropped;
   }
+  add_loss_scale(json, report.loss_scale);
   return dump(json);
 }
 
@@ -232,6 +240,7 @@ std::string summary_json(const Summary& summary) {
     json["versions"] = async.versions;
     json["fallback_step"] = async.fallback_step < 0 ? Json() : Json(async.fallback_step);
   }
+  add_loss_scale(json, summary.loss_scale);
   add_ema(json, summary.ema_test_loss, summary.ema_test_accuracy);
   return dump(json);
 }

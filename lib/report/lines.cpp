@@ -126,9 +126,11 @@ std::string largest_share_line(const TimeShares& shares) {
 }
 
 std::string precision_line(std::string_view precision) {
-  if (precision == "bf16")
-    return "bf16: convolutions, products, activations and their gradients; fp32: weights and their gradients, sums, "
-           "statistics, loss, optimizer";
+  if (precision == "bf16" || precision == "fp16")
+    return fmt::format(
+        "{}: convolutions, products, activations and their gradients; fp32: weights and their gradients, sums, "
+        "statistics, loss, optimizer",
+        precision);
   if (precision == "tf32") return "tf32: convolutions and products; fp32: all that is stored, and the rest";
   return {};
 }
@@ -145,6 +147,8 @@ std::vector<std::string> header_lines(const RunPlan& plan) {
       cut_line(plan),
   };
   if (std::string types = precision_line(plan.precision); !types.empty()) lines.push_back(std::move(types));
+  if (plan.communication != "fp32")
+    lines.push_back(fmt::format("{}: gradients on their way between GPUs", plan.communication));
   return lines;
 }
 
@@ -205,6 +209,11 @@ std::vector<std::string> end_lines(const Summary& summary) {
     lines.push_back(fmt::format("{}, gradients stale by {:.2f} on average and {} at most; {} dropped",
                                 plural(async.versions, "version", "versions"), async.mean_staleness,
                                 grouped(async.max_staleness), grouped(async.dropped)));
+  }
+  if (summary.loss_scale) {
+    lines.push_back(fmt::format("loss scale {}; {} left out for gradients that were not finite",
+                                number(summary.loss_scale->scale),
+                                plural(summary.loss_scale->skipped_steps, "step", "steps")));
   }
   if (!std::isnan(summary.ema_test_loss)) {
     std::string line = "with the weights' average: ";

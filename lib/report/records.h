@@ -39,7 +39,8 @@ struct RunPlan {
   std::string device_type;  ///< "cpu" or "cuda"
   std::int64_t devices = 0, replicas = 0, threads_per_replica = 1;
   std::int64_t parameters = 0;
-  std::string precision = "fp32";            ///< "tf32", "bf16"
+  std::string precision = "fp32";            ///< "tf32", "bf16", "fp16"
+  std::string communication = "fp32";        ///< what gradients travel as between GPUs
   std::string mode;                          ///< "sync", "async", "local_sgd"
   std::int64_t workers = 0, sync_every = 0;  ///< of local_sgd
   bool reproducible = true;
@@ -61,15 +62,22 @@ struct AsyncReport {
   std::int64_t fallback_step = -1;        ///< from which on the run was synchronous; -1: it did not fall back
 };
 
+/// Of precision fp16: what gradients are scaled by, and what that has cost.
+struct LossScaleReport {
+  double scale = 1;
+  std::int64_t skipped_steps = 0;  ///< whose updates were left out, from the beginning of the run
+};
+
 /// One log interval of training, or what there is of it so far; the event "train".
 struct StepReport {
   std::int64_t step = 0;    ///< steps done
   double epoch = 0;         ///< epochs done, with fraction
   double loss = not_known;  ///< mean over the interval's samples
   double lr = 0;
-  double samples_per_second = 0;       ///< over the interval
-  TimeShares shares;                   ///< of the interval
-  std::optional<AsyncReport> async{};  ///< in mode async
+  double samples_per_second = 0;                ///< over the interval
+  TimeShares shares;                            ///< of the interval
+  std::optional<AsyncReport> async{};           ///< in mode async
+  std::optional<LossScaleReport> loss_scale{};  ///< where the precision is fp16
 };
 
 /// One pass over the test set; the event "evaluate".
@@ -139,7 +147,8 @@ struct Summary {
   std::int64_t skipped_steps = 0;   ///< whose updates were left out
   std::vector<FaultReport> faults;  ///< in all parts of the run
   std::optional<LocalSgdSummary> local_sgd;
-  std::optional<AsyncReport> async{};  ///< in mode async
+  std::optional<AsyncReport> async{};           ///< in mode async
+  std::optional<LossScaleReport> loss_scale{};  ///< where the precision is fp16
 };
 
 }  // namespace dptrain

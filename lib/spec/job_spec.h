@@ -154,6 +154,18 @@ struct ScheduleSpec {
   bool operator==(const ScheduleSpec&) const = default;
 };
 
+/// `loss_scale:`, used where the precision is fp16: gradients of activations are multiplied by this scale, lest they be too small
+/// for half. It is halved where a step's gradients are not finite, and that step is left out.
+struct LossScaleSpec {
+  double init_scale = 65536;            ///< of the mean over a step; a power of two, as all scales are
+  std::int64_t growth_interval = 2000;  ///< steps without such an event after which it is doubled
+  double min_scale = 1;                 ///< what is not finite at this scale ends the run
+  bool operator==(const LossScaleSpec&) const = default;
+};
+
+/// What gradient sums travel as between GPUs.
+enum class Communication { fp32, bf16 };
+
 struct TrainSpec {
   std::optional<double> epochs;  ///< exactly one of epochs and steps is set
   std::optional<std::int64_t> steps;
@@ -161,6 +173,9 @@ struct TrainSpec {
   std::optional<std::int64_t> micro_batch_size;  ///< empty: `auto`, see micro_batch_size() in train/
   Precision precision = Precision::fp32;
   SourceMark precision_at;
+  LossScaleSpec loss_scale;
+  Communication communication = Communication::fp32;
+  SourceMark communication_at;
   OptimizerSpec optimizer;
   SourceMark optimizer_at;
   ScheduleSpec schedule;

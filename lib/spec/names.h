@@ -53,6 +53,9 @@ inline const Choices<Precision> precision{
     {{"fp32", Precision::fp32}, {"tf32", Precision::tf32}, {"bf16", Precision::bf16}, {"fp16", Precision::fp16}},
     {"fp64", "fp8", "int8"}};
 
+inline const Choices<Communication> communication{
+    "type", {{"fp32", Communication::fp32}, {"bf16", Communication::bf16}}, {"fp16", "fp8"}};
+
 inline const Choices<DecayOn> decay_on{"choice", {{"all", DecayOn::all}, {"weights", DecayOn::weights}}, {}};
 
 inline const Choices<MuonScale> muon_scale{

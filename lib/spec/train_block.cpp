@@ -1,5 +1,7 @@
 // The `train:` block: how long, the batch, the optimizer and its learning rate.
 
+#include <cmath>
+
 #include "spec/blocks.h"
 #include "spec/kinds.h"
 #include "spec/names.h"
@@ -136,6 +138,32 @@ std::optional<EmaSpec> read_ema(const Value& block) {
   return ema;
 }
 
+/// A power of two, which leaves every bit of a mantissa as it is.
+std::optional<double> read_scale(const Value& value) {
+  constexpr double kMost = 0x1p30;
+  const std::optional<double> scale = number({0x1p-20, kMost, false, false})(value);
+  if (!scale) return std::nullopt;
+  int exponent = 0;
+  if (std::frexp(*scale, &exponent) == 0.5) return scale;
+  value.expected("a power of two", fmt::format("write {} or {}", std::ldexp(0.5, exponent), std::ldexp(1.0, exponent)));
+  return std::nullopt;
+}
+
+std::optional<LossScaleSpec> read_loss_scale(const Value& block) {
+  LossScaleSpec scale;
+  MapReader map(block, {.main = "init_scale"});
+  const std::size_t before = block.diagnostics.problems();
+  map.optional("init_scale", scale.init_scale, read_scale);
+  map.optional("growth_interval", scale.growth_interval, integer(1, kMaxCount));
+  map.optional("min_scale", scale.min_scale, read_scale);
+  map.finish();
+  if (block.diagnostics.problems() == before && scale.min_scale > scale.init_scale)
+    map.error("min_scale", fmt::format("{} is above the init_scale of {}", scale.min_scale, scale.init_scale),
+              "the scale starts at init_scale and is halved down to min_scale");
+  if (block.diagnostics.problems() != before) return std::nullopt;
+  return scale;
+}
+
 double& lr_of(OptimizerSpec& optimizer) {
   return std::visit([](auto& spec) -> double& { return spec.lr; }, optimizer);
 }
@@ -162,6 +190,9 @@ TrainSpec read_train(const Value& block) {
   }
   map.optional("precision", train.precision, choice(names::precision));
   train.precision_at = map.at("precision").outlive();
+  map.optional("loss_scale", train.loss_scale, read_loss_scale);
+  map.optional("communication", train.communication, choice(names::communication));
+  train.communication_at = map.at("communication").outlive();
   bool lr_is_given = false;
   if (const std::optional<Value> optimizer = map.take("optimizer")) {
     const std::size_t before = block.diagnostics.problems();

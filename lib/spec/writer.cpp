@@ -204,6 +204,12 @@ std::string train_text(const TrainSpec& train) {
   out += fmt::format("  global_batch_size: {}\n", train.global_batch_size);
   out += fmt::format("  micro_batch_size: {}\n", value_or(train.micro_batch_size, "auto"));
   out += fmt::format("  precision: {}\n", names::precision.name_of(train.precision));
+  // Where they have an effect, or the job sets them: what fp32 trains is not another job for settings that it never had.
+  if (train.precision == Precision::fp16 || train.loss_scale != LossScaleSpec{})
+    out += fmt::format("  loss_scale: {{init_scale: {}, growth_interval: {}, min_scale: {}}}\n",
+                       train.loss_scale.init_scale, train.loss_scale.growth_interval, train.loss_scale.min_scale);
+  if (train.communication != Communication::fp32)
+    out += fmt::format("  communication: {}\n", names::communication.name_of(train.communication));
   out += fmt::format("  optimizer: {{{}}}\n", std::visit(OptimizerSettings{}, train.optimizer));
   out += fmt::format("  lr_schedule: {{{}, warmup_steps: {}, warmup_start: {}}}\n",
                      std::visit(ScheduleSettings{names::schedule_unit.name_of(schedule.unit)}, schedule.shape),
@@ -292,6 +298,7 @@ std::string weights_yaml(const JobSpec& job) {
   JobSpec decisive = job;
   decisive.train.epochs.reset();  // how long it runs
   decisive.train.steps = 1;
+  if (decisive.train.precision != Precision::fp16) decisive.train.loss_scale = {};
   keep_all(decisive.model.layers);
   return fmt::format("seed: {}\n", job.seed) + dataset_text(job.dataset) + model_text(decisive.model) +
          train_text(decisive.train) +

@@ -17,6 +17,7 @@
 #include "spec/job_spec.h"
 #include "train/fit.h"
 #include "train/gradient_reducer.h"
+#include "train/loss_scaling.h"
 
 namespace dptrain {
 
@@ -27,12 +28,14 @@ struct ReducerConfig {
   int state_buffers = 0;    ///< of optimizer state, as large, zeroed
   std::optional<double> clip_norm;
   UpdatePlan plan{};  ///< how each part of them is updated
+  std::optional<LossScaling> loss_scaling{};
 };
 
 /// What a model comes to, without a replica that runs it.
 struct ModelPlan {
   ParameterTable parameters;
   std::int64_t activation_bytes = 0;
+  std::int64_t copy_bytes = 0;  ///< of weights and tensors in another type or layout, see AffineOperation
 };
 /// Prepares the job's model for these batches, the first of which decides its layouts, and lets go of it again.
 ModelPlan plan_model(const JobSpec& job, Kernels& kernels, std::span<const std::int64_t> batches);

@@ -59,6 +59,10 @@ std::string state_text(const RunState& state) {
             {"job", state.job}};
   if (state.async) json["async"] = to_json_object(*state.async);
   if (state.averages >= 0) json["averages"] = state.averages;
+  if (const auto& scale = state.loss_scale) {
+    json["loss_scale"] = {
+        {"scale", scale->scale}, {"good_steps", scale->good_steps}, {"skipped_steps", scale->skipped_steps}};
+  }
   return json.dump(2) + "\n";
 }
 
@@ -89,6 +93,12 @@ RunState parse_state(const std::string& text, const fs::path& file) {
     state.skips_in_a_row = json.value("skips_in_a_row", std::int64_t{0});
     if (json.contains("async")) state.async = async_state_of(json.at("async"));
     state.averages = json.value("averages", state.averages);
+    if (json.contains("loss_scale")) {
+      const Json& scale = json.at("loss_scale");
+      state.loss_scale = LossScaleState{.scale = scale.at("scale"),
+                                        .good_steps = scale.at("good_steps"),
+                                        .skipped_steps = scale.at("skipped_steps")};
+    }
     state.rollback_steps = json.value("rollback_steps", std::vector<std::int64_t>{});
     state.failed_at = json.value("failed_at", std::int64_t{-1});
     state.spoilt = json.value("spoilt", state.spoilt);

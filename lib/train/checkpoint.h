@@ -22,6 +22,12 @@ namespace dptrain {
 /// What the bits of a run rest on besides its job, as name and value: build, instruction set, libraries, devices, threads.
 using Basis = std::vector<std::pair<std::string, std::string>>;
 
+/// Of dynamic loss scaling, see kernels/loss_scale.h.
+struct LossScaleState {
+  double scale = 1;
+  std::int64_t good_steps = 0, skipped_steps = 0;
+};
+
 /// The state of a run at a step that is not in tensors. See rules.md, "State of a run".
 struct RunState {
   std::int64_t step = 0;  ///< steps done; the place in the epoch follows from it and the job
@@ -41,8 +47,9 @@ struct RunState {
   std::int64_t failed_at = -1;                 ///< the step that led to the last rollback; -1: none
   /// Step and replica of the gradients that drills have spoilt so far.
   std::vector<std::pair<std::int64_t, std::int64_t>> spoilt{};
-  std::optional<AsyncState> async{};  ///< in mode async
-  std::int64_t averages = -1;         ///< in mode local_sgd: of the workers, so far; -1: none is counted
+  std::optional<AsyncState> async{};           ///< in mode async
+  std::optional<LossScaleState> loss_scale{};  ///< where the precision is fp16
+  std::int64_t averages = -1;                  ///< in mode local_sgd: of the workers, so far; -1: none is counted
   std::string weights_hash;
 };
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "optim/schedule.h"
 #include "train/async/version_rates.h"
 
@@ -20,7 +22,7 @@ void doubt_interval(const char* key, const std::optional<Interval>& every, const
 
 }  // namespace
 
-std::vector<std::string> doubts(const JobSpec& job, const RunSchedule& schedule) {
+std::vector<std::string> doubts(const JobSpec& job, const RunSchedule& schedule, const Placement& placement) {
   std::vector<std::string> found;
   const std::int64_t warmup = job.train.schedule.warmup_steps, steps = schedule.steps();
   const std::int64_t updates = updates_of_run(job, schedule);
@@ -49,6 +51,11 @@ std::vector<std::string> doubts(const JobSpec& job, const RunSchedule& schedule)
     }
     doubt_interval("evaluate.every", job.evaluate.every, job, schedule, found);
     doubt_interval("checkpoint.every", job.checkpoint.every, job, schedule, found);
+  }
+  const auto is_first = [&](const AcceleratorInfo& gpu) { return gpu.device == placement.gpus.front().device; };
+  if (job.train.communication != Communication::fp32 &&
+      std::all_of(placement.gpus.begin(), placement.gpus.end(), is_first)) {
+    found.push_back("train.communication: all replicas are on one GPU, and nothing travels: it has no effect");
   }
   for (const DrillSpec& drill : job.drills) {
     if (drill.at_step >= steps)

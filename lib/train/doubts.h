@@ -4,11 +4,12 @@
 #include <string>
 #include <vector>
 
+#include "train/fit.h"
 #include "train/schedule.h"
 
 namespace dptrain {
 
 /// One sentence for each thing that the run should warn of before it begins.
-std::vector<std::string> doubts(const JobSpec& job, const RunSchedule& schedule);
+std::vector<std::string> doubts(const JobSpec& job, const RunSchedule& schedule, const Placement& placement);
 
 }  // namespace dptrain

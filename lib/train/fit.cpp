@@ -27,17 +27,13 @@ constexpr const char* kOnCores = "for CPU cores: --set devices.type=cpu --device
 void check_precision(const JobSpec& job, DeviceType type, const Accelerators& machine) {
   const Precision precision = job.train.precision;
   const std::string_view name = names::precision.name_of(precision);
-  if (precision == Precision::fp16) {
-    const bool has_bf16 = type == DeviceType::cpu && cpu_lacks(ElementType::bfloat16).empty();
-    refuse(job.train.precision_at, "train.precision: this version of dptrain has no fp16",
-           type == DeviceType::cuda ? "use tf32 or fp32"
-           : has_bf16               ? "use bf16 or fp32"
-                                    : "use fp32");
-  }
   if (type == DeviceType::cuda) {
-    if (precision == Precision::bf16)
-      refuse(job.train.precision_at, "train.precision: this version of dptrain has no bf16 on GPUs",
-             "use tf32 or fp32; or, for bf16 on CPU cores, --set devices.type=cpu");
+    if (precision == Precision::fp16 && job.mode != Mode::sync)
+      refuse(job.train.precision_at,
+             fmt::format("train.precision: fp16 is for mode sync, and this is mode {}: whether gradients overflow is "
+                         "decided once a step for all replicas",
+                         names::mode.name_of(job.mode)),
+             "use bf16, which needs no loss scale; or --mode sync");
     return;
   }
   if (precision == Precision::bf16) {
@@ -47,9 +43,34 @@ void check_precision(const JobSpec& job, DeviceType type, const Accelerators& ma
   }
   if (precision == Precision::fp32) return;
   const std::string message = fmt::format("train.precision: {} is for GPUs, and the replicas are on the CPU", name);
-  if (job.devices.type) refuse(job.train.precision_at, message, "use fp32, or devices: {type: cuda}");
+  const std::string here =
+      precision == Precision::fp16 && cpu_lacks(ElementType::bfloat16).empty() ? "bf16 or fp32" : "fp32";
+  if (job.devices.type)
+    refuse(job.train.precision_at, message, fmt::format("use {}, or devices: {{type: cuda}}", here));
   refuse(job.train.precision_at, fmt::format("{}, because no GPU can be used: {}", message, machine.missing),
-         fmt::format("use fp32; for a GPU: {}", machine.remedy));
+         fmt::format("use {}; for a GPU: {}", here, machine.remedy));
+}
+
+/// Gradients in 16 bits where nothing is exchanged, or where the job wants bits that rounding on the way does not keep.
+void check_communication(const JobSpec& job, DeviceType type) {
+  if (job.train.communication == Communication::fp32) return;
+  const auto refused = [&](const std::string& why, const std::string& hint) {
+    refuse(job.train.communication_at,
+           fmt::format("train.communication: {} {}", names::communication.name_of(job.train.communication), why), hint);
+  };
+  if (type == DeviceType::cpu) {
+    refused("is what gradients travel in between GPUs, and the replicas are on the CPU, where none do",
+            "remove it, or devices: {type: cuda}");
+  }
+  if (job.mode != Mode::sync) {
+    refused(fmt::format("is what gradients travel in between GPUs in mode sync; in mode {} they go to the host",
+                        names::mode.name_of(job.mode)),
+            "remove it, or --mode sync");
+  }
+  if (job.reproducible) {
+    refused("rounds sums on their way, so that the weights depend on the number of GPUs, and the job is reproducible",
+            "set reproducible: false, or remove it");
+  }
 }
 
 /// What `devices.type` says, or `auto` finds.
@@ -60,6 +81,7 @@ DeviceType device_type(const JobSpec& job, const Accelerators& machine) {
            fmt::format("{}; {}", machine.remedy, kOnCores));
   }
   check_precision(job, type, machine);
+  check_communication(job, type);
   return type;
 }
 

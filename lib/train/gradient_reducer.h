@@ -7,7 +7,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
+#include "kernels/loss_scale.h"
 #include "kernels/update_ranges.h"
 #include "kernels/update_rules.h"
 #include "train/replica.h"
@@ -39,6 +41,9 @@ class GradientReducer : public WeightsHolder {
 
   /// After gather(), instead of update(): whether every element of the tree's sum in this replica's slice is finite.
   virtual bool finite(int, const StepPlan&) { return true; }
+
+  /// The scale of losses after the last update, where there is one. As save(): by one thread, and it waits for the devices.
+  virtual std::optional<LossScale> loss_scale() const { return {}; }
 
   /// A replica has failed: what is in line on the devices and waits for its part never gets it, and must not be waited for.
   /// Any thread, at any time.

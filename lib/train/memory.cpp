@@ -40,8 +40,10 @@ std::int64_t loader_batches(const JobSpec& job) {
   return workers == 0 ? 1 : std::max(job.data.prefetch, workers + 1);
 }
 
-std::int64_t lockstep_activations(const JobSpec& job, Backend& backend, const RunSchedule& schedule) {
-  return sync_norms(job.model).empty() ? 0 : backend.plan(schedule.batch_sizes()).activation_bytes;
+std::optional<LockstepMemory> lockstep_memory(const JobSpec& job, Backend& backend, const RunSchedule& schedule) {
+  if (sync_norms(job.model).empty()) return {};
+  const ModelPlan model = backend.plan(schedule.batch_sizes());
+  return LockstepMemory{model.activation_bytes, model.copy_bytes};
 }
 
 ReplicaMemory replica_memory(const ModelPlan& model, std::int64_t buffers, std::int64_t ahead,
@@ -49,22 +51,26 @@ ReplicaMemory replica_memory(const ModelPlan& model, std::int64_t buffers, std::
   return {.buffers = buffers,
           .gradients = buffers * model.parameters.floats() * kFloat,
           .activations = model.activation_bytes,
-          .batches = ahead * schedule.largest_batch() * sample_floats * kFloat};
+          .batches = ahead * schedule.largest_batch() * sample_floats * kFloat,
+          .copies = model.copy_bytes};
 }
 
 SyncMemory sync_memory(const JobSpec& job, const RunSchedule& schedule, const ModelPlan& model,
-                       std::int64_t sample_floats, std::int64_t lockstep_activations) {
+                       std::int64_t sample_floats, const std::optional<LockstepMemory>& lockstep) {
   const std::int64_t state = make_optimizer(job.train.optimizer)->state_buffers() + (job.train.ema ? 1 : 0);
   const std::int64_t shared = (1 + state) * model.parameters.floats() * kFloat;
   const bool may_go_back = job.faults.on_nan == OnNan::rollback;
   const Share share = largest_share(job, schedule);
-  const std::int64_t alive = lockstep_activations > 0 ? share.micro_batches : 0;
+  const std::int64_t alive = lockstep ? share.micro_batches : 0;
   SyncMemory memory{
       .shared = shared,
       .copies = may_go_back ? static_cast<std::int64_t>(RollbackPoints::kPoints) * shared : 0,
       .replica = replica_memory(model, share.buffers, loader_batches(job) + alive, schedule, sample_floats)};
   memory.replica.alive = alive;
-  if (alive > 1) memory.replica.activations += (alive - 1) * lockstep_activations;
+  if (alive > 1) {
+    memory.replica.activations += (alive - 1) * lockstep->activations;
+    memory.replica.copies += (alive - 1) * lockstep->copies;
+  }
   return memory;
 }
 

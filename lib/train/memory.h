@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "spec/job_spec.h"
 #include "train/backend.h"
@@ -14,14 +15,18 @@ namespace dptrain {
 struct ReplicaMemory {
   std::int64_t buffers = 0;                                  ///< of gradients, in
   std::int64_t gradients = 0, activations = 0, batches = 0;  ///< `batches`: of samples, ahead and those of lockstep
+  std::int64_t copies = 0;                                   ///< of weights and tensors in another type or layout
   std::int64_t alive = 0;                                    ///< micro-batches in lockstep; 0: one after the other
-  std::int64_t bytes() const { return gradients + activations + batches; }
+  std::int64_t bytes() const { return gradients + activations + copies + batches; }
 };
 /// Batches of samples that a replica's loader has, as far as the job says how many workers it has; without any the one that it
 /// loads itself.
 std::int64_t loader_batches(const JobSpec& job);
-/// Of activations, in bytes, that each further micro-batch takes which a replica runs in lockstep; 0: it runs one after the other.
-std::int64_t lockstep_activations(const JobSpec& job, Backend& backend, const RunSchedule& schedule);
+/// What each further micro-batch takes that a replica runs in lockstep, in bytes; empty: it runs one after the other.
+struct LockstepMemory {
+  std::int64_t activations = 0, copies = 0;
+};
+std::optional<LockstepMemory> lockstep_memory(const JobSpec& job, Backend& backend, const RunSchedule& schedule);
 
 /// With so many `buffers` of gradients and `ahead` batches; a sample is of `sample_floats`.
 ReplicaMemory replica_memory(const ModelPlan& model, std::int64_t buffers, std::int64_t ahead,
@@ -35,6 +40,6 @@ struct SyncMemory {
 };
 /// The schedule says how many replicas there are.
 SyncMemory sync_memory(const JobSpec& job, const RunSchedule& schedule, const ModelPlan& model,
-                       std::int64_t sample_floats, std::int64_t lockstep_activations = 0);
+                       std::int64_t sample_floats, const std::optional<LockstepMemory>& lockstep = {});
 
 }  // namespace dptrain

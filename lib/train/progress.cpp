@@ -33,6 +33,7 @@ void Progress::resume(const RunState& state) {
   tested_ = {state.test_loss, state.test_accuracy};
   average_tested_ = {state.ema_test_loss, state.ema_test_accuracy};
   evaluated_step_ = state.evaluated_step;
+  if (state.loss_scale) loss_scale_ = LossScaleReport{state.loss_scale->scale, state.loss_scale->skipped_steps};
 }
 
 void Progress::describe(RunState& state) const {
@@ -114,7 +115,8 @@ StepReport Progress::interval_report() const {
           .lr = lr_,
           .samples_per_second = samples_per_second(),
           .shares = shares(interval_.times),
-          .async = async_};
+          .async = async_,
+          .loss_scale = loss_scale_};
 }
 
 bool Progress::report_if_due(std::int64_t steps, std::int64_t end, double now) {
@@ -183,6 +185,7 @@ Summary Progress::summary() const {
   s.test_accuracy = tested_.accuracy;
   s.ema_test_loss = average_tested_.loss;
   s.ema_test_accuracy = average_tested_.accuracy;
+  s.loss_scale = loss_scale_;
   StepTimes all = total_;
   add(all, interval_.times);
   s.shares = shares(all);

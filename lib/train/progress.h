@@ -42,6 +42,8 @@ class Progress {
   void micro_batch_ended(std::int64_t samples) { rate_.samples += samples; }
   /// What asynchronous updates have come to, for the next report.
   void set_async(AsyncReport report) { async_ = std::move(report); }
+  /// What losses are scaled by, for the next report.
+  void set_loss_scale(const LossScaleReport& report) { loss_scale_ = report; }
   /// The loss of the coming step is not finite, and that ends the run.
   void diverged() { final_loss_ = not_known; }
   /// Step `step` was left out.
@@ -103,6 +105,7 @@ class Progress {
   double startup_seconds_ = not_known, train_seconds_ = 0, final_loss_ = not_known;
   StepTimes total_;
   std::optional<AsyncReport> async_;
+  std::optional<LossScaleReport> loss_scale_;
   Tested tested_, average_tested_;
   std::int64_t evaluated_step_ = -1;  ///< whose weights they are of
 };

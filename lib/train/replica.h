@@ -17,6 +17,7 @@
 #include "data/loader.h"
 #include "data/sampler.h"
 #include "device/buffer.h"
+#include "kernels/loss_scale.h"
 #include "kernels/loss_sum.h"
 #include "nn/parameters.h"
 #include "train/assignment.h"
@@ -70,7 +71,7 @@ class Replica {
     std::vector<std::int64_t> single_sizes{};  ///< the batch sizes with which gradient() is called
     /// Where gradients() are, of so many floats each; empty: in memory of its own.
     std::function<Buffer(int k, std::int64_t floats)> gradient_memory{};
-    StepExchange* exchange = nullptr;          ///< where the model needs sums over all micro-batches of a step
+    StepExchange* exchange = nullptr;  ///< where the model needs sums over all micro-batches of a step
   };
   virtual ~Replica() = default;
 
@@ -112,6 +113,9 @@ class Replica {
   /// The loss sums of its micro-batches of `step` into losses[micro-batch]; waits for the device where it must. Once a step,
   /// in order, at most lag() steps behind.
   virtual void collect(std::int64_t step, std::vector<LossSum>& losses) = 0;
+
+  /// The scale of losses after the step that was collected last; empty where losses are not scaled.
+  virtual std::optional<LossScale> loss_scale() const { return {}; }
 
   /// Evaluates chunks rank, rank + replicas, ... of the test set into sums[chunk]. `step` names the weights.
   /// `give_up` is asked before each chunk; returns whether all were done.

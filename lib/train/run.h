@@ -103,6 +103,7 @@ struct Run {
   ReplicaThreads threads;
   std::vector<std::optional<NotFinite>> not_finite;  // by replica
   std::vector<char> finite;                          // by replica: its slice of the gradients' sum
+  std::optional<LossScale> loss_scale;               // after the step that was collected last, where losses are scaled
   int outcome = 0;
   StepNews step_news;
   int stop = 0;          // the signal that the processes have agreed to stop for; 0: none

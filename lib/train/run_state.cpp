@@ -212,6 +212,9 @@ RunState state_at(Run& run, std::int64_t step) {
   state.rollbacks = run.rollbacks;
   state.skipped_steps = run.summary.skipped_steps;
   state.skips_in_a_row = run.skips_in_a_row;
+  if (run.reducer) {
+    if (const std::optional<LossScale> scale = run.reducer->loss_scale()) state.loss_scale = state_of(*scale);
+  }
   run.strategy->describe(state);
   state.rollback_steps = run.rollback_points.steps();
   state.failed_at = run.rollback_points.failed_at();

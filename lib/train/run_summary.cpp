@@ -92,6 +92,7 @@ RunPlan describe(const Run& run, const ParameterTable& table) {
   plan.threads_per_replica = job.devices.threads_per_replica;
   plan.parameters = table.elements();
   plan.precision = names::precision.name_of(job.train.precision);
+  plan.communication = names::communication.name_of(job.train.communication);
   plan.mode = names::mode.name_of(job.mode);
   if (job.mode == Mode::local_sgd) {
     plan.workers = job.local_sgd.workers;

@@ -29,15 +29,19 @@ esac''',
 [ -z "${HANGS-}" ] || exec sleep 600
 [ "$1" != replay ] || exit "${REPLAY_STATUS:-0}"
 hash=aaaa
-case "$*" in *"count: ${DIFFER_AT:-none}"*) hash=bbbb ;; *"mode=${DIFFER_IN:-none}"*) hash=cccc ;; esac
+case "$*" in *"precision=${ONLY_IN:-}"*) in=yes ;; esac
+case "$*" in *"count: ${DIFFER_AT:-none}"*) [ -z "${in-}" ] || hash=bbbb ;; *"mode=${DIFFER_IN:-none}"*) hash=cccc ;; esac
+scale=null
+case "$*" in *precision=fp16*) scale='{"scale": 65536, "skipped_steps": 2}' ;; esac
 echo "a message" >&2
-echo "{\\"dataset\\": \\"mnist\\", \\"test_accuracy\\": 0.992, \\"train_seconds\\": 1.5, \\"samples_per_second\\": 64000, \\"weights_hash\\": \\"$hash\\"}"
+echo "{\\"dataset\\": \\"mnist\\", \\"test_accuracy\\": 0.992, \\"train_seconds\\": 1.5, \\"samples_per_second\\": 64000, \\"loss_scale\\": $scale, \\"weights_hash\\": \\"$hash\\"}"
 case "$*" in *evaluate*) exit 0 ;; esac
 exit "${RUN_STATUS:-0}"''',
     "python-with-torch": '''case "$1" in -c) echo True; exit 0 ;; esac
 while [ $# -gt 0 ]; do [ "$1" = --out ] && out=$2; shift; done
 echo '{"torch": "2.0", "device": "fake"}' >"$out"
 echo '{"case": "cnn_b64", "variant": "graph", "precision": "tf32", "samples_per_second": 32000.0}' >>"$out"
+echo '{"case": "cnn_b64", "variant": "plain", "precision": "bf16", "samples_per_second": 16000.0}' >>"$out"
 echo '{"case": "cnn_b64", "variant": "compiled", "precision": "tf32", "error": "cannot"}' >>"$out"
 exit "${TORCH_STATUS:-0}"''',
 }
@@ -79,16 +83,19 @@ class GpuCheck(unittest.TestCase):
         stages = self.check()
         self.assertEqual({name: stage["status"] for name, stage in stages.items()},
                          {"configure": "skipped", "build": "skipped", "unit_tests": "passed", "parity": "passed", "nccl": "passed",
-                          "mnist": "passed", "same_weights": "passed", "modes": "passed", "sanitizer": "passed",
+                          "mnist": "passed", "same_weights": "passed", "halves": "passed", "modes": "passed", "sanitizer": "passed",
                           "benchmarks": "passed"})
         self.assertEqual(self.report["machine"]["gpus"], ["NVIDIA Fake, 999.1, 1024 MiB, 9.0"])
         self.assertEqual(stages["mnist"]["figures"]["test_accuracy"], 0.992)
         self.assertEqual(stages["same_weights"]["figures"], {"replicas": [1, 2, 4], "weights_hash": "aaaa"})
+        self.assertEqual({key: stages["halves"]["figures"][key] for key in ("bf16 test_accuracy", "fp16 weights_hash", "fp16 loss_scale")},
+                         {"bf16 test_accuracy": 0.992, "fp16 weights_hash": "aaaa", "fp16 loss_scale": {"scale": 65536, "skipped_steps": 2}})
         self.assertEqual(stages["modes"]["figures"], {"sync_and_async": "aaaa", "local_sgd": "aaaa", "replayed": "aaaa"})
         self.assertEqual(stages["sanitizer"]["figures"]["checked"], ["units", "kernels_cuda"])
         calls = (self.folder / "calls").read_text()
         self.assertIn("devices={type: cuda, count: 4, share: true}", calls)
-        self.assertIn("train.precision=tf32", calls)
+        for precision in ("tf32", "bf16", "fp16"):
+            self.assertIn(f"train.precision={precision}", calls)
         self.assertIn("digits.yaml", calls)  # there is no MNIST
         files = list((self.folder / "out").iterdir())
         self.assertLessEqual(len(files), 8, files)
@@ -97,9 +104,10 @@ class GpuCheck(unittest.TestCase):
     def test_benchmarks(self):
         figures = self.check("--only", "benchmarks")["benchmarks"]["figures"]
         rows = {(row["case"], row["precision"]): row for row in figures["rows"]}
-        self.assertEqual(len(rows), 14)
+        self.assertEqual(len(rows), 28)
         row = rows["cnn_b64", "tf32"]
         self.assertEqual((row["dptrain"], row["graph"], row["compiled"], row["ratio"]), (64000, 32000, None, 2.0))
+        self.assertEqual(rows["cnn_b64", "bf16"]["ratio"], 4.0)
         self.assertIsNone(rows["mlp_b256", "fp32"]["ratio"])
         self.assertEqual(figures["torch_errors"][0]["error"], "cannot")
         self.assertIn("| cnn_b64 | tf32 | 64,000 | - | 32,000 | - | 2.00 | 1000.0 |", self.out)
@@ -130,6 +138,8 @@ class GpuCheck(unittest.TestCase):
                 ("mnist", {"RUN_STATUS": "4"}, "below what the job expects"),
                 ("mnist", {"RUN_STATUS": "2"}, "ended with status 2"),
                 ("same_weights", {"DIFFER_AT": "2"}, "weights differ"),
+                ("halves", {"RUN_STATUS": "4"}, "in bf16 is below what the job expects"),
+                ("halves", {"DIFFER_AT": "2", "ONLY_IN": "fp16"}, "weights differ between numbers of replicas in fp16"),
                 ("modes", {"DIFFER_AT": "4"}, "weights differ in mode async"),
                 ("modes", {"DIFFER_IN": "async"}, "weights differ in mode async"),
                 ("modes", {"REPLAY_STATUS": "1"}, "a recorded run was not replayed"),

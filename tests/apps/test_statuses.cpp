@@ -141,8 +141,14 @@ TEST_CASE("2: GPUs asked for where none is visible: what is missing and how to g
   CHECK(has(tf32.err, "--set train.precision=tf32: error: train.precision: tf32 is for GPUs"));
   const Finished fp16 = here.dptrain({"check", "job.yaml", "--set", "train.precision=fp16"}, hidden);
   CHECK(fp16.status == 2);
-  CHECK(has(fp16.err, "this version of dptrain has no fp16"));
+  CHECK(has(fp16.err, "train.precision: fp16 is for GPUs, and the replicas are on the CPU"));
   CHECK(has(fp16.err, "hint: use "));
+  const Finished halves =
+      here.dptrain({"check", "job.yaml", "--set", "train.communication=bf16", "--set", "reproducible=false"}, hidden);
+  CHECK(halves.status == 2);
+  CHECK(has(halves.err, "train.communication: bf16 is what gradients travel in between GPUs"));
+  const Finished scale = here.dptrain({"check", "job.yaml", "--set", "train.loss_scale=3"}, hidden);
+  CHECK(scale.status == 2);
   CHECK_FALSE(fs::exists(here.folder / "runs"));
 }
 

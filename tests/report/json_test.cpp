@@ -144,6 +144,21 @@ TEST_CASE("the summary of local SGD") {
   CHECK(Json::parse(summary_json(summary))["local_sgd"].dump() == R"({"workers":4,"sync_every":8,"averages":30})");
 }
 
+TEST_CASE("the loss scale of fp16, in reports, in the summary and back") {
+  const LossScaleReport scale{.scale = 32768, .skipped_steps = 3};
+  StepReport step = sample_step();
+  CHECK_FALSE(Json::parse(train_json(step)).contains("loss_scale"));
+  step.loss_scale = scale;
+  CHECK(train_json(step).ends_with(R"("wait":0.02,"loss_scale":{"scale":32768.0,"skipped_steps":3}})"));
+  Summary summary = sample_summary();
+  CHECK_FALSE(parse_summary(summary_json(summary), "summary.json").loss_scale);
+  summary.loss_scale = scale;
+  const Summary read = parse_summary(summary_json(summary), "summary.json");
+  REQUIRE(read.loss_scale);
+  CHECK(read.loss_scale->scale == 32768);
+  CHECK(read.loss_scale->skipped_steps == 3);
+}
+
 TEST_CASE("events of metrics.jsonl") {
   CHECK(train_json(sample_step()) ==
         R"({"event":"train","step":100,"epoch":0.4255,"loss":0.341249,"lr":0.1,"samples_per_second":31204.4,)"

@@ -37,6 +37,24 @@ TEST_CASE("the header says what runs in what, where that is not fp32") {
         "loss, optimizer");
 }
 
+TEST_CASE("the header names fp16, and what gradients travel as") {
+  RunPlan plan = sample_plan();
+  plan.precision = "fp16";
+  plan.communication = "bf16";
+  const auto lines = header_lines(plan);
+  REQUIRE(lines.size() == 6);
+  CHECK(lines[4].starts_with("fp16: convolutions, products, activations and their gradients; fp32: weights"));
+  CHECK(lines[5] == "bf16: gradients on their way between GPUs");
+}
+
+TEST_CASE("the end says what the loss scale has come to") {
+  Summary summary = sample_summary();
+  summary.loss_scale = {.scale = 32768, .skipped_steps = 3};
+  const auto lines = end_lines(summary);
+  CHECK(std::count(lines.begin(), lines.end(),
+                   "loss scale 32768; 3 steps left out for gradients that were not finite") == 1);
+}
+
 TEST_CASE("the header says how a batch is cut") {
   RunPlan plan = sample_plan();
   const auto cut = [&] { return header_lines(plan)[3]; };

@@ -36,6 +36,8 @@ TEST_CASE("what a minimal spec leaves out has its documented default") {
   CHECK(spec.train.shuffle);
   CHECK_FALSE(spec.train.micro_batch_size);
   CHECK_FALSE(spec.train.clip_norm);
+  CHECK(spec.train.loss_scale == LossScaleSpec{65536, 2000, 1});
+  CHECK(spec.train.communication == Communication::fp32);
   CHECK(std::get<SgdSpec>(spec.train.optimizer) == SgdSpec{0.1, 0, 0, false, 0});
   CHECK(std::holds_alternative<ConstantSchedule>(spec.train.schedule.shape));
   CHECK_FALSE(spec.devices.type);
@@ -55,9 +57,10 @@ TEST_CASE("every key arrives where it belongs") {
   CHECK(spec.dataset.test_samples == 100);
   CHECK(spec.dataset.generator_seed == 5);
   CHECK(spec.dataset.resize == std::pair<std::int64_t, std::int64_t>{30, 31});
-  CHECK(spec.dataset.augment ==
-        std::vector<AugmentSpec>{RandomCropSpec{28, 29, 2}, HorizontalFlipSpec{0.25}, CutoutSpec{6},
-                                 RandomResizedCropSpec{20, 20, 0.5, 0.75, 0.5, 2}, ColourJitterSpec{0.1, 0.2, 0.3, 0.1}});
+  CHECK(spec.dataset.augment == std::vector<AugmentSpec>{RandomCropSpec{28, 29, 2}, HorizontalFlipSpec{0.25},
+                                                         CutoutSpec{6},
+                                                         RandomResizedCropSpec{20, 20, 0.5, 0.75, 0.5, 2},
+                                                         ColourJitterSpec{0.1, 0.2, 0.3, 0.1}});
   CHECK(spec.dataset.on_bad_sample == OnBadSample::skip);
   CHECK(spec.model.input == Shape{2, 32, 30});
   const auto& layers = spec.model.layers;
@@ -74,6 +77,9 @@ TEST_CASE("every key arrives where it belongs") {
   CHECK(std::get<AdamSpec>(spec.train.optimizer) == AdamSpec{0.002, 0.8, 0.95, 1e-7, 0.1, true, DecayOn::weights});
   const ScheduleSpec schedule{MultiStepSchedule{{100, 200}, 0.5}, ScheduleUnit::step, 10, 0.1};
   CHECK(spec.train.schedule == schedule);
+  CHECK(spec.train.precision == Precision::fp16);
+  CHECK(spec.train.loss_scale == LossScaleSpec{1024, 50, 0.5});
+  CHECK(spec.train.communication == Communication::bf16);
   CHECK(spec.train.clip_norm == 1.5);
   CHECK(spec.train.lr_scaling == LrScalingSpec{LrScalingRule::sqrt, 25});
   CHECK(spec.train.ema == EmaSpec{0.9});

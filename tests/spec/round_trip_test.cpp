@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
 
+#include <cmath>
 #include <span>
 
 #include "spec/shapes.h"
@@ -300,6 +301,13 @@ JobSpec random_job() {
   if (coin()) train.ema = EmaSpec{real(0, 1)};
   train.shuffle = coin();
   train.precision = *rc::gen::element(Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16);
+  if (coin()) {
+    const auto power = [](std::int64_t least, std::int64_t most) {
+      return std::ldexp(1.0, static_cast<int>(between(least, most)));
+    };
+    train.loss_scale = {.init_scale = power(5, 20), .growth_interval = between(1, 10000), .min_scale = power(-5, 5)};
+  }
+  train.communication = coin() ? Communication::fp32 : Communication::bf16;
   if (coin()) job.devices.type = coin() ? DeviceType::cpu : DeviceType::cuda;
   job.devices.count = maybe<std::int64_t>(1);
   if (job.devices.type != DeviceType::cpu) job.devices.share = coin();

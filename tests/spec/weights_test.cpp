@@ -66,4 +66,21 @@ TEST_CASE("blocks that are computed again do not decide the weights, and are sai
   CHECK(weights_of({block("recompute: true, ")}) == kept);
 }
 
+TEST_CASE("the loss scale decides the weights in fp16 alone, and is said where it is set or used") {
+  const std::pair<std::string, std::string> fp16{"train.precision", "fp16"},
+      scale{"train.loss_scale", "{init_scale: 4}"};
+  CHECK(weights_of({scale}) == weights_of({}));
+  CHECK(weights_of({}).find("loss_scale") == std::string::npos);
+  CHECK(weights_of({fp16}).find("  loss_scale: {init_scale: 65536, growth_interval: 2000, min_scale: 1}\n") !=
+        std::string::npos);
+  CHECK(weights_of({fp16, scale}) != weights_of({fp16}));
+  CHECK(weights_of({fp16, scale, {"train.loss_scale.growth_interval", "3"}}) != weights_of({fp16, scale}));
+}
+
+TEST_CASE("what gradients travel as decides the weights, and is said where it is not fp32") {
+  CHECK(weights_of({{"train.communication", "fp32"}}) == weights_of({}));
+  CHECK(weights_of({}).find("communication") == std::string::npos);
+  CHECK(weights_of({{"train.communication", "bf16"}}).find("  communication: bf16\n") != std::string::npos);
+}
+
 }  // namespace dptrain

@@ -7,7 +7,7 @@
 
 namespace dptrain::testing {
 
-inline Backend gpu(const cuda::Stream& stream) {
+inline Backend gpu(const cuda::Stream& stream, ElementType type = ElementType::float32) {
   return {
       .kernels = make_cuda_kernels({.device = 0, .stream = stream.get()}),
       .layouts =
@@ -15,7 +15,9 @@ inline Backend gpu(const cuda::Stream& stream) {
             return std::vector<Layout>{{Layout::Order::plain, 1}, {Layout::Order::channels_last, 1}};
           },
       .read = [&stream](const void* device, std::size_t bytes, void* host) { read_back(stream, device, bytes, host); },
-      .run = [](const std::function<void()>& enqueue) { enqueue(); }};
+      .run = [](const std::function<void()>& enqueue) { enqueue(); },
+      .type = type,
+      .rounds_kernels = true};
 }
 
 }  // namespace dptrain::testing

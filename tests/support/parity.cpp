@@ -36,12 +36,14 @@ struct AffineExpectation {
   reference::AffineGradients gradients;
 };
 
-/// `expect(x, weight, bias, dy)` says what shall come out.
+/// `tolerance` is of the gradient of the weights. `expect(x, weight, bias, dy)` says what shall come out.
 template <class Expect>
 void check_affine(Backend& backend, AffineOperation& operation, const TensorDesc& input, std::int64_t weights,
-                  std::int64_t biases, std::int64_t full_batch, const std::string& what, const Expect& expect) {
+                  std::int64_t biases, std::int64_t full_batch, double tolerance, const std::string& what,
+                  const Expect& expect) {
   Draws draws(5);
-  const std::vector<float> weight = rounded(draws.vector(weights), backend.type), bias = draws.vector(biases);
+  const std::vector<float> weight = rounded(draws.vector(weights), backend.type),
+                           bias = rounded(draws.vector(biases), operation.output().type);
   std::vector<float> packed(static_cast<std::size_t>(operation.weight_floats()));
   operation.pack(weight.data(), packed.data());
   const std::vector<std::int64_t> batches = batches_of(full_batch);
@@ -57,7 +59,7 @@ void check_affine(Backend& backend, AffineOperation& operation, const TensorDesc
         dw = vector_of(backend, operation.weight_floats()), db = vector_of(backend, biases);
     const DeviceTensor in(backend, input, batch, x), difference(backend, operation.output(), batch, dy);
     backend.run([&] {
-      operation.set_weights(w.floats(), 1);
+      operation.set_weights(w.floats(), bias_data, 1);
       operation.forward(static_cast<Slot>(slot), in.data(), w.floats(), bias_data, y.data());
       operation.backward_weights(static_cast<Slot>(slot), in.data(), difference.data(), dw.floats(),
                                  biases == 0 ? nullptr : db.floats());
@@ -69,7 +71,7 @@ void check_affine(Backend& backend, AffineOperation& operation, const TensorDesc
             tolerance_of(backend.type));  // perhaps rounded, then widened
     std::vector<float> canonical(static_cast<std::size_t>(weights));
     operation.unpack(dw.stored(), canonical.data());
-    compare(canonical, expected.gradients.weight, at + ": dw");
+    compare(canonical, expected.gradients.weight, at + ": dw", tolerance);
     if (biases > 0) compare(db, expected.gradients.bias, at + ": db");
   }
 }
@@ -119,7 +121,7 @@ void check_linear(Backend& backend, const Shape& input, const LinearSpec& spec,
                                                       .full_batch = batch,
                                                       .input_gradient = true,
                                                       .types = {backend.type, output_type}});
-      check_affine(backend, *operation, end, in * out, spec.bias ? out : 0, batch,
+      check_affine(backend, *operation, end, in * out, spec.bias ? out : 0, batch, tolerance_of(ElementType::float32),
                    fmt::format("linear {} of {}", out, name_of(end)),
                    [&](std::int64_t samples, const Values& x, const Values& w, const Values& b, const Values& dy) {
                      const reference::LinearShape shape{samples, in, out};
@@ -144,6 +146,7 @@ void check_convolution(Backend& backend, const Shape& input, const Conv2dSpec& s
                                                            .input_gradient = true,
                                                            .types = {backend.type, output_type}});
       check_affine(backend, *operation, end, weights, spec.bias ? spec.out_channels : 0, batch,
+                   tolerance_of(backend.rounds_kernels ? backend.type : ElementType::float32),
                    fmt::format("convolution {} of {} by {}x{}, stride {}, {} groups", spec.out_channels, name_of(end),
                                spec.kernel_height, spec.kernel_width, spec.stride_height, spec.groups),
                    [&](std::int64_t samples, const Values& x, const Values& w, const Values& b, const Values& dy) {
@@ -192,14 +195,20 @@ void check_softmax(Backend& backend, const Shape& input, std::int64_t batch) {
 }
 
 void check_reorder(Backend& backend, const Shape& input, std::int64_t batch) {
+  constexpr ElementType kFloats = ElementType::float32;
+  // To floats in front of a layer that wants them, from floats in front of a sum, or as it was.
   for (const TensorDesc& tensor : tensors_of(backend, input)) {
-    if (tensor == TensorDesc(input)) continue;
-    const auto operation = backend.kernels->reorder_to_plain(tensor, ElementType::float32);
-    CHECK(operation->output() == TensorDesc(input));
-    check_unary(
-        backend, *operation, tensor, batch, false, "reorder of " + name_of(tensor),
-        [](std::int64_t, const Values& x) { return x; },
-        [](std::int64_t, const Values&, const Values& dy) { return dy; });
+    for (const auto& [from, to] :
+         {std::pair(backend.type, kFloats), std::pair(kFloats, backend.type), std::pair(backend.type, backend.type)}) {
+      const TensorDesc in = tensor.as(from), out = TensorDesc(input).as(to);
+      if (in == out) continue;
+      const auto operation = backend.kernels->reorder_to_plain(in, to);
+      CHECK(operation->output() == out);
+      check_unary(
+          backend, *operation, in, batch, false, "reorder of " + name_of(in),
+          [](std::int64_t, const Values& x) { return x; },
+          [](std::int64_t, const Values&, const Values& dy) { return dy; });
+    }
   }
 }
 

@@ -11,20 +11,37 @@
 #include <vector>
 
 #include "core/bfloat16.h"
+#include "core/float16.h"
 #include "support/layouts.h"
 #include "support/parity.h"
 #include "support/reference.h"
 
 namespace dptrain::testing {
 
+/// Four roundings, of 8 bits or of 11.
 constexpr double tolerance_of(ElementType type) {
-  return type == ElementType::float32 ? 1e-4 : 0x1p-7;
+  switch (type) {
+    case ElementType::float32:
+      return 1e-4;
+    case ElementType::bfloat16:
+      return 0x1p-7;
+    case ElementType::float16:
+      return 0x1p-10;
+  }
+  return 0;
+}
+
+/// use(an element of that type), whose value means nothing.
+template <class Use>
+auto with_stored(ElementType type, const Use& use) {
+  if (type == ElementType::float32) return use(float{});
+  return type == ElementType::bfloat16 ? use(BFloat16{}) : use(Float16{});
 }
 
 inline std::vector<float> rounded(std::vector<float> values, ElementType type) {
-  if (type == ElementType::bfloat16) {
-    for (float& value : values) value = static_cast<float>(BFloat16(value));
-  }
+  with_stored(type, [&]<class Stored>(Stored) {
+    for (float& value : values) value = static_cast<float>(Stored(value));
+  });
   return values;
 }
 
@@ -40,12 +57,10 @@ class DeviceTensor {
     std::fill_n(host_.begin(), size(), std::numeric_limits<float>::quiet_NaN());
     if (!plain.empty()) to_layout(desc_, plain, host_.data());
     memory_ = backend.kernels->allocate(bytes());
-    if (desc_.type == ElementType::bfloat16) {
-      const std::vector<BFloat16> halves(host_.begin(), host_.end());
-      backend.kernels->upload(halves.data(), bytes(), memory_.data());
-    } else {
-      backend.kernels->upload(host_.data(), bytes(), memory_.data());
-    }
+    with_stored(desc_.type, [&]<class Stored>(Stored) {
+      const std::vector<Stored> stored(host_.begin(), host_.end());
+      backend.kernels->upload(stored.data(), bytes(), memory_.data());
+    });
   }
   void* data() const { return memory_.data(); }
   float* floats() const {
@@ -67,14 +82,12 @@ class DeviceTensor {
   std::size_t size() const { return static_cast<std::size_t>(desc_.size() * batch_); }
   std::size_t bytes() const { return host_.size() * static_cast<std::size_t>(bytes_of(desc_.type)); }
   void read() {
-    if (desc_.type == ElementType::bfloat16) {
-      std::vector<BFloat16> halves(host_.size());
-      backend_.read(memory_.data(), bytes(), halves.data());
-      std::transform(halves.begin(), halves.end(), host_.begin(),
-                     [](BFloat16 half) { return static_cast<float>(half); });
-    } else {
-      backend_.read(memory_.data(), bytes(), host_.data());
-    }
+    with_stored(desc_.type, [&]<class Stored>(Stored) {
+      std::vector<Stored> stored(host_.size());
+      backend_.read(memory_.data(), bytes(), stored.data());
+      std::transform(stored.begin(), stored.end(), host_.begin(),
+                     [](Stored value) { return static_cast<float>(value); });
+    });
     CHECK(std::all_of(host_.end() - kGuards, host_.end(), [](float f) { return f == kGuard; }));
     CHECK(padding_is_zero(desc_, host_.data(), batch_));
   }
@@ -122,7 +135,10 @@ inline std::vector<TensorDesc> tensors_of(const Backend& backend, const Shape& s
 
 inline std::string name_of(const TensorDesc& tensor) {
   return fmt::format("{} in layout {}/{}{}", tensor.shape.text(), static_cast<int>(tensor.layout.order),
-                     tensor.layout.block, tensor.type == ElementType::bfloat16 ? " bf16" : "");
+                     tensor.layout.block,
+                     tensor.type == ElementType::float32    ? ""
+                     : tensor.type == ElementType::bfloat16 ? " bf16"
+                                                            : " fp16");
 }
 
 }  // namespace dptrain::testing

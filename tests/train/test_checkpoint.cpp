@@ -102,6 +102,20 @@ TEST_CASE("a checkpoint comes back as it was saved") {
   CHECK(table.hash(weights.data()) == a.weights_hash);
 }
 
+TEST_CASE("the loss scale comes back, where there is one") {
+  const TemporaryFolder run;
+  Snapshot saved = small_snapshot(3, 2);
+  write_checkpoint(run.path(), saved);
+  CHECK_FALSE(read_checkpoint(checkpoint_folder(run.path(), 3)).snapshot.state.loss_scale);
+  saved.state.loss_scale = {.scale = 0x1p-3, .good_steps = 1999, .skipped_steps = 7};
+  write_checkpoint(run.path(), saved);
+  const auto scale = read_checkpoint(checkpoint_folder(run.path(), 3)).snapshot.state.loss_scale;
+  REQUIRE(scale);
+  CHECK(scale->scale == 0x1p-3);
+  CHECK(scale->good_steps == 1999);
+  CHECK(scale->skipped_steps == 7);
+}
+
 TEST_CASE("without optimizer state there is no file of it") {
   const TemporaryFolder run;
   Snapshot plain = small_snapshot(1);

@@ -44,6 +44,22 @@ TEST_CASE("weights and optimizer state are shared, gradients, activations and ba
   CHECK(eight.memory().bytes(8) == eight.memory().shared + 8 * eight.memory().replica.bytes());
 }
 
+TEST_CASE("copies of weights in 16 bits are each replica's") {
+  const Case floats(small_job(), 2);
+  CHECK(floats.memory().replica.copies == floats.model.copy_bytes);
+  if (const std::string missing = cpu_lacks(ElementType::bfloat16); !missing.empty()) {
+    MESSAGE("skipped: " << missing);
+    return;
+  }
+  JobSpec job = small_job();
+  job.train.precision = Precision::bf16;
+  const Case halves(job, 2);
+  CHECK(halves.model.copy_bytes >= 2 * (784 * 16 + 16 * 10));
+  CHECK(halves.memory().replica.copies == halves.model.copy_bytes);
+  CHECK(halves.memory().replica.bytes() ==
+        halves.memory().replica.gradients + halves.model.activation_bytes + halves.model.copy_bytes + 3 * 8 * 784 * 4);
+}
+
 TEST_CASE("what an optimizer, an average, rollbacks and micro-batches that may move add") {
   const Case adam(small_job("", "{name: adam}"), 2);
   CHECK(adam.memory().shared == 3 * adam.flat());

@@ -145,14 +145,17 @@ TEST_CASE("tf32 is refused on the CPU, with the reason where no GPU was found") 
   CHECK(found.find("hint: use fp32; for a GPU: the way out") != std::string::npos);
 }
 
-TEST_CASE("16 bits: fp16 is refused, and bf16 on GPUs") {
+TEST_CASE("16 bits: both types on GPUs, and fp16 there alone") {
   const std::string half = refusal(job("devices: {type: cpu}", "fp16"), kNone);
   CHECK(half.find("job.yaml:3:") == 0);
-  CHECK(half.find("this version of dptrain has no fp16\n") != std::string::npos);
-  for (const char* precision : {"bf16", "fp16"}) {
-    const std::string there = refusal(job("gpus: 1", precision), gpus(1));
-    CHECK(there.find(fmt::format("this version of dptrain has no {}", precision)) != std::string::npos);
-    CHECK(there.find("hint: use tf32 or fp32") != std::string::npos);
+  CHECK(half.find("train.precision: fp16 is for GPUs, and the replicas are on the CPU\n") != std::string::npos);
+  CHECK(half.find("fp32, or devices: {type: cuda}") != std::string::npos);
+  for (const char* precision : {"bf16", "fp16"}) CHECK(place(job("gpus: 1", precision), 1000, gpus(1)).replicas == 1);
+  for (const char* mode : {"async", "local_sgd"}) {
+    const std::string refused = refusal(job(fmt::format("gpus: 1\nmode: {}", mode), "fp16"), gpus(1));
+    CHECK(refused.find(fmt::format("train.precision: fp16 is for mode sync, and this is mode {}", mode)) !=
+          std::string::npos);
+    CHECK(place(job(fmt::format("gpus: 1\nmode: {}", mode), "bf16"), 1000, gpus(1)).replicas == 1);
   }
 }
 

@@ -16,6 +16,18 @@ namespace {
        ncclGetLastError(communicator));
 }
 
+ncclDataType_t library_type(ElementType type) {
+  switch (type) {
+    case ElementType::float32:
+      return ncclFloat32;
+    case ElementType::bfloat16:
+      return ncclBfloat16;
+    case ElementType::float16:
+      return ncclFloat16;
+  }
+  return ncclFloat32;
+}
+
 /// Makes a device current for as long as it lives.
 class OnDevice {
  public:
@@ -111,9 +123,10 @@ void Communicator::give_up(const char* what) {
   fail(ExitStatus::retry, "{}: the communication of rank {} of {} was aborted", what, rank_, size_);
 }
 
-void Communicator::all_reduce(float* values, std::int64_t count, cudaStream_t stream) {
+void Communicator::all_reduce(void* values, std::int64_t count, cudaStream_t stream, ElementType type) {
   call("summing gradients over the GPUs", [&](ncclComm_t communicator) {
-    return ncclAllReduce(values, values, static_cast<std::size_t>(count), ncclFloat32, ncclSum, communicator, stream);
+    return ncclAllReduce(values, values, static_cast<std::size_t>(count), library_type(type), ncclSum, communicator,
+                         stream);
   });
 }
 

@@ -18,6 +18,8 @@
 #include <string>
 #include <vector>
 
+#include "core/element_type.h"
+
 namespace dptrain::nccl {
 
 /// Throws unless `result` is a success: Error(retry) where a peer or the way to it is lost, otherwise Error(failed); with `what`
@@ -56,8 +58,8 @@ class Communicator {
   int size() const { return size_; }
   int device() const { return device_; }
 
-  /// values[i] becomes the sum over the ranks, in an order that is NCCL's own.
-  void all_reduce(float* values, std::int64_t count, cudaStream_t stream);
+  /// values[i] becomes the sum over the ranks, in an order that is NCCL's own; of 16 bits it rounds at each addition.
+  void all_reduce(void* values, std::int64_t count, cudaStream_t stream, ElementType type = ElementType::float32);
   /// All at once, none waiting for another; nothing is sent to oneself. Ranges that are received must not overlap any other.
   void exchange(std::span<const Send> sends, std::span<const Receive> receives, cudaStream_t stream);
   /// In place: each rank brings its slice of the buffer and leaves with all of them. One slice a rank; they may be empty.

@@ -46,6 +46,9 @@ class Convolution final : public AffineOperation {
 
   const TensorDesc& output() const override { return output_; }
   std::int64_t weight_floats() const override { return static_cast<std::int64_t>(weights_.get_size() / sizeof(float)); }
+  std::int64_t copy_bytes() const override {
+    return static_cast<std::int64_t>(forward_.copy.size() + backward_.copy.size() + inner_x_.size() + inner_dx_.size());
+  }
   void pack(const float* canonical, float* stored) const override {
     reorder(canonical_desc(), canonical, weights_, stored);
   }
@@ -76,7 +79,9 @@ class Convolution final : public AffineOperation {
     prepared_.push_back(std::move(p));
   }
 
-  void set_weights(const float* weight, std::int64_t version) override { forward_.refresh(weight, version); }
+  void set_weights(const float* weight, const float* /*bias*/, std::int64_t version) override {
+    forward_.refresh(weight, version);
+  }
 
   void forward(Slot slot, const void* x, const float* weight, const float* bias, void* y) override {
     Prepared& p = prepared_[static_cast<std::size_t>(slot)];

@@ -71,6 +71,7 @@ std::vector<std::pair<std::string, std::string>> cpu_kernels_basis() {
 
 std::string cpu_lacks(ElementType type) {
   if (type == ElementType::float32) return {};
+  if (type == ElementType::float16) return "nothing on a CPU computes in fp16 here";
   const auto isa = static_cast<unsigned>(dnnl_get_effective_cpu_isa());
   constexpr auto kNeeded = static_cast<unsigned>(dnnl_cpu_isa_avx512_core_bf16);
   if ((isa & kNeeded) == kNeeded) return {};

@@ -37,6 +37,10 @@ class Linear final : public AffineOperation {
   const TensorDesc& output() const override { return output_; }
   std::int64_t weight_floats() const override { return in_ * out_; }
 
+  std::int64_t copy_bytes() const override {
+    return static_cast<std::int64_t>(x_copy_.size() + dy_copy_.size() + weight_copy_.size());
+  }
+
   void pack(const float* canonical, float* stored) const override {
     std::fill_n(stored, in_ * out_, 0.0f);  // padding has no element
     for_each_tile([&](const Tile& t) {
@@ -81,7 +85,7 @@ class Linear final : public AffineOperation {
     prepared_.push_back(std::move(p));
   }
 
-  void set_weights(const float* weight, std::int64_t version) override {
+  void set_weights(const float* weight, const float* /*bias*/, std::int64_t version) override {
     if (compute_ == ElementType::float32 || (weight == copied_from_ && version == copied_version_)) return;
     convert(weight, in_ * out_, weight_copy_);
     copied_from_ = weight;

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "core/host_device.h"
+#include "kernels/cuda/elements.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/launch.h"
 
@@ -63,58 +64,69 @@ void with_functor(const ActivationSpec& spec, const Use& use) {
   }
 }
 
-template <class Function>
+template <class Element, class Function>
 struct Forward {
-  const float* x;
-  float* y;
+  const Element* x;
+  Element* y;
   Function function;
-  DPTRAIN_HD void operator()(std::int64_t i) const { y[i] = function.value(x[i]); }
+  DPTRAIN_HD void operator()(std::int64_t i) const { store(y[i], function.value(wide(x[i]))); }
 };
 
-template <class Function>
+template <class Element, class Function>
 struct Backward {
-  const float *from, *dy;
-  float* dx;
+  const Element *from, *dy;
+  Element* dx;
   Function function;
-  DPTRAIN_HD void operator()(std::int64_t i) const { dx[i] = function.gradient(from[i], dy[i]); }
+  DPTRAIN_HD void operator()(std::int64_t i) const { store(dx[i], function.gradient(wide(from[i]), wide(dy[i]))); }
 };
 
-template <class Function>
+template <class Element, class Function>
 struct AddBias {
   const float* bias;
-  float* y;
+  Element* y;
   std::int64_t columns;
   Function function;
-  DPTRAIN_HD void operator()(std::int64_t i) const { y[i] = function.value(y[i] + bias[i % columns]); }
+  DPTRAIN_HD void operator()(std::int64_t i) const { store(y[i], function.value(wide(y[i]) + bias[i % columns])); }
 };
 
 }  // namespace
 
-void activate(const Context& context, const ActivationSpec& spec, std::int64_t count, const float* x, float* y) {
-  with_functor(spec, [&](auto function) {
-    for_each(count, context.stream, Forward<decltype(function)>{x, y, function});
+void activate(const Context& context, const ActivationSpec& spec, ElementType type, std::int64_t count, const void* x,
+              void* y) {
+  with_element(type, [&]<class Element>(Element) {
+    with_functor(spec, [&](auto function) {
+      for_each(count, context.stream,
+               Forward<Element, decltype(function)>{elements<Element>(x), elements<Element>(y), function});
+    });
   });
 }
 
-void activate_backward(const Context& context, const ActivationSpec& spec, std::int64_t count, const float* from,
-                       const float* dy, float* dx) {
-  with_functor(spec, [&](auto function) {
-    for_each(count, context.stream, Backward<decltype(function)>{from, dy, dx, function});
+void activate_backward(const Context& context, const ActivationSpec& spec, ElementType type, std::int64_t count,
+                       const void* from, const void* dy, void* dx) {
+  with_element(type, [&]<class Element>(Element) {
+    with_functor(spec, [&](auto function) {
+      for_each(count, context.stream,
+               Backward<Element, decltype(function)>{elements<Element>(from), elements<Element>(dy),
+                                                     elements<Element>(dx), function});
+    });
   });
 }
 
 void add_bias_and_activate(const Context& context, const float* bias, const ActivationSpec* activation,
-                           std::int64_t rows, std::int64_t columns, float* y) {
+                           std::int64_t rows, std::int64_t columns, ElementType type, void* y) {
   const std::int64_t count = rows * columns;
   if (bias == nullptr) {
-    if (activation != nullptr) activate(context, *activation, count, y, y);
+    if (activation != nullptr) activate(context, *activation, type, count, y, y);
     return;
   }
-  const auto run = [&](auto function) {
-    for_each(count, context.stream, AddBias<decltype(function)>{bias, y, columns, function});
-  };
-  if (activation == nullptr) return run(Identity{});
-  with_functor(*activation, run);
+  with_element(type, [&]<class Element>(Element) {
+    const auto run = [&](auto function) {
+      for_each(count, context.stream,
+               AddBias<Element, decltype(function)>{bias, elements<Element>(y), columns, function});
+    };
+    if (activation == nullptr) return run(Identity{});
+    with_functor(*activation, run);
+  });
 }
 
 }  // namespace dptrain::cuda

@@ -2,6 +2,7 @@
 #include "core/host_device.h"
 #include "device/cuda/runtime.h"
 #include "kernels/add_places.h"
+#include "kernels/cuda/elements.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/operations.h"
 
@@ -10,22 +11,23 @@ namespace {
 
 /// y[i] = a[i] + what b has for it. Tensors that lie alike have no places; a null a is zero. Where there is `mask`, y is zero
 /// wherever that is not above zero.
+template <class Element>
 struct Sum {
-  const float *a, *b;
+  const Element *a, *b;
   const std::int32_t* places;
-  const float* mask;
-  float* y;
+  const Element* mask;
+  Element* y;
   std::int64_t size, size_b;  // of a sample
   bool relu;
   DPTRAIN_HD void operator()(std::int64_t i) const {
-    float sum = a == nullptr ? 0.0f : a[i];
+    float sum = a == nullptr ? 0.0f : wide(a[i]);
     if (places == nullptr) {
-      sum += b[i];
+      sum += wide(b[i]);
     } else if (places[i % size] >= 0) {
-      sum += b[i / size * size_b + places[i % size]];
+      sum += wide(b[i / size * size_b + places[i % size]]);
     }
-    if (mask != nullptr && !(mask[i] > 0.0f)) sum = 0.0f;
-    y[i] = relu && sum < 0.0f ? 0.0f : sum;  // NaN stays NaN
+    if (mask != nullptr && !(wide(mask[i]) > 0.0f)) sum = 0.0f;
+    store(y[i], relu && sum < 0.0f ? 0.0f : sum);  // NaN stays NaN
   }
 };
 
@@ -45,19 +47,25 @@ class Add final : public AddOperation {
   bool same_places() const override { return same_; }
 
   void forward(Slot slot, const void* a, const void* b, void* y) override {
-    const std::int64_t size = config_.a.size();
-    for_each(batch(slot) * size, context_.stream,
-             Sum{floats(a), floats(b), static_cast<const std::int32_t*>(of_a_.data()), nullptr, floats(y), size,
-                 config_.b.size(), config_.relu});
+    sum(batch(slot), config_.a.size(), config_.b.size(), {a, b, nullptr}, of_a_, config_.relu, y);
   }
   void backward(Slot slot, const void* dy, const void* base, const void* rectified, void* dx) override {
-    const std::int64_t size = config_.b.size();
-    for_each(batch(slot) * size, context_.stream,
-             Sum{floats(base), floats(dy), static_cast<const std::int32_t*>(of_b_.data()), floats(rectified),
-                 floats(dx), size, config_.a.size(), false});
+    sum(batch(slot), config_.b.size(), config_.a.size(), {base, dy, rectified}, of_b_, /*relu=*/false, dx);
   }
 
  private:
+  struct Inputs {
+    const void *a, *b, *mask;
+  };
+  void sum(std::int64_t samples, std::int64_t size, std::int64_t size_b, const Inputs& in, const Buffer& places,
+           bool relu, void* y) const {
+    with_element(config_.a.type, [&]<class Element>(Element) {
+      for_each(samples * size, context_.stream,
+               Sum<Element>{elements<Element>(in.a), elements<Element>(in.b),
+                            static_cast<const std::int32_t*>(places.data()), elements<Element>(in.mask),
+                            elements<Element>(y), size, size_b, relu});
+    });
+  }
   std::int64_t batch(Slot slot) const { return batches_[static_cast<std::size_t>(slot)]; }
   Buffer on_device(const std::vector<std::int32_t>& values) const {
     const std::size_t bytes = values.size() * sizeof(std::int32_t);

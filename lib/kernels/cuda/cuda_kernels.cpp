@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "core/error.h"
 #include "device/cuda/runtime.h"
 #include "kernels/cuda/dropout.h"
 #include "kernels/cuda/losses.h"
@@ -21,7 +22,7 @@ class CudaKernels final : public Kernels {
   explicit CudaKernels(const CudaConfig& config)
       : context_(config.stream, config.tf32, config.reproducible),
         loss_entries_(cuda::device_buffer(cuda::LossScratch::kEntries * sizeof(LossSum))),
-        loss_scratch_{static_cast<LossSum*>(loss_entries_.data())} {}
+        loss_scratch_{static_cast<LossSum*>(loss_entries_.data()), config.loss_scale} {}
 
   Buffer allocate(std::size_t bytes) override { return cuda::device_buffer(bytes); }
   void upload(const void* host, std::size_t bytes, void* device) override {
@@ -50,18 +51,21 @@ class CudaKernels final : public Kernels {
     return cuda::make_softmax(context_, input);
   }
   std::unique_ptr<NormOperation> norm(const NormConfig& config) override { return cuda::make_norm(context_, config); }
-  std::unique_ptr<AddOperation> add(const AddConfig& config) override { return cuda::make_add(context_, config); }
-  std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input, ElementType /*type*/) override {
-    return cuda::make_reorder_to_plain(context_, input);
+  std::unique_ptr<AddOperation> add(const AddConfig& config) override {
+    DPTRAIN_CHECK(config.a.type == config.b.type, "a sum of two types");
+    return cuda::make_add(context_, config);
+  }
+  std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input, ElementType type) override {
+    return cuda::make_reorder_to_plain(context_, input, type);
   }
 
   void dropout_mask(const DropoutDraw& draw, const std::int64_t* ids, std::int64_t samples,
                     std::uint8_t* mask) override {
     cuda::dropout_mask(context_, draw, ids, samples, mask);
   }
-  void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, ElementType /*type*/, const void* x,
+  void dropout_apply(const std::uint8_t* mask, std::int64_t count, float scale, ElementType type, const void* x,
                      void* y) override {
-    cuda::dropout_apply(context_, mask, count, scale, cuda::floats(x), cuda::floats(y));
+    cuda::dropout_apply(context_, mask, count, scale, type, x, y);
   }
 
   void cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples, std::int64_t classes,

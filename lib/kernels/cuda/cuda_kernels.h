@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "kernels/kernels.h"
+#include "kernels/loss_scale.h"
 
 namespace dptrain {
 
@@ -17,6 +18,8 @@ struct CudaConfig {
   cudaStream_t stream = nullptr;  ///< of that device; outlives the kernels
   bool tf32 = false;              ///< products and convolutions may round their inputs to TF32
   bool reproducible = true;       ///< only what gives the same bits in every run
+  /// In the device's memory: what losses multiply their gradients by. Null: nothing.
+  const LossScale* loss_scale = nullptr;
 };
 
 /// Makes the device the thread's current one. Errors: Error(failed) with CUDA's or the library's reason.

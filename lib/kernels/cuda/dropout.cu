@@ -1,6 +1,7 @@
 #include "core/host_device.h"
 #include "core/philox.h"
 #include "kernels/cuda/dropout.h"
+#include "kernels/cuda/elements.h"
 #include "kernels/cuda/launch.h"
 
 namespace dptrain::cuda {
@@ -49,12 +50,13 @@ struct MaskPlaces {
   }
 };
 
+template <class Element>
 struct Apply {
   const std::uint8_t* mask;
-  const float* x;
-  float* y;
+  const Element* x;
+  Element* y;
   float scale;
-  DPTRAIN_HD void operator()(std::int64_t i) const { y[i] = mask[i] != 0 ? x[i] * scale : 0.0f; }
+  DPTRAIN_HD void operator()(std::int64_t i) const { store(y[i], mask[i] != 0 ? wide(x[i]) * scale : 0.0f); }
 };
 
 }  // namespace
@@ -71,9 +73,11 @@ void dropout_mask(const Context& context, const DropoutDraw& draw, const std::in
   }
 }
 
-void dropout_apply(const Context& context, const std::uint8_t* mask, std::int64_t count, float scale, const float* x,
-                   float* y) {
-  for_each(count, context.stream, Apply{mask, x, y, scale});
+void dropout_apply(const Context& context, const std::uint8_t* mask, std::int64_t count, float scale, ElementType type,
+                   const void* x, void* y) {
+  with_element(type, [&]<class Element>(Element) {
+    for_each(count, context.stream, Apply<Element>{mask, elements<Element>(x), elements<Element>(y), scale});
+  });
 }
 
 }  // namespace dptrain::cuda

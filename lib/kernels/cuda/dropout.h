@@ -10,7 +10,7 @@ namespace dptrain::cuda {
 
 void dropout_mask(const Context& context, const DropoutDraw& draw, const std::int64_t* ids, std::int64_t samples,
                   std::uint8_t* mask);
-void dropout_apply(const Context& context, const std::uint8_t* mask, std::int64_t count, float scale, const float* x,
-                   float* y);
+void dropout_apply(const Context& context, const std::uint8_t* mask, std::int64_t count, float scale, ElementType type,
+                   const void* x, void* y);
 
 }  // namespace dptrain::cuda

@@ -52,10 +52,10 @@ Notes notes_of(const Descriptor& config) {
 }
 
 bool allowed(const Notes& notes, const EngineRules& rules, Effort effort) {
-  // On fp32 tensors a tensor core computes in TF32 at best; what is converted down goes to half precision.
+  // On fp32 tensors a tensor core computes in TF32 at best; what is converted down goes to half precision. Sums are in fp32.
   if (notes.has(CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS)) return false;
   if (notes.has(CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)) return false;
-  if (!rules.tf32 && notes.has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE)) return false;
+  if (!rules.tensor_cores && notes.has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE)) return false;
   if (rules.reproducible && notes.has(CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)) return false;
   if (effort == Effort::any) return true;
   // Large tiles of Winograd's transform, and Fourier's, lose digits; compiling costs seconds at the start of a run and wants

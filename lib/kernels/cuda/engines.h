@@ -10,8 +10,8 @@
 namespace dptrain::cuda {
 
 struct EngineRules {
-  bool tf32 = false;         ///< tensor cores may round fp32 inputs to TF32
-  bool reproducible = true;  ///< the same bits in every run
+  bool tensor_cores = false;  ///< they may be used; fp32 inputs they round to TF32, 16 bits they take as they are
+  bool reproducible = true;   ///< the same bits in every run
 };
 
 /// How far other rules may be stretched to find an engine at all. Engines that round inputs to TF32 in fp32, or that are not

@@ -10,6 +10,18 @@ constexpr const char* kDescribing = "describing an operation";
 /// Activations and parameters lie at multiples of 64 bytes; engines ask for at most this of a tensor's first element.
 constexpr std::int64_t kAlignment = 16;
 
+cudnnDataType_t library_type(ElementType type) {
+  switch (type) {
+    case ElementType::float32:
+      return CUDNN_DATA_FLOAT;
+    case ElementType::bfloat16:
+      return CUDNN_DATA_BFLOAT16;
+    case ElementType::float16:
+      return CUDNN_DATA_HALF;
+  }
+  return CUDNN_DATA_FLOAT;
+}
+
 }  // namespace
 
 Descriptor::Descriptor(cudnnBackendDescriptorType_t type) {
@@ -45,12 +57,13 @@ Descriptor& OperationGraph::make(cudnnBackendDescriptorType_t type) {
   return descriptors_.emplace_back(type);
 }
 
-OperationGraph::Tensor OperationGraph::tensor(std::int64_t name, const Extents& extents, bool intermediate) {
+OperationGraph::Tensor OperationGraph::tensor(std::int64_t name, const Extents& extents, ElementType type,
+                                              bool intermediate) {
   const auto [n, c, h, w] = extents;
   const Extents strides{h * w * c, 1, w * c, c};
   Descriptor& d = make(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
   d.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, name);
-  d.set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_DATA_FLOAT);
+  d.set(CUDNN_ATTR_TENSOR_DATA_TYPE, library_type(type));
   d.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, kAlignment);
   d.set(CUDNN_ATTR_TENSOR_DIMENSIONS, extents);
   d.set(CUDNN_ATTR_TENSOR_STRIDES, strides);

@@ -11,6 +11,8 @@
 #include <span>
 #include <vector>
 
+#include "core/element_type.h"
+
 namespace dptrain::cuda {
 
 /// An owned backend descriptor.
@@ -47,14 +49,24 @@ struct ConvolutionGeometry {
   std::array<std::int64_t, 2> stride{}, padding{};  // height, width
 };
 
-/// Operations of fp32 tensors with channels last. Tensors are named by the numbers that Plan::run() gives pointers for.
+/// Operations of tensors with channels last, computed in fp32. Tensors are named by the numbers that Plan::run() gives pointers
+/// for.
 class OperationGraph {
  public:
   using Tensor = cudnnBackendDescriptor_t;
 
-  Tensor tensor(std::int64_t name, const Extents& extents) { return tensor(name, extents, false); }
-  /// A result that only operations of this graph read, and that is never stored.
-  Tensor intermediate(std::int64_t name, const Extents& extents) { return tensor(name, extents, true); }
+  /// Tensors are of this type where nothing else is said.
+  explicit OperationGraph(ElementType type = ElementType::float32) : type_(type) {}
+  ElementType type() const { return type_; }
+
+  Tensor tensor(std::int64_t name, const Extents& extents) { return tensor(name, extents, type_, false); }
+  Tensor tensor(std::int64_t name, const Extents& extents, ElementType type) {
+    return tensor(name, extents, type, false);
+  }
+  /// A result that only operations of this graph read, and that is never stored; in fp32.
+  Tensor intermediate(std::int64_t name, const Extents& extents) {
+    return tensor(name, extents, ElementType::float32, true);
+  }
 
   /// How many groups there are follows from the extents: the channels of x are a multiple of those of w.
   void convolution(const ConvolutionGeometry& geometry, Tensor x, Tensor w, Tensor y);
@@ -69,12 +81,13 @@ class OperationGraph {
   cudnnBackendDescriptor_t get() const { return graph_.get(); }
 
  private:
-  Tensor tensor(std::int64_t name, const Extents& extents, bool intermediate);
+  Tensor tensor(std::int64_t name, const Extents& extents, ElementType type, bool intermediate);
   cudnnBackendDescriptor_t convolution_descriptor(const ConvolutionGeometry& geometry);
   cudnnBackendDescriptor_t pointwise_descriptor(cudnnPointwiseMode_t mode);
   Descriptor& make(cudnnBackendDescriptorType_t type);
   void add_operation(Descriptor& operation);
 
+  ElementType type_;
   std::vector<Descriptor> descriptors_;
   std::vector<cudnnBackendDescriptor_t> operations_;
   Descriptor graph_{CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR};

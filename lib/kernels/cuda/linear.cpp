@@ -2,6 +2,7 @@
 #include "device/cuda/runtime.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/parameter_copies.h"
 #include "kernels/cuda/product.h"
 
 namespace dptrain::cuda {
@@ -9,7 +10,9 @@ namespace dptrain::cuda {
 namespace {
 
 /// Weights are stored as (out, places of the input), row-major, so that the canonical form is only sorted where the input is
-/// an image whose channels come last: its places are the columns, as they lie in memory.
+/// an image whose channels come last: its places are the columns, as they lie in memory. In 16 bit the products read copies of
+/// weights and bias, and of x and dy where these are floats; the gradients of the weights are stored as the sums in fp32 that
+/// they are.
 class Linear final : public AffineOperation {
  public:
   Linear(Context& context, const LinearConfig& config)
@@ -17,13 +20,18 @@ class Linear final : public AffineOperation {
         config_(config),
         in_(config.input.size()),
         out_(config.out_features),
-        output_(Shape{config.out_features}),
-        element_of_place_(config.input.logical_elements()) {
+        compute_(config.types.compute),
+        output_(TensorDesc(Shape{config.out_features}).as(config.types.output)),
+        element_of_place_(config.input.logical_elements()),
+        copies_(context, {in_ * out_, config.bias ? out_ : 0}, compute_, config.types.output) {
     DPTRAIN_CHECK(!config.input.padded(), "nothing is padded on a GPU");
   }
 
   const TensorDesc& output() const override { return output_; }
   std::int64_t weight_floats() const override { return in_ * out_; }
+  std::int64_t copy_bytes() const override {
+    return copies_.bytes() + static_cast<std::int64_t>(x_copy_.size() + dy_copy_.size());
+  }
 
   void pack(const float* canonical, float* stored) const override {
     for (std::int64_t n = 0; n < out_; ++n) {
@@ -41,37 +49,42 @@ class Linear final : public AffineOperation {
   void prepare(std::int64_t batch) override {
     Prepared p;
     p.batch = batch;
-    const ProductShape forward{out_, batch, in_, true, false};
-    p.fused = fused_epilogue() != Product::Epilogue::none || (!config_.bias && !config_.activation);
-    if (p.fused) p.forward = Product::prepare(context_, forward, fused_epilogue());
-    if (!p.forward) {
-      p.fused = false;
-      p.forward = required(forward);
-    }
-    p.backward_weights = required({in_, out_, batch, false, true});
-    if (config_.input_gradient) p.backward_data = required({in_, batch, out_, false, false});
-    if (config_.bias) require_row_sum_scratch(batch);
+    prepare_forward(p);
+    p.backward_weights = required({in_, out_, batch, false, true}, ElementType::float32);
+    if (config_.input_gradient) p.backward_data = required({in_, batch, out_, false, false}, config_.input.type);
+    if (config_.input.type != compute_) grow(x_copy_, batch * in_ * bytes_of(compute_));
+    if (output_.type != compute_) grow(dy_copy_, batch * out_ * bytes_of(compute_));
+    if (config_.bias) grow(row_sums_, sum_rows_scratch_floats(batch, out_) * bytes_of(ElementType::float32));
     prepared_.push_back(std::move(p));
+  }
+
+  void set_weights(const float* weight, const float* bias, std::int64_t version) override {
+    copies_.refresh(weight, bias, version);
   }
 
   void forward(Slot slot, const void* x, const float* weight, const float* bias, void* y) override {
     Prepared& p = prepared(slot);
-    p.forward->run(weight, floats(x), bias, floats(y));
-    if (!p.fused) {
-      add_bias_and_activate(context_, config_.bias ? bias : nullptr,
-                            config_.activation ? &*config_.activation : nullptr, p.batch, out_, floats(y));
-    }
+    const void* in = as_computed(x, config_.input.type, p.batch * in_, x_copy_);
+    p.forward->run(copies_.weight(weight), in, copies_.bias(bias), y);
+    add_bias_and_activate(context_, config_.bias && !p.adds_bias ? bias : nullptr,
+                          config_.activation && !p.activates ? &*config_.activation : nullptr, p.batch, out_,
+                          output_.type, y);
   }
 
+  /// x is that of the latest forward().
   void backward_weights(Slot slot, const void* x, const void* dy, float* weight_gradient,
                         float* bias_gradient) override {
     Prepared& p = prepared(slot);
-    p.backward_weights->run(floats(x), floats(dy), nullptr, weight_gradient);
-    if (config_.bias) sum_rows(context_, floats(dy), p.batch, out_, row_sums_.floats(), bias_gradient);
+    const void* in = config_.input.type == compute_ ? x : x_copy_.data();
+    const void* difference = as_computed(dy, output_.type, p.batch * out_, dy_copy_);
+    p.backward_weights->run(in, difference, nullptr, weight_gradient);
+    if (config_.bias) sum_rows(context_, output_.type, dy, p.batch, out_, row_sums_.floats(), bias_gradient);
   }
 
+  /// dy is that of the latest backward_weights().
   void backward_data(Slot slot, const void* dy, const float* weight, std::int64_t /*version*/, void* dx) override {
-    prepared(slot).backward_data->run(weight, floats(dy), nullptr, floats(dx));
+    const void* difference = output_.type == compute_ ? dy : dy_copy_.data();
+    prepared(slot).backward_data->run(copies_.weight(weight), difference, nullptr, dx);
   }
 
   std::vector<std::string> implementations() const override {
@@ -87,22 +100,30 @@ class Linear final : public AffineOperation {
  private:
   struct Prepared {
     std::int64_t batch = 0;
-    bool fused = false;  // the product adds the bias and applies the activation
+    bool adds_bias = false, activates = false;  // what the product of forward does by itself
     std::optional<Product> forward, backward_weights, backward_data;
   };
 
   Prepared& prepared(Slot slot) { return prepared_[static_cast<std::size_t>(slot)]; }
   std::int64_t element(std::int64_t place) const { return element_of_place_[static_cast<std::size_t>(place)]; }
 
-  /// None where cuBLASLt has no epilogue for what comes after the product: its GELU is the tanh approximation, ours is not.
-  Product::Epilogue fused_epilogue() const {
-    if (!config_.activation) return config_.bias ? Product::Epilogue::bias : Product::Epilogue::none;
-    if (config_.activation->kind != ActivationKind::relu) return Product::Epilogue::none;
-    return config_.bias ? Product::Epilogue::bias_relu : Product::Epilogue::relu;
+  /// With the bias and a ReLU in its epilogue, where cuBLASLt has one: its GELU is the tanh approximation, ours is not.
+  void prepare_forward(Prepared& p) {
+    const ProductShape shape{out_, p.batch, in_, true, false};
+    const bool relu = config_.activation && config_.activation->kind == ActivationKind::relu;
+    const auto epilogue = config_.bias ? (relu ? Product::Epilogue::bias_relu : Product::Epilogue::bias)
+                                       : (relu ? Product::Epilogue::relu : Product::Epilogue::none);
+    p.forward = Product::prepare(context_, shape, epilogue, {compute_, output_.type});
+    if (p.forward) {
+      p.adds_bias = config_.bias;
+      p.activates = relu;
+    } else {
+      p.forward = required(shape, output_.type);
+    }
   }
 
-  Product required(const ProductShape& shape) {
-    std::optional<Product> product = Product::prepare(context_, shape, Product::Epilogue::none);
+  Product required(const ProductShape& shape, ElementType output) {
+    std::optional<Product> product = Product::prepare(context_, shape, Product::Epilogue::none, {compute_, output});
     if (!product) {
       fail(ExitStatus::failed, "cuBLASLt knows no algorithm for a product of {} x {} by {} x {}", shape.rows,
            shape.depth, shape.depth, shape.columns);
@@ -110,18 +131,26 @@ class Linear final : public AffineOperation {
     return std::move(*product);
   }
 
-  void require_row_sum_scratch(std::int64_t rows) {
-    const auto bytes = static_cast<std::size_t>(sum_rows_scratch_floats(rows, out_)) * sizeof(float);
-    if (row_sums_.size() < bytes) row_sums_ = device_buffer(bytes);
+  /// The tensor as the products read it: itself, or a copy of it that is made now.
+  const void* as_computed(const void* tensor, ElementType type, std::int64_t count, const Buffer& copy) const {
+    if (type == compute_) return tensor;
+    convert(context_, count, type, tensor, compute_, copy.data());
+    return copy.data();
+  }
+
+  static void grow(Buffer& buffer, std::int64_t bytes) {
+    if (buffer.size() < static_cast<std::size_t>(bytes)) buffer = device_buffer(static_cast<std::size_t>(bytes));
   }
 
   Context& context_;
   LinearConfig config_;
   std::int64_t in_, out_;
+  ElementType compute_;
   TensorDesc output_;
   std::vector<std::int32_t> element_of_place_;
+  ParameterCopies copies_;
   std::vector<Prepared> prepared_;
-  Buffer row_sums_;
+  Buffer x_copy_, dy_copy_, row_sums_;
 };
 
 }  // namespace

@@ -8,6 +8,10 @@
 namespace dptrain::cuda {
 namespace {
 
+DPTRAIN_HD inline float factor_of(const LossScale* scale) {
+  return scale == nullptr ? 1.0f : scale->factor;
+}
+
 DPTRAIN_HD inline std::int64_t largest(const float* row, std::int64_t classes) {
   std::int64_t best = 0;
   for (std::int64_t c = 1; c < classes; ++c) {
@@ -22,6 +26,7 @@ struct CrossEntropy {
   std::int64_t classes;
   float* gradient;  // null: not wanted
   LossSum* losses;
+  const LossScale* loss_scale;
   float smoothing;
   DPTRAIN_HD void operator()(std::int64_t sample) const {
     const float* row = outputs + sample * classes;
@@ -32,9 +37,10 @@ struct CrossEntropy {
     for (std::int64_t c = 0; c < classes; ++c) total += std::exp(row[c] - top);
     if (gradient != nullptr) {
       float* out = gradient + sample * classes;
-      const float scale = 1.0f / total, spread = smoothing / static_cast<float>(classes);
-      for (std::int64_t c = 0; c < classes; ++c) out[c] = std::exp(row[c] - top) * scale - spread;
-      out[label] -= 1.0f - smoothing;
+      const float scale = 1.0f / total, spread = smoothing / static_cast<float>(classes),
+                  factor = factor_of(loss_scale);
+      for (std::int64_t c = 0; c < classes; ++c) out[c] = (std::exp(row[c] - top) * scale - spread) * factor;
+      out[label] -= (1.0f - smoothing) * factor;
     }
     // A NaN among the logits must show in the loss even where no comparison sees it: it reaches `total` in every case.
     double below = static_cast<double>(top) - static_cast<double>(row[label]);
@@ -54,15 +60,16 @@ struct SquaredError {
   std::int64_t classes;
   float* gradient;  // null: not wanted
   LossSum* losses;
+  const LossScale* loss_scale;
   DPTRAIN_HD void operator()(std::int64_t sample) const {
     const float* row = outputs + sample * classes;
     const std::int32_t label = labels[sample];
-    const float scale = 2.0f / static_cast<float>(classes);
+    const float scale = 2.0f / static_cast<float>(classes), factor = factor_of(loss_scale);
     double squares = 0;
     for (std::int64_t c = 0; c < classes; ++c) {
       const float difference = row[c] - (c == label ? 1.0f : 0.0f);
       squares += static_cast<double>(difference) * static_cast<double>(difference);
-      if (gradient != nullptr) gradient[sample * classes + c] = scale * difference;
+      if (gradient != nullptr) gradient[sample * classes + c] = scale * difference * factor;
     }
     losses[sample].loss = squares / static_cast<double>(classes);
     losses[sample].correct = largest(row, classes) == label;
@@ -97,7 +104,7 @@ void run(const Context& context, const LossScratch& scratch, const float* output
     const std::int64_t offset = first * classes;
     for_each(count, context.stream,
              Loss{outputs + offset, labels + first, classes, gradient == nullptr ? nullptr : gradient + offset,
-                  scratch.samples, settings...});
+                  scratch.samples, scratch.scale, settings...});
     const std::int64_t sums = (count + kChunk - 1) / kChunk;
     for_each(sums, context.stream, SumEntries{scratch.samples, chunks, count, kChunk, false});
     for_each(1, context.stream, SumEntries{chunks, sum, sums, sums, first > 0});

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/operations.h"
+#include "kernels/loss_scale.h"
 #include "kernels/loss_sum.h"
 
 namespace dptrain::cuda {
@@ -14,7 +15,8 @@ namespace dptrain::cuda {
 struct LossScratch {
   static constexpr std::int64_t kSamples = 16384, kChunk = 64;
   static constexpr std::int64_t kEntries = kSamples + kSamples / kChunk;
-  LossSum* samples = nullptr;  ///< kEntries: those of samples, then those of chunks
+  LossSum* samples = nullptr;        ///< kEntries: those of samples, then those of chunks
+  const LossScale* scale = nullptr;  ///< its factor multiplies gradients; null: they are as they are
 };
 
 void cross_entropy(const Context& context, const LossScratch& scratch, const float* logits, const std::int32_t* labels,

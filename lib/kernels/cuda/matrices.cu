@@ -1,8 +1,9 @@
-// Softmax, changes of layout, and sums over rows.
+// Softmax, changes of layout and type, and sums over rows.
 #include <cmath>
 #include <utility>
 
 #include "core/host_device.h"
+#include "kernels/cuda/elements.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/launch.h"
 
@@ -45,27 +46,42 @@ struct SoftmaxRowBackward {
   }
 };
 
+template <class From, class To>
 struct Transpose {
-  const float* from;
-  float* to;
+  const From* from;
+  To* to;
   std::int64_t rows, columns;
   DPTRAIN_HD void operator()(std::int64_t i) const {  // the place it writes
     const std::int64_t matrix = i / (rows * columns), column = i / rows % columns, row = i % rows;
-    to[i] = from[(matrix * rows + row) * columns + column];
+    store(to[i], wide(from[(matrix * rows + row) * columns + column]));
   }
 };
 
+template <class From, class To>
+struct Convert {
+  const From* from;
+  To* to;
+  DPTRAIN_HD void operator()(std::int64_t i) const { store(to[i], wide(from[i])); }
+};
+
+/// use(an element of the one, an element of the other).
+template <class Use>
+void with_elements(ElementType from, ElementType to, const Use& use) {
+  with_element(from, [&](auto one) { with_element(to, [&](auto other) { use(one, other); }); });
+}
+
 constexpr std::int64_t kRows = 64;  // of a partial sum
 
+template <class Element>
 struct PartialRowSums {
-  const float* matrix;
+  const Element* matrix;
   float* sums;
   std::int64_t rows, columns;
   DPTRAIN_HD void operator()(std::int64_t i) const {
     const std::int64_t chunk = i / columns, column = i % columns;
     const std::int64_t last = chunk * kRows + kRows < rows ? chunk * kRows + kRows : rows;
     float sum = 0;
-    for (std::int64_t row = chunk * kRows; row < last; ++row) sum += matrix[row * columns + column];
+    for (std::int64_t row = chunk * kRows; row < last; ++row) sum += wide(matrix[row * columns + column]);
     sums[i] = sum;
   }
 };
@@ -86,21 +102,35 @@ void softmax_backward(const Context& context, std::int64_t outer, std::int64_t c
   for_each(outer * inner, context.stream, SoftmaxRowBackward{y, dy, dx, classes, inner});
 }
 
-void transpose(const Context& context, std::int64_t batch, std::int64_t rows, std::int64_t columns, const float* from,
-               float* to) {
-  for_each(batch * rows * columns, context.stream, Transpose{from, to, rows, columns});
+void transpose(const Context& context, std::int64_t batch, std::int64_t rows, std::int64_t columns,
+               ElementType from_type, const void* from, ElementType to_type, void* to) {
+  with_elements(from_type, to_type, [&]<class From, class To>(From, To) {
+    for_each(batch * rows * columns, context.stream,
+             Transpose<From, To>{elements<From>(from), elements<To>(to), rows, columns});
+  });
+}
+
+void convert(const Context& context, std::int64_t count, ElementType from_type, const void* from, ElementType to_type,
+             void* to) {
+  with_elements(from_type, to_type, [&]<class From, class To>(From, To) {
+    for_each(count, context.stream, Convert<From, To>{elements<From>(from), elements<To>(to)});
+  });
 }
 
 // Chunks of rows, then chunks of those sums, and so on. The levels alternate between the two halves of the scratch.
-void sum_rows(const Context& context, const float* matrix, std::int64_t rows, std::int64_t columns, float* scratch,
-              float* sums) {
-  float *to = scratch, *other = scratch + chunks(rows) * columns;
-  for (; rows > kRows; rows = chunks(rows)) {
-    for_each(chunks(rows) * columns, context.stream, PartialRowSums{matrix, to, rows, columns});
-    matrix = to;
-    std::swap(to, other);
+void sum_rows(const Context& context, ElementType type, const void* matrix, std::int64_t rows, std::int64_t columns,
+              float* scratch, float* sums) {
+  const std::int64_t entries = chunks(rows);
+  float *from = entries > 1 ? scratch : sums, *other = scratch + entries * columns;
+  with_element(type, [&]<class Element>(Element) {
+    for_each(entries * columns, context.stream,
+             PartialRowSums<Element>{elements<Element>(matrix), from, rows, columns});
+  });
+  for (rows = entries; rows > 1; rows = chunks(rows)) {
+    float* to = rows <= kRows ? sums : other;
+    for_each(chunks(rows) * columns, context.stream, PartialRowSums<float>{from, to, rows, columns});
+    std::swap(from, other);
   }
-  for_each(columns, context.stream, PartialRowSums{matrix, sums, rows, columns});
 }
 
 std::int64_t sum_rows_scratch_floats(std::int64_t rows, std::int64_t columns) {

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "core/host_device.h"
+#include "kernels/cuda/elements.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/norm.h"
 
@@ -14,57 +15,57 @@ constexpr std::int64_t chunks(std::int64_t count) {
   return (count + kChunk - 1) / kChunk;
 }
 
-struct Element {
+struct Place {
   std::int64_t place, channel, set;
 };
 
-DPTRAIN_HD inline Element element_at(const NormShape& s, std::int64_t sample, std::int64_t channel,
-                                     std::int64_t pixel) {
+DPTRAIN_HD inline Place element_at(const NormShape& s, std::int64_t sample, std::int64_t channel, std::int64_t pixel) {
   const std::int64_t inside = s.channels_last ? pixel * s.channels + channel : channel * s.pixels + pixel;
   const std::int64_t set = s.groups == 0 ? channel : sample * s.groups + channel / (s.channels / s.groups);
   return {sample * s.channels * s.pixels + inside, channel, set};
 }
 
-DPTRAIN_HD inline Element element_of_place(const NormShape& s, std::int64_t place) {
+DPTRAIN_HD inline Place element_of_place(const NormShape& s, std::int64_t place) {
   const std::int64_t sample = place / (s.channels * s.pixels), inside = place % (s.channels * s.pixels);
   return s.channels_last ? element_at(s, sample, inside % s.channels, inside / s.channels)
                          : element_at(s, sample, inside / s.pixels, inside % s.pixels);
 }
 
 /// Element k of set i of `over`, in the order of memory; which set of `s` it is in may be another.
-DPTRAIN_HD inline Element element_of_set(const NormShape& over, const NormShape& s, std::int64_t i, std::int64_t k) {
+DPTRAIN_HD inline Place element_of_set(const NormShape& over, const NormShape& s, std::int64_t i, std::int64_t k) {
   if (over.groups == 0) return element_at(s, k / over.pixels, i, k % over.pixels);
   const std::int64_t width = over.channels / over.groups, first = i % over.groups * width;
   return over.channels_last ? element_at(s, i / over.groups, first + k % width, k / width)
                             : element_at(s, i / over.groups, first + k / over.pixels, k % over.pixels);
 }
 
-DPTRAIN_HD inline float normal(const NormForward& f, const Element& e, float x) {
+DPTRAIN_HD inline float normal(const NormForward& f, const Place& e, float x) {
   return (x - f.statistics[e.set].first) * f.statistics[e.set].second;
 }
 
-DPTRAIN_HD inline float forward_value(const NormForward& f, const Element& e, float x) {
+DPTRAIN_HD inline float forward_value(const NormForward& f, const Place& e, float x) {
   const float scaled = f.weight == nullptr ? normal(f, e, x) : normal(f, e, x) * f.weight[e.channel];
   return f.bias == nullptr ? scaled : scaled + f.bias[e.channel];
 }
 
 /// dy in front of the ReLU.
-DPTRAIN_HD inline float difference(const NormForward& f, const Element& e, float x, float dy) {
+DPTRAIN_HD inline float difference(const NormForward& f, const Place& e, float x, float dy) {
   return !f.relu || forward_value(f, e, x) > 0.0f ? dy : 0.0f;
 }
 
+template <class Element>
 struct Moments {  // of a chunk of a set
   NormShape s;
-  const float* x;
+  const Element* x;
   Pair* out;  // (chunks, sets)
   DPTRAIN_HD void operator()(std::int64_t i) const {
     const std::int64_t set = i % s.sets(), first = i / s.sets() * kChunk;
     const std::int64_t last = first + kChunk < s.of_set() ? first + kChunk : s.of_set();
     float sum = 0, squares = 0;
-    for (std::int64_t k = first; k < last; ++k) sum += x[element_of_set(s, s, set, k).place];
+    for (std::int64_t k = first; k < last; ++k) sum += wide(x[element_of_set(s, s, set, k).place]);
     const float mean = sum / static_cast<float>(last - first);
     for (std::int64_t k = first; k < last; ++k) {
-      const float apart = x[element_of_set(s, s, set, k).place] - mean;
+      const float apart = wide(x[element_of_set(s, s, set, k).place]) - mean;
       squares += apart * apart;
     }
     out[i] = {mean, squares};
@@ -122,20 +123,22 @@ struct RunningSums {
   }
 };
 
+template <class Element>
 struct Normalise {
   NormForward f;
-  const float* x;
-  float* y;
+  const Element* x;
+  Element* y;
   DPTRAIN_HD void operator()(std::int64_t i) const {
-    const float value = forward_value(f, element_of_place(f.shape, i), x[i]);
-    y[i] = f.relu && value < 0.0f ? 0.0f : value;  // NaN stays NaN
+    const float value = forward_value(f, element_of_place(f.shape, i), wide(x[i]));
+    store(y[i], f.relu && value < 0.0f ? 0.0f : value);  // NaN stays NaN
   }
 };
 
+template <class Element>
 struct GradientSums {  // of a chunk of a set
   NormForward f;
   NormShape over;
-  const float *x, *dy;
+  const Element *x, *dy;
   Pair* out;  // (chunks, sets)
   bool weighted;
   DPTRAIN_HD void operator()(std::int64_t i) const {
@@ -143,11 +146,12 @@ struct GradientSums {  // of a chunk of a set
     const std::int64_t last = first + kChunk < over.of_set() ? first + kChunk : over.of_set();
     Pair sum;
     for (std::int64_t k = first; k < last; ++k) {
-      const Element e = element_of_set(over, f.shape, set, k);
-      float d = difference(f, e, x[e.place], dy[e.place]);
+      const Place e = element_of_set(over, f.shape, set, k);
+      const float value = wide(x[e.place]);
+      float d = difference(f, e, value, wide(dy[e.place]));
       if (weighted && f.weight != nullptr) d *= f.weight[e.channel];
       sum.first += d;
-      sum.second += d * normal(f, e, x[e.place]);
+      sum.second += d * normal(f, e, value);
     }
     out[i] = sum;
   }
@@ -178,19 +182,20 @@ struct ParameterGradients {
   }
 };
 
+template <class Element>
 struct Backward {
   NormForward f;
   const Pair* sums;
-  const float *x, *dy;
-  float* dx;
+  const Element *x, *dy;
+  Element* dx;
   float count;
   DPTRAIN_HD void operator()(std::int64_t i) const {
-    const Element e = element_of_place(f.shape, i);
-    const float weight = f.weight == nullptr ? 1.0f : f.weight[e.channel];
-    const float from_sums = (sums[e.set].first + normal(f, e, x[i]) * sums[e.set].second) / count;
-    const float d = difference(f, e, x[i], dy[i]);
+    const Place e = element_of_place(f.shape, i);
+    const float weight = f.weight == nullptr ? 1.0f : f.weight[e.channel], value = wide(x[i]);
+    const float from_sums = (sums[e.set].first + normal(f, e, value) * sums[e.set].second) / count;
+    const float d = difference(f, e, value, wide(dy[i]));
     const float inside = f.shape.groups == 0 ? weight * (d - from_sums) : weight * d - from_sums;
-    dx[i] = f.statistics[e.set].second * inside;
+    store(dx[i], f.statistics[e.set].second * inside);
   }
 };
 
@@ -201,11 +206,14 @@ std::int64_t norm_scratch_entries(const NormShape& shape) {
 }
 
 // The levels alternate between the two parts of the scratch.
-void moments(const Context& context, const NormShape& shape, const float* x, Pair* scratch, Pair* moments) {
+void moments(const Context& context, const NormShape& shape, const void* x, Pair* scratch, Pair* moments) {
   const std::int64_t sets = shape.sets();
   std::int64_t entries = chunks(shape.of_set()), span = kChunk;
   Pair *from = scratch, *other = scratch + entries * sets;
-  for_each(entries * sets, context.stream, Moments{shape, x, entries == 1 ? moments : from});
+  with_element(shape.type, [&]<class Element>(Element) {
+    for_each(entries * sets, context.stream,
+             Moments<Element>{shape, elements<Element>(x), entries == 1 ? moments : from});
+  });
   for (; entries > 1; entries = chunks(entries), span *= kChunk) {
     Pair* to = entries <= kChunk ? moments : other;
     for_each(chunks(entries) * sets, context.stream, CombineMoments{from, to, sets, entries, span, shape.of_set()});
@@ -228,16 +236,23 @@ void running_sums(const Context& context, const NormShape& shape, const Pair* mo
            RunningSums{moments, mean, variance, static_cast<float>(shape.samples), static_cast<float>(shape.of_set())});
 }
 
-void normalise(const Context& context, const NormForward& forward, const float* x, float* y) {
-  for_each(forward.shape.elements(), context.stream, Normalise{forward, x, y});
+void normalise(const Context& context, const NormForward& forward, const void* x, void* y) {
+  with_element(forward.shape.type, [&]<class Element>(Element) {
+    for_each(forward.shape.elements(), context.stream,
+             Normalise<Element>{forward, elements<Element>(x), elements<Element>(y)});
+  });
 }
 
 void gradient_sums(const Context& context, const NormForward& forward, const NormShape& over, bool weighted,
-                   const float* x, const float* dy, Pair* scratch, Pair* sums) {
+                   const void* x, const void* dy, Pair* scratch, Pair* sums) {
   const std::int64_t sets = over.sets();
   std::int64_t entries = chunks(over.of_set());
   Pair *from = scratch, *other = scratch + entries * sets;
-  for_each(entries * sets, context.stream, GradientSums{forward, over, x, dy, entries == 1 ? sums : from, weighted});
+  with_element(forward.shape.type, [&]<class Element>(Element) {
+    for_each(entries * sets, context.stream,
+             GradientSums<Element>{forward, over, elements<Element>(x), elements<Element>(dy),
+                                   entries == 1 ? sums : from, weighted});
+  });
   for (; entries > 1; entries = chunks(entries)) {
     Pair* to = entries <= kChunk ? sums : other;
     for_each(chunks(entries) * sets, context.stream, AddPairs{from, to, sets, entries});
@@ -249,10 +264,13 @@ void parameter_gradients(const Context& context, std::int64_t channels, const Pa
   for_each(channels, context.stream, ParameterGradients{sums, weight, bias});
 }
 
-void norm_backward(const Context& context, const NormForward& forward, const Pair* sums, const float* x,
-                   const float* dy, float* dx) {
-  for_each(forward.shape.elements(), context.stream,
-           Backward{forward, sums, x, dy, dx, static_cast<float>(forward.shape.of_set())});
+void norm_backward(const Context& context, const NormForward& forward, const Pair* sums, const void* x, const void* dy,
+                   void* dx) {
+  with_element(forward.shape.type, [&]<class Element>(Element) {
+    for_each(forward.shape.elements(), context.stream,
+             Backward<Element>{forward, sums, elements<Element>(x), elements<Element>(dy), elements<Element>(dx),
+                               static_cast<float>(forward.shape.of_set())});
+  });
 }
 
 }  // namespace dptrain::cuda

@@ -14,6 +14,7 @@ struct NormShape {
   std::int64_t samples = 0, channels = 0, pixels = 0;
   std::int64_t groups = 0;  ///< of each sample; 0: a set is a channel
   bool channels_last = true;
+  ElementType type = ElementType::float32;  ///< of x, y and their gradients; all else is fp32
 
   constexpr std::int64_t sets() const { return groups == 0 ? channels : samples * groups; }
   constexpr std::int64_t elements() const { return samples * channels * pixels; }
@@ -37,7 +38,7 @@ struct NormForward {
 std::int64_t norm_scratch_entries(const NormShape& shape);
 
 /// By set the mean, and the sum of the squared distances to it.
-void moments(const Context& context, const NormShape& shape, const float* x, Pair* scratch, Pair* moments);
+void moments(const Context& context, const NormShape& shape, const void* x, Pair* scratch, Pair* moments);
 /// statistics[s] = (mean, 1 / sqrt(squares / of_set + epsilon))
 void statistics_of_moments(const Context& context, const NormShape& shape, const Pair* moments, float epsilon,
                            Pair* statistics);
@@ -47,16 +48,16 @@ void statistics_of_running(const Context& context, std::int64_t channels, const 
 /// Mean and unbiased variance times the samples.
 void running_sums(const Context& context, const NormShape& shape, const Pair* moments, float* mean, float* variance);
 
-void normalise(const Context& context, const NormForward& forward, const float* x, float* y);
+void normalise(const Context& context, const NormForward& forward, const void* x, void* y);
 
 /// By set of `over` the sums of dy and dy (x - mean) inverse, each times the weight where `weighted`; dy counts as zero
 /// where the ReLU gave zero.
 void gradient_sums(const Context& context, const NormForward& forward, const NormShape& over, bool weighted,
-                   const float* x, const float* dy, Pair* scratch, Pair* sums);
+                   const void* x, const void* dy, Pair* scratch, Pair* sums);
 /// Channels' sums as gradients; null: not wanted.
 void parameter_gradients(const Context& context, std::int64_t channels, const Pair* sums, float* weight, float* bias);
 /// `sums` by set; those of channels are not weighted, those of groups are. dx may be dy.
-void norm_backward(const Context& context, const NormForward& forward, const Pair* sums, const float* x,
-                   const float* dy, float* dx);
+void norm_backward(const Context& context, const NormForward& forward, const Pair* sums, const void* x, const void* dy,
+                   void* dx);
 
 }  // namespace dptrain::cuda

@@ -19,6 +19,7 @@ class Norm final : public NormOperation {
     sample_.pixels = config.input.shape.elements() / sample_.channels;
     sample_.groups = config.spec.kind == NormKind::batch ? 0 : config.spec.groups;
     sample_.channels_last = !config.input.plain() || sample_.pixels == 1;
+    sample_.type = config.input.type;
   }
 
   const TensorDesc& output() const override { return config_.input; }
@@ -33,15 +34,15 @@ class Norm final : public NormOperation {
 
   void forward(Slot slot, const void* x, const NormParameters& parameters, void* y) override {
     const NormShape shape = of_slot(slot);
-    moments(context_, shape, floats(x), pairs(scratch_), pairs(moments_));
+    moments(context_, shape, x, pairs(scratch_), pairs(moments_));
     statistics_of_moments(context_, shape, pairs(moments_), epsilon_, pairs(statistics_));
-    normalise(context_, forward_of(shape, parameters), floats(x), floats(y));
+    normalise(context_, forward_of(shape, parameters), x, y);
   }
 
   void infer(Slot slot, const void* x, const NormParameters& parameters, void* y) override {
     const NormShape shape = of_slot(slot);
     statistics_of_running(context_, shape.channels, parameters.mean, parameters.variance, epsilon_, pairs(statistics_));
-    normalise(context_, forward_of(shape, parameters), floats(x), floats(y));
+    normalise(context_, forward_of(shape, parameters), x, y);
   }
 
   void backward(Slot slot, const void* x, const NormParameters& parameters, const void* dy, void* dx,
@@ -50,13 +51,12 @@ class Norm final : public NormOperation {
     const NormForward forward = forward_of(shape, parameters);
     const bool batch_norm = shape.groups == 0;
     if (batch_norm || gradients.weight != nullptr || gradients.bias != nullptr) {
-      gradient_sums(context_, forward, by_channel(shape), false, floats(x), floats(dy), pairs(scratch_), pairs(sums_));
+      gradient_sums(context_, forward, by_channel(shape), false, x, dy, pairs(scratch_), pairs(sums_));
       parameter_gradients(context_, shape.channels, pairs(sums_), gradients.weight, gradients.bias);
     }
     if (dx == nullptr) return;
-    if (!batch_norm)
-      gradient_sums(context_, forward, shape, true, floats(x), floats(dy), pairs(scratch_), pairs(sums_));
-    norm_backward(context_, forward, pairs(sums_), floats(x), floats(dy), floats(dx));
+    if (!batch_norm) gradient_sums(context_, forward, shape, true, x, dy, pairs(scratch_), pairs(sums_));
+    norm_backward(context_, forward, pairs(sums_), x, dy, dx);
   }
 
   void statistics(Slot slot, float* mean, float* variance) override {

@@ -37,7 +37,7 @@ struct Context {
   void close() noexcept;
 };
 
-/// All tensors are fp32 here.
+/// A tensor that is known to hold floats.
 inline const float* floats(const void* tensor) {
   return static_cast<const float*>(tensor);
 }
@@ -52,6 +52,6 @@ std::unique_ptr<UnaryOperation> make_activation(Context& context, const TensorDe
 std::unique_ptr<UnaryOperation> make_softmax(Context& context, const TensorDesc& input);
 std::unique_ptr<NormOperation> make_norm(Context& context, const NormConfig& config);
 std::unique_ptr<AddOperation> make_add(Context& context, const AddConfig& config);
-std::unique_ptr<UnaryOperation> make_reorder_to_plain(Context& context, const TensorDesc& input);
+std::unique_ptr<UnaryOperation> make_reorder_to_plain(Context& context, const TensorDesc& input, ElementType type);
 
 }  // namespace dptrain::cuda

@@ -8,7 +8,8 @@ namespace dptrain::cuda {
 
 std::optional<Plan> Plan::choose(Context& context, OperationGraph&& graph, Effort effort) {
   std::optional<Engine> engine =
-      choose_engine(graph, {.handle = context.dnn}, {context.tf32, context.reproducible}, effort);
+      choose_engine(graph, {.handle = context.dnn},
+                    {context.tf32 || graph.type() != ElementType::float32, context.reproducible}, effort);
   if (!engine) return {};
   context.require_workspace(engine->workspace);
   return Plan(context, std::move(graph), std::move(*engine));

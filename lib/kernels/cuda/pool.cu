@@ -1,4 +1,5 @@
 #include "core/host_device.h"
+#include "kernels/cuda/elements.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/pool.h"
 
@@ -40,53 +41,56 @@ DPTRAIN_HD inline Span columns_of(const PoolShape& s, std::int64_t out_column) {
   return window(out_column, s.stride_width, s.padding_width, s.kernel_width, s.width);
 }
 
+template <class Element>
 struct MaxForward {
-  const float* x;
-  float* y;
+  const Element* x;
+  Element* y;
   std::int32_t* chosen;
   PoolShape s;
   DPTRAIN_HD void operator()(std::int64_t i) const {
     const Place out = place_of(i, s.out_height, s.out_width, s.inner);
     const Span rows = rows_of(s, out.row), columns = columns_of(s, out.column);
-    const float* image = x + out.outer * s.height * s.width * s.inner + out.inner;
+    const Element* image = x + out.outer * s.height * s.width * s.inner + out.inner;
     std::int64_t best = rows.first * s.width + columns.first;
-    float largest = image[best * s.inner];
+    float largest = wide(image[best * s.inner]);
     for (std::int64_t row = rows.first; row < rows.last; ++row) {
       for (std::int64_t column = columns.first; column < columns.last; ++column) {
         const std::int64_t pixel = row * s.width + column;
-        const float value = image[pixel * s.inner];
+        const float value = wide(image[pixel * s.inner]);
         if (value > largest || value != value) {
           largest = value;
           best = pixel;
         }
       }
     }
-    y[i] = largest;
+    store(y[i], largest);
     chosen[i] = static_cast<std::int32_t>(best);
   }
 };
 
+template <class Element>
 struct AverageForward {
-  const float* x;
-  float* y;
+  const Element* x;
+  Element* y;
   PoolShape s;
   DPTRAIN_HD void operator()(std::int64_t i) const {
     const Place out = place_of(i, s.out_height, s.out_width, s.inner);
     const Span rows = rows_of(s, out.row), columns = columns_of(s, out.column);
-    const float* image = x + out.outer * s.height * s.width * s.inner + out.inner;
+    const Element* image = x + out.outer * s.height * s.width * s.inner + out.inner;
     float sum = 0;
     for (std::int64_t row = rows.first; row < rows.last; ++row) {
       for (std::int64_t column = columns.first; column < columns.last; ++column)
-        sum += image[(row * s.width + column) * s.inner];
+        sum += wide(image[(row * s.width + column) * s.inner]);
     }
-    y[i] = sum / static_cast<float>(s.kernel_height * s.kernel_width);
+    store(y[i], sum / static_cast<float>(s.kernel_height * s.kernel_width));
   }
 };
 
+template <class Element>
 struct Backward {
-  const float* dy;
+  const Element* dy;
   const std::int32_t* chosen;  // null: average
-  float* dx;
+  Element* dx;
   PoolShape s;
   DPTRAIN_HD void operator()(std::int64_t i) const {
     const Place in = place_of(i, s.height, s.width, s.inner);
@@ -98,30 +102,43 @@ struct Backward {
     for (std::int64_t row = rows.first; row < rows.last; ++row) {
       for (std::int64_t column = columns.first; column < columns.last; ++column) {
         const std::int64_t out = first + (row * s.out_width + column) * s.inner;
-        if (chosen == nullptr || chosen[out] == pixel) sum += dy[out];
+        if (chosen == nullptr || chosen[out] == pixel) sum += wide(dy[out]);
       }
     }
-    dx[i] = chosen == nullptr ? sum / static_cast<float>(s.kernel_height * s.kernel_width) : sum;
+    store(dx[i], chosen == nullptr ? sum / static_cast<float>(s.kernel_height * s.kernel_width) : sum);
   }
 };
 
+void backward(const Context& context, const PoolShape& shape, const void* dy, const std::int32_t* chosen, void* dx) {
+  with_element(shape.type, [&]<class Element>(Element) {
+    for_each(shape.inputs(), context.stream,
+             Backward<Element>{elements<Element>(dy), chosen, elements<Element>(dx), shape});
+  });
+}
+
 }  // namespace
 
-void max_pool(const Context& context, const PoolShape& shape, const float* x, float* y, std::int32_t* chosen) {
-  for_each(shape.outputs(), context.stream, MaxForward{x, y, chosen, shape});
+void max_pool(const Context& context, const PoolShape& shape, const void* x, void* y, std::int32_t* chosen) {
+  with_element(shape.type, [&]<class Element>(Element) {
+    for_each(shape.outputs(), context.stream,
+             MaxForward<Element>{elements<Element>(x), elements<Element>(y), chosen, shape});
+  });
 }
 
-void max_pool_backward(const Context& context, const PoolShape& shape, const float* dy, const std::int32_t* chosen,
-                       float* dx) {
-  for_each(shape.inputs(), context.stream, Backward{dy, chosen, dx, shape});
+void max_pool_backward(const Context& context, const PoolShape& shape, const void* dy, const std::int32_t* chosen,
+                       void* dx) {
+  backward(context, shape, dy, chosen, dx);
 }
 
-void average_pool(const Context& context, const PoolShape& shape, const float* x, float* y) {
-  for_each(shape.outputs(), context.stream, AverageForward{x, y, shape});
+void average_pool(const Context& context, const PoolShape& shape, const void* x, void* y) {
+  with_element(shape.type, [&]<class Element>(Element) {
+    for_each(shape.outputs(), context.stream,
+             AverageForward<Element>{elements<Element>(x), elements<Element>(y), shape});
+  });
 }
 
-void average_pool_backward(const Context& context, const PoolShape& shape, const float* dy, float* dx) {
-  for_each(shape.inputs(), context.stream, Backward{dy, nullptr, dx, shape});
+void average_pool_backward(const Context& context, const PoolShape& shape, const void* dy, void* dx) {
+  backward(context, shape, dy, nullptr, dx);
 }
 
 }  // namespace dptrain::cuda

@@ -19,17 +19,19 @@ struct PoolShape {
   std::int64_t stride_height = 1, stride_width = 1;
   std::int64_t padding_height = 0, padding_width = 0;
 
+  ElementType type = ElementType::float32;
+
   constexpr std::int64_t inputs() const { return outer * height * width * inner; }
   constexpr std::int64_t outputs() const { return outer * out_height * out_width * inner; }
 };
 
 /// `chosen` receives for each output the pixel (row x width + column) of its maximum, the first one where several are
 /// equal. A NaN is the maximum of its windows.
-void max_pool(const Context& context, const PoolShape& shape, const float* x, float* y, std::int32_t* chosen);
-void max_pool_backward(const Context& context, const PoolShape& shape, const float* dy, const std::int32_t* chosen,
-                       float* dx);
+void max_pool(const Context& context, const PoolShape& shape, const void* x, void* y, std::int32_t* chosen);
+void max_pool_backward(const Context& context, const PoolShape& shape, const void* dy, const std::int32_t* chosen,
+                       void* dx);
 /// Padding counts as zeros.
-void average_pool(const Context& context, const PoolShape& shape, const float* x, float* y);
-void average_pool_backward(const Context& context, const PoolShape& shape, const float* dy, float* dx);
+void average_pool(const Context& context, const PoolShape& shape, const void* x, void* y);
+void average_pool_backward(const Context& context, const PoolShape& shape, const void* dy, void* dx);
 
 }  // namespace dptrain::cuda

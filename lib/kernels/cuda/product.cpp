@@ -33,6 +33,18 @@ Value configured(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfig
   return status == CUBLAS_STATUS_SUCCESS ? value : Value{};
 }
 
+cudaDataType library_type(ElementType type) {
+  switch (type) {
+    case ElementType::float32:
+      return CUDA_R_32F;
+    case ElementType::bfloat16:
+      return CUDA_R_16BF;
+    case ElementType::float16:
+      return CUDA_R_16F;
+  }
+  return CUDA_R_32F;
+}
+
 cublasLtEpilogue_t library_epilogue(Product::Epilogue epilogue) {
   switch (epilogue) {
     case Product::Epilogue::none:
@@ -49,18 +61,19 @@ cublasLtEpilogue_t library_epilogue(Product::Epilogue epilogue) {
 
 }  // namespace
 
-std::optional<Product> Product::prepare(Context& context, const ProductShape& shape, Epilogue epilogue) {
+std::optional<Product> Product::prepare(Context& context, const ProductShape& shape, Epilogue epilogue,
+                                        const ProductTypes& types) {
   context.require_workspace(kMostWorkspace);
-  Product product(context, shape, epilogue);
+  Product product(context, shape, epilogue, types);
   if (!product.choose()) return {};
   return product;
 }
 
-Product::Product(Context& context, const ProductShape& shape, Epilogue epilogue)
+Product::Product(Context& context, const ProductShape& shape, Epilogue epilogue, const ProductTypes& types)
     : context_(&context), with_bias_(epilogue == Epilogue::bias || epilogue == Epilogue::bias_relu) {
   cublasLtMatmulDesc_t description = nullptr;
-  check(cublasLtMatmulDescCreate(&description, context.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
-                                 CUDA_R_32F),
+  const bool tf32 = context.tf32 && types.inputs == ElementType::float32;
+  check(cublasLtMatmulDescCreate(&description, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F),
         "creating a matrix product");
   description_.reset(description);
   const std::int32_t op_a = shape.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
@@ -71,14 +84,15 @@ Product::Product(Context& context, const ProductShape& shape, Epilogue epilogue)
   set(description, CUBLASLT_MATMUL_DESC_EPILOGUE, after);
   // The heuristic reads from this pointer's value how well the bias will be aligned, and nothing behind it.
   if (with_bias_) point_to_bias(static_cast<const char*>(context.workspace.data()) + kAlignment);
-  a_ = shape.transpose_a ? matrix(shape.depth, shape.rows) : matrix(shape.rows, shape.depth);
-  b_ = shape.transpose_b ? matrix(shape.columns, shape.depth) : matrix(shape.depth, shape.columns);
-  d_ = matrix(shape.rows, shape.columns);
+  const ElementType in = types.inputs;
+  a_ = shape.transpose_a ? matrix(in, shape.depth, shape.rows) : matrix(in, shape.rows, shape.depth);
+  b_ = shape.transpose_b ? matrix(in, shape.columns, shape.depth) : matrix(in, shape.depth, shape.columns);
+  d_ = matrix(types.output, shape.rows, shape.columns);
 }
 
-Product::Matrix Product::matrix(std::int64_t rows, std::int64_t columns) {
+Product::Matrix Product::matrix(ElementType type, std::int64_t rows, std::int64_t columns) {
   cublasLtMatrixLayout_t layout = nullptr;
-  check(cublasLtMatrixLayoutCreate(&layout, CUDA_R_32F, static_cast<std::uint64_t>(rows),
+  check(cublasLtMatrixLayoutCreate(&layout, library_type(type), static_cast<std::uint64_t>(rows),
                                    static_cast<std::uint64_t>(columns), rows),
         "describing a matrix");
   return Matrix(layout);
@@ -99,11 +113,14 @@ Product::Preference Product::preference(std::uint32_t reduction_schemes) {
 // cuBLAS promises the same bits in every run on the same kind of GPU; for cublasLtMatmul with a workspace of one's own that holds
 // beside other streams too ("Results reproducibility" in its documentation). Where sums are cut into parts (split-K) the parts
 // are added in one sequence, or stored in the workspace and added in a step of their own: the latter (COMPUTE_TYPE) has an
-// order by construction. INPLACE adds to the output as counters allow, in an order that no document states, and OUTPUT_TYPE
-// is the same as COMPUTE_TYPE for fp32; both are left out where bits matter. NONE is no bit of the mask: it is asked for by
-// itself too, in case a mask should exclude it.
+// order by construction. INPLACE adds to the output as counters allow, in an order that no document states: it is left out where
+// bits matter. OUTPUT_TYPE adds parts that were rounded to the output's type, which is the same as COMPUTE_TYPE for fp32 and no
+// sum in fp32 for 16 bits: it is always left out. NONE is no bit of the mask: it is asked for by itself too, in case a mask
+// should exclude it.
 bool Product::choose() {
-  if (!context_->reproducible) return choose(CUBLASLT_REDUCTION_SCHEME_MASK);
+  constexpr auto kAnyOrder = static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_INPLACE) |
+                             static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
+  if (!context_->reproducible && choose(kAnyOrder)) return true;
   return choose(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE) || choose(CUBLASLT_REDUCTION_SCHEME_NONE);
 }
 
@@ -139,11 +156,11 @@ void Product::point_to_bias(const void* bias) {
   bias_ = bias;
 }
 
-void Product::run(const float* a, const float* b, const float* bias, float* d) {
+void Product::run(const void* a, const void* b, const void* bias, void* d) {
   if (!with_bias_) bias = nullptr;
-  for (const float* pointer : {a, b, bias, static_cast<const float*>(d)}) {
+  for (const void* pointer : {a, b, bias, static_cast<const void*>(d)}) {
     DPTRAIN_CHECK(reinterpret_cast<std::uintptr_t>(pointer) % kAlignment == 0,
-                  "a matrix at {} is not at a multiple of {} bytes", fmt::ptr(pointer), kAlignment);
+                  "a matrix at {} is not at a multiple of {} bytes", pointer, kAlignment);
   }
   if (with_bias_) point_to_bias(bias);
   const float one = 1.0f, zero = 0.0f;  // read before the call returns: the pointer mode is "host"

@@ -22,6 +22,12 @@ struct ProductShape {
   bool transpose_a = false, transpose_b = false;
 };
 
+/// Sums are taken in fp32 whatever the types are.
+struct ProductTypes {
+  ElementType inputs = ElementType::float32;  ///< of A and B
+  ElementType output = ElementType::float32;  ///< of D and of the bias: the inputs' or fp32
+};
+
 class Product {
  public:
   /// What is done to D before it is stored. A bias has one element a row of D.
@@ -29,10 +35,11 @@ class Product {
 
   /// Chooses the first algorithm of the heuristic's list that fits the rules; empty where there is none, which may happen with
   /// an epilogue and then wants to be tried without.
-  static std::optional<Product> prepare(Context& context, const ProductShape& shape, Epilogue epilogue);
+  static std::optional<Product> prepare(Context& context, const ProductShape& shape, Epilogue epilogue,
+                                        const ProductTypes& types = {});
 
   /// Device pointers at multiples of 16 bytes; `bias` is ignored where the epilogue has none.
-  void run(const float* a, const float* b, const float* bias, float* d);
+  void run(const void* a, const void* b, const void* bias, void* d);
   /// Such as "cublaslt:21:tile20:split1".
   const std::string& implementation() const { return implementation_; }
 
@@ -48,8 +55,8 @@ class Product {
   using Preference = std::unique_ptr<cublasLtMatmulPreferenceOpaque_t,
                                      Destroy<cublasLtMatmulPreferenceOpaque_t, cublasLtMatmulPreferenceDestroy>>;
 
-  Product(Context& context, const ProductShape& shape, Epilogue epilogue);
-  static Matrix matrix(std::int64_t rows, std::int64_t columns);
+  Product(Context& context, const ProductShape& shape, Epilogue epilogue, const ProductTypes& types);
+  static Matrix matrix(ElementType type, std::int64_t rows, std::int64_t columns);
   static Preference preference(std::uint32_t reduction_schemes);
   bool choose();
   bool choose(std::uint32_t reduction_schemes);

@@ -35,11 +35,10 @@ class Activation final : public UnaryBase {
       : UnaryBase(context, input, input), spec_(spec), from_input_(backward_needs_input(spec)) {}
 
   void forward(Slot slot, const void* x, void* y) override {
-    activate(context_, spec_, batch(slot) * input_.size(), floats(x), floats(y));
+    activate(context_, spec_, input_.type, batch(slot) * input_.size(), x, y);
   }
   void backward(Slot slot, const void* x, const void* y, const void* dy, void* dx) override {
-    activate_backward(context_, spec_, batch(slot) * input_.size(), floats(from_input_ ? x : y), floats(dy),
-                      floats(dx));
+    activate_backward(context_, spec_, input_.type, batch(slot) * input_.size(), from_input_ ? x : y, dy, dx);
   }
 
  private:
@@ -51,7 +50,7 @@ class Softmax final : public UnaryBase {
  public:
   Softmax(Context& context, const TensorDesc& input)
       : UnaryBase(context, input, input), classes_(input.shape[0]), inner_(input.shape.elements() / classes_) {
-    DPTRAIN_CHECK(input.plain(), "softmax takes plain tensors");
+    DPTRAIN_CHECK(input.plain() && input.type == ElementType::float32, "softmax takes plain tensors of floats");
   }
 
   void forward(Slot slot, const void* x, void* y) override {
@@ -68,16 +67,16 @@ class Softmax final : public UnaryBase {
 /// A flattened image moves as the image it is in memory.
 class ReorderToPlain final : public UnaryBase {
  public:
-  ReorderToPlain(Context& context, const TensorDesc& input)
-      : UnaryBase(context, input, TensorDesc(input.shape)),
+  ReorderToPlain(Context& context, const TensorDesc& input, ElementType type)
+      : UnaryBase(context, input, TensorDesc(input.shape).as(type)),
         channels_(input.plain() ? 1 : input.stored[0]),
         pixels_(input.size() / channels_) {}
 
   void forward(Slot slot, const void* x, void* y) override {
-    transpose(context_, batch(slot), pixels_, channels_, floats(x), floats(y));
+    transpose(context_, batch(slot), pixels_, channels_, input_.type, x, output_.type, y);
   }
   void backward(Slot slot, const void*, const void*, const void* dy, void* dx) override {
-    transpose(context_, batch(slot), channels_, pixels_, floats(dy), floats(dx));
+    transpose(context_, batch(slot), channels_, pixels_, output_.type, dy, input_.type, dx);
   }
 
  private:
@@ -96,7 +95,7 @@ class Pool final : public UnaryBase {
                   TensorDesc(Shape{input.shape[0],
                                    pooled(input.shape[1], spec.padding_height, spec.kernel_height, spec.stride_height),
                                    pooled(input.shape[2], spec.padding_width, spec.kernel_width, spec.stride_width)},
-                             input.layout)),
+                             input.layout, input.type)),
         max_(spec.kind == PoolKind::max),
         sample_{.outer = input.plain() ? input.shape[0] : 1,
                 .inner = input.plain() ? 1 : input.shape[0],
@@ -109,7 +108,8 @@ class Pool final : public UnaryBase {
                 .stride_height = spec.stride_height,
                 .stride_width = spec.stride_width,
                 .padding_height = spec.padding_height,
-                .padding_width = spec.padding_width} {}
+                .padding_width = spec.padding_width,
+                .type = input.type} {}
 
   void prepare(std::int64_t batch) override {
     UnaryBase::prepare(batch);
@@ -118,15 +118,15 @@ class Pool final : public UnaryBase {
   }
   void forward(Slot slot, const void* x, void* y) override {
     if (max_)
-      max_pool(context_, shape(slot), floats(x), floats(y), chosen());
+      max_pool(context_, shape(slot), x, y, chosen());
     else
-      average_pool(context_, shape(slot), floats(x), floats(y));
+      average_pool(context_, shape(slot), x, y);
   }
   void backward(Slot slot, const void*, const void*, const void* dy, void* dx) override {
     if (max_)
-      max_pool_backward(context_, shape(slot), floats(dy), chosen(), floats(dx));
+      max_pool_backward(context_, shape(slot), dy, chosen(), dx);
     else
-      average_pool_backward(context_, shape(slot), floats(dy), floats(dx));
+      average_pool_backward(context_, shape(slot), dy, dx);
   }
 
  private:
@@ -153,8 +153,8 @@ std::unique_ptr<UnaryOperation> make_activation(Context& context, const TensorDe
 std::unique_ptr<UnaryOperation> make_softmax(Context& context, const TensorDesc& input) {
   return std::make_unique<Softmax>(context, input);
 }
-std::unique_ptr<UnaryOperation> make_reorder_to_plain(Context& context, const TensorDesc& input) {
-  return std::make_unique<ReorderToPlain>(context, input);
+std::unique_ptr<UnaryOperation> make_reorder_to_plain(Context& context, const TensorDesc& input, ElementType type) {
+  return std::make_unique<ReorderToPlain>(context, input, type);
 }
 
 }  // namespace dptrain::cuda

@@ -3,6 +3,7 @@
 
 #include "core/host_device.h"
 #include "kernels/clip.h"
+#include "kernels/cuda/elements.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/update.h"
 
@@ -68,6 +69,7 @@ DPTRAIN_HD void train(const Rule& rule, const Target& target, float gradient, st
 template <class Rule>
 DPTRAIN_HD void update(const StepConstants& step, const Target& target, float gradient, const float* clip_factor,
                        std::int64_t i) {
+  if (target.scale != nullptr && !target.scale->applies) return;
   const UpdateBlock block = block_of(target.blocks, i);
   if (block.treatment == Treatment::statistic) {
     StatisticRule{block.statistic_rate}(target.parameters[i], gradient);
@@ -79,6 +81,18 @@ DPTRAIN_HD void update(const StepConstants& step, const Target& target, float gr
   if (target.average != nullptr) step.average(target.average[i], target.parameters[i]);
 }
 
+struct Pack {
+  const float* values;
+  __nv_bfloat16* packed;
+  DPTRAIN_HD void operator()(std::int64_t i) const { store(packed[i], values[i]); }
+};
+
+struct Unpack {
+  const __nv_bfloat16* packed;
+  float* values;
+  DPTRAIN_HD void operator()(std::int64_t i) const { values[i] = wide(packed[i]); }
+};
+
 struct Add {
   float* target;
   const float* other;
@@ -89,7 +103,13 @@ struct MeanOfSums {
   SumOrder order;
   const StepConstants* step;
   float* mean;
-  DPTRAIN_HD void operator()(std::int64_t i) const { mean[i] = ordered_sum(order, i) / step->samples; }
+  Blocks blocks;
+  const LossScale* scale;  // null: gradients are not scaled
+  DPTRAIN_HD void operator()(std::int64_t i) const {
+    const float value = ordered_sum(order, i) / step->samples;
+    const bool scaled = scale != nullptr && block_of(blocks, i).treatment != Treatment::statistic;
+    mean[i] = scaled ? value / scale->factor : value;
+  }
 };
 
 struct ChunkSquares {
@@ -121,6 +141,23 @@ struct ClipFactor {
   }
 };
 
+struct DecideStep {
+  const double* squares;
+  std::int64_t chunks;
+  double max_norm;
+  LossScaleRule rule;
+  float* factor;
+  LossScale* scale;
+  DPTRAIN_HD void operator()(std::int64_t) const {
+    double sum = 0;
+    for (std::int64_t k = 0; k < chunks; ++k) sum += squares[k];
+    constexpr double kLargest =
+        1e300;  // of finite floats the sum is far below, and neither infinity nor NaN is below it
+    rule.step(*scale, sum < kLargest);
+    *factor = clip_factor(std::sqrt(sum), max_norm);
+  }
+};
+
 template <class Rule>
 struct ApplyUpdate {
   const StepConstants* step;
@@ -144,7 +181,10 @@ struct Follow {
   const StepConstants* step;
   float* average;
   const float* parameters;
-  DPTRAIN_HD void operator()(std::int64_t i) const { step->average(average[i], parameters[i]); }
+  const LossScale* scale;  // null: every step applies
+  DPTRAIN_HD void operator()(std::int64_t i) const {
+    if (scale == nullptr || scale->applies) step->average(average[i], parameters[i]);
+  }
 };
 
 template <class Use>
@@ -201,13 +241,21 @@ std::vector<UpdateBlock> update_blocks(const UpdateRanges& ranges, std::int64_t 
   return blocks;
 }
 
+void pack_bf16(const float* values, std::int64_t count, void* packed, cudaStream_t stream) {
+  for_each(count, stream, Pack{values, elements<__nv_bfloat16>(packed)});
+}
+
+void unpack_bf16(const void* packed, std::int64_t count, float* values, cudaStream_t stream) {
+  for_each(count, stream, Unpack{elements<__nv_bfloat16>(packed), values});
+}
+
 void add(float* target, const float* other, std::int64_t count, cudaStream_t stream) {
   for_each(count, stream, Add{target, other});
 }
 
 void mean_of_sums(const SumOrder& order, const StepConstants* step, std::int64_t count, float* mean,
-                  cudaStream_t stream) {
-  for_each(count, stream, MeanOfSums{order, step, mean});
+                  cudaStream_t stream, Blocks blocks, const LossScale* scale) {
+  for_each(count, stream, MeanOfSums{order, step, mean, blocks, scale});
 }
 
 void chunk_squares(const float* mean, Blocks blocks, std::int64_t count, double* squares, cudaStream_t stream) {
@@ -219,6 +267,11 @@ void norm_to_clip_factor(const double* squares, std::int64_t chunks, double max_
   for_each(1, stream, ClipFactor{squares, chunks, max_norm, factor});
 }
 
+void decide_step(const double* squares, std::int64_t chunks, double max_norm, const LossScaleRule& rule, float* factor,
+                 LossScale* scale, cudaStream_t stream) {
+  for_each(1, stream, DecideStep{squares, chunks, max_norm, rule, factor, scale});
+}
+
 void apply_update(RuleKind kind, const StepConstants* step, const float* clip_factor, std::int64_t count,
                   const float* gradients, const Target& target, cudaStream_t stream) {
   with_rule(kind, [&](auto rule) {
@@ -227,8 +280,8 @@ void apply_update(RuleKind kind, const StepConstants* step, const float* clip_fa
 }
 
 void follow(const StepConstants* step, std::int64_t count, float* average, const float* parameters,
-            cudaStream_t stream) {
-  for_each(count, stream, Follow{step, average, parameters});
+            const LossScale* scale, cudaStream_t stream) {
+  for_each(count, stream, Follow{step, average, parameters, scale});
 }
 
 void combine_and_update(RuleKind kind, const StepConstants* step, const SumOrder& order, std::int64_t count,

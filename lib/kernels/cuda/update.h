@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/loss_scale.h"
 #include "kernels/update_ranges.h"
 #include "kernels/update_rules.h"
 
@@ -53,31 +54,41 @@ using Blocks = const UpdateBlock*;
 /// That table on the host, empty where it would be null; `floats` is the flat buffer's length.
 std::vector<UpdateBlock> update_blocks(const UpdateRanges& ranges, std::int64_t floats);
 
+/// The way to 16 bits, rounded to the nearest, and back.
+void pack_bf16(const float* values, std::int64_t count, void* packed, cudaStream_t stream);
+void unpack_bf16(const void* packed, std::int64_t count, float* values, cudaStream_t stream);
+
 /// target[i] += other[i].
 void add(float* target, const float* other, std::int64_t count, cudaStream_t stream);
 
-/// mean[i] = (sum of the leaves' elements i in their order) / step->samples.
+/// mean[i] = (sum of the leaves' elements i in their order) / step->samples; where there is a `scale`, what is trained is also
+/// divided by its factor.
 void mean_of_sums(const SumOrder& order, const StepConstants* step, std::int64_t count, float* mean,
-                  cudaStream_t stream);
+                  cudaStream_t stream, Blocks blocks = nullptr, const LossScale* scale = nullptr);
 /// squares[k] = sum of the squares of what is trained in chunk k, ceil(count / kNormChunk) of them.
 void chunk_squares(const float* mean, Blocks blocks, std::int64_t count, double* squares, cudaStream_t stream);
 /// *factor = clip_factor() for the norm whose square the chunks' squares add up to.
 void norm_to_clip_factor(const double* squares, std::int64_t chunks, double max_norm, float* factor,
                          cudaStream_t stream);
+/// The same, and what becomes of the step: squares of floats do not overflow as doubles, so their sum is finite where every
+/// gradient is. An infinite max_norm clips nothing.
+void decide_step(const double* squares, std::int64_t chunks, double max_norm, const LossScaleRule& rule, float* factor,
+                 LossScale* scale, cudaStream_t stream);
 
 /// The flat buffers that an update changes, and how; state buffers that the rule does not use may be null.
 struct Target {
   float *parameters, *state0, *state1;
   Blocks blocks = nullptr;
-  float* average = nullptr;  ///< follows the parameters, where there is one
+  float* average = nullptr;          ///< follows the parameters, where there is one
+  const LossScale* scale = nullptr;  ///< where it says that the step does not apply, nothing changes
 };
 
 /// One update of `count` elements, each gradient that is trained times *clip_factor first where that is not null.
 void apply_update(RuleKind kind, const StepConstants* step, const float* clip_factor, std::int64_t count,
                   const float* gradients, const Target& target, cudaStream_t stream);
-/// The moving average of `count` parameters follows them, by itself.
+/// The moving average of `count` parameters follows them, by itself, unless `scale` says that the step does not apply.
 void follow(const StepConstants* step, std::int64_t count, float* average, const float* parameters,
-            cudaStream_t stream);
+            const LossScale* scale, cudaStream_t stream);
 /// mean_of_sums() and apply_update() in one pass over memory, without clipping.
 void combine_and_update(RuleKind kind, const StepConstants* step, const SumOrder& order, std::int64_t count,
                         const Target& target, cudaStream_t stream);

@@ -23,8 +23,9 @@ std::vector<ParameterDesc> Affine::parameters() const {
 }
 
 void Affine::forward(const Pass& pass, const ParameterViews& parameters, const void* x, void* y) {
-  operation_->set_weights(parameters.values[0], pass.weights);
-  operation_->forward(pass.slot, x, parameters.values[0], bias_ ? parameters.values[1] : nullptr, y);
+  const float *weight = parameters.values[0], *bias = bias_ ? parameters.values[1] : nullptr;
+  operation_->set_weights(weight, bias, pass.weights);
+  operation_->forward(pass.slot, x, weight, bias, y);
 }
 
 void Affine::backward(const Pass& pass, const ParameterViews& parameters, const void* x, const void*, void* dy,

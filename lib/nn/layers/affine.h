@@ -18,6 +18,7 @@ class Affine final : public Layer {
                 void* dx) override;
   bool backward_reads_input() const override { return true; }
   bool backward_reads_output() const override { return false; }
+  std::int64_t copy_bytes() const override { return operation_->copy_bytes(); }
   std::vector<std::string> implementations() const override { return operation_->implementations(); }
 
  private:

@@ -40,7 +40,8 @@ class CudaBackend final : public Backend {
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
     for (const StepPlan* plan : {&config.schedule.full(), &config.schedule.last()}) check_sums(plan->combine);
     if (one_device_) return std::make_unique<CudaReducer>(config, devices_.front());
-    NcclReducer::Options options{.devices = devices_, .reproducible = job_.reproducible};
+    NcclReducer::Options options{
+        .devices = devices_, .reproducible = job_.reproducible, .communication = job_.train.communication};
     if (job_.faults.step_deadline) {
       options.step_deadline = std::chrono::duration_cast<std::chrono::nanoseconds>(
           std::chrono::duration<double>(*job_.faults.step_deadline));

@@ -1,6 +1,7 @@
 #include "train/cuda/cuda_reducer.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/clock.h"
 #include "core/error.h"
@@ -26,6 +27,8 @@ CudaReducer::CudaReducer(const ReducerConfig& config, int device)
       device_(device),
       floats_(config.floats),
       clip_norm_(config.clip_norm),
+      loss_scaling_(config.loss_scaling),
+      needs_norm_(clip_norm_ || loss_scaling_),
       state_buffers_(config.state_buffers) {
   cuda::use_device(device);
   members_.resize(static_cast<std::size_t>(group_.size()));
@@ -34,7 +37,7 @@ CudaReducer::CudaReducer(const ReducerConfig& config, int device)
   for (int k = 0; k < config.state_buffers; ++k) state_[k] = device_floats(floats_);
   if (config.plan.average) average_ = device_floats(floats_);
   blocks_ = upload_blocks(config.plan.ranges, floats_);
-  if (!clip_norm_) return;
+  if (!needs_norm_) return;
   const std::int64_t chunks = (floats_ + kChunk - 1) / kChunk;
   mean_ = device_floats(floats_);
   chunk_squares_ = cuda::device_buffer(static_cast<std::size_t>(chunks) * sizeof(double));
@@ -78,6 +81,7 @@ void CudaReducer::join(int rank, Replica& replica) {
   Member& member = members_[static_cast<std::size_t>(rank)];
   member.replica = &dynamic_cast<CudaReplica&>(replica);
   gradients_[static_cast<std::size_t>(rank)] = replica.gradients();
+  if (loss_scaling_) member.replica->set_scale(loss_scaling_->start);
   if (group_.size() > 1) return;
   member.replica->finish_steps_with([this, &member](const StepPlan& plan, const cuda::StepConstants* constants) {
     enqueue(member, plan, constants, 0, floats_, [] {});
@@ -110,6 +114,7 @@ GradientReducer::Times CudaReducer::update(int rank, const StepPlan& plan) {
     member.updated.record(member.replica->stream());
     wait_for_all(rank, &Member::updated);
   }
+  members_[static_cast<std::size_t>(rank)].replica->send_scale();
   times.end = steady_seconds();
   times.reduce = times.end - start;
   return times;
@@ -129,20 +134,35 @@ void CudaReducer::enqueue(Member& member, const StepPlan& plan, const cuda::Step
   const cuda::RuleKind kind = cuda::kind_of(member.rule);
   const cudaStream_t stream = member.replica->stream();
   const cuda::Blocks blocks = blocks_at(blocks_, first);
-  const cuda::Target target{parameters_.floats() + first, at(state_[0], first), at(state_[1], first), blocks,
-                            at(average_, first)};
-  if (!clip_norm_) {
+  const cuda::Target target{.parameters = parameters_.floats() + first,
+                            .state0 = at(state_[0], first),
+                            .state1 = at(state_[1], first),
+                            .blocks = blocks,
+                            .average = at(average_, first),
+                            .scale = member.replica->scale()};
+  if (!needs_norm_) {
     cuda::combine_and_update(kind, constants, order, count, target, stream);
     return;
   }
   float* mean = mean_.floats() + first;
   auto* squares = static_cast<double*>(chunk_squares_.data());
   float* factor = factors_[static_cast<std::size_t>(&member - members_.data())].floats();
-  cuda::mean_of_sums(order, constants, count, mean, stream);
+  const std::int64_t chunks = (floats_ + kChunk - 1) / kChunk;
+  cuda::mean_of_sums(order, constants, count, mean, stream, blocks, member.replica->scale());
   cuda::chunk_squares(mean, blocks, count, squares + first / kChunk, stream);
   meet();
-  cuda::norm_to_clip_factor(squares, (floats_ + kChunk - 1) / kChunk, *clip_norm_, factor, stream);
+  if (loss_scaling_)
+    cuda::decide_step(squares, chunks, clip_norm_.value_or(std::numeric_limits<double>::infinity()),
+                      loss_scaling_->rule, factor, member.replica->scale(), stream);
+  else
+    cuda::norm_to_clip_factor(squares, chunks, *clip_norm_, factor, stream);
   cuda::apply_update(kind, constants, factor, count, mean, target, stream);
+}
+
+std::optional<LossScale> CudaReducer::loss_scale() const {
+  if (!loss_scaling_) return {};
+  const CudaReplica* replica = members_.front().replica;
+  return replica == nullptr ? loss_scaling_->start : replica->read_scale();
 }
 
 CudaReducer::Floats CudaReducer::slice(int rank) const {

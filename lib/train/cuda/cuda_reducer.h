@@ -32,6 +32,7 @@ class CudaReducer final : public GradientReducer {
   void begin(int rank, const StepUpdate& update) override;
   double gather(int rank) override;
   Times update(int rank, const StepPlan& plan) override;
+  std::optional<LossScale> loss_scale() const override;
 
  private:
   struct Member {
@@ -58,10 +59,12 @@ class CudaReducer final : public GradientReducer {
   int device_;
   std::int64_t floats_;
   std::optional<double> clip_norm_;
+  std::optional<LossScaling> loss_scaling_;
+  bool needs_norm_;  // before anything is updated: gradients are clipped, or may have to be left out
   int state_buffers_;
   Buffer parameters_, state_[2], average_;
   Buffer blocks_;                // how each part is updated; empty where all parts are updated alike
-  Buffer mean_, chunk_squares_;  // only where gradients are clipped
+  Buffer mean_, chunk_squares_;  // only where the norm is needed
   std::vector<Buffer> factors_;  // by rank, likewise
   std::vector<Member> members_;
   std::vector<std::vector<float*>> gradients_;  // by rank

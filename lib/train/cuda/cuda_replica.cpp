@@ -45,6 +45,10 @@ Largest largest_step(const RunSchedule& schedule, int rank, std::int64_t element
   return largest;
 }
 
+Buffer scale_of(const JobSpec& job) {
+  return job.train.precision == Precision::fp16 ? cuda::device_buffer(sizeof(LossScale)) : Buffer();
+}
+
 const Replica::Config& on_device(const Replica::Config& config, int device) {
   cuda::use_device(device);
   return config;
@@ -55,19 +59,22 @@ const Replica::Config& on_device(const Replica::Config& config, int device) {
 CudaReplica::CudaReplica(const Config& config, int device, Resident resident)
     : config_(on_device(config, device)),  // streams and events are made on the thread's current device
       device_(device),
+      scale_(scale_of(config.job)),
       kernels_(make_cuda_kernels({.device = device,
                                   .stream = compute_.get(),
                                   .tf32 = config.job.train.precision == Precision::tf32,
-                                  .reproducible = config.job.reproducible})),
+                                  .reproducible = config.job.reproducible,
+                                  .loss_scale = scale()})),
       resident_(std::move(resident)),
       chunk_(evaluation_chunk(config.schedule, config.data.test->size())) {
   const std::vector<std::int64_t> batches = batch_sizes(config);
-  model_ = std::make_unique<Model>(config.job.model, *kernels_, batches.front());
+  model_ =
+      std::make_unique<Model>(config.job.model, *kernels_, batches.front(), compute_type(config.job.train.precision));
   model_->prepare(batches);
 
   if (config.steps) prepare_steps();
   if (!config.single_sizes.empty())
-    single_ = std::make_unique<SingleMicroBatches>(config_, *model_, resident_.train.get(), compute_.get());
+    single_ = std::make_unique<SingleMicroBatches>(config_, *model_, resident_.train.get(), versions_, compute_.get());
 
   const auto chunk = static_cast<std::size_t>(chunk_);
   const std::size_t sample_bytes = static_cast<std::size_t>(config.data.test->shape().elements()) * sizeof(float);
@@ -115,6 +122,7 @@ void CudaReplica::allocate(Slot& slot) {
   slot.host_header = cuda::pinned_buffer(header);
   slot.losses = cuda::device_buffer(losses);
   slot.host_losses = cuda::pinned_buffer(losses);
+  if (scale() != nullptr) slot.host_scale = cuda::pinned_buffer(sizeof(LossScale));
 }
 
 std::int64_t* CudaReplica::ids(const Buffer& header) const {
@@ -207,6 +215,7 @@ void CudaReplica::compute(std::int64_t step, Slot& slot) {
 void CudaReplica::enqueue(std::int64_t step, Slot& slot) {
   const StepPlan& plan = config_.schedule.plan(step);
   const std::int64_t elements = config_.data.train->shape().elements(), floats = parameters().floats();
+  const std::int64_t version = versions_.next();
   std::int64_t offset = 0, place = 0, losses = 0;
   const auto& instructions = program(step).instructions;
   const auto add = [&](const ReplicaProgram::Instruction& addition, std::int64_t first, std::int64_t count) {
@@ -240,7 +249,7 @@ void CudaReplica::enqueue(std::int64_t step, Slot& slot) {
                           labels(slot.header) + offset, compute_.get());
     }
     model_->train(
-        config_.job.seed, {step, &slot.constants()->step},
+        config_.job.seed, {step, &slot.constants()->step, version},
         {.batch = count,
          .ids = ids(slot.header) + offset,
          .x = slot.samples.floats() + place,
@@ -256,9 +265,34 @@ void CudaReplica::enqueue(std::int64_t step, Slot& slot) {
   if (finish_) finish_(plan, slot.constants());
 }
 
+void CudaReplica::set_scale(const LossScale& scale) {
+  cuda::use_device(device_);
+  cuda::check(cudaMemcpy(scale_.data(), &scale, sizeof scale, cudaMemcpyHostToDevice), "copying the loss scale");
+  cuda::check(cudaDeviceSynchronize(), "copying the loss scale");
+}
+
+LossScale CudaReplica::read_scale() const {
+  LossScale scale;
+  cuda::use_device(device_);
+  cuda::check(cudaDeviceSynchronize(), "the GPU's last step failed");
+  cuda::check(cudaMemcpy(&scale, scale_.data(), sizeof scale, cudaMemcpyDeviceToHost), "copying the loss scale");
+  return scale;
+}
+
+void CudaReplica::send_scale() {
+  if (scale() == nullptr) return;
+  Slot& of_step = slot(latest_);
+  copy_async(of_step.host_scale.data(), scale_.data(), sizeof(LossScale), cudaMemcpyDeviceToHost, compute_.get());
+  of_step.scaled.record(compute_.get());
+}
+
 void CudaReplica::collect(std::int64_t step, std::vector<LossSum>& losses) {
   const double start = steady_seconds();
   wait_(slot(step).computed);
+  if (scale() != nullptr) {
+    wait_(slot(step).scaled);
+    collected_scale_ = *as<LossScale>(slot(step).host_scale);
+  }
   waited_ += steady_seconds() - start;
   const LossSum* sums = as<LossSum>(slot(step).host_losses);
   for (const auto& instruction : program(step).instructions) {
@@ -286,6 +320,7 @@ bool CudaReplica::evaluate(std::int64_t step, std::vector<LossSum>& sums, const 
     }
     return true;
   };
+  const std::int64_t version = versions_.next();
   std::size_t turn = 0;
   const bool complete = mine([&](std::size_t c) {
     if (give_up()) return false;
@@ -304,7 +339,7 @@ bool CudaReplica::evaluate(std::int64_t step, std::vector<LossSum>& sums, const 
       copy_async(buffers.labels.data(), buffers.host_labels.data(), count * sizeof(std::int32_t),
                  cudaMemcpyHostToDevice, compute_.get());
     }
-    model_->evaluate({step, nullptr},
+    model_->evaluate({step, nullptr, version},
                      {.batch = static_cast<std::int64_t>(count),
                       .ids = nullptr,
                       .x = buffers.samples.floats(),

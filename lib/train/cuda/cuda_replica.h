@@ -42,6 +42,7 @@ class CudaReplica final : public Replica {
   Gradient gradient(const GradientTask& task) override;
   int lag() const override { return kSlots - 1; }
   void collect(std::int64_t step, std::vector<LossSum>& losses) override;
+  std::optional<LossScale> loss_scale() const override { return collected_scale_; }
   bool evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) override;
 
   // For the reducers, which put their kernels behind the replica's.
@@ -59,6 +60,15 @@ class CudaReplica final : public Replica {
   void mark_gradients(std::int64_t floats, cuda::Event& event) { marks_.push_back({floats, &event}); }
   /// How the host waits for the end of a step, instead of simply waiting: a reducer whose peers may be gone looks after them.
   void wait_with(std::function<void(const cuda::Event&)> wait) { wait_ = std::move(wait); }
+  /// Where losses are scaled: the scale, which its reducer changes with each step, in device memory; otherwise null.
+  LossScale* scale() const { return static_cast<LossScale*>(scale_.data()); }
+  /// Before the first step.
+  void set_scale(const LossScale& scale);
+  /// As it is behind what is in line on all streams; waits.
+  LossScale read_scale() const;
+  /// Puts its way to the host in line, behind the end of the step that ran last: for collect().
+  void send_scale();
+
   /// Calls `finish` where a step's gradients are in line, and records what it puts on stream() as part of the step.
   void finish_steps_with(std::function<void(const StepPlan&, const cuda::StepConstants*)> finish) {
     finish_ = std::move(finish);
@@ -70,7 +80,8 @@ class CudaReplica final : public Replica {
   struct Slot {
     Buffer samples, losses, host_losses;  // of all micro-batches of a step
     Buffer header, host_header;           // constants, ids and labels in one, because each copy costs the host time
-    cuda::Event computed;
+    Buffer host_scale;                    // of losses, after the step
+    cuda::Event computed, scaled;         // scaled: that is there
     std::array<Recording, 2> recordings;  // of the full step, of an epoch's last
     cuda::StepConstants* constants() const { return static_cast<cuda::StepConstants*>(header.data()); }
   };
@@ -102,8 +113,10 @@ class CudaReplica final : public Replica {
   Config config_;
   int device_;
   cuda::Stream copy_, compute_;
+  Buffer scale_;  // of losses, empty where they are not scaled
   std::unique_ptr<Kernels> kernels_;
   std::unique_ptr<Model> model_;
+  WeightVersions versions_;
   std::vector<Buffer> gradients_;
   std::vector<float*> gradient_views_;
   std::array<Slot, kSlots> slots_;
@@ -118,6 +131,7 @@ class CudaReplica final : public Replica {
   std::function<void(const cuda::Event&)> wait_ = [](const cuda::Event& event) { event.synchronize(); };
   std::vector<Mark> marks_;
   std::int64_t latest_ = 0;
+  std::optional<LossScale> collected_scale_;
   double waited_ = 0;  // seconds in collect() since the latest run()
   std::unique_ptr<SingleMicroBatches> single_;
 

@@ -2,6 +2,7 @@
 //   replayed. Thread safety: the replica's own thread. Errors: Error(failed) with CUDA's reason. The host does not wait.
 #pragma once
 
+#include <cstdint>
 #include <utility>
 
 #include "device/cuda/runtime.h"
@@ -18,6 +19,16 @@ inline void copy_async(void* to, const void* from, std::size_t bytes, cudaMemcpy
   cuda::check(cudaMemcpyAsync(to, from, bytes, direction, stream),
               "a copy between host and GPU could not be put in line");
 }
+
+/// New versions of the weights of a replica's model, see Model::Step: one for each step that is put in line, whether the weights
+/// are others or not. What is recorded has to make the copies of the weights that it reads, whatever was copied before.
+class WeightVersions {
+ public:
+  std::int64_t next() { return ++latest_; }
+
+ private:
+  std::int64_t latest_ = 0;
+};
 
 /// Work of one kind. The first time it runs as it is, so that everything that CUDA loads lazily is there; from the second on as a
 /// graph.

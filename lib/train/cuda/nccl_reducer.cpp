@@ -1,6 +1,8 @@
 #include "train/cuda/nccl_reducer.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <limits>
 #include <thread>
 
 #include "core/clock.h"
@@ -31,6 +33,8 @@ NcclReducer::NcclReducer(const ReducerConfig& config, Options options)
       chunks_((config.floats + kChunk - 1) / kChunk),
       state_buffers_(config.state_buffers),
       clip_norm_(config.clip_norm),
+      loss_scaling_(config.loss_scaling),
+      needs_norm_(clip_norm_ || loss_scaling_),
       options_(std::move(options)),
       nccl_(options_.devices) {
   DPTRAIN_CHECK(options_.bucket_floats % kChunk == 0 && options_.bucket_floats > 0, "a bucket of {} floats",
@@ -70,7 +74,9 @@ std::unique_ptr<NcclReducer::Member> NcclReducer::make_member(int rank, const Up
     if (static_cast<int>(peer) == rank) continue;
     for (std::size_t k = 0; k < roots(schedule_, peer); ++k) member->received[peer].push_back(device_floats(mine));
   }
-  if (clip_norm_) {
+  if (options_.communication == Communication::bf16)
+    member->packed = cuda::device_buffer(static_cast<std::size_t>(options_.bucket_floats) * sizeof(std::uint16_t));
+  if (needs_norm_) {
     member->mean = device_floats(floats_);
     member->chunk_squares = cuda::device_buffer(static_cast<std::size_t>(chunks_) * sizeof(double));
     member->factor = device_floats(1);
@@ -129,6 +135,7 @@ void NcclReducer::join(int rank, Replica& replica) {
   m.replica = &dynamic_cast<CudaReplica&>(replica);
   for (std::size_t b = 0; b < buckets_.size(); ++b)
     m.replica->mark_gradients(buckets_[b].first + buckets_[b].count, m.ready[b]);
+  if (loss_scaling_) m.replica->set_scale(loss_scaling_->start);
   m.replica->wait_with([this, rank](const cuda::Event& event) { wait(rank, event); });
 }
 
@@ -155,9 +162,11 @@ GradientReducer::Times NcclReducer::update(int rank, const StepPlan& plan) {
   else
     reduce_by_nccl(rank, plan);
   if (m.average.size() != 0)
-    cuda::follow(m.replica->constants(), floats_, m.average.floats(), m.parameters.floats(), m.stream.get());
+    cuda::follow(m.replica->constants(), floats_, m.average.floats(), m.parameters.floats(), m.replica->scale(),
+                 m.stream.get());
   m.updated.record(m.stream.get());
   m.updated.make_wait(m.replica->stream());
+  m.replica->send_scale();
   group_.barrier();  // rank 0's decision is everybody's
   times.end = steady_seconds();
   times.reduce = times.end - start;
@@ -166,31 +175,46 @@ GradientReducer::Times NcclReducer::update(int rank, const StepPlan& plan) {
 
 /// This replica's flat buffers from float `first` on.
 cuda::Target NcclReducer::target(const Member& m, std::int64_t first) const {
-  return {m.parameters.floats() + first, at(m.state[0], first), at(m.state[1], first), blocks_at(m.blocks, first)};
+  return {.parameters = m.parameters.floats() + first,
+          .state0 = at(m.state[0], first),
+          .state1 = at(m.state[1], first),
+          .blocks = blocks_at(m.blocks, first),
+          .scale = m.replica->scale()};
 }
 
 /// The sum of a range, and as much of its update as is possible before the norm of all gradients is known.
 void NcclReducer::reduce_range(Member& m, const cuda::SumOrder& order, const nccl::Slice& range) {
   const cudaStream_t stream = m.stream.get();
-  if (!clip_norm_) {
+  if (!needs_norm_) {
     cuda::combine_and_update(cuda::kind_of(m.rule), m.replica->constants(), order, range.count, target(m, range.first),
                              stream);
     return;
   }
   auto* squares = static_cast<double*>(m.chunk_squares.data());
-  cuda::mean_of_sums(order, m.replica->constants(), range.count, m.mean.floats() + range.first, stream);
-  cuda::chunk_squares(m.mean.floats() + range.first, blocks_at(m.blocks, range.first), range.count,
-                      squares + range.first / kChunk, stream);
+  const cuda::Blocks blocks = blocks_at(m.blocks, range.first);
+  float* mean = m.mean.floats() + range.first;
+  cuda::mean_of_sums(order, m.replica->constants(), range.count, mean, stream, blocks, m.replica->scale());
+  cuda::chunk_squares(mean, blocks, range.count, squares + range.first / kChunk, stream);
 }
 
-void NcclReducer::clip_range(Member& m, const nccl::Slice& range) {
+void NcclReducer::apply_range(Member& m, const nccl::Slice& range) {
   cuda::apply_update(cuda::kind_of(m.rule), m.replica->constants(), m.factor.floats(), range.count,
                      m.mean.floats() + range.first, target(m, range.first), m.stream.get());
 }
 
-void NcclReducer::find_clip_factor(Member& m) {
-  cuda::norm_to_clip_factor(static_cast<const double*>(m.chunk_squares.data()), chunks_, *clip_norm_, m.factor.floats(),
-                            m.stream.get());
+/// The factor of all gradients, and whether they are applied: by each replica for itself, from the same squares.
+void NcclReducer::decide(Member& m) {
+  const auto* squares = static_cast<const double*>(m.chunk_squares.data());
+  if (!loss_scaling_)
+    return cuda::norm_to_clip_factor(squares, chunks_, *clip_norm_, m.factor.floats(), m.stream.get());
+  cuda::decide_step(squares, chunks_, clip_norm_.value_or(std::numeric_limits<double>::infinity()), loss_scaling_->rule,
+                    m.factor.floats(), m.replica->scale(), m.stream.get());
+}
+
+std::optional<LossScale> NcclReducer::loss_scale() const {
+  if (!loss_scaling_) return {};
+  const CudaReplica* replica = member(0).replica;
+  return replica == nullptr ? loss_scaling_->start : replica->read_scale();
 }
 
 nccl::Slice NcclReducer::slice(const Bucket& bucket, int rank) const {
@@ -237,7 +261,7 @@ void NcclReducer::reduce_in_order(int rank, const StepPlan& plan) {
     m.ready[b].make_wait(stream);
     exchange(rank, plan, b);
     reduce_range(m, order(rank, plan, b), slice(buckets_[b], rank));
-    if (clip_norm_) {
+    if (needs_norm_) {
       std::vector<nccl::Slice> shares;  // of the chunks' squares, which are doubles
       for (int r = 0; r < group_.size(); ++r) {
         const nccl::Slice part = slice(buckets_[b], r);
@@ -249,10 +273,10 @@ void NcclReducer::reduce_in_order(int rank, const StepPlan& plan) {
     }
     m.reduced[static_cast<std::size_t>(m.step % 2)][b].record(stream);
   }
-  if (!clip_norm_) return;
-  find_clip_factor(m);
+  if (!needs_norm_) return;
+  decide(m);
   for (const Bucket& bucket : buckets_) {
-    clip_range(m, slice(bucket, rank));
+    apply_range(m, slice(bucket, rank));
     communicator(rank).all_gather(m.parameters.floats() + bucket.first, bucket.slices, stream);
   }
 }
@@ -272,16 +296,26 @@ void NcclReducer::reduce_by_nccl(int rank, const StepPlan& plan) {
                   "a gradient buffer could not be cleared");
     }
     for (std::size_t k = 1; k < own; ++k) cuda::add(target, gradients[k] + bucket.first, bucket.count, stream);
-    communicator(rank).all_reduce(target, bucket.count, stream);
+    all_reduce(rank, bucket, target);
     cuda::SumOrder one;
     one.leaves[0] = target;
     one.length = 1;
     reduce_range(m, one, {bucket.first, bucket.count});
     m.reduced[static_cast<std::size_t>(m.step % 2)][b].record(stream);
   }
-  if (!clip_norm_) return;
-  find_clip_factor(m);
-  clip_range(m, {0, floats_});
+  if (!needs_norm_) return;
+  decide(m);
+  apply_range(m, {0, floats_});
+}
+
+/// What is rounded for the way is this replica's sum; it is updated from in fp32.
+void NcclReducer::all_reduce(int rank, const Bucket& bucket, float* values) {
+  Member& m = member(rank);
+  const cudaStream_t stream = m.stream.get();
+  if (options_.communication == Communication::fp32) return communicator(rank).all_reduce(values, bucket.count, stream);
+  cuda::pack_bf16(values, bucket.count, m.packed.data(), stream);
+  communicator(rank).all_reduce(m.packed.data(), bucket.count, stream, ElementType::bfloat16);
+  cuda::unpack_bf16(m.packed.data(), bucket.count, values, stream);
 }
 
 void NcclReducer::wait(int rank, const cuda::Event& event) {

@@ -3,7 +3,8 @@
 //   while backward goes on. See train/gradient_reducer.h.
 //   In the fixed order (reproducible): every replica sends to every other the other's slice of each bucket, adds up its own
 //   slice in the order of the tree, updates it, and all gather the new parameters. As many bytes as a ring's all-reduce, and
-//   each replica needs optimizer state for its slices alone. Otherwise NCCL's own all-reduce, and every replica updates all.
+//   each replica needs optimizer state for its slices alone. Otherwise NCCL's own all-reduce, in fp32 or in bf16, which halves the
+//   bytes and rounds at each addition, and every replica updates all.
 // Invariants: a lost peer does not hang the others: the host looks after NCCL's errors while it waits for a step, and gives up
 //   after a deadline with the replica and the bucket.
 #pragma once
@@ -29,6 +30,7 @@ class NcclReducer final : public GradientReducer {
   struct Options {
     std::vector<int> devices;  ///< by replica, all different
     bool reproducible = true;
+    Communication communication = Communication::fp32;   ///< of NCCL's own all-reduce
     std::int64_t bucket_floats = std::int64_t{1} << 20;  ///< whole chunks; 4 MiB are enough for the links' bandwidth
     std::chrono::nanoseconds step_deadline = std::chrono::minutes(10);
   };
@@ -47,6 +49,7 @@ class NcclReducer final : public GradientReducer {
   void begin(int rank, const StepUpdate& update) override;
   double gather(int rank) override;
   Times update(int rank, const StepPlan& plan) override;
+  std::optional<LossScale> loss_scale() const override;
   void abandon() noexcept override { nccl_.abort(); }
 
  private:
@@ -68,7 +71,8 @@ class NcclReducer final : public GradientReducer {
     Buffer blocks;   // how each part is updated; empty where all parts are updated alike
     std::vector<std::vector<Buffer>> received;  // [peer][root]: this replica's slices of that sum, bucket after bucket
     std::vector<std::int64_t> received_at;      // by bucket: where its slice begins in there
-    Buffer mean, chunk_squares, factor;         // only where gradients are clipped
+    Buffer mean, chunk_squares, factor;         // only where the norm is needed
+    Buffer packed;                              // a bucket in 16 bits, where it travels so
   };
 
   Member& member(int rank) { return *members_[static_cast<std::size_t>(rank)]; }
@@ -85,8 +89,9 @@ class NcclReducer final : public GradientReducer {
   void reduce_by_nccl(int rank, const StepPlan& plan);
   cuda::Target target(const Member& member, std::int64_t first) const;
   void reduce_range(Member& member, const cuda::SumOrder& order, const nccl::Slice& range);
-  void find_clip_factor(Member& member);
-  void clip_range(Member& member, const nccl::Slice& range);
+  void decide(Member& member);
+  void apply_range(Member& member, const nccl::Slice& range);
+  void all_reduce(int rank, const Bucket& bucket, float* values);
   void wait(int rank, const cuda::Event& event);
   std::string late_bucket(const Member& member) const;
 
@@ -95,6 +100,8 @@ class NcclReducer final : public GradientReducer {
   std::int64_t floats_, chunks_;
   int state_buffers_;
   std::optional<double> clip_norm_;
+  std::optional<LossScaling> loss_scaling_;
+  bool needs_norm_;  // before anything is updated: gradients are clipped, or may have to be left out
   Options options_;
   std::vector<Bucket> buckets_;
   std::vector<std::unique_ptr<Member>> members_;

@@ -10,10 +10,11 @@
 namespace dptrain {
 
 SingleMicroBatches::SingleMicroBatches(const Replica::Config& config, Model& model, const ResidentImages* train,
-                                       cudaStream_t stream)
+                                       WeightVersions& versions, cudaStream_t stream)
     : config_(config),
       model_(model),
       train_(train),
+      versions_(versions),
       stream_(stream),
       sampler_(config.data.train->size(), config.job.seed, config.job.train.shuffle),
       most_(*std::max_element(config.single_sizes.begin(), config.single_sizes.end())) {
@@ -98,7 +99,7 @@ void SingleMicroBatches::enqueue(const GradientTask& task) {
   if (train_ != nullptr) {
     cuda::gather_images(train_->images(), ids(header_), 0, task.count, samples_.floats(), labels(header_), stream_);
   }
-  model_.train(config_.job.seed, {task.step, as<std::int64_t>(header_), task.version},
+  model_.train(config_.job.seed, {task.step, as<std::int64_t>(header_), versions_.next()},
                {.batch = task.count, .ids = ids(header_), .x = samples_.floats(), .labels = labels(header_)},
                {.gradients = gradient_.floats(), .loss = as<LossSum>(loss_)});
   copy_async(host_loss_.data(), loss_.data(), loss_.size(), cudaMemcpyDeviceToHost, stream_);

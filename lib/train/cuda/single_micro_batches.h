@@ -24,7 +24,8 @@ class SingleMicroBatches {
   using Wait = std::function<void(const cuda::Event&)>;
 
   /// Of Config::single_sizes, on the current device; all outlive it. `train` is null where the samples come from the host.
-  SingleMicroBatches(const Replica::Config& config, Model& model, const ResidentImages* train, cudaStream_t stream);
+  SingleMicroBatches(const Replica::Config& config, Model& model, const ResidentImages* train, WeightVersions& versions,
+                     cudaStream_t stream);
 
   /// Replica::gradient().
   Replica::Gradient run(const GradientTask& task, const Wait& wait);
@@ -46,6 +47,7 @@ class SingleMicroBatches {
   const Replica::Config& config_;
   Model& model_;
   const ResidentImages* train_;
+  WeightVersions& versions_;
   cudaStream_t stream_;
   Sampler sampler_;
   std::int64_t most_;  // samples

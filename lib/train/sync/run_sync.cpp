@@ -24,9 +24,26 @@ bool losses_are_finite(const Run& run, int rank, const StepPlan& plan) {
   return true;
 }
 
+/// The gradients of `step` were not finite, and there is no lower scale. Errors: always.
+[[noreturn]] void give_up_scaling(Run& run, std::int64_t step) {
+  FaultReport report{.kind = "not_finite", .action = {}, .step = step};
+  report.message = fmt::format(
+      "the gradients are not finite at {}, though the loss scale is down to {:g} (train.loss_scale.min_scale)",
+      run.progress->place(step, run.lr(step)), run.job.train.loss_scale.min_scale);
+  decide(run, std::move(report), steady_seconds(), false);
+  broken_invariant(__FILE__, __LINE__, "on GPUs such a fault ends the run");
+}
+
 /// The losses of `step` are known.
 void stepped(Run& run, std::int64_t step) {
+  if (run.loss_scale) run.progress->set_loss_scale(report_of(*run.loss_scale));
   run.progress->stepped(step, run.lr(step), run.schedule.plan(step), run.losses, run.times);
+  if (run.loss_scale && run.loss_scale->exhausted) give_up_scaling(run, step);
+}
+
+void collect(Run& run, int rank, Replica& replica, std::int64_t step) {
+  replica.collect(step, run.losses);
+  if (run.leads(rank)) run.loss_scale = replica.loss_scale();
 }
 
 /// This replica's part of a step, with what the drills do to it; `collected` is the step whose losses are due, -1 for none.
@@ -41,7 +58,7 @@ Replica::Times attempt(Run& run, int rank, Replica& replica, const StepTask& tas
     run.drills.before(rank, task.step);
     times = replica.run(task);
     run.drills.after(rank, task.step, times);
-    if (collected >= 0) replica.collect(collected, run.losses);
+    if (collected >= 0) collect(run, rank, replica, collected);
     if (run.watchdog) run.watchdog->end(rank);
   } catch (const GroupAborted&) {
     throw;
@@ -89,7 +106,7 @@ void account(Run& run, std::int64_t step, const StepPlan& plan, bool applies, st
 /// The losses of what the devices were still at work on, up to `step`.
 void catch_up(Run& run, int rank, Replica& replica, std::int64_t& collected, std::int64_t step) {
   for (; collected < step; ++collected) {
-    replica.collect(collected, run.losses);
+    collect(run, rank, replica, collected);
     run.group.barrier();
     if (run.leads(rank)) {
       stepped(run, collected);
@@ -168,6 +185,12 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
 
 namespace {
 
+/// The state that the run goes on from; null where it begins.
+const RunState* resumed(const Run& run) {
+  const CheckpointOptions& options = run.options.checkpoints;
+  return options.resume_from ? &options.resume_from->snapshot.state : nullptr;
+}
+
 class SyncStrategy final : public UpdateStrategy {
  public:
   void check(const JobSpec& job, const Placement& placement, const RunSchedule&) const override {
@@ -184,7 +207,8 @@ class SyncStrategy final : public UpdateStrategy {
                                              .floats = floats,
                                              .state_buffers = run.optimizer->state_buffers(),
                                              .clip_norm = run.job.train.clip_norm,
-                                             .plan = run.update_plan});
+                                             .plan = run.update_plan,
+                                             .loss_scaling = loss_scaling(run.job, resumed(run))});
     return *run.reducer;
   }
   void start(Run&) override {}

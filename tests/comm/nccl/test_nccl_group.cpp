@@ -2,8 +2,11 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <cstring>
 
 #include "comm/nccl/ranks.h"
+#include "core/bfloat16.h"
+#include "core/float16.h"
 
 using namespace dptrain;
 using namespace dptrain::testing;
@@ -46,6 +49,32 @@ TEST_CASE("an all-reduce leaves the sum with every rank, bucket after bucket") {
         wrong += result[i] != sum;
       }
       CHECK(rank.communicator.async_error().empty());
+    });
+    CHECK(wrong == 0);
+    group.close();
+  }
+}
+
+TEST_CASE("an all-reduce of 16 bits rounds at each addition") {
+  for (const ElementType type : {ElementType::bfloat16, ElementType::float16}) {
+    nccl::NcclGroup group = make_group(3);
+    std::atomic<int> wrong{0};
+    on_ranks(group, [&](Rank& rank) {
+      // Two halves in the place of a float. 1 + 2^-8 and 1 + 2^-11 are ties in the one and the other type.
+      const float ulp = type == ElementType::bfloat16 ? 0x1p-8f : 0x1p-11f;
+      const auto half = [&](float value) {
+        return type == ElementType::bfloat16 ? BFloat16(value).bits : Float16(value).bits;
+      };
+      const std::uint16_t mine = half(rank.communicator.rank() == 0 ? 1.0f : ulp), two[2] = {mine, half(3.0f)};
+      float both = 0;
+      std::memcpy(&both, two, sizeof both);
+      const Buffer buffer = rank.upload({both});
+      rank.start();
+      rank.communicator.all_reduce(buffer.data(), 2, rank.stream.get(), type);
+      const Floats result = rank.read(buffer);
+      std::uint16_t sums[2];
+      std::memcpy(sums, result.data(), sizeof sums);
+      wrong += sums[0] != half(1.0f) || sums[1] != half(9.0f);  // each tie goes to even
     });
     CHECK(wrong == 0);
     group.close();

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "kernels/cuda/device_floats.h"
+#include "kernels/cuda/graph.h"
 #include "kernels/cuda/product.h"
 #include "support/compare.h"
 #include "support/fake_cuda/fake_cublaslt.h"
@@ -26,10 +27,11 @@ struct Restore {
   }
 };
 
-Names linear_choices(bool tf32, bool reproducible) {
+Names linear_choices(bool tf32, bool reproducible, const AffineTypes& types = {}) {
   Gpu gpu(tf32, reproducible);
   LinearConfig config;
-  config.input = TensorDesc(Shape{8});
+  config.types = types;
+  config.input = TensorDesc(Shape{8}).as(types.compute);
   config.out_features = 4;
   const auto operation = cuda::make_linear(gpu.context, config);
   operation->prepare(2);
@@ -45,9 +47,12 @@ ConvolutionConfig convolution_config() {
   return config;
 }
 
-Names convolution_choices(bool tf32, bool reproducible) {
+Names convolution_choices(bool tf32, bool reproducible, ElementType type = ElementType::float32) {
   Gpu gpu(tf32, reproducible);
-  const auto operation = cuda::make_convolution(gpu.context, convolution_config());
+  ConvolutionConfig config = convolution_config();
+  config.input = config.input.as(type);
+  config.types = {type, type};
+  const auto operation = cuda::make_convolution(gpu.context, config);
   operation->prepare(2);
   return operation->implementations();
 }
@@ -99,6 +104,54 @@ TEST_CASE("engines: no tensor cores in fp32, none that is not deterministic, no 
   CHECK(convolution_choices(false, true) == Names{"cudnn:engine31", "cudnn:engine9", "cudnn:engine9"});
   CHECK(convolution_choices(false, false) == Names{"cudnn:engine31", "cudnn:engine3", "cudnn:engine3"});
   CHECK(convolution_choices(true, true) == Names{"cudnn:engine31", "cudnn:engine4", "cudnn:engine4"});
+}
+
+TEST_CASE("in 16 bits tensor cores are taken as they come, and sums are in fp32 whether bits matter or not") {
+  for (const ElementType type : {ElementType::bfloat16, ElementType::float16}) {
+    CHECK(linear_choices(false, true, {type, type}) == three("cublaslt:31:tile15:split2"));
+    CHECK(linear_choices(false, false, {type, type}) == three("cublaslt:21:tile18:split4"));
+    CHECK(linear_choices(true, true, {type, ElementType::float32}) == three("cublaslt:31:tile15:split2"));
+    CHECK(convolution_choices(false, true, type) == Names{"cudnn:engine31", "cudnn:engine4", "cudnn:engine4"});
+    CHECK(convolution_choices(false, false, type) == Names{"cudnn:engine31", "cudnn:engine3", "cudnn:engine3"});
+  }
+}
+
+TEST_CASE("a copy of the weights is made for each version, and no more often") {
+  Gpu gpu;
+  LinearConfig config;
+  config.input = TensorDesc(Shape{8}).as(ElementType::bfloat16);
+  config.out_features = 4;
+  config.types = {ElementType::bfloat16, ElementType::bfloat16};
+  const auto operation = cuda::make_linear(gpu.context, config);
+  operation->prepare(2);
+  CHECK(operation->copy_bytes() == 2 * (32 + 4));
+  const DeviceFloats weight(random_floats(32, 1)), other(random_floats(32, 2)), bias(random_floats(4, 3));
+  const auto enqueued = [&](const DeviceFloats& from, std::int64_t version) {
+    const std::int64_t before = fake_cuda::counters().enqueued;
+    operation->set_weights(from.data(), bias.data(), version);
+    return fake_cuda::counters().enqueued - before;
+  };
+  CHECK(enqueued(weight, 1) == 2);
+  CHECK(enqueued(weight, 1) == 0);
+  CHECK(enqueued(weight, 2) == 2);
+  CHECK(enqueued(other, 2) == 2);
+  gpu.stream.synchronize();
+}
+
+TEST_CASE("the doubles refuse what the libraries refuse of types") {
+  Gpu gpu;
+  cuda::OperationGraph graph(ElementType::bfloat16);
+  const cuda::ConvolutionGeometry geometry{{1, 1}, {0, 0}};
+  const auto x = graph.tensor(1, {1, 4, 5, 5}), halves = graph.tensor(2, {4, 4, 3, 3}, ElementType::float16),
+             same = graph.tensor(3, {4, 4, 3, 3}), y = graph.tensor(4, {1, 4, 3, 3}),
+             other = graph.tensor(5, {1, 4, 3, 3}, ElementType::float16),
+             sums = graph.tensor(6, {1, 4, 3, 3}, ElementType::float32);
+  CHECK_THROWS_AS(graph.convolution(geometry, x, halves, y), fake_cuda::Misuse);
+  CHECK_THROWS_AS(graph.convolution(geometry, x, same, other), fake_cuda::Misuse);
+  CHECK_NOTHROW(graph.convolution(geometry, x, same, sums));
+  CHECK_THROWS_AS(cuda::Product::prepare(gpu.context, {4, 4, 4, false, false}, cuda::Product::Epilogue::none,
+                                         {ElementType::bfloat16, ElementType::float16}),
+                  fake_cuda::Misuse);
 }
 
 TEST_CASE("engines: what is not fused, and what only the fallback or nothing but an exception offers") {

@@ -48,15 +48,19 @@ const Shape4 kShapes[] = {
     {"7 x 7 by steps of 2", {32, 3, 64, 64}, {64, 3, 7, 7}, {{2, 2}, {3, 3}}},
 };
 
+constexpr ElementType kFloats = ElementType::float32;
+
 enum class Direction { fused, forward, backward_weights, backward_data };
 
-cuda::OperationGraph graph_of(const Shape4& s, Direction direction) {
+/// `of_gradient` is the type of what a backward pass stores.
+cuda::OperationGraph graph_of(const Shape4& s, Direction direction, ElementType type, ElementType of_gradient) {
   const auto extent = [&](std::size_t i) {
     return (s.x[i + 2] + 2 * s.geometry.padding[i] - s.w[i + 2]) / s.geometry.stride[i] + 1;
   };
   const cuda::Extents y_extents{s.x[0], s.w[0], extent(0), extent(1)};
-  cuda::OperationGraph graph;
-  const auto x = graph.tensor(1, s.x), w = graph.tensor(2, s.w), y = graph.tensor(3, y_extents);
+  cuda::OperationGraph graph(type);
+  const ElementType of_weights = direction == Direction::backward_weights ? of_gradient : type;
+  const auto x = graph.tensor(1, s.x), w = graph.tensor(2, s.w, of_weights), y = graph.tensor(3, y_extents);
   if (direction == Direction::forward) graph.convolution(s.geometry, x, w, y);
   if (direction == Direction::backward_weights) graph.convolution_backward_weights(s.geometry, x, y, w);
   if (direction == Direction::backward_data) graph.convolution_backward_data(s.geometry, y, w, x);
@@ -101,9 +105,23 @@ TEST_CASE("an engine for every convolution, within the rules, on GPUs that need 
           for (const bool reproducible : {true, false}) {
             CAPTURE(tf32);
             CAPTURE(reproducible);
-            const cuda::OperationGraph graph = graph_of(shape, direction);
+            const cuda::OperationGraph graph = graph_of(shape, direction, kFloats, kFloats);
             const auto engine = cuda::choose_engine(graph, target, {tf32, reproducible}, cuda::Effort::preferred);
             CHECK(engine.has_value());
+          }
+        }
+        for (const ElementType type : {ElementType::bfloat16, ElementType::float16}) {
+          for (const bool reproducible : {true, false}) {
+            CAPTURE(static_cast<int>(type));
+            CAPTURE(reproducible);
+            const cuda::OperationGraph graph = graph_of(shape, direction, type, type);
+            const auto engine = cuda::choose_engine(graph, target, {true, reproducible}, cuda::Effort::preferred);
+            CHECK(engine.has_value());
+            if (direction != Direction::backward_weights) continue;
+            // What a GPU's operations would rather have, and do without: see convolution.cpp.
+            const cuda::OperationGraph wider = graph_of(shape, direction, type, kFloats);
+            if (cuda::choose_engine(wider, target, {true, reproducible}, cuda::Effort::any))
+              MESSAGE("this cuDNN stores gradients of 16-bit convolutions as floats: " << cudnnGetVersion());
           }
         }
       }

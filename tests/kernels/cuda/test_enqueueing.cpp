@@ -7,9 +7,9 @@ using namespace dptrain::testing;
 
 TEST_CASE("operations allocate nothing and never wait") {
   const int alive = fake_cuda::live_objects();
-  {
+  for (const ElementType type : {ElementType::float32, ElementType::float16}) {
     const cuda::Stream stream;
-    Backend backend = gpu(stream);
+    Backend backend = gpu(stream, type);
     std::int64_t enqueued = 0;
     backend.run = [&enqueued](const std::function<void()>& enqueue) {
       const fake_cuda::Counters before = fake_cuda::counters();

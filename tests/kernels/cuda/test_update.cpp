@@ -202,7 +202,7 @@ TEST_CASE("parameters that decay, that do not, and statistics, clipped and not")
       bench.check(stream);
       for (std::size_t i = 0; i < averages.size(); ++i) average(averages[i], bench.parameters[i]);
       CHECK(read(stream, averages_on_gpu) == averages);
-      cuda::follow(constants, count, averages_on_gpu.floats(), bench.p.floats(), stream.get());
+      cuda::follow(constants, count, averages_on_gpu.floats(), bench.p.floats(), nullptr, stream.get());
       for (std::size_t i = 0; i < averages.size(); ++i) average(averages[i], bench.parameters[i]);
       CHECK(read(stream, averages_on_gpu) == averages);
     }

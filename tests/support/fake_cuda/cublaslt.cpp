@@ -41,9 +41,11 @@ std::size_t cublasLtGetVersion(void) {
 
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* matLayout, cudaDataType type, std::uint64_t rows,
                                           std::uint64_t cols, std::int64_t ld) {
-  if (type != CUDA_R_32F) misuse("the double knows fp32 only");
+  if (type != CUDA_R_32F && type != CUDA_R_16F && type != CUDA_R_16BF)
+    misuse("the double knows fp32, fp16 and bf16 only");
   if (rows == 0 || cols == 0) misuse("an empty matrix");
   auto* layout = new Layout;
+  layout->type = type == CUDA_R_32F ? Number::fp32 : type == CUDA_R_16F ? Number::fp16 : Number::bf16;
   layout->rows = rows, layout->columns = cols, layout->ld = ld;
   *matLayout = born(layout);
   return CUBLAS_STATUS_SUCCESS;
@@ -61,7 +63,7 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t matLayout
 
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* matmulDesc, cublasComputeType_t computeType,
                                         cudaDataType_t scaleType) {
-  if (scaleType != CUDA_R_32F) misuse("fp32 is scaled in fp32");
+  if (scaleType != CUDA_R_32F) misuse("sums in fp32 are scaled in fp32");
   auto* description = new Description;
   description->compute = computeType;
   *matmulDesc = born(description);

@@ -30,30 +30,29 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t lightHandle, cublasLtMatmulDesc_t
   const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   const int device = lightHandle->device;
   fake_cuda::enqueue(stream, [=] {
-    fake_cuda::require_reachable(A, a.floats() * sizeof(float), device, "cuBLASLt's A");
-    fake_cuda::require_reachable(B, b.floats() * sizeof(float), device, "cuBLASLt's B");
-    fake_cuda::require_reachable(D, out.floats() * sizeof(float), device, "cuBLASLt's D");
+    fake_cuda::require_reachable(A, a.bytes(), device, "cuBLASLt's A");
+    fake_cuda::require_reachable(B, b.bytes(), device, "cuBLASLt's B");
+    fake_cuda::require_reachable(D, out.bytes(), device, "cuBLASLt's D");
     fake_cuda::require_reachable(workspace, workspaceSizeInBytes, device, "cuBLASLt's workspace");
-    if (keep != 0) fake_cuda::require_reachable(C, c.floats() * sizeof(float), device, "cuBLASLt's C");
-    if (biased(d.epilogue)) fake_cuda::require_reachable(d.bias, s.rows * sizeof(float), device, "cuBLASLt's bias");
+    if (keep != 0) fake_cuda::require_reachable(C, c.bytes(), device, "cuBLASLt's C");
+    if (biased(d.epilogue))
+      fake_cuda::require_reachable(d.bias, s.rows * fake_cuda::bytes_of(out.type), device, "cuBLASLt's bias");
     if (workspaceSizeInBytes > 0) std::memset(workspace, 0xff, workspaceSizeInBytes);
-    const auto* left = static_cast<const float*>(A);
-    const auto* right = static_cast<const float*>(B);
     const bool tf32 = d.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
     for (std::uint64_t row = 0; row < s.rows; ++row) {
       for (std::uint64_t column = 0; column < s.columns; ++column) {
         double sum = 0;
         for (std::uint64_t k = 0; k < s.depth; ++k) {
-          const float x = left[d.op_a == CUBLAS_OP_T ? a.place(k, row) : a.place(row, k)];
-          const float y = right[d.op_b == CUBLAS_OP_T ? b.place(column, k) : b.place(k, column)];
+          const float x = fake_cuda::read(A, d.op_a == CUBLAS_OP_T ? a.place(k, row) : a.place(row, k), a.type);
+          const float y = fake_cuda::read(B, d.op_b == CUBLAS_OP_T ? b.place(column, k) : b.place(k, column), b.type);
           sum += tf32 ? double{fake_cuda::to_tf32(x)} * fake_cuda::to_tf32(y) : double{x} * y;
         }
         const std::size_t place = out.place(row, column);
         float value = scale * static_cast<float>(sum);
-        if (keep != 0) value += keep * static_cast<const float*>(C)[place];
-        if (biased(d.epilogue)) value += static_cast<const float*>(d.bias)[row];
+        if (keep != 0) value += keep * fake_cuda::read(C, place, out.type);
+        if (biased(d.epilogue)) value += fake_cuda::read(d.bias, row, out.type);
         if (relu(d.epilogue)) value = value > 0 ? value : 0;
-        static_cast<float*>(D)[place] = value;
+        fake_cuda::write(D, place, out.type, value);
       }
     }
   });

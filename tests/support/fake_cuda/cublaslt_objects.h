@@ -10,6 +10,7 @@
 #include <string>
 
 #include "support/fake_cuda/fake_cuda.h"
+#include "support/fake_cuda/numbers.h"
 
 struct cublasLtContext {
   int device = 0;
@@ -18,18 +19,20 @@ struct cublasLtContext {
 namespace fake_cublaslt {
 
 using fake_cuda::misuse;
+using fake_cuda::Number;
 
 struct Layout : cublasLtMatrixLayoutOpaque_t {
+  Number type = Number::fp32;
   std::int32_t order = CUBLASLT_ORDER_COL;
   std::uint64_t rows = 0, columns = 0;
   std::int64_t ld = 0;
   bool operator==(const Layout& o) const {
-    return order == o.order && rows == o.rows && columns == o.columns && ld == o.ld;
+    return type == o.type && order == o.order && rows == o.rows && columns == o.columns && ld == o.ld;
   }
-  std::size_t floats() const {
+  std::size_t bytes() const {
     const std::uint64_t lines = order == CUBLASLT_ORDER_COL ? columns : rows;
     const std::uint64_t length = order == CUBLASLT_ORDER_COL ? rows : columns;
-    return static_cast<std::size_t>((lines - 1) * static_cast<std::uint64_t>(ld) + length);
+    return static_cast<std::size_t>((lines - 1) * static_cast<std::uint64_t>(ld) + length) * fake_cuda::bytes_of(type);
   }
   std::size_t place(std::uint64_t row, std::uint64_t column) const {
     const auto step = static_cast<std::uint64_t>(ld);
@@ -124,7 +127,8 @@ inline std::uint32_t hash(const Description& d, const Layout& a, const Layout& b
   std::uint64_t h = 1469598103934665603u;
   for (const std::uint64_t word :
        {std::uint64_t{d.epilogue}, static_cast<std::uint64_t>(d.op_a), static_cast<std::uint64_t>(d.op_b),
-        static_cast<std::uint64_t>(d.compute), a.rows, a.columns, b.rows, b.columns, out.rows, out.columns}) {
+        static_cast<std::uint64_t>(d.compute), static_cast<std::uint64_t>(a.type), static_cast<std::uint64_t>(out.type),
+        a.rows, a.columns, b.rows, b.columns, out.rows, out.columns}) {
     h = (h ^ word) * 1099511628211u;
   }
   return static_cast<std::uint32_t>(h ^ (h >> 32));
@@ -144,6 +148,11 @@ inline Sizes sizes(const Description& d, const Layout& a, const Layout& b, const
     const std::uint64_t least = layout->order == CUBLASLT_ORDER_COL ? layout->rows : layout->columns;
     if (layout->ld < static_cast<std::int64_t>(least)) misuse("a matrix whose lines overlap");
   }
+  // The table of types in cublasLtMatmul's documentation, for sums in fp32; a bias has the type of D.
+  if (a.type != b.type) misuse("a product of two types");
+  if (out.type != a.type && out.type != Number::fp32)
+    misuse("a product whose result is neither of its inputs' type nor fp32");
+  if (d.compute == CUBLAS_COMPUTE_32F_FAST_TF32 && a.type != Number::fp32) misuse("TF32 is for inputs of fp32");
   if (biased(d.epilogue) && out.order != CUBLASLT_ORDER_COL) misuse("a bias has one element a row of a column-major D");
   return s;
 }

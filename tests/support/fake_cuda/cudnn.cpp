@@ -260,7 +260,7 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
   const bool tf32 = plan->engine.tensor_cores();
   fake_cuda::enqueue(handle->stream, [=, device = handle->device] {
     for (const auto& [name, tensor] : tensors)
-      fake_cuda::require_reachable(pointers.at(name), tensor.floats() * sizeof(float), device, "a tensor of cuDNN's");
+      fake_cuda::require_reachable(pointers.at(name), tensor.bytes(), device, "a tensor of cuDNN's");
     fake_cuda::require_reachable(workspace, bytes, device, "cuDNN's workspace");
     if (bytes > 0) std::memset(workspace, 0xff, bytes);
     carry_out(steps, pointers, tf32);

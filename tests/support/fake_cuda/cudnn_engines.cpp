@@ -12,9 +12,17 @@ bool Engine::tensor_cores() const {
 
 bool propose(const Object& graph, cudnnBackendHeurMode_t mode, std::vector<Engine>& engines) {
   constexpr std::size_t kMiB = std::size_t{1} << 20;
-  const bool fused = steps_of(graph).size() > 1;
+  const std::vector<Step> steps = steps_of(graph);
+  const bool fused = steps.size() > 1;
   const Options known = options();
   engines.clear();
+  // As cuDNN 9.19: sums of 16-bit products are stored in 16 bits, or go on within the graph.
+  for (const Step& s : steps) {
+    if (s.type == kPointwiseOperation) continue;
+    const Tensor& result = s.type == kForward ? s.y : s.type == kBackwardData ? s.x : s.w;
+    const Tensor& input = s.type == kBackwardData ? s.y : s.x;
+    if (!result.intermediate && result.type != input.type) return false;
+  }
   if (fused) {
     if (mode != CUDNN_HEUR_MODE_A) return false;
     engines.push_back({30, {CUDNN_NUMERICAL_NOTE_TENSOR_CORE}, {CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION}});

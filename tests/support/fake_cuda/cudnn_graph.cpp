@@ -11,10 +11,16 @@ namespace {
 /// A tensor's memory while a graph runs.
 struct View {
   const Tensor* tensor;
-  float* data;
-  float& at(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w) const {
+  void* data;
+  float at(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w) const {
+    return fake_cuda::read(data, place(n, c, h, w), tensor->type);
+  }
+  void set(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, float value) const {
+    fake_cuda::write(data, place(n, c, h, w), tensor->type, value);
+  }
+  std::size_t place(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w) const {
     const auto& s = tensor->strides;
-    return data[n * s[0] + c * s[1] + h * s[2] + w * s[3]];
+    return static_cast<std::size_t>(n * s[0] + c * s[1] + h * s[2] + w * s[3]);
   }
   std::int64_t extent(std::size_t i) const { return tensor->extents[i]; }
 };
@@ -48,16 +54,15 @@ void for_each_product(const Step& s, std::int64_t p, std::int64_t q, const Visit
 /// Sums in double precision over a tensor, rounded once in the end.
 class Sums {
  public:
-  explicit Sums(const Tensor& tensor) : tensor_(tensor), sums_(tensor.floats()) {}
+  explicit Sums(const Tensor& tensor) : tensor_(tensor), sums_(tensor.places()) {}
   double& at(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w) {
     const auto& s = tensor_.strides;
     return sums_[static_cast<std::size_t>(n * s[0] + c * s[1] + h * s[2] + w * s[3])];
   }
   void store(const Step& step, const View& to) {
     for_each_place(tensor_, [&](auto n, auto c, auto h, auto w) {
-      float& place = to.at(n, c, h, w);
-      const float kept = step.beta == 0 ? 0 : step.beta * place;
-      place = step.alpha * static_cast<float>(at(n, c, h, w)) + kept;
+      const float kept = step.beta == 0 ? 0 : step.beta * to.at(n, c, h, w);
+      to.set(n, c, h, w, step.alpha * static_cast<float>(at(n, c, h, w)) + kept);
     });
   }
 
@@ -93,7 +98,7 @@ void pointwise(const Step& s, const View& x, const View& second, const View& y) 
     } else {
       value = value > 0 ? value : 0;
     }
-    y.at(n, c, h, w) = value;
+    y.set(n, c, h, w, value);
   });
 }
 
@@ -118,6 +123,14 @@ void read_convolution(Step& s, const Object& operation, cudnnBackendAttributeNam
   const auto &x = s.x.extents, &w = s.w.extents, &y = s.y.extents;
   if (x[1] % w[1] != 0 || w[0] % (x[1] / w[1]) != 0) misuse("a convolution whose groups do not divide its channels");
   if (x[0] != y[0] || y[1] != w[0]) misuse("a convolution between tensors that do not fit");
+  const bool forward = s.type == kForward, by_data = s.type == kBackwardData;
+  const Number one = by_data ? s.y.type : s.x.type, two = by_data || forward ? s.w.type : s.y.type,
+               result = forward   ? s.y.type
+                        : by_data ? s.x.type
+                                  : s.w.type;
+  if (one != two) misuse("a convolution of two types");
+  if (result != one && result != Number::fp32)
+    misuse("a convolution whose result is neither of its inputs' type nor fp32");
   for (std::size_t i = 0; i < 2; ++i) {
     const std::int64_t reach = s.dilation[i] * (w[2 + i] - 1) + 1;
     if (y[2 + i] != (x[2 + i] + s.padding[i] + behind[i] - reach) / s.stride[i] + 1)
@@ -131,6 +144,8 @@ Tensor tensor_of(const Object& descriptor) {
   Tensor t;
   t.name = descriptor.value<std::int64_t>(CUDNN_ATTR_TENSOR_UNIQUE_ID);
   t.alignment = descriptor.value<std::int64_t>(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT);
+  const auto type = descriptor.value<cudnnDataType_t>(CUDNN_ATTR_TENSOR_DATA_TYPE);
+  t.type = type == CUDNN_DATA_BFLOAT16 ? Number::bf16 : type == CUDNN_DATA_HALF ? Number::fp16 : Number::fp32;
   t.intermediate = descriptor.has(CUDNN_ATTR_TENSOR_IS_VIRTUAL) && descriptor.value<bool>(CUDNN_ATTR_TENSOR_IS_VIRTUAL);
   const auto extents = descriptor.values<std::int64_t>(CUDNN_ATTR_TENSOR_DIMENSIONS);
   const auto strides = descriptor.values<std::int64_t>(CUDNN_ATTR_TENSOR_STRIDES);
@@ -196,9 +211,9 @@ std::vector<Step> steps_of(const Object& graph) {
 void carry_out(const std::vector<Step>& steps, const std::map<std::int64_t, void*>& pointers, bool tf32) {
   std::map<std::int64_t, std::vector<float>> intermediates;
   const auto view = [&](const Tensor& t) {
-    if (!t.intermediate) return View{&t, static_cast<float*>(pointers.at(t.name))};
+    if (!t.intermediate) return View{&t, pointers.at(t.name)};
     std::vector<float>& memory = intermediates[t.name];
-    memory.resize(t.floats());
+    memory.resize(t.places());
     return View{&t, memory.data()};
   };
   for (const Step& s : steps) {

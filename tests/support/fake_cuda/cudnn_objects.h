@@ -14,6 +14,7 @@
 
 #include "support/fake_cuda/fake_cuda.h"
 #include "support/fake_cuda/fake_cudnn.h"
+#include "support/fake_cuda/numbers.h"
 
 struct cudnnContext {
   int device = 0;
@@ -23,6 +24,7 @@ struct cudnnContext {
 namespace fake_cudnn {
 
 using fake_cuda::misuse;
+using fake_cuda::Number;
 
 struct Object;
 
@@ -105,8 +107,10 @@ cudnnStatus_t finalize(Object& object);
 struct Tensor {
   std::int64_t name = 0, alignment = 1;
   bool intermediate = false;
+  Number type = Number::fp32;
   std::array<std::int64_t, 4> extents{}, strides{};
-  std::size_t floats() const {
+  std::size_t bytes() const { return places() * fake_cuda::bytes_of(type); }
+  std::size_t places() const {
     std::int64_t last = 0;
     for (std::size_t i = 0; i < 4; ++i) last += (extents[i] - 1) * strides[i];
     return static_cast<std::size_t>(last + 1);

@@ -68,7 +68,8 @@ void check_graph(const Object& graph) {
     for (const Tensor* t : {&s.x, &s.w, &s.y}) {
       if (t == &s.w && s.type == kPointwiseOperation && !s.has_second) continue;
       const auto [place, fresh] = named.emplace(t->name, *t);
-      if (!fresh && (place->second.extents != t->extents || place->second.strides != t->strides))
+      if (!fresh &&
+          (place->second.extents != t->extents || place->second.strides != t->strides || place->second.type != t->type))
         misuse("one name for two tensors");
     }
     if (s.x.intermediate && s.type != kBackwardData && !computed.contains(s.x.name))
@@ -87,14 +88,18 @@ cudnnStatus_t finalize(Object& object) {
   switch (object.type) {
     case kTensor: {
       const Tensor t = tensor_of(object);
-      if (object.value<cudnnDataType_t>(CUDNN_ATTR_TENSOR_DATA_TYPE) != CUDNN_DATA_FLOAT)
-        misuse("the double knows fp32 only");
+      const auto type = object.value<cudnnDataType_t>(CUDNN_ATTR_TENSOR_DATA_TYPE);
+      if (type != CUDNN_DATA_FLOAT && type != CUDNN_DATA_BFLOAT16 && type != CUDNN_DATA_HALF)
+        misuse("the double knows fp32, fp16 and bf16 only");
+      if (t.intermediate && t.type != Number::fp32) misuse("the double keeps intermediate tensors in fp32");
       for (std::size_t i = 0; i < 4; ++i) {
         if (t.extents[i] <= 0 || t.strides[i] <= 0) misuse("a tensor with an extent or stride of zero");
       }
       break;
     }
     case kConvolution:
+      if (object.value<cudnnDataType_t>(CUDNN_ATTR_CONVOLUTION_COMP_TYPE) != CUDNN_DATA_FLOAT)
+        misuse("the double takes a convolution's sums in fp32");
       if (object.value<std::int64_t>(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS) != 2)
         misuse("the double convolves in two dimensions");
       break;

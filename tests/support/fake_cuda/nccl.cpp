@@ -155,7 +155,8 @@ const char* ncclGetLastError(ncclComm_t /*comm*/) {
 
 ncclResult_t ncclAllReduce(const void* sendbuff, void* recvbuff, std::size_t count, ncclDataType_t datatype,
                            ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
-  if (datatype != ncclFloat32 || op != ncclSum) misuse("the double adds floats only");
+  const bool known = datatype == ncclFloat32 || datatype == ncclBfloat16 || datatype == ncclFloat16;
+  if (!known || op != ncclSum) misuse("the double adds fp32, bf16 and fp16 only");
   return collective(Kind::all_reduce, sendbuff, recvbuff, count, datatype, 0, comm, stream);
 }
 

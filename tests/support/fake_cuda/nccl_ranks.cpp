@@ -104,7 +104,7 @@ static ncclResult_t add(std::unique_lock<std::mutex>& lock, ncclComm_t communica
 static Posted fill(const std::shared_ptr<Exchange>& exchange, std::size_t index, const Exchange& wanted,
                    ncclComm_t communicator, const void* send, void* receive, cudaStream_t stream) {
   if (exchange->kind != wanted.kind) misuse("the ranks' operations come in different orders");
-  if (exchange->count != wanted.count || exchange->element != wanted.element || exchange->root != wanted.root)
+  if (exchange->count != wanted.count || exchange->type != wanted.type || exchange->root != wanted.root)
     misuse("the ranks ask for different counts, types or roots: " + std::to_string(exchange->count) + " and " +
            std::to_string(wanted.count) + " elements");
   fake_nccl::Part& part = exchange->parts[index];
@@ -117,7 +117,7 @@ static Posted fill(const std::shared_ptr<Exchange>& exchange, std::size_t index,
 
 static std::shared_ptr<Exchange> exchange_like(const Exchange& wanted) {
   auto made = std::make_shared<Exchange>(wanted.kind, wanted.parts.size());
-  made->count = wanted.count, made->element = wanted.element, made->root = wanted.root;
+  made->count = wanted.count, made->element = wanted.element, made->root = wanted.root, made->type = wanted.type;
   return made;
 }
 
@@ -135,7 +135,7 @@ ncclResult_t collective(Kind kind, const void* send, void* receive, std::size_t 
   Clique& clique = *communicator->clique;
   if (root < 0 || root >= static_cast<int>(clique.ranks.size())) return ncclInvalidArgument;
   Exchange wanted(kind, clique.ranks.size());
-  wanted.count = count, wanted.element = size_of(type), wanted.root = root;
+  wanted.count = count, wanted.element = size_of(type), wanted.root = root, wanted.type = type;
   std::erase_if(clique.collectives, [](const auto& numbered) {
     return std::ranges::all_of(numbered.second->parts, [](const fake_nccl::Part& part) { return part.posted; });
   });
@@ -154,7 +154,7 @@ ncclResult_t message(std::size_t side, const void* send, void* receive, std::siz
   Clique& clique = *communicator->clique;
   if (peer < 0 || peer >= static_cast<int>(clique.ranks.size())) return ncclInvalidArgument;
   Exchange wanted(Kind::point_to_point, 2);
-  wanted.count = count, wanted.element = size_of(type);
+  wanted.count = count, wanted.element = size_of(type), wanted.type = type;
   auto& queue = clique.messages[side == 0 ? std::pair(communicator->rank, peer) : std::pair(peer, communicator->rank)];
   const auto lacking = [&](const auto& e) { return e->parts[side].stream == nullptr && !e->parts[side].posted; };
   const auto found = std::find_if(queue.begin(), queue.end(), lacking);
@@ -177,7 +177,8 @@ void move(Exchange& exchange, Mover& mover) {
   switch (exchange.kind) {
     case Kind::all_reduce:
       if (parts[0].send != parts[0].receive) mover.copy(parts[0].send, parts[0].receive, bytes);
-      for (std::size_t r = 1; r < parts.size(); ++r) mover.add(parts[r].send, parts[0].receive, exchange.count);
+      for (std::size_t r = 1; r < parts.size(); ++r)
+        mover.add(parts[r].send, parts[0].receive, exchange.count, exchange.type);
       for (std::size_t r = 1; r < parts.size(); ++r) mover.copy(parts[0].receive, parts[r].receive, bytes);
       return;
     case Kind::all_gather:

@@ -34,6 +34,7 @@ struct Exchange {
   Exchange(Kind the_kind, std::size_t ranks) : kind(the_kind), parts(ranks) {}
   Kind kind;
   std::size_t count = 0, element = 0;  ///< elements, bytes of each
+  ncclDataType_t type = ncclFloat32;
   int root = 0;
   std::vector<Part> parts;
   std::atomic<bool> done{false};
@@ -45,7 +46,7 @@ class Mover {
  public:
   virtual ~Mover() = default;
   virtual void copy(const void* from, void* to, std::size_t bytes) = 0;
-  virtual void add(const void* from, void* onto, std::size_t floats) = 0;
+  virtual void add(const void* from, void* onto, std::size_t count, ncclDataType_t type) = 0;
 };
 /// The data movement of an exchange whose ranks are all there; sums are in the order of the ranks.
 void move(Exchange& exchange, Mover& mover);

@@ -1,6 +1,6 @@
 // The NCCL double on the real CUDA runtime, for several ranks on one GPU: an exchange is put on its streams when the last rank
 // has made its call, so that events order the ranks' streams around the copies and sums.
-#include "core/host_device.h"
+#include "kernels/cuda/elements.h"
 #include "kernels/cuda/launch.h"
 #include "support/fake_cuda/nccl_transport.h"
 
@@ -10,11 +10,19 @@ namespace {
 
 using dptrain::cuda::check;
 
+template <class Element>
 struct AddBody {
-  const float* from;
-  float* onto;
-  DPTRAIN_HD void operator()(std::int64_t i) const { onto[i] += from[i]; }
+  const Element* from;
+  Element* onto;
+  DPTRAIN_HD void operator()(std::int64_t i) const {
+    dptrain::cuda::store(onto[i], dptrain::cuda::wide(onto[i]) + dptrain::cuda::wide(from[i]));
+  }
 };
+
+dptrain::ElementType element_type(ncclDataType_t type) {
+  if (type == ncclFloat32) return dptrain::ElementType::float32;
+  return type == ncclBfloat16 ? dptrain::ElementType::bfloat16 : dptrain::ElementType::float16;
+}
 
 class StreamMover final : public Mover {
  public:
@@ -22,9 +30,12 @@ class StreamMover final : public Mover {
   void copy(const void* from, void* to, std::size_t bytes) override {
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_), "a copy of the NCCL double");
   }
-  void add(const void* from, void* onto, std::size_t floats) override {
-    dptrain::cuda::for_each(static_cast<std::int64_t>(floats), stream_,
-                            AddBody{static_cast<const float*>(from), static_cast<float*>(onto)});
+  void add(const void* from, void* onto, std::size_t count, ncclDataType_t type) override {
+    dptrain::cuda::with_element(element_type(type), [&]<class Element>(Element) {
+      dptrain::cuda::for_each(
+          static_cast<std::int64_t>(count), stream_,
+          AddBody<Element>{dptrain::cuda::elements<Element>(from), dptrain::cuda::elements<Element>(onto)});
+    });
   }
 
  private:

@@ -4,6 +4,7 @@
 
 #include "support/fake_cuda/fake_cuda.h"
 #include "support/fake_cuda/nccl_transport.h"
+#include "support/fake_cuda/numbers.h"
 
 namespace fake_nccl {
 
@@ -12,10 +13,11 @@ namespace {
 class HostMover final : public Mover {
  public:
   void copy(const void* from, void* to, std::size_t bytes) override { std::memmove(to, from, bytes); }
-  void add(const void* from, void* onto, std::size_t floats) override {
-    const auto* a = static_cast<const float*>(from);
-    auto* b = static_cast<float*>(onto);
-    for (std::size_t i = 0; i < floats; ++i) b[i] += a[i];
+  void add(const void* from, void* onto, std::size_t count, ncclDataType_t type) override {
+    using fake_cuda::Number;
+    const Number number = type == ncclFloat32 ? Number::fp32 : type == ncclBfloat16 ? Number::bf16 : Number::fp16;
+    for (std::size_t i = 0; i < count; ++i)
+      fake_cuda::write(onto, i, number, fake_cuda::read(onto, i, number) + fake_cuda::read(from, i, number));
   }
 };
 

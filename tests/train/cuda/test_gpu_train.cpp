@@ -21,6 +21,40 @@ TEST_CASE("a GPU trains as the CPU does, to rounding, and shared by two or three
   }
 }
 
+TEST_CASE("in 16 bits a GPU trains as in fp32, to rounding, and shared by two or three replicas to the bit") {
+  for (const char* precision : {"bf16", "fp16"}) {
+    for (const Case& c : kCases) {
+      CAPTURE(precision);
+      CAPTURE(std::string(c.name));
+      const std::string train = fmt::format("precision: {}, {}", precision, c.train);
+      const Case halves{c.name, c.layers, train.c_str()};
+      const Summary floats = run(job_of(c, "{type: cuda, count: 1}")),
+                    one = run(job_of(halves, "{type: cuda, count: 1}"));
+      CHECK(one.test_loss == doctest::Approx(floats.test_loss).epsilon(0.1));
+      for (const int replicas : {2, 3}) {
+        const std::string shared = fmt::format("{{type: cuda, count: {}, share: true}}", replicas);
+        CHECK(run(job_of(halves, shared)).weights_hash == one.weights_hash);
+      }
+      const std::string evaluated = "evaluate: {every: 1 steps}";
+      CHECK(run(job_of(halves, "{type: cuda, count: 1}", evaluated)).weights_hash == one.weights_hash);
+    }
+  }
+}
+
+TEST_CASE("on a GPU a loss scale that is too large is halved, the same number of times with several replicas") {
+  const auto scaled = [](const char* devices) {
+    const std::string train =
+        fmt::format("precision: fp16, loss_scale: {{init_scale: 8388608, growth_interval: 3}}, {}", kCases[1].train);
+    return run(job_of({kCases[1].name, kCases[1].layers, train.c_str()}, devices));
+  };
+  const Summary one = scaled("{type: cuda, count: 1}"), shared = scaled("{type: cuda, count: 3, share: true}");
+  REQUIRE(one.loss_scale);
+  CHECK(one.loss_scale->skipped_steps > 0);
+  CHECK(shared.weights_hash == one.weights_hash);
+  CHECK(shared.loss_scale->scale == one.loss_scale->scale);
+  CHECK(shared.loss_scale->skipped_steps == one.loss_scale->skipped_steps);
+}
+
 TEST_CASE("samples of odd sizes on a GPU") {
   const auto run_odd = [](const std::string& devices) {
     Reporter silent;
