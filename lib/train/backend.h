@@ -17,6 +17,7 @@
 #include "spec/job_spec.h"
 #include "train/fit.h"
 #include "train/gradient_reducer.h"
+#include "train/watchdog.h"
 
 namespace dptrain {
 
@@ -26,7 +27,8 @@ struct ReducerConfig {
   std::int64_t floats = 0;  ///< of the flat parameters
   int state_buffers = 0;    ///< of optimizer state, as large, zeroed
   std::optional<double> clip_norm;
-  UpdatePlan plan{};  ///< how each part of them is updated
+  UpdatePlan plan{};             ///< how each part of them is updated
+  Watchdog* watchdog = nullptr;  ///< does not count the time that a replica waits for others in the reducer's name
 };
 
 /// What a model comes to, without a replica that runs it.
@@ -55,7 +57,7 @@ class Backend {
 
 /// For replicas where `placement` says; the job outlives it. Errors: Error(usage) where no backend of this build serves it.
 std::unique_ptr<Backend> make_backend(const JobSpec& job, const Placement& placement);
-/// The same for the replicas of this process among others; all of the arguments outlive it.
+/// The same for the replicas of this process among others; all of the arguments outlive it. Errors: likewise.
 std::unique_ptr<Backend> make_backend(const JobSpec& job, const Placement& placement, const RunSchedule& schedule,
                                       Communicator& processes);
 

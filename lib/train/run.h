@@ -39,6 +39,8 @@ struct ReplicaThreads {
   std::condition_variable changed;
   int running = 0;
   std::optional<Late> late;  // it is past the step deadline, and its thread may never end
+  bool held = false;         // the strategy holds the weights: abandon() may be called
+  bool lost = false;  // another process has failed, and may keep a replica's thread waiting in a device's library
 };
 
 /// Optimizer state that a mode has beside that of its WeightsHolder: flat, in the host's memory.
@@ -111,8 +113,9 @@ struct Run {
   /// Whether this replica does once what every process does for all its replicas: what it decides then is the same in all of
   /// them, because they know the same.
   bool leads(int rank) const { return rank == here.first; }
-  /// Whether this process writes the run folder.
-  bool publishes() const { return processes.rank() == 0 && !options.checkpoints.run_folder.empty(); }
+  /// Whether the run leaves checkpoints, and whether it is this process that writes its folder.
+  bool saves() const { return !options.checkpoints.run_folder.empty(); }
+  bool publishes() const { return processes.rank() == 0 && saves(); }
   /// The learning rate of a step.
   double lr(std::int64_t step) const { return learning_rate.lr(step) * lr_factor; }
   /// What a step applies.

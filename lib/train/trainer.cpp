@@ -72,6 +72,11 @@ void set_up(Run& run, const ParameterTable& table) {
   run.parameters = table.elements();
   run.update_plan = update_plan(table, run.job.train);
   run.weights = &run.strategy->hold(run, table.floats());
+  {
+    const std::lock_guard lock(run.threads.mutex);
+    run.threads.held = true;
+  }
+  run.threads.changed.notify_all();  // it may have to be given up already
   set_up_weights(run, table);
   if (run.options.checkpoints.continues) remember_faults(run);
   run.reporter.started(describe(run, table), first_weights_note(run.first_weights) + to_yaml(run.job));
@@ -79,7 +84,7 @@ void set_up(Run& run, const ParameterTable& table) {
   run.progress = std::make_unique<Progress>(run.job, run.schedule, run.reporter);
   if (run.options.checkpoints.resume_from) run.progress->resume(run.options.checkpoints.resume_from->snapshot.state);
   if (run.publishes()) {
-    run.basis = basis_of(run.job, run.data);
+    run.basis = basis_of(run.job, run.data, run.placement);
     keep_first_weights(run, table);
     run.checkpointer = std::make_unique<Checkpointer>(run.options.checkpoints.run_folder, run.job.checkpoint.keep,
                                                       [&run](const std::string& text) { run.reporter.warning(text); });
@@ -92,6 +97,7 @@ void keep_result(Run& run, const ParameterTable& table) {
   const Buffer weights = Buffer::host_floats(table.floats());
   run.weights->save(weights.floats());
   run.summary.weights_hash = table.hash(weights.floats());
+  if (run.saves()) run.weights->gather_state();
   if (run.checkpointer) {
     RunState state = state_at(run, run.end);
     state.weights_hash = run.summary.weights_hash;
@@ -167,7 +173,15 @@ void give_up(Run& run, int rank, std::int64_t step) {
 /// Returns when every replica's thread is at its end.
 void wait_for_replicas(Run& run) {
   std::unique_lock lock(run.threads.mutex);
-  run.threads.changed.wait(lock, [&] { return run.threads.running == 0 || run.threads.late; });
+  const auto is_over = [&] { return run.threads.running == 0 || run.threads.late; };
+  run.threads.changed.wait(lock, [&] { return is_over() || (run.threads.lost && run.threads.held); });
+  if (!is_over()) {
+    // Here, and not where the news comes in: this may hang as well, and then the process is ended from there.
+    lock.unlock();
+    run.strategy->abandon(run);
+    lock.lock();
+    run.threads.changed.wait(lock, is_over);
+  }
   if (!run.threads.late) return;
   run.threads.changed.wait_for(lock, std::chrono::seconds(1), [&] { return run.threads.running <= 1; });
   lock.unlock();
@@ -197,8 +211,14 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
     Communicator& processes;
     ~Listening() { processes.listen({}); }
   } const listening{processes};
-  processes.listen(
-      [&run](const News& news) { run.group.abort(std::make_exception_ptr(Error(news.status, news.text))); });
+  processes.listen([&run](const News& news) {
+    run.group.abort(std::make_exception_ptr(Error(news.status, news.text)));
+    {
+      const std::lock_guard lock(run.threads.mutex);
+      run.threads.lost = true;
+    }
+    run.threads.changed.notify_all();
+  });
 
   std::vector<std::thread> threads;
   const auto live = [&run](int rank) {
@@ -236,7 +256,15 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
   for (std::thread& thread : threads) thread.join();
   if (const News* news = processes.news())
     run.group.abort(std::make_exception_ptr(Error(news->status, news->text)));  // unless that is done
+  try {
+    if (!run.group.error() && run.reducer) run.reducer->close();
+  } catch (const GroupAborted&) {
+    // Another process has gone meanwhile, and the group knows.
+  } catch (...) {
+    run.group.abort(std::current_exception());
+  }
   if (const std::exception_ptr error = run.group.error()) {
+    if (run.reducer) run.reducer->abandon();  // before replicas and buffers go, which wait for their devices
     leave_failed(run);
     std::rethrow_exception(error);
   }

@@ -11,12 +11,6 @@ using nlohmann::json;
 
 namespace {
 
-#define SKIP_WITHOUT_RANKS()                                        \
-  if (const std::string reason = why_no_ranks(); !reason.empty()) { \
-    MESSAGE("skipped: " << reason);                                 \
-    return;                                                         \
-  }
-
 // The last step of an epoch has fewer micro-batches, and one of another size.
 constexpr const char* mlp = R"(name: mlp
 dataset: {name: digits, train_samples: 301, test_samples: 150}
@@ -58,22 +52,9 @@ const std::vector<std::string> kEndless = {"job.yaml",  "--quiet",
                                            "--set",     "faults.step_deadline=5"};
 
 /// Ranks that train without end, once they do.
-struct Training {
+struct Training : RanksAtWork {
   explicit Training(const Ranks& here, int ranks, std::map<std::string, std::string> environment = {})
-      : launcher(here.command_of(ranks, kEndless), here.options(std::move(environment))) {
-    REQUIRE(eventually([&] { return has(read_text(here.folder / "run/metrics.jsonl"), "\"train\""); }));
-    processes = children_of(launcher.id());
-    REQUIRE(processes.size() == static_cast<std::size_t>(ranks));
-  }
-  bool all_gone() const {
-    return eventually([&] { return std::none_of(processes.begin(), processes.end(), is_there); });
-  }
-  ~Training() {
-    for (const pid_t process : processes)
-      if (is_there(process)) ::kill(process, SIGKILL);
-  }
-  Process launcher;
-  std::vector<pid_t> processes;  // by rank
+      : RanksAtWork(here, ranks, kEndless, std::move(environment)) {}
 };
 
 }  // namespace
@@ -180,7 +161,7 @@ TEST_CASE("processes: what does not fit is refused, and who has something else i
   CHECK(has(refused(2, {"--set", "faults.on_replica_failure=continue"}), "is for one process"));
   CHECK(has(refused(2, {"--set", "model.layers=[flatten, {linear: 16}, {batch_norm: {sync: true}}, {linear: 10}]"}),
             "batch_norm: sync: true is for one process"));
-  CHECK(has(refused(2, {"--gpus", "2"}), "training on GPUs is for one process"));
+  CHECK(has(refused(2, {"--gpus", "2"}), "the job asks for GPUs, and rank 0 on "));
   // 64 samples in micro-batches of 16 are four.
   CHECK(has(refused(5, {"--set", "devices.count=auto"}), "5 replicas for 4 micro-batches"));
 

@@ -90,7 +90,9 @@ void account(Run& run, std::int64_t step, const StepPlan& plan, bool applies, st
 void catch_up(Run& run, int rank, Replica& replica, std::int64_t& collected, std::int64_t step) {
   for (; collected < step; ++collected) {
     replica.collect(collected, run.losses);
-    run.group.barrier();
+    run.group.barrier([&] {
+      if (!run.processes.alone()) run.step_news->share(run, run.assignment->plan(collected));
+    });
     if (run.leads(rank)) {
       stepped(run, collected);
       run.progress->report_if_due(collected + 1, run.end, steady_seconds());
@@ -147,7 +149,9 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     times.data = computed.data;
     times.compute = computed.compute;
     run.busy[static_cast<std::size_t>(rank)] = computed.data + computed.compute + computed.reduce;
-    const double waited = run.processes.alone() ? run.reducer->gather(rank) : gather_news(run, plan);
+    const double waited = run.processes.alone()
+                              ? run.reducer->gather(rank)
+                              : gather_news(run, due && collected < step ? assignment->plan(collected) : plan);
 
     const Outcome outcome = run.faults.any() ? settle(run, rank, replica, task, plan) : Outcome::good;
     again = outcome == Outcome::again;
@@ -191,7 +195,8 @@ class SyncStrategy final : public UpdateStrategy {
                                              .floats = floats,
                                              .state_buffers = run.optimizer->state_buffers(),
                                              .clip_norm = run.job.train.clip_norm,
-                                             .plan = run.update_plan});
+                                             .plan = run.update_plan,
+                                             .watchdog = run.watchdog.get()});
     return *run.reducer;
   }
   void start(Run&) override {}

@@ -18,7 +18,8 @@ class StepNews {
   /// The placement outlives it.
   StepNews(const Placement& placement, const RunSchedule& schedule);
 
-  /// All processes together, in one exchange. Errors: GroupAborted.
+  /// All processes together, in one exchange; `plan` is of the step whose losses are known, which may be an earlier one. Errors:
+  /// GroupAborted.
   void share(Run& run, const StepPlan& plan);
 
  private:
