@@ -145,8 +145,9 @@ GradientReducer::Times NcclReducer::update(int rank, const StepPlan& plan) {
     reduce_by_nccl(rank, plan);
   if (m.average.size() != 0)
     cuda::follow(m.replica->constants(), floats_, m.average.floats(), m.parameters.floats(), m.stream.get());
-  m.updated.record(m.stream.get());
-  m.updated.make_wait(m.replica->stream());
+  cuda::Event& updated = m.updated[static_cast<std::size_t>(m.step % 2)];
+  updated.record(m.stream.get());
+  updated.make_wait(m.replica->stream());
   group_.barrier([] {});  // the decision of the process's leader is that of all its replicas
   times.end = steady_seconds();
   times.reduce = times.end - start;
@@ -305,20 +306,20 @@ std::string NcclReducer::why_late(int rank, std::chrono::nanoseconds waited) con
   constexpr std::chrono::seconds kLatest(1);
   const Member& m = member(rank);
   const double seconds = std::chrono::duration<double>(options_.step_deadline).count();
+  const std::string late = fmt::format("did not end within {:g} s", seconds);
   for (std::int64_t step = std::max<std::int64_t>(0, m.step - 1); step <= m.step; ++step) {
+    // Of the step before the latest the losses are known: its own kernels are over.
+    if (step == m.step && !m.computed->reached()) break;
     const auto& reduced = m.reduced[static_cast<std::size_t>(step % 2)];
-    for (std::size_t b = 0; b < reduced.size(); ++b) {
-      if (reduced[b].reached()) continue;
-      // Of the step before it the losses are known: its own kernels are over.
-      if (step == m.step && !m.computed->reached())
-        return fmt::format("its own kernels did not end within {:g} s", seconds);
-      if (waited < options_.step_deadline + kLatest) return "";
-      return fmt::format(
-          "bucket {} of {} of the reduction of its step {} did not end within {:g} s; a peer may be lost", b + 1,
-          reduced.size(), step, seconds);
-    }
+    const auto bucket = std::find_if(reduced.begin(), reduced.end(), [](const cuda::Event& e) { return !e.reached(); });
+    if (bucket == reduced.end() && m.updated[static_cast<std::size_t>(step % 2)].reached()) continue;
+    if (waited < options_.step_deadline + kLatest) return "";
+    const std::string what = bucket == reduced.end() ? "the exchange of new parameters"
+                                                     : fmt::format("the reduction of bucket {} of {}",
+                                                                   bucket - reduced.begin() + 1, reduced.size());
+    return fmt::format("{} of its step {} {}; a peer may be lost", what, step, late);
   }
-  return fmt::format("its own kernels did not end within {:g} s", seconds);
+  return "its own kernels " + late;
 }
 
 }  // namespace dptrain

@@ -71,7 +71,8 @@ class NcclReducer final : public GradientReducer {
     std::array<std::vector<cuda::Event>, 2> reduced;  // by bucket, of even and of odd steps: its communication is over
     std::int64_t step = -1;                           // of the latest update()
     const cuda::Event* computed = nullptr;            // its own part of that step
-    cuda::Event updated;
+    std::array<cuda::Event, 2> updated;               // likewise: all of it is over
+    const cuda::Event& latest() const { return updated[static_cast<std::size_t>(step < 0 ? 0 : step % 2)]; }
     Buffer parameters, state[2];
     Buffer average;  // of all parameters, on each replica: they are gathered anyway, and averages then need no traffic
     Buffer blocks;   // how each part is updated; empty where all parts are updated alike

@@ -18,7 +18,7 @@ void NcclReducer::to_device(int rank, const Buffer& target, const float* from) c
 void NcclReducer::from_device(int rank, const float* source, std::int64_t count, float* to) const {
   if (count == 0) return;
   cuda::use_device(device(rank));
-  wait(rank, member(rank).updated);  // first: this may be for others
+  wait(rank, member(rank).latest());  // first: this may be for others
   cuda::check(cudaDeviceSynchronize(), "a GPU's last step failed");
   cuda::check(cudaMemcpy(to, source, static_cast<std::size_t>(count) * sizeof(float), cudaMemcpyDeviceToHost),
               "the parameters could not be copied from a GPU");
@@ -61,6 +61,8 @@ void NcclReducer::save_state(int k, float* state) const {
 void NcclReducer::gather_state() {
   if (!is_spread()) return;
   Communicator& processes = *options_.processes;
+  for (int r = here_.first; r < here_.last; ++r)
+    wait(r, member(r).latest());  // nobody waits for another process's devices
   const auto floats_of = [this](Range replicas) {
     std::int64_t count = 0;
     each_slice(replicas, [&](int, const nccl::Slice& part) { count += part.count; });

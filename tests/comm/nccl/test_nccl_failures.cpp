@@ -51,11 +51,11 @@ TEST_CASE("who waits for NCCL asks over and over whether to go on, while the gro
   nccl::NcclGroup group(nccl::NcclGroup::make_id(), 2, 0, two, std::chrono::minutes(10), [&] {
     if (over) throw Enough{};
   });
-  over = true;
   {
     Rank rank(group.rank(0));
     const Buffer buffer = rank.upload({1.0f});
     rank.communicator.all_reduce(buffer.floats(), 1, rank.stream.get());
+    over = true;
     CHECK_THROWS_AS(group.close(), Enough);  // rank 1 never makes its part
     group.abort();
     rank.stream.synchronize();
