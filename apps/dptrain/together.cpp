@@ -9,6 +9,7 @@
 #include "core/hash.h"
 #include "report/process.h"
 #include "spec/reader.h"
+#include "train/backend.h"
 
 namespace dptrain {
 
@@ -22,6 +23,18 @@ int first_other(Communicator& processes, const std::string& fact) {
   for (int r = 1; r < processes.size(); ++r)
     if (std::memcmp(all.data(), all.data() + 32 * static_cast<std::size_t>(r), 32) != 0) return r;
   return -1;
+}
+
+/// Every process's text of at most 64 bytes.
+std::vector<std::string> from_all(Communicator& processes, const std::string& text) {
+  constexpr std::size_t kMost = 64;
+  std::vector<char> mine(kMost + 1), all((kMost + 1) * static_cast<std::size_t>(processes.size()));
+  text.copy(mine.data(), kMost);
+  processes.all_gather(mine.data(), mine.size(), all.data());
+  std::vector<std::string> texts;
+  for (std::size_t r = 0; r < static_cast<std::size_t>(processes.size()); ++r)
+    texts.emplace_back(all.data() + r * (kMost + 1));
+  return texts;
 }
 
 void refuse_other(Communicator& processes, const std::string& fact, const std::string& what, ExitStatus status,
@@ -101,6 +114,34 @@ void check_same_job(Communicator& processes, const JobSpec& job) {
                "give all hosts the same program");
   refuse_other(processes, hash_of(to_yaml(job)), "another job spec", ExitStatus::usage,
                "give all hosts the same file and options");
+}
+
+void check_same_devices(Communicator& processes, const JobSpec& job, const Placement& placement) {
+  if (processes.alone() || placement.type != DeviceType::cuda) return;
+  const auto name = [&](int r) { return processes.members()[static_cast<std::size_t>(r)].name(); };
+  const auto fact_of = [](const AcceleratorInfo& gpu) {
+    return fmt::format("a {} (compute capability {}.{})", gpu.name, gpu.compute_major, gpu.compute_minor);
+  };
+  const std::string first = fact_of(placement.gpus.front());
+  for (int replica = 1; job.reproducible && replica < placement.replicas; ++replica) {
+    const std::string here = fact_of(placement.gpus[static_cast<std::size_t>(replica)]);
+    if (here == first) continue;
+    throw AgreedError(
+        ExitStatus::usage,
+        fmt::format("{} has {}, and {} {}: with reproducible: true all GPUs have to be of one kind; leave "
+                    "out those of the other, or --set reproducible=false",
+                    name(placement.process_of(replica)), here, name(0), first));
+  }
+  for (const auto& [library, version] : agree(processes, [&] { return device_basis(placement.type); })) {
+    if (!job.reproducible && library != "NCCL") continue;  // which in different versions does not talk to itself
+    const std::vector<std::string> versions = from_all(processes, version);
+    const auto other = std::find_if(versions.begin(), versions.end(), [&](const auto& v) { return v != versions[0]; });
+    if (other == versions.end()) continue;
+    throw AgreedError(ExitStatus::usage,
+                      fmt::format("{} has {} {}, and {} {}: give all hosts the same{}",
+                                  name(static_cast<int>(other - versions.begin())), library, *other, name(0),
+                                  versions[0], library == "NCCL" ? "" : ", or --set reproducible=false"));
+  }
 }
 
 void check_same_data(Communicator& processes, const DatasetPair& data) {

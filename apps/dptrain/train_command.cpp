@@ -52,14 +52,15 @@ std::string refuse_other_first_weights(const std::filesystem::path& folder, cons
 /// The summary of the run in the folder where that is complete: it has made as many steps as the job asks for, and was held
 /// against what the job expects.
 std::optional<std::string> complete_summary(const std::filesystem::path& folder, const JobSpec& job,
-                                            std::int64_t train_samples, Reporter& reporter) {
+                                            std::int64_t train_samples, const Placement& placement,
+                                            Reporter& reporter) {
   std::string json = read_text(folder / "summary.json");
   if (json.empty() || read_job(folder / "job.yaml").expect != job.expect) return std::nullopt;
   while (json.ends_with('\n')) json.pop_back();
   try {
     const Summary s = parse_summary(json, (folder / "summary.json").string());
     const bool ended = s.status == RunStatus::done || s.status == RunStatus::expect_not_met;
-    const std::int64_t steps = RunSchedule(job, train_samples, replica_count(job, train_samples)).steps();
+    const std::int64_t steps = RunSchedule(job, train_samples, placement.replicas).steps();
     return ended && s.steps >= steps ? std::optional(json) : std::nullopt;
   } catch (const Error& error) {
     reporter.warning(error.what());  // the last checkpoint knows it as well
@@ -81,7 +82,8 @@ std::optional<std::string> ended_summary(const std::filesystem::path& folder) {
 
 /// The checkpoint to go on from, with a warning where its bits rest on something else than ours will.
 std::shared_ptr<Checkpoint> checkpoint_to_resume(const std::filesystem::path& folder, const JobSpec& job,
-                                                 const DatasetPair& data, Reporter& reporter) {
+                                                 const DatasetPair& data, const Placement& placement,
+                                                 Reporter& reporter) {
   const auto warn = [&](const std::string& text) { reporter.warning(text); };
   std::optional<Checkpoint> checkpoint = newest_checkpoint(folder, warn);
   if (!checkpoint) {
@@ -94,7 +96,7 @@ std::shared_ptr<Checkpoint> checkpoint_to_resume(const std::filesystem::path& fo
          "--resume: {} is of another job: {}. Take it out of the folder to go on from the one before.",
          checkpoint->folder.string(), difference);
   }
-  if (const std::string difference = basis_difference(state.basis, basis_of(job, data)); !difference.empty())
+  if (const std::string difference = basis_difference(state.basis, basis_of(job, data, placement)); !difference.empty())
     warn(fmt::format("the weights may not get the bits of an uninterrupted run: {}", difference));
   reporter.message(fmt::format("resumed at step {} from {}", state.step, checkpoint->folder.string()));
   return std::make_shared<Checkpoint>(std::move(*checkpoint));
@@ -175,9 +177,11 @@ ReportOptions report_options(const TrainCommand& command, const Communicator& pr
 
 /// The checkpoint that the first process chooses, in all of them.
 std::shared_ptr<Checkpoint> checkpoint_of_all(const std::filesystem::path& folder, const JobSpec& job,
-                                              const DatasetPair& data, Reporter& reporter, Communicator& processes) {
+                                              const DatasetPair& data, const Placement& placement, Reporter& reporter,
+                                              Communicator& processes) {
   std::shared_ptr<Checkpoint> checkpoint = agree(processes, [&] {
-    return processes.rank() == 0 ? checkpoint_to_resume(folder, job, data, reporter) : std::shared_ptr<Checkpoint>();
+    return processes.rank() == 0 ? checkpoint_to_resume(folder, job, data, placement, reporter)
+                                 : std::shared_ptr<Checkpoint>();
   });
   const std::int64_t step = from_first(processes, checkpoint ? checkpoint->snapshot.state.step : -1);
   if (step < 0 || processes.alone()) return checkpoint;
@@ -191,11 +195,12 @@ int train_job(const TrainCommand& command, Communicator& processes) {
   const JobSpec& job = checked.job;
   const DatasetInfo& info = checked.info;
   check_same_job(processes, job);
-  agree(processes, [&] {
-    const Placement placement = place(job, info.train_samples, processes);  // refuses what this machine does not have
-    make_strategy(job)->check(job, placement, RunSchedule(job, info.train_samples, placement.replicas));
-    return true;
+  const Placement placement = agree(processes, [&] {
+    Placement found = place(job, info.train_samples, processes);  // refuses what this machine does not have
+    make_strategy(job)->check(job, found, RunSchedule(job, info.train_samples, found.replicas));
+    return found;
   });
+  check_same_devices(processes, job, placement);
   if (const std::optional<double> deadline = step_deadline(job, processes)) processes.set_deadline(*deadline);
 
   // Before there is a folder to take back, and after all that need not be.
@@ -215,7 +220,7 @@ int train_job(const TrainCommand& command, Communicator& processes) {
     const Aimed aimed = command.target ? look_back(path, *command.target) : Aimed{};
     std::optional<std::string> json;
     if (processes.rank() == 0) {
-      json = complete_summary(path, job, info.train_samples, reporter);
+      json = complete_summary(path, job, info.train_samples, placement, reporter);
       if (!json && aimed.reached) json = ended_summary(path);
     }
     int status = 0;
@@ -244,7 +249,7 @@ int train_job(const TrainCommand& command, Communicator& processes) {
     return stopped_status();  // the reporter takes the empty run folder back
   }
   check_same_data(processes, data);
-  if (continues) checkpoints.resume_from = checkpoint_of_all(path, job, data, reporter, processes);
+  if (continues) checkpoints.resume_from = checkpoint_of_all(path, job, data, placement, reporter, processes);
   if (continues && !checkpoints.resume_from && !checkpoints.first_weights.empty() && command.init_from.empty()) {
     fail(ExitStatus::usage,
          "--resume: the run in {} began with the weights of a file, and they were not saved: give --init-from again",

@@ -14,6 +14,8 @@ struct AcceleratorInfo {
   std::string name;  ///< "NVIDIA H100 80GB HBM3"
   int compute_major = 0, compute_minor = 0;
   std::int64_t memory_bytes = 0;
+  /// Which piece of hardware it is, in 32 hexadecimal digits: the same in every process that sees it, and in no other host's.
+  std::string id{};
 };
 
 struct Accelerators {

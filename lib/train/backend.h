@@ -18,6 +18,7 @@
 #include "train/fit.h"
 #include "train/gradient_reducer.h"
 #include "train/loss_scaling.h"
+#include "train/watchdog.h"
 
 namespace dptrain {
 
@@ -29,6 +30,7 @@ struct ReducerConfig {
   std::optional<double> clip_norm;
   UpdatePlan plan{};  ///< how each part of them is updated
   std::optional<LossScaling> loss_scaling{};
+  Watchdog* watchdog = nullptr;  ///< does not count the time that a replica waits for others in the reducer's name
 };
 
 /// What a model comes to, without a replica that runs it.
@@ -60,7 +62,7 @@ class Backend {
 
 /// For replicas where `placement` says; the job outlives it. Errors: Error(usage) where no backend of this build serves it.
 std::unique_ptr<Backend> make_backend(const JobSpec& job, const Placement& placement);
-/// The same for the replicas of this process among others; all of the arguments outlive it.
+/// The same for the replicas of this process among others; all of the arguments outlive it. Errors: likewise.
 std::unique_ptr<Backend> make_backend(const JobSpec& job, const Placement& placement, const RunSchedule& schedule,
                                       Communicator& processes);
 

@@ -49,7 +49,8 @@ Outcome evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
     if (!stop_asked(run.options.stop)) return false;
     if (std::isnan(asked)) {
       asked = steady_seconds();
-      if (run.leads(rank)) save(run, replica.parameters(), step);  // on its way to the disk while this goes on
+      // On its way to the disk while this goes on, unless all processes are needed for it: they are not asked here.
+      if (run.leads(rank) && !run.weights->is_spread()) save(run, replica.parameters(), step);
     }
     return steady_seconds() - asked >= run.options.evaluation_grace;
   };

@@ -48,6 +48,9 @@ class GradientReducer : public WeightsHolder {
   /// A replica has failed: what is in line on the devices and waits for its part never gets it, and must not be waited for.
   /// Any thread, at any time.
   virtual void abandon() noexcept {}
+  /// The run has come to its end in all processes: what their devices hold together is given back. By one thread of each, when no
+  /// replica is at work. Errors: retry where one of the others does not come to that.
+  virtual void close() {}
 };
 
 }  // namespace dptrain

@@ -40,6 +40,8 @@ struct ReplicaThreads {
   std::condition_variable changed;
   int running = 0;
   std::optional<Late> late;  // it is past the step deadline, and its thread may never end
+  bool started = false;      // the strategy has all that waits: abandon() may be called
+  bool lost = false;         // another process has failed, and may keep a replica's thread waiting
 };
 
 /// Optimizer state that a mode has beside that of its WeightsHolder, flat; by one thread while no replica is at work.
@@ -68,8 +70,7 @@ struct Run {
   UpdatePlan update_plan;                // of the model's parameters, known to rank 0 first
   Schedule learning_rate;
   std::unique_ptr<UpdateStrategy> strategy;
-  std::atomic<bool> is_set_up{false};  // the strategy holds and has started all that waits, and abandon() may come
-  WeightsHolder* weights = nullptr;    // the strategy's, made by rank 0, which knows the parameters first
+  WeightsHolder* weights = nullptr;          // the strategy's, made by rank 0, which knows the parameters first
   std::unique_ptr<GradientReducer> reducer;  // where steps are taken together
   std::vector<NamedState> more_state;        // in checkpoints, after the optimizer's own
   // They outlive their threads: a device may still work with one's gradients when its own thread has failed.
@@ -115,8 +116,9 @@ struct Run {
   /// Whether this replica does once what every process does for all its replicas: what it decides then is the same in all of
   /// them, because they know the same.
   bool leads(int rank) const { return rank == here.first; }
-  /// Whether this process writes the run folder.
-  bool publishes() const { return processes.rank() == 0 && !options.checkpoints.run_folder.empty(); }
+  /// Whether the run leaves checkpoints, and whether it is this process that writes its folder.
+  bool saves() const { return !options.checkpoints.run_folder.empty(); }
+  bool publishes() const { return processes.rank() == 0 && saves(); }
   /// The learning rate of a step.
   double lr(std::int64_t step) const { return learning_rate.lr(step) * lr_factor; }
   /// What a step applies.

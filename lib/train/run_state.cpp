@@ -231,7 +231,11 @@ Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t 
 void save(Run& run, const ParameterTable& table, std::int64_t step) {
   if (run.saved_step == step) return;
   const bool point = may_roll_back(run) && step % run.checkpoint_every == 0;
-  if (!point && !run.checkpointer) return;
+  if (run.saves()) run.weights->gather_state();
+  if (!point && !run.checkpointer) {
+    run.saved_step = step;
+    return;
+  }
   StateCopies copies = copies_of(run, table);
   check_finite(run, table, *copies, step);
   run.saved_step = step;
@@ -283,7 +287,10 @@ void set_up_weights(Run& run, const ParameterTable& table) {
 }
 
 Basis basis_of(const JobSpec& job, const DatasetPair& data) {
-  const Placement placement = place(job, data.train->size());
+  return basis_of(job, data, place(job, data.train->size()));
+}
+
+Basis basis_of(const JobSpec& job, const DatasetPair& data, const Placement& placement) {
   const bool gpu = placement.type == DeviceType::cuda;
   Basis basis{{"dptrain", version()},
               {"compiler", __VERSION__},

@@ -21,8 +21,8 @@ std::string device_type(const Run& run) {
 /// GPUs that replicas share count once.
 int device_count(const Run& run) {
   if (run.placement.type == DeviceType::cpu) return run.placement.replicas;
-  std::set<int> devices;
-  for (const AcceleratorInfo& gpu : run.placement.gpus) devices.insert(gpu.device);
+  std::set<std::string> devices;
+  for (const AcceleratorInfo& gpu : run.placement.gpus) devices.insert(gpu.id);
   return static_cast<int>(devices.size());
 }
 

@@ -79,13 +79,17 @@ void set_up(Run& run, const ParameterTable& table) {
   run.progress = std::make_unique<Progress>(run.job, run.schedule, run.reporter);
   if (run.options.checkpoints.resume_from) run.progress->resume(run.options.checkpoints.resume_from->snapshot.state);
   if (run.publishes()) {
-    run.basis = basis_of(run.job, run.data);
+    run.basis = basis_of(run.job, run.data, run.placement);
     keep_first_weights(run, table);
     run.checkpointer = std::make_unique<Checkpointer>(run.options.checkpoints.run_folder, run.job.checkpoint.keep,
                                                       [&run](const std::string& text) { run.reporter.warning(text); });
   }
   run.strategy->start(run);
-  run.is_set_up.store(true, std::memory_order_release);
+  {
+    const std::lock_guard lock(run.threads.mutex);
+    run.threads.started = true;
+  }
+  run.threads.changed.notify_all();  // it may have to be given up already
 }
 
 /// The leader's, after the last step: the weights' hash, and the last checkpoint.
@@ -93,6 +97,7 @@ void keep_result(Run& run, const ParameterTable& table) {
   const Buffer weights = Buffer::host_floats(table.floats());
   run.weights->save(weights.floats());
   run.summary.weights_hash = table.hash(weights.floats());
+  if (run.saves()) run.weights->gather_state();
   if (run.checkpointer) {
     RunState state = state_at(run, run.end);
     state.weights_hash = run.summary.weights_hash;
@@ -167,7 +172,15 @@ void give_up(Run& run, int rank, std::int64_t step) {
 /// Returns when every replica's thread is at its end.
 void wait_for_replicas(Run& run) {
   std::unique_lock lock(run.threads.mutex);
-  run.threads.changed.wait(lock, [&] { return run.threads.running == 0 || run.threads.late; });
+  const auto is_over = [&] { return run.threads.running == 0 || run.threads.late; };
+  run.threads.changed.wait(lock, [&] { return is_over() || (run.threads.lost && run.threads.started); });
+  if (!is_over()) {
+    // Here, and not where the news comes in: this may hang as well, and then the process is ended from there.
+    lock.unlock();
+    run.strategy->abandon(run);
+    lock.lock();
+    run.threads.changed.wait(lock, is_over);
+  }
   if (!run.threads.late) return;
   run.threads.changed.wait_for(lock, std::chrono::seconds(1), [&] { return run.threads.running <= 1; });
   lock.unlock();
@@ -199,7 +212,11 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
   } const listening{processes};
   processes.listen([&run](const News& news) {
     run.group.abort(std::make_exception_ptr(Error(news.status, news.text)));
-    if (run.is_set_up.load(std::memory_order_acquire)) run.strategy->abandon(run);  // later it finds out by itself
+    {
+      const std::lock_guard lock(run.threads.mutex);
+      run.threads.lost = true;
+    }
+    run.threads.changed.notify_all();
   });
 
   std::vector<std::thread> threads;
@@ -238,7 +255,15 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
   for (std::thread& thread : threads) thread.join();
   if (const News* news = processes.news())
     run.group.abort(std::make_exception_ptr(Error(news->status, news->text)));  // unless that is done
+  try {
+    if (!run.group.error() && run.reducer) run.reducer->close();
+  } catch (const GroupAborted&) {
+    // Another process has gone meanwhile, and the group knows.
+  } catch (...) {
+    run.group.abort(std::current_exception());
+  }
   if (const std::exception_ptr error = run.group.error()) {
+    if (run.reducer) run.reducer->abandon();  // before replicas and buffers go, which wait for their devices
     leave_failed(run);
     std::rethrow_exception(error);
   }

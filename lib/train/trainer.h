@@ -15,6 +15,7 @@
 #include "report/reporter.h"
 #include "spec/job_spec.h"
 #include "train/checkpoint.h"
+#include "train/fit.h"
 
 namespace dptrain {
 
@@ -60,6 +61,7 @@ struct TrainOptions {
 };
 
 /// What the bits of a run of this job on this machine rest on besides the job.
+Basis basis_of(const JobSpec& job, const DatasetPair& data, const Placement& placement);
 Basis basis_of(const JobSpec& job, const DatasetPair& data);
 
 /// Trains, evaluates, reports. Errors: whatever a replica throws; usage as in train/fit.h; failed where a loss is not finite.

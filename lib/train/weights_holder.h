@@ -19,6 +19,12 @@ class WeightsHolder {
   /// Buffer k of the optimizer's state, likewise; where a moving average of the parameters is kept, it comes after the others.
   virtual void load_state(int k, const float* state) = 0;
   virtual void save_state(int k, float* state) const = 0;
+
+  /// Whether each process has a part of the optimizer's state: then the first one alone can save it, as it was gathered last.
+  virtual bool is_spread() const { return false; }
+  /// Where it is, brings it to the first process. All processes together, by one thread of each between two steps. Errors:
+  /// GroupAborted.
+  virtual void gather_state() {}
 };
 
 }  // namespace dptrain

@@ -2,7 +2,7 @@
 
   gpu_check_test.py SOURCE_FOLDER
 """
-import json, os, stat, subprocess, sys, tempfile, unittest
+import json, os, shutil, stat, subprocess, sys, tempfile, unittest
 from pathlib import Path
 
 SOURCE = Path(sys.argv.pop(1))
@@ -18,12 +18,13 @@ mkdir -p "$folder"; touch "$folder/build.ninja" "$folder/CTestTestfile.cmake"
 echo "-- CUDA 13.0.88: /somewhere"; echo "-- cuDNN 9.19.0: /x"; echo "-- NCCL 2.28.9: /y"; echo "-- WITHOUT oneDNN: much"''',
     "ctest": '''case "$*" in
   *show-only*) echo '{"tests": [{"name": "units", "command": ["units"]}, {"name": "kernels_cuda", "command": ["parity"]},
-                {"name": "comm_nccl", "command": ["nccl"]}]}'; exit 0 ;;
+                {"name": "comm_nccl", "command": ["nccl"]}, {"name": "gpu_processes", "command": ["processes"]}]}'; exit 0 ;;
 esac
 echo "${CTEST_SAYS-fine}"
 case "$*" in
   *"${CTEST_FAILS:-none}"*) printf 'The following tests FAILED:\\n\\t  2 - %s (Failed)\\n' "$CTEST_FAILS"; exit 8 ;;
 esac''',
+    "mpirun": "",
     "compute-sanitizer": 'echo "${SANITIZER_SAYS-ERROR SUMMARY: 0 errors}"; exit "${SANITIZER_STATUS:-0}"',
     "dptrain": '''echo "$*" >>"$CALLS"
 [ -z "${HANGS-}" ] || exec sleep 600
@@ -83,7 +84,8 @@ class GpuCheck(unittest.TestCase):
         stages = self.check()
         self.assertEqual({name: stage["status"] for name, stage in stages.items()},
                          {"configure": "skipped", "build": "skipped", "unit_tests": "passed", "parity": "passed", "nccl": "passed",
-                          "mnist": "passed", "same_weights": "passed", "halves": "passed", "modes": "passed", "sanitizer": "passed",
+                          "processes": "passed", "mnist": "passed", "same_weights": "passed", "halves": "passed", "modes": "passed",
+                          "sanitizer": "passed",
                           "benchmarks": "passed"})
         self.assertEqual(self.report["machine"]["gpus"], ["NVIDIA Fake, 999.1, 1024 MiB, 9.0"])
         self.assertEqual(stages["mnist"]["figures"]["test_accuracy"], 0.992)
@@ -154,8 +156,13 @@ class GpuCheck(unittest.TestCase):
         result = self.check("--only", "sanitizer", SANITIZER_SAYS="Device not supported", SANITIZER_STATUS="1")["sanitizer"]
         self.assertEqual((result["status"], "not support" in result["why"]), ("skipped", True))
         self.fake("ctest", "echo '{\"tests\": []}'")
-        for stage in ("unit_tests", "parity", "nccl"):
+        for stage in ("unit_tests", "parity", "nccl", "processes"):
             self.assertIn("no such test", self.check("--only", stage)[stage]["why"])
+        tools = self.folder / "tools"  # all but mpirun
+        tools.mkdir()
+        for tool in ("git", "sh", "env", "ctest", "nvidia-smi"):
+            (tools / tool).symlink_to(shutil.which(tool, path=f"{self.folder / 'bin'}:{os.environ['PATH']}"))
+        self.assertIn("there is no mpirun", self.check("--only", "processes", PATH=str(tools))["processes"]["why"])
         missing = str(self.folder / "nothing")
         self.assertIn("was not built", self.check("--only", "mnist", DPTRAIN_BINARY=missing)["mnist"]["why"])
 

@@ -5,10 +5,18 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/end_to_end.h"
+
+#define SKIP_WITHOUT_RANKS()                                                       \
+  if (const std::string reason = dptrain::test::why_no_ranks(); !reason.empty()) { \
+    MESSAGE("skipped: " << reason);                                                \
+    return;                                                                        \
+  }
 
 namespace dptrain::test {
 
@@ -62,21 +70,23 @@ inline bool is_there(pid_t process) {
   return name_end != std::string::npos && stat[name_end + 2] != 'Z' && stat[name_end + 2] != 'X';
 }
 
-/// Ranks that train without end, once they do.
-struct Training {
-  Training(const Ranks& here, int ranks, const std::vector<std::string>& arguments,
-           std::map<std::string, std::string> environment = {})
+/// Ranks that are at work on a run in the folder `run`; whoever is left at the end is ended.
+struct RanksAtWork {
+  RanksAtWork(const Ranks& here, int ranks, const std::vector<std::string>& arguments,
+              std::map<std::string, std::string> environment = {})
       : launcher(here.command_of(ranks, arguments), here.options(std::move(environment))) {
     REQUIRE(eventually([&] { return has(read_text(here.folder / "run/metrics.jsonl"), "\"train\""); }));
     processes = children_of(launcher.id());
     REQUIRE(processes.size() == static_cast<std::size_t>(ranks));
   }
-  bool all_gone() const {
-    return eventually([&] { return std::none_of(processes.begin(), processes.end(), is_there); });
-  }
-  ~Training() {
+  RanksAtWork(const RanksAtWork&) = delete;
+  RanksAtWork& operator=(const RanksAtWork&) = delete;
+  ~RanksAtWork() {
     for (const pid_t process : processes)
       if (is_there(process)) ::kill(process, SIGKILL);
+  }
+  bool all_gone() const {
+    return eventually([&] { return std::none_of(processes.begin(), processes.end(), is_there); });
   }
   Process launcher;
   std::vector<pid_t> processes;  // by rank
@@ -84,8 +94,3 @@ struct Training {
 
 }  // namespace dptrain::test
 
-#define SKIP_WITHOUT_RANKS()                                        \
-  if (const std::string reason = why_no_ranks(); !reason.empty()) { \
-    MESSAGE("skipped: " << reason);                                 \
-    return;                                                         \
-  }

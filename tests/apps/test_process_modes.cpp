@@ -192,7 +192,7 @@ TEST_CASE("processes: a rank that is lost ends local_sgd and async, is named, an
         CAPTURE(signal);
         CAPTURE(culprit);
         const Ranks here;
-        Training training(here, 3, endless(mode), {{kShared, culprit == 0 ? "off" : "on"}});
+        RanksAtWork training(here, 3, endless(mode), {{kShared, culprit == 0 ? "off" : "on"}});
         ::kill(training.processes[culprit], signal);
         const Finished ended = training.launcher.wait();
         INFO(ended.err);
@@ -229,7 +229,7 @@ TEST_CASE("processes: a signal to one rank stops local_sgd and async where it ca
   const std::vector<Words> modes = {{"--mode", "local_sgd"}, {"--mode", "async", "--set", "async.max_staleness=0"}};
   for (const Words& mode : modes) {
     const Ranks here;
-    Training training(here, 2, endless("sync") + mode);
+    RanksAtWork training(here, 2, endless("sync") + mode);
     ::kill(training.processes[1], SIGTERM);
     const Finished stopped = training.launcher.wait();
     INFO(stopped.err);

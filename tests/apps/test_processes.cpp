@@ -169,7 +169,7 @@ TEST_CASE("processes: what does not fit is refused, and who has something else i
   CHECK(has(refused(2, {"--devices", "1"}), "devices.count: 1 for 2 processes"));
   CHECK(has(refused(2, {"--set", "balance=auto"}), "balance: auto is for one process"));
   CHECK(has(refused(2, {"--set", "faults.on_replica_failure=continue"}), "is for one process"));
-  CHECK(has(refused(2, {"--gpus", "2"}), "training on GPUs is for one process"));
+  CHECK(has(refused(2, {"--gpus", "2"}), "the job asks for GPUs, and rank 0 on "));
   // 64 samples in micro-batches of 16 are four.
   CHECK(has(refused(5, {"--set", "devices.count=auto"}), "5 replicas for 4 micro-batches"));
 
@@ -200,7 +200,7 @@ TEST_CASE("processes: SIGKILL and SIGSTOP of a rank end all, the culprit is name
       CAPTURE(signal);
       CAPTURE(culprit);
       const Ranks here;
-      Training training(here, 3, kEndless, {{"DPTRAIN_SHARED_MEMORY", culprit == 0 ? "off" : "on"}});
+      RanksAtWork training(here, 3, kEndless, {{"DPTRAIN_SHARED_MEMORY", culprit == 0 ? "off" : "on"}});
       ::kill(training.processes[culprit], signal);
       const Finished ended = training.launcher.wait();
       INFO(ended.err);
@@ -217,7 +217,7 @@ TEST_CASE("processes: SIGKILL and SIGSTOP of a rank end all, the culprit is name
 TEST_CASE("processes: the launcher's death is everybody's, also of one that is stopped") {
   SKIP_WITHOUT_RANKS();
   const Ranks here;
-  Training training(here, 3, kEndless);
+  RanksAtWork training(here, 3, kEndless);
   ::kill(training.processes[1], SIGSTOP);
   training.launcher.signal(SIGKILL);
   CHECK(training.launcher.wait().status == 137);
@@ -244,7 +244,7 @@ TEST_CASE("processes: a signal to one rank or to the launcher stops all at a ste
   SKIP_WITHOUT_RANKS();
   for (const bool through_launcher : {true, false}) {
     const Ranks here;
-    Training training(here, 2, kEndless);
+    RanksAtWork training(here, 2, kEndless);
     if (through_launcher)
       training.launcher.signal(SIGUSR1);
     else

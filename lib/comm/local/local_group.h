@@ -39,6 +39,8 @@ class LocalGroup {
   void abort(std::exception_ptr error);
   /// The first failure, null where there was none.
   std::exception_ptr error() const;
+  /// Whether nobody is to wait any longer.
+  bool aborted() const { return aborted_.load(std::memory_order_acquire); }
 
  private:
   void check() const {

@@ -107,6 +107,7 @@ void Communicator::settle(const char* what) {
     const ncclResult_t now = state();
     if (now == ncclSuccess) return;
     if (now != ncclInProgress) refuse(now, what, nullptr);
+    if (idle_) idle_();
     const auto waited = Clock::now() - start;
     if (waited > patience_) {
       fail(ExitStatus::retry, "{}: rank {} of {} waited {:.1f} s for the others", what, rank_, size_,
@@ -188,9 +189,10 @@ NcclGroup::NcclGroup(std::span<const int> devices, std::chrono::nanoseconds pati
     : NcclGroup(make_id(), static_cast<int>(devices.size()), 0, devices, patience) {}
 
 NcclGroup::NcclGroup(const ncclUniqueId& id, int size, int first_rank, std::span<const int> devices,
-                     std::chrono::nanoseconds patience) {
+                     std::chrono::nanoseconds patience, const std::function<void()>& idle) {
   for (std::size_t i = 0; i < devices.size(); ++i) {
-    ranks_.push_back(std::make_unique<Communicator>(first_rank + static_cast<int>(i), size, devices[i], patience));
+    ranks_.push_back(
+        std::make_unique<Communicator>(first_rank + static_cast<int>(i), size, devices[i], patience, idle));
   }
   try {
     create(id);

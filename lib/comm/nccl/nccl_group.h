@@ -3,19 +3,21 @@
 // Thread safety: a Communicator's operations belong to one thread, that of its GPU; abort() and async_error() may be called from any
 //   thread at any time (a watchdog). Every rank must enqueue the same operations in the same order.
 // Invariants: the host waits for the GPU nowhere but in NcclGroup::close(); while NCCL sets something up it waits for at most
-//   the group's patience. NCCL is never asked to block: its communicators are made with blocking = 0, because a call
-//   that may block inside the library could not be given up when a peer is gone, and only then may abort() be called from
-//   another thread.
+//   the group's patience, and asks `idle` whether it still should. NCCL is never asked to block: its communicators are made with
+//   blocking = 0, because a call that may block inside the library could not be given up when a peer is gone, and only then may
+//   abort() be called from another thread.
 #pragma once
 
 #include <nccl.h>
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/element_type.h"
@@ -49,8 +51,8 @@ struct Slice {
 /// where NCCL refuses them.
 class Communicator {
  public:
-  Communicator(int rank, int size, int device, std::chrono::nanoseconds patience)
-      : rank_(rank), size_(size), device_(device), patience_(patience) {}
+  Communicator(int rank, int size, int device, std::chrono::nanoseconds patience, std::function<void()> idle)
+      : rank_(rank), size_(size), device_(device), patience_(patience), idle_(std::move(idle)) {}
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
 
@@ -81,6 +83,7 @@ class Communicator {
 
   const int rank_, size_, device_;
   const std::chrono::nanoseconds patience_;
+  const std::function<void()> idle_;
   std::mutex mutex_;  // held for calls into NCCL, all of which return at once
   ncclComm_t handle_ = nullptr;
   bool aborted_ = false;
@@ -93,10 +96,11 @@ class NcclGroup {
 
   /// All ranks in this process, rank i on devices[i].
   explicit NcclGroup(std::span<const int> devices, std::chrono::nanoseconds patience = std::chrono::minutes(1));
-  /// Ranks first_rank, first_rank + 1, ... of `size` in this process. Waits for the others.
+  /// Ranks first_rank, first_rank + 1, ... of `size` in this process. Waits for the others. `idle` is called over and over while
+  /// the group or one of its ranks waits for NCCL, on the thread that waits, and may throw.
   /// Errors: Error(retry) where they do not come in time, Error(failed) with NCCL's reason.
   NcclGroup(const ncclUniqueId& id, int size, int first_rank, std::span<const int> devices,
-            std::chrono::nanoseconds patience = std::chrono::minutes(1));
+            std::chrono::nanoseconds patience = std::chrono::minutes(1), const std::function<void()>& idle = {});
   /// Closes, and aborts where that fails.
   ~NcclGroup();
 

@@ -51,6 +51,13 @@ Accelerators none(cudaError_t status) {
           .remedy = "see whether nvidia-smi works"};
 }
 
+/// CUDA's UUID, which tells the instances of a partitioned GPU apart, too.
+std::string hardware_id(const cudaDeviceProp& properties) {
+  std::string id;
+  for (const char byte : properties.uuid.bytes) id += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return id;
+}
+
 /// What keeps a device from being used; empty: nothing.
 std::string fault(int device, AcceleratorInfo& info) {
   int mode = cudaComputeModeDefault;
@@ -62,7 +69,8 @@ std::string fault(int device, AcceleratorInfo& info) {
           .name = properties.name,
           .compute_major = properties.major,
           .compute_minor = properties.minor,
-          .memory_bytes = static_cast<std::int64_t>(properties.totalGlobalMem)};
+          .memory_bytes = static_cast<std::int64_t>(properties.totalGlobalMem),
+          .id = hardware_id(properties)};
   if (properties.major < kOldestMajor) {
     return fmt::format("GPU {} ({}) has compute capability {}.{}, and {}.0 is needed", device, info.name,
                        properties.major, properties.minor, kOldestMajor);

@@ -1,9 +1,10 @@
 #include "train/cuda/cuda_backend.h"
 
-#include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <set>
+#include <string_view>
 
 #include "comm/nccl/nccl_group.h"
 #include "core/error.h"
@@ -12,15 +13,28 @@
 #include "train/cuda/cuda_reducer.h"
 #include "train/cuda/cuda_replica.h"
 #include "train/cuda/nccl_reducer.h"
+#include "train/faults.h"
 
 namespace dptrain {
 
 namespace {
 
+std::vector<int> devices_of(const Placement& placement) {
+  std::vector<int> devices;
+  for (const AcceleratorInfo& gpu : placement.gpus) devices.push_back(gpu.device);
+  return devices;
+}
+
+/// "2.28.9" of NCCL's 22809.
+std::string version_text(int version) {
+  return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+}
+
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(const JobSpec& job, std::vector<int> devices, bool one_device)
-      : job_(job), devices_(std::move(devices)), one_device_(one_device) {}
+  /// `processes`: null where there are no others.
+  CudaBackend(const JobSpec& job, const Placement& placement, Communicator* processes)
+      : job_(job), placement_(placement), processes_(processes), devices_(devices_of(placement)) {}
 
   ModelPlan plan(std::span<const std::int64_t> batches) override {
     cuda::use_device(devices_.front());
@@ -39,12 +53,19 @@ class CudaBackend final : public Backend {
   Buffer shared_buffer(std::size_t bytes) override { return cuda::pinned_buffer(bytes); }
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
     for (const StepPlan* plan : {&config.schedule.full(), &config.schedule.last()}) check_sums(plan->combine);
-    if (one_device_) return std::make_unique<CudaReducer>(config, devices_.front());
+    if (processes_ == nullptr && std::set<int>(devices_.begin(), devices_.end()).size() == 1)
+      return std::make_unique<CudaReducer>(config, devices_.front());
     NcclReducer::Options options{
         .devices = devices_, .reproducible = job_.reproducible, .communication = job_.train.communication};
-    if (job_.faults.step_deadline) {
-      options.step_deadline = std::chrono::duration_cast<std::chrono::nanoseconds>(
-          std::chrono::duration<double>(*job_.faults.step_deadline));
+    std::optional<double> deadline = job_.faults.step_deadline;
+    if (processes_ != nullptr) {
+      options.processes = processes_;
+      options.placement = &placement_;
+      deadline = step_deadline(job_, *processes_);
+    }
+    if (deadline) {
+      options.step_deadline =
+          std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(*deadline));
     }
     return std::make_unique<NcclReducer>(config, std::move(options));
   }
@@ -65,15 +86,38 @@ class CudaBackend final : public Backend {
   std::mutex mutex_;
   std::map<int, CudaReplica::Resident> resident_;
   const JobSpec& job_;
-  std::vector<int> devices_;  // by replica
-  bool one_device_;
+  const Placement placement_;
+  Communicator* const processes_;
+  std::vector<int> devices_;  // by replica, as their own processes number them
 };
+
+/// Two ranks of NCCL on one GPU. Errors: usage where it would refuse them.
+void check_shared_gpus(const Placement& placement, const Communicator& processes) {
+  constexpr int kFirst = 23000;  // NCCL 2.30
+  std::map<std::string, int> first;
+  for (int replica = 0; replica < placement.replicas; ++replica) {
+    const AcceleratorInfo& gpu = placement.gpus[static_cast<std::size_t>(replica)];
+    const auto [found, is_new] = first.try_emplace(gpu.id, replica);
+    if (is_new) continue;
+    const char* allowed = std::getenv("NCCL_MULTI_RANK_GPU_ENABLE");
+    const int version = nccl::library_version();
+    if (version >= kFirst && allowed != nullptr && std::string_view(allowed) == "1") return;
+    const auto name = [&](int r) {
+      return fmt::format("replica {} ({})", r,
+                         processes.members()[static_cast<std::size_t>(placement.process_of(r))].name());
+    };
+    fail(ExitStatus::usage,
+         "{} and {} would be on one GPU ({}), and NCCL {} lets ranks share one {}; start one process for all replicas "
+         "of a GPU, or as many processes as there are GPUs",
+         name(found->second), name(replica), gpu.name, version_text(version),
+         version < kFirst ? "from 2.30 on" : "where NCCL_MULTI_RANK_GPU_ENABLE=1 is in the environment");
+  }
+}
 
 }  // namespace
 
 std::unique_ptr<Backend> make_cuda_backend(const JobSpec& job, const Placement& placement) {
-  std::vector<int> devices;
-  for (const AcceleratorInfo& gpu : placement.gpus) devices.push_back(gpu.device);
+  const std::vector<int> devices = devices_of(placement);
   const std::set<int> different(devices.begin(), devices.end());
   // Without steps that are taken together nothing is reduced on the GPUs.
   const bool together = job.mode == Mode::sync || (job.mode == Mode::local_sgd && job.local_sgd.warmup_sync_steps > 0);
@@ -84,7 +128,12 @@ std::unique_ptr<Backend> make_cuda_backend(const JobSpec& job, const Placement& 
          "GPU in CUDA_VISIBLE_DEVICES",
          devices.size(), different.size(), different.size());
   }
-  return std::make_unique<CudaBackend>(job, std::move(devices), different.size() == 1);
+  return std::make_unique<CudaBackend>(job, placement, nullptr);
+}
+
+std::unique_ptr<Backend> make_cuda_backend(const JobSpec& job, const Placement& placement, Communicator& processes) {
+  check_shared_gpus(placement, processes);
+  return std::make_unique<CudaBackend>(job, placement, &processes);
 }
 
 std::vector<std::pair<std::string, std::string>> cuda_backend_basis() {

@@ -29,6 +29,7 @@ std::size_t roots(const RunSchedule& schedule, std::size_t rank) {
 NcclReducer::NcclReducer(const ReducerConfig& config, Options options)
     : group_(config.group),
       schedule_(config.schedule),
+      watchdog_(config.watchdog),
       floats_(config.floats),
       chunks_((config.floats + kChunk - 1) / kChunk),
       state_buffers_(config.state_buffers),
@@ -36,24 +37,43 @@ NcclReducer::NcclReducer(const ReducerConfig& config, Options options)
       loss_scaling_(config.loss_scaling),
       needs_norm_(clip_norm_ || loss_scaling_),
       options_(std::move(options)),
-      nccl_(options_.devices) {
+      size_(options_.processes == nullptr ? group_.size() : options_.placement->replicas),
+      here_(options_.processes == nullptr ? Range{0, size_}
+                                          : options_.placement->replicas_of(options_.processes->rank())) {
   DPTRAIN_CHECK(options_.bucket_floats % kChunk == 0 && options_.bucket_floats > 0, "a bucket of {} floats",
                 options_.bucket_floats);
-  const int size = group_.size();
   for (std::int64_t first = 0; first < floats_; first += options_.bucket_floats) {
     Bucket bucket{first, std::min(options_.bucket_floats, floats_ - first), {}};
-    for (int r = 0; r < size; ++r) {
-      const Range chunks = share(static_cast<int>((bucket.count + kChunk - 1) / kChunk), size, r);
+    for (int r = 0; r < size_; ++r) {
+      const Range chunks = share(static_cast<int>((bucket.count + kChunk - 1) / kChunk), size_, r);
       const std::int64_t begin = std::min(bucket.count, chunks.first * kChunk);
       bucket.slices.push_back({begin, std::min(bucket.count, chunks.last * kChunk) - begin});
     }
     buckets_.push_back(std::move(bucket));
   }
-  for (int r = 0; r < size; ++r) {
-    cuda::use_device(options_.devices[static_cast<std::size_t>(r)]);
+  for (int r = here_.first; r < here_.last; ++r) {
+    cuda::use_device(device(r));
     members_.push_back(make_member(r, config.plan));
   }
-  cuda::use_device(options_.devices.front());
+  cuda::use_device(device(here_.first));
+  if (is_spread() && options_.processes->rank() == 0)
+    gathered_.assign(static_cast<std::size_t>(state_buffers_), std::vector<float>(static_cast<std::size_t>(floats_)));
+  nccl_ = make_communicators();
+}
+
+std::unique_ptr<nccl::NcclGroup> NcclReducer::make_communicators() const {
+  const std::span<const int> devices(options_.devices.data() + here_.first, static_cast<std::size_t>(here_.count()));
+  ncclUniqueId id{};
+  if (options_.processes == nullptr || options_.processes->rank() == 0) id = nccl::NcclGroup::make_id();
+  if (options_.processes != nullptr) {
+    std::vector<ncclUniqueId> all(static_cast<std::size_t>(options_.processes->size()));
+    options_.processes->all_gather(&id, sizeof id, all.data());
+    id = all.front();
+  }
+  // Whoever is lost is noticed by others sooner.
+  return std::make_unique<nccl::NcclGroup>(id, size_, here_.first, devices, options_.step_deadline, [&group = group_] {
+    if (group.aborted()) throw GroupAborted{};
+  });
 }
 
 std::unique_ptr<NcclReducer::Member> NcclReducer::make_member(int rank, const UpdatePlan& plan) const {
@@ -69,7 +89,7 @@ std::unique_ptr<NcclReducer::Member> NcclReducer::make_member(int rank, const Up
     member->received_at.push_back(mine);
     mine += bucket.slices[static_cast<std::size_t>(rank)].count;
   }
-  member->received.resize(static_cast<std::size_t>(group_.size()));
+  member->received.resize(static_cast<std::size_t>(size_));
   for (std::size_t peer = 0; options_.reproducible && peer < member->received.size(); ++peer) {
     if (static_cast<int>(peer) == rank) continue;
     for (std::size_t k = 0; k < roots(schedule_, peer); ++k) member->received[peer].push_back(device_floats(mine));
@@ -85,49 +105,7 @@ std::unique_ptr<NcclReducer::Member> NcclReducer::make_member(int rank, const Up
 }
 
 NcclReducer::~NcclReducer() {
-  if (group_.error()) nccl_.abort();  // a peer may never come: nothing waits for it
-}
-
-void NcclReducer::to_device(int rank, const Buffer& target, const float* from) const {
-  cuda::use_device(options_.devices[static_cast<std::size_t>(rank)]);
-  cuda::check(cudaMemcpy(target.data(), from, target.size(), cudaMemcpyHostToDevice),
-              "the parameters could not be copied to a GPU");
-  // A copy from pageable memory returns when it has been read, and replicas' streams do not wait for the default one.
-  cuda::check(cudaDeviceSynchronize(), "the parameters could not be copied to a GPU");
-  cuda::use_device(options_.devices.front());
-}
-
-void NcclReducer::from_device(int rank, const float* source, std::int64_t count, float* to) const {
-  if (count == 0) return;
-  cuda::use_device(options_.devices[static_cast<std::size_t>(rank)]);
-  cuda::check(cudaDeviceSynchronize(), "a GPU's last step failed");
-  cuda::check(cudaMemcpy(to, source, static_cast<std::size_t>(count) * sizeof(float), cudaMemcpyDeviceToHost),
-              "the parameters could not be copied from a GPU");
-  cuda::use_device(options_.devices.front());
-}
-
-void NcclReducer::load(const float* parameters) {
-  for (int r = 0; r < group_.size(); ++r) to_device(r, member(r).parameters, parameters);
-}
-
-void NcclReducer::save(float* parameters) const {
-  from_device(0, member(0).parameters.floats(), floats_, parameters);
-}
-
-void NcclReducer::load_state(int k, const float* state) {
-  for (int r = 0; r < group_.size(); ++r)
-    to_device(r, k == state_buffers_ ? member(r).average : member(r).state[k], state);
-}
-
-void NcclReducer::save_state(int k, float* state) const {
-  if (k == state_buffers_) return from_device(0, member(0).average.floats(), floats_, state);
-  if (!options_.reproducible) return from_device(0, member(0).state[k].floats(), floats_, state);
-  for (const Bucket& bucket : buckets_) {  // each replica keeps the state of its slices up to date, and no other
-    for (int r = 0; r < group_.size(); ++r) {
-      const nccl::Slice part = slice(bucket, r);
-      from_device(r, member(r).state[k].floats() + part.first, part.count, state + part.first);
-    }
-  }
+  if (group_.aborted()) nccl_->abort();  // a peer may never come: nothing waits for it
 }
 
 void NcclReducer::join(int rank, Replica& replica) {
@@ -136,7 +114,17 @@ void NcclReducer::join(int rank, Replica& replica) {
   for (std::size_t b = 0; b < buckets_.size(); ++b)
     m.replica->mark_gradients(buckets_[b].first + buckets_[b].count, m.ready[b]);
   if (loss_scaling_) m.replica->set_scale(loss_scaling_->start);
-  m.replica->wait_with([this, rank](const cuda::Event& event) { wait(rank, event); });
+  m.replica->wait_with([this, rank](const cuda::Event& event) {
+    struct Pause {  // what is waited for may be another's, and has a deadline of its own
+      Watchdog* watchdog;
+      int rank;
+      ~Pause() {
+        if (watchdog != nullptr) watchdog->resume(rank);
+      }
+    } const pause{watchdog_, rank};
+    if (watchdog_ != nullptr) watchdog_->pause(rank);
+    wait(rank, event);
+  });
 }
 
 void NcclReducer::begin(int rank, const StepUpdate& update) {
@@ -157,6 +145,7 @@ GradientReducer::Times NcclReducer::update(int rank, const StepPlan& plan) {
   const double start = steady_seconds();
   Member& m = member(rank);
   ++m.step;
+  m.computed = &m.replica->computed();
   if (options_.reproducible)
     reduce_in_order(rank, plan);
   else
@@ -164,10 +153,11 @@ GradientReducer::Times NcclReducer::update(int rank, const StepPlan& plan) {
   if (m.average.size() != 0)
     cuda::follow(m.replica->constants(), floats_, m.average.floats(), m.parameters.floats(), m.replica->scale(),
                  m.stream.get());
-  m.updated.record(m.stream.get());
-  m.updated.make_wait(m.replica->stream());
+  cuda::Event& updated = m.updated[static_cast<std::size_t>(m.step % 2)];
+  updated.record(m.stream.get());
+  updated.make_wait(m.replica->stream());
   m.replica->send_scale();
-  group_.barrier();  // rank 0's decision is everybody's
+  group_.barrier([] {});  // the decision of the process's leader is that of all its replicas
   times.end = steady_seconds();
   times.reduce = times.end - start;
   return times;
@@ -213,7 +203,7 @@ void NcclReducer::decide(Member& m) {
 
 std::optional<LossScale> NcclReducer::loss_scale() const {
   if (!loss_scaling_) return {};
-  const CudaReplica* replica = member(0).replica;
+  const CudaReplica* replica = member(here_.first).replica;
   return replica == nullptr ? loss_scaling_->start : replica->read_scale();
 }
 
@@ -228,7 +218,7 @@ void NcclReducer::exchange(int rank, const StepPlan& plan, std::size_t b) {
   std::vector<nccl::Send> sends;
   std::vector<nccl::Receive> receives;
   const nccl::Slice mine = slice(bucket, rank);
-  for (int peer = 0; peer < group_.size(); ++peer) {
+  for (int peer = 0; peer < size_; ++peer) {
     if (peer == rank) continue;
     const nccl::Slice theirs = slice(bucket, peer);
     // Slices may be empty: a small model has fewer chunks than there are replicas.
@@ -246,7 +236,7 @@ void NcclReducer::exchange(int rank, const StepPlan& plan, std::size_t b) {
 cuda::SumOrder NcclReducer::order(int rank, const StepPlan& plan, std::size_t b) {
   Member& m = member(rank);
   const nccl::Slice mine = slice(buckets_[b], rank);
-  std::vector<std::vector<float*>> places(static_cast<std::size_t>(group_.size()));
+  std::vector<std::vector<float*>> places(static_cast<std::size_t>(size_));
   for (std::size_t peer = 0; peer < places.size(); ++peer) {
     for (const Buffer& buffer : m.received[peer]) places[peer].push_back(buffer.floats() + m.received_at[b]);
   }
@@ -263,7 +253,7 @@ void NcclReducer::reduce_in_order(int rank, const StepPlan& plan) {
     reduce_range(m, order(rank, plan, b), slice(buckets_[b], rank));
     if (needs_norm_) {
       std::vector<nccl::Slice> shares;  // of the chunks' squares, which are doubles
-      for (int r = 0; r < group_.size(); ++r) {
+      for (int r = 0; r < size_; ++r) {
         const nccl::Slice part = slice(buckets_[b], r);
         shares.push_back({2 * ((part.first + kChunk - 1) / kChunk), 2 * ((part.count + kChunk - 1) / kChunk)});
       }
@@ -318,39 +308,52 @@ void NcclReducer::all_reduce(int rank, const Bucket& bucket, float* values) {
   cuda::unpack_bf16(m.packed.data(), bucket.count, values, stream);
 }
 
-void NcclReducer::wait(int rank, const cuda::Event& event) {
-  const auto begin = std::chrono::steady_clock::now();
-  Member& m = member(rank);
-  for (int tries = 0; !event.reached(); ++tries) {
-    constexpr int kEager = 2000;  // a step's end is usually near; a peer that is lost is never in a hurry
-    if (tries < kEager) continue;
+void NcclReducer::wait(int rank, const cuda::Event& event) const {
+  using Clock = std::chrono::steady_clock;
+  constexpr int kEager = 2000;  // a step's end is usually near; a peer that is lost is never in a hurry
+  for (int tries = 0; tries < kEager; ++tries)
+    if (event.reached()) return;
+  std::chrono::nanoseconds waited{0};
+  for (Clock::time_point before = Clock::now(); !event.reached();) {
     std::this_thread::sleep_for(std::chrono::microseconds(50));
-    if (group_.error()) throw GroupAborted{};
+    if (group_.aborted()) throw GroupAborted{};
+    const Clock::time_point now = Clock::now();
+    waited +=
+        std::min<std::chrono::nanoseconds>(now - before, std::chrono::seconds(1));  // longer: it was stopped itself
+    before = now;
     const std::string error = communicator(rank).async_error();
-    const bool late = std::chrono::steady_clock::now() - begin > options_.step_deadline;
-    if (error.empty() && !late) continue;
-    const std::int64_t seconds = std::chrono::duration_cast<std::chrono::seconds>(options_.step_deadline).count();
-    const std::string message =
-        fmt::format("replica {} (GPU {}) waits for {}, which {}; a peer may be lost", rank,
-                    options_.devices[static_cast<std::size_t>(rank)], late_bucket(m),
-                    error.empty() ? fmt::format("did not end within {} s", seconds) : fmt::format("failed: {}", error));
+    const std::string why = !error.empty()                    ? "NCCL says " + error
+                            : waited > options_.step_deadline ? why_late(rank, waited)
+                                                              : "";
+    if (why.empty()) continue;
     // The group learns it before the others are woken, who would only say that they were.
-    group_.abort(std::make_exception_ptr(Error(ExitStatus::retry, message)));
-    nccl_.abort();
+    group_.abort(std::make_exception_ptr(
+        Error(ExitStatus::retry, fmt::format("replica {} (GPU {}): {}", rank, device(rank), why))));
+    nccl_->abort();
     throw GroupAborted{};
   }
 }
 
-/// The first reduction that is not over, of the latest two steps.
-std::string NcclReducer::late_bucket(const Member& m) const {
+/// What has not come to its end since the deadline; empty while it may be for another to say: the one whose own kernels hang knows
+/// it, and those that wait for its gradients give it a little time.
+std::string NcclReducer::why_late(int rank, std::chrono::nanoseconds waited) const {
+  constexpr std::chrono::seconds kLatest(1);
+  const Member& m = member(rank);
+  const double seconds = std::chrono::duration<double>(options_.step_deadline).count();
+  const std::string late = fmt::format("did not end within {:g} s", seconds);
   for (std::int64_t step = std::max<std::int64_t>(0, m.step - 1); step <= m.step; ++step) {
+    // Of the step before the latest the losses are known: its own kernels are over.
+    if (step == m.step && !m.computed->reached()) break;
     const auto& reduced = m.reduced[static_cast<std::size_t>(step % 2)];
-    for (std::size_t b = 0; b < reduced.size(); ++b) {
-      if (!reduced[b].reached())
-        return fmt::format("bucket {} of {} of the reduction of its step {}", b + 1, reduced.size(), step);
-    }
+    const auto bucket = std::find_if(reduced.begin(), reduced.end(), [](const cuda::Event& e) { return !e.reached(); });
+    if (bucket == reduced.end() && m.updated[static_cast<std::size_t>(step % 2)].reached()) continue;
+    if (waited < options_.step_deadline + kLatest) return "";
+    const std::string what = bucket == reduced.end() ? "the exchange of new parameters"
+                                                     : fmt::format("the reduction of bucket {} of {}",
+                                                                   bucket - reduced.begin() + 1, reduced.size());
+    return fmt::format("{} of its step {} {}; a peer may be lost", what, step, late);
   }
-  return "its own kernels";
+  return "its own kernels " + late;
 }
 
 }  // namespace dptrain

@@ -5,8 +5,10 @@
 //   slice in the order of the tree, updates it, and all gather the new parameters. As many bytes as a ring's all-reduce, and
 //   each replica needs optimizer state for its slices alone. Otherwise NCCL's own all-reduce, in fp32 or in bf16, which halves the
 //   bytes and rounds at each addition, and every replica updates all.
-// Invariants: a lost peer does not hang the others: the host looks after NCCL's errors while it waits for a step, and gives up
-//   after a deadline with the replica and the bucket.
+//   Replicas of other processes take part in all of that: a replica is a rank of NCCL, under its number in the whole run.
+// Invariants: a lost peer does not hang the others: the host waits for nothing of NCCL's but while it looks after its errors and
+//   whether the run has failed, and gives up after a deadline with the replica and the bucket. Nothing but host memory is given to
+//   the other processes by another way than NCCL.
 #pragma once
 
 #include <array>
@@ -28,7 +30,10 @@ namespace dptrain {
 class NcclReducer final : public GradientReducer {
  public:
   struct Options {
-    std::vector<int> devices;  ///< by replica, all different
+    std::vector<int> devices;  ///< by replica of the whole run; those of this process count
+    /// The way to other processes, and who has which replicas; they outlive the reducer. Null: there are none.
+    Communicator* processes = nullptr;
+    const Placement* placement = nullptr;
     bool reproducible = true;
     Communication communication = Communication::fp32;   ///< of NCCL's own all-reduce
     std::int64_t bucket_floats = std::int64_t{1} << 20;  ///< whole chunks; 4 MiB are enough for the links' bandwidth
@@ -45,19 +50,22 @@ class NcclReducer final : public GradientReducer {
   void save(float* parameters) const override;
   void load_state(int k, const float* state) override;
   void save_state(int k, float* state) const override;
+  bool is_spread() const override { return options_.processes != nullptr && options_.reproducible; }
+  void gather_state() override;
   void join(int rank, Replica& replica) override;
   void begin(int rank, const StepUpdate& update) override;
   double gather(int rank) override;
   Times update(int rank, const StepPlan& plan) override;
   std::optional<LossScale> loss_scale() const override;
-  void abandon() noexcept override { nccl_.abort(); }
+  void abandon() noexcept override { nccl_->abort(); }
+  void close() override { nccl_->close(); }
 
  private:
   struct Bucket {
     std::int64_t first = 0, count = 0;
     std::vector<nccl::Slice> slices;  // by rank, in floats from the start of the bucket
   };
-  /// What replica `rank` needs on its own device; made with that device current.
+  /// What replica `rank` of this process needs on its own device; made with that device current.
   struct Member {
     CudaReplica* replica = nullptr;
     UpdateRule rule;
@@ -65,7 +73,9 @@ class NcclReducer final : public GradientReducer {
     std::vector<cuda::Event> ready;                   // by bucket: its gradients are final here
     std::array<std::vector<cuda::Event>, 2> reduced;  // by bucket, of even and of odd steps: its communication is over
     std::int64_t step = -1;                           // of the latest update()
-    cuda::Event updated;
+    const cuda::Event* computed = nullptr;            // its own part of that step
+    std::array<cuda::Event, 2> updated;               // likewise: all of it is over
+    const cuda::Event& latest() const { return updated[static_cast<std::size_t>(step < 0 ? 0 : step % 2)]; }
     Buffer parameters, state[2];
     Buffer average;  // of all parameters, on each replica: they are gathered anyway, and averages then need no traffic
     Buffer blocks;   // how each part is updated; empty where all parts are updated alike
@@ -75,10 +85,15 @@ class NcclReducer final : public GradientReducer {
     Buffer packed;                              // a bucket in 16 bits, where it travels so
   };
 
-  Member& member(int rank) { return *members_[static_cast<std::size_t>(rank)]; }
-  const Member& member(int rank) const { return *members_[static_cast<std::size_t>(rank)]; }
-  nccl::Communicator& communicator(int rank) { return nccl_.rank(rank); }
+  Member& member(int rank) { return *members_[static_cast<std::size_t>(rank - here_.first)]; }
+  const Member& member(int rank) const { return *members_[static_cast<std::size_t>(rank - here_.first)]; }
+  nccl::Communicator& communicator(int rank) const { return nccl_->rank(rank - here_.first); }
+  int device(int rank) const { return options_.devices[static_cast<std::size_t>(rank)]; }
   std::unique_ptr<Member> make_member(int rank, const UpdatePlan& plan) const;
+  std::unique_ptr<nccl::NcclGroup> make_communicators() const;
+  /// The slices of some replicas, one after the other, as gather_state() sends them: visit(rank, slice).
+  template <class Visit>
+  void each_slice(Range replicas, Visit&& visit) const;
   void to_device(int rank, const Buffer& target, const float* from) const;
   void from_device(int rank, const float* source, std::int64_t count, float* to) const;
   /// This replica's slice of a bucket, in floats of the flat buffer.
@@ -92,20 +107,25 @@ class NcclReducer final : public GradientReducer {
   void decide(Member& member);
   void apply_range(Member& member, const nccl::Slice& range);
   void all_reduce(int rank, const Bucket& bucket, float* values);
-  void wait(int rank, const cuda::Event& event);
-  std::string late_bucket(const Member& member) const;
+  void wait(int rank, const cuda::Event& event) const;
+  std::string why_late(int rank, std::chrono::nanoseconds waited) const;
 
   LocalGroup& group_;
   const RunSchedule& schedule_;
+  Watchdog* const watchdog_;
   std::int64_t floats_, chunks_;
   int state_buffers_;
   std::optional<double> clip_norm_;
   std::optional<LossScaling> loss_scaling_;
   bool needs_norm_;  // before anything is updated: gradients are clipped, or may have to be left out
   Options options_;
+  const int size_;    // replicas of the whole run
+  const Range here_;  // those of this process
   std::vector<Bucket> buckets_;
-  std::vector<std::unique_ptr<Member>> members_;
-  nccl::NcclGroup nccl_;
+  std::vector<std::unique_ptr<Member>> members_;  // those of this process
+  // The first process's, of optimizer state that is spread: the others' slices as they were gathered last.
+  std::vector<std::vector<float>> gathered_;
+  std::unique_ptr<nccl::NcclGroup> nccl_;  // last: what waits for others is given up before memory is
 };
 
 }  // namespace dptrain

@@ -107,7 +107,7 @@ void account(Run& run, std::int64_t step, const StepPlan& plan, bool applies, st
 void catch_up(Run& run, int rank, Replica& replica, std::int64_t& collected, std::int64_t step) {
   for (; collected < step; ++collected) {
     collect(run, rank, replica, collected);
-    run.group.barrier();
+    run.step_news.meet(run, run.assignment->plan(collected));
     if (run.leads(rank)) {
       stepped(run, collected);
       run.progress->report_if_due(collected + 1, run.end, steady_seconds());
@@ -157,7 +157,8 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     times.data = computed.data;
     times.compute = computed.compute;
     run.busy[static_cast<std::size_t>(rank)] = computed.data + computed.compute + computed.reduce;
-    const double waited = run.step_news.gather(run, rank, plan);
+    const double waited =
+        run.step_news.gather(run, rank, due && collected < step ? assignment->plan(collected) : plan);
 
     const Outcome outcome = run.faults.any() ? settle(run, rank, replica, task, plan) : Outcome::good;
     again = outcome == Outcome::again;
@@ -208,7 +209,8 @@ class SyncStrategy final : public UpdateStrategy {
                                              .state_buffers = run.optimizer->state_buffers(),
                                              .clip_norm = run.job.train.clip_norm,
                                              .plan = run.update_plan,
-                                             .loss_scaling = loss_scaling(run.job, resumed(run))});
+                                             .loss_scaling = loss_scaling(run.job, resumed(run)),
+                                             .watchdog = run.watchdog.get()});
     return *run.reducer;
   }
   void start(Run&) override {}

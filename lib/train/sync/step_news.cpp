@@ -58,8 +58,13 @@ Range StepNews::micro_batches(const StepPlan& plan, int process) const {
 double StepNews::gather(Run& run, int rank, const StepPlan& plan) {
   if (run.processes.size() == 1) return run.reducer->gather(rank);  // which for some devices is no meeting of threads
   const double start = steady_seconds();
-  run.group.barrier([&] { share(run, plan); });
+  meet(run, plan);
   return steady_seconds() - start;
+}
+
+void StepNews::meet(Run& run, const StepPlan& plan) {
+  if (run.processes.size() == 1) return run.group.barrier();
+  run.group.barrier([&] { share(run, plan); });
 }
 
 /// By one thread of each process, in one exchange.

@@ -18,9 +18,11 @@ class StepNews {
   /// The placement outlives it.
   StepNews(const Placement& placement, const RunSchedule& schedule);
 
-  /// The reducer's gather(), and among several processes this in the midst of it; seconds waited. All replicas of all processes
-  /// together. Errors: GroupAborted.
+  /// The reducer's gather(), and among several processes this in the midst of it; seconds waited. `plan` is of the step whose losses
+  /// are known, which may be an earlier one. All replicas of all processes together. Errors: GroupAborted.
   double gather(Run& run, int rank, const StepPlan& plan);
+  /// The same without the reducer: of a step that was computed before.
+  void meet(Run& run, const StepPlan& plan);
 
  private:
   void share(Run& run, const StepPlan& plan);

@@ -34,6 +34,35 @@ TEST_CASE("a rank that never joins is waited for no longer than the group's pati
   CHECK(fake_nccl::live_communicators() == 0);
 }
 
+TEST_CASE("who waits for NCCL asks over and over whether to go on, while the group is made and afterwards") {
+  struct Enough {};
+  const int devices[] = {0};
+  const ncclUniqueId id = nccl::NcclGroup::make_id();
+  int asked = 0;
+  const auto three_times = [&] {
+    if (++asked == 3) throw Enough{};
+  };
+  CHECK_THROWS_AS(nccl::NcclGroup(id, 2, 0, devices, std::chrono::minutes(10), three_times), Enough);
+  CHECK(asked == 3);
+  CHECK(fake_nccl::live_communicators() == 0);
+
+  const int two[] = {0, 0};
+  bool over = false;
+  nccl::NcclGroup group(nccl::NcclGroup::make_id(), 2, 0, two, std::chrono::minutes(10), [&] {
+    if (over) throw Enough{};
+  });
+  {
+    Rank rank(group.rank(0));
+    const Buffer buffer = rank.upload({1.0f});
+    rank.communicator.all_reduce(buffer.floats(), 1, rank.stream.get());
+    over = true;
+    CHECK_THROWS_AS(group.close(), Enough);  // rank 1 never makes its part
+    group.abort();
+    rank.stream.synchronize();
+  }
+  CHECK(fake_nccl::live_communicators() == 0);
+}
+
 TEST_CASE("ranks of several groups of threads join by the id") {
   const ncclUniqueId id = nccl::NcclGroup::make_id();
   std::atomic<int> right{0};

@@ -1,5 +1,6 @@
 // cuDNN's functions: descriptors with their attributes, plans and their execution.
 #include <algorithm>
+#include <cstdlib>
 #include <set>
 
 #include "support/fake_cuda/cudnn_objects.h"
@@ -92,7 +93,8 @@ using namespace fake_cudnn;
 extern "C" {
 
 std::size_t cudnnGetVersion(void) {
-  return 91900;
+  const char* wanted = std::getenv("FAKE_CUDNN_VERSION");
+  return wanted == nullptr ? 91900 : std::strtoull(wanted, nullptr, 10);
 }
 const char* cudnnGetErrorString(cudnnStatus_t status) {
   return status == CUDNN_STATUS_NOT_SUPPORTED ? "CUDNN_STATUS_NOT_SUPPORTED" : "an error of the cuDNN double";

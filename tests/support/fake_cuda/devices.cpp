@@ -1,6 +1,11 @@
 // Devices, errors, and what tests set.
+#include <unistd.h>
+
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <sstream>
 
 #include "support/fake_cuda/state.h"
 
@@ -50,11 +55,43 @@ const ErrorText& text_of(cudaError_t error) {
   return kUnknown;
 }
 
+/// Which of the host's a device is.
+int hardware_of(int device) {
+  const State& s = state();
+  return s.hardware.empty() ? device : s.hardware[static_cast<std::size_t>(device)];
+}
+
+cudaUUID_t uuid_of(int device) {
+  char host[256] = {};
+  gethostname(host, sizeof host - 1);
+  const std::uint64_t words[] = {std::hash<std::string>()(host), static_cast<std::uint64_t>(hardware_of(device))};
+  cudaUUID_t uuid;
+  static_assert(sizeof uuid == sizeof words);
+  std::memcpy(&uuid, words, sizeof uuid);
+  return uuid;
+}
+
 bool is_device(int device) {
   return device >= 0 && device < state().devices;
 }
 
 }  // namespace
+
+State::State() {
+  const char* there = std::getenv("FAKE_CUDA_DEVICES");
+  if (there == nullptr) return;
+  if (const char* bytes = std::getenv("FAKE_CUDA_MEMORY")) memory = std::strtoull(bytes, nullptr, 10);
+  devices = std::atoi(there);
+  const char* shown = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (shown == nullptr) return;
+  std::istringstream list(shown);
+  for (std::string number; std::getline(list, number, ',');) {
+    const int device = std::atoi(number.c_str());
+    if (device < 0 || device >= devices) break;  // CUDA shows what comes before it
+    hardware.push_back(device);
+  }
+  devices = static_cast<int>(hardware.size());
+}
 
 cudaError_t done_with(cudaError_t status) {
   if (status != cudaSuccess) last_error = status;
@@ -75,6 +112,7 @@ void set_devices(int count) {
   const Lock lock = lock_state();
   if (live_objects() > 0) misuse("set_devices() while streams, events or memory are alive");
   state().devices = count;
+  state().hardware.clear();
   state().peers.clear();
   state().default_streams.clear();
   thread_device = 0;
@@ -123,12 +161,14 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* prop, int device) {
   const Lock lock = lock_state();
   if (!is_device(device)) return done_with(cudaErrorInvalidDevice);
   *prop = {};
-  std::snprintf(prop->name, sizeof prop->name, "Fake GPU");
+  const char* name = std::getenv("FAKE_CUDA_NAME");
+  std::snprintf(prop->name, sizeof prop->name, "%s", name == nullptr ? "Fake GPU" : name);
+  prop->uuid = uuid_of(device);
   prop->totalGlobalMem = state().memory;
   prop->major = 9;
   prop->minor = 0;
   prop->multiProcessorCount = 4;
-  prop->pciBusID = device + 1;
+  prop->pciBusID = hardware_of(device) + 1;
   return cudaSuccess;
 }
 
@@ -152,7 +192,8 @@ cudaError_t cudaDeviceGetPCIBusId(char* pciBusId, int len, int device) {
   const Lock lock = lock_state();
   if (!is_device(device)) return done_with(cudaErrorInvalidDevice);
   if (len < 13) return done_with(cudaErrorInvalidValue);
-  std::snprintf(pciBusId, static_cast<std::size_t>(len), "0000:%02x:00.0", static_cast<unsigned>(device + 1) & 0xffU);
+  std::snprintf(pciBusId, static_cast<std::size_t>(len), "0000:%02x:00.0",
+                static_cast<unsigned>(hardware_of(device) + 1) & 0xffU);
   return cudaSuccess;
 }
 

@@ -5,6 +5,8 @@
 //   cudaEventQuery and cudaStreamQuery run a few operations and then answer.
 //   Stricter than most drivers: device and pinned memory starts as 0xFF bytes (NaN); a cudaMemcpy from pageable memory
 //   to the device returns when its source has been read, not when the copy has arrived, as CUDA's documentation warns.
+//   Programs that tests start have FAKE_CUDA_DEVICES=N in their environment: N devices on this host, of which CUDA_VISIBLE_DEVICES
+//   shows some; FAKE_CUDA_NAME is what they are called, FAKE_CUDA_MEMORY how many bytes each has, FAKE_CUDNN_VERSION cuDNN's.
 // Thread safety: any thread, one mutex. Operations run under it, so they must not call CUDA, but may call what is
 //   below.
 // Invariants: misuse throws Misuse where a real runtime would crash, hang or give wrong numbers; where CUDA documents

@@ -1,4 +1,7 @@
 // NCCL's functions.
+#include <unistd.h>
+
+#include <chrono>
 #include <cstring>
 
 #include "support/fake_cuda/nccl_ranks.h"
@@ -8,14 +11,15 @@ using namespace fake_nccl;
 extern "C" {
 
 ncclResult_t ncclGetVersion(int* version) {
-  *version = NCCL_VERSION_CODE;
+  *version = fake_nccl::version();
   return ncclSuccess;
 }
 
 ncclResult_t ncclGetUniqueId(ncclUniqueId* uniqueId) {
   const std::lock_guard lock(global().mutex);
   std::memset(uniqueId->internal, 0, sizeof uniqueId->internal);
-  const std::string name = "group " + std::to_string(++global().ids);
+  const std::string name = "group " + std::to_string(++global().ids) + " of " + std::to_string(getpid()) + " at " +
+                           std::to_string(std::chrono::steady_clock::now().time_since_epoch().count());
   std::memcpy(uniqueId->internal, name.data(), name.size());
   return ncclSuccess;
 }
@@ -31,6 +35,9 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int nranks, ncclUniqueId c
   if (!clique) {
     clique = std::make_shared<Clique>();
     clique->ranks.resize(static_cast<std::size_t>(nranks));
+    if (nranks > 1) clique->folder = Folder::open(name, nranks);
+    if (!clique->folder && nranks > 1 && name.find(" of " + std::to_string(getpid()) + " at ") == std::string::npos)
+      misuse("ranks of several processes need a folder to meet in: FAKE_NCCL_FOLDER");
   }
   global().latest = clique;
   if (static_cast<int>(clique->ranks.size()) != nranks) misuse("the ranks disagree about how many there are");
@@ -41,6 +48,11 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int nranks, ncclUniqueId c
   made->rank = rank;
   made->blocking = config->blocking != 0;
   if (cudaGetDevice(&made->device) != cudaSuccess) return ncclUnhandledCudaError;
+  if (clique->folder) {
+    cudaDeviceProp properties{};
+    if (cudaGetDeviceProperties(&properties, made->device) != cudaSuccess) return ncclUnhandledCudaError;
+    clique->folder->join(rank, std::string(properties.uuid.bytes, sizeof properties.uuid.bytes));
+  }
   place = *comm = made.release();
   global().live.insert(place);
   ++clique->joined;
@@ -71,8 +83,9 @@ ncclResult_t ncclCommFinalize(ncclComm_t comm) {
   if (comm->finalizing) return ncclInvalidUsage;
   comm->finalizing = true;
   ++comm->clique->finalized;
+  if (comm->clique->folder) comm->clique->folder->finalize(comm->rank);
   if (!comm->blocking) return ncclInProgress;
-  while (!drained(comm) || comm->clique->finalized < static_cast<int>(comm->clique->ranks.size())) {
+  while (!drained(comm) || !all_finalized(*comm->clique)) {
     lock.unlock();
     std::this_thread::yield();
     lock.lock();
@@ -108,12 +121,13 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* asyncError) {
   const std::lock_guard lock(global().mutex);
   require_live(comm);
   *asyncError = ncclSuccess;
+  const bool over = settled(comm);
+  if (comm->clique->folder && comm->clique->folder->says("error", comm->rank)) comm->error = ncclRemoteError;
   if (comm->error != ncclSuccess) {
     *asyncError = comm->error;
   } else if (comm->finalizing) {
-    const bool all = comm->clique->finalized == static_cast<int>(comm->clique->ranks.size());
-    if (!all || !drained(comm)) *asyncError = ncclInProgress;
-  } else if (!settled(comm) || comm->unseen) {
+    if (!all_finalized(*comm->clique) || !drained(comm)) *asyncError = ncclInProgress;
+  } else if (!over || comm->unseen) {
     *asyncError = ncclInProgress;
   }
   comm->unseen = false;

@@ -39,8 +39,22 @@ static std::size_t size_of(ncclDataType_t type) {
   misuse("no such type of data");
 }
 
+bool all_joined(Clique& clique) {
+  if (!clique.folder) return clique.joined >= static_cast<int>(clique.ranks.size());
+  if (!clique.folder->all_joined()) return false;
+  if (clique.folder->refusal() == ncclSuccess) return true;
+  for (const ncclComm_t rank : clique.ranks)
+    if (rank != nullptr) rank->error = clique.folder->refusal();
+  return true;
+}
+
+bool all_finalized(const Clique& clique) {
+  if (clique.folder) return clique.folder->all_finalized();
+  return clique.finalized >= static_cast<int>(clique.ranks.size());
+}
+
 bool settled(ncclComm_t communicator) {
-  if (communicator->clique->joined < static_cast<int>(communicator->clique->ranks.size())) return false;
+  if (!all_joined(*communicator->clique)) return false;
   for (const auto& [stream, posted] : communicator->pending) {
     if (!fake_nccl::enqueued(posted)) return false;
   }
@@ -121,6 +135,25 @@ static std::shared_ptr<Exchange> exchange_like(const Exchange& wanted) {
   return made;
 }
 
+/// The exchange of this rank with ranks of other processes.
+static std::shared_ptr<Exchange> exchange_by_mail(const Exchange& wanted, ncclComm_t communicator,
+                                                  const std::vector<int>& to, const std::vector<int>& from) {
+  auto made = exchange_like(wanted);
+  made->mail = std::make_unique<fake_nccl::Mail>();
+  made->mail->folder = communicator->clique->folder.get();
+  made->mail->rank = communicator->rank;
+  for (const int peer : to) made->mail->out.push_back({communicator->rank, peer, communicator->sent[peer]++});
+  for (const int peer : from) made->mail->in.push_back({peer, communicator->rank, communicator->received[peer]++});
+  return made;
+}
+
+static std::vector<int> all_but(int rank, std::size_t ranks) {
+  std::vector<int> others;
+  for (int r = 0; r < static_cast<int>(ranks); ++r)
+    if (r != rank) others.push_back(r);
+  return others;
+}
+
 static void require_usable(ncclComm_t communicator) {
   require_live(communicator);
   if (!settled(communicator) || communicator->unseen) misuse("a call while the one before is in progress");
@@ -139,8 +172,15 @@ ncclResult_t collective(Kind kind, const void* send, void* receive, std::size_t 
   std::erase_if(clique.collectives, [](const auto& numbered) {
     return std::ranges::all_of(numbered.second->parts, [](const fake_nccl::Part& part) { return part.posted; });
   });
-  auto& exchange = clique.collectives[communicator->collectives++];
-  if (!exchange) exchange = exchange_like(wanted);
+  std::shared_ptr<Exchange> exchange;
+  if (clique.folder) {
+    const std::vector<int> others = all_but(communicator->rank, clique.ranks.size());
+    exchange = exchange_by_mail(wanted, communicator, others, others);
+  } else {
+    auto& shared = clique.collectives[communicator->collectives++];
+    if (!shared) shared = exchange_like(wanted);
+    exchange = shared;
+  }
   const auto index = static_cast<std::size_t>(communicator->rank);
   const Posted posted = fill(exchange, index, wanted, communicator, send, receive, stream);
   return add(lock, communicator, stream, posted);
@@ -155,6 +195,12 @@ ncclResult_t message(std::size_t side, const void* send, void* receive, std::siz
   if (peer < 0 || peer >= static_cast<int>(clique.ranks.size())) return ncclInvalidArgument;
   Exchange wanted(Kind::point_to_point, 2);
   wanted.count = count, wanted.element = size_of(type), wanted.type = type;
+  if (clique.folder) {
+    const std::vector<int> with{peer}, without;
+    const auto exchange = side == 0 ? exchange_by_mail(wanted, communicator, with, without)
+                                    : exchange_by_mail(wanted, communicator, without, with);
+    return add(lock, communicator, stream, fill(exchange, side, wanted, communicator, send, receive, stream));
+  }
   auto& queue = clique.messages[side == 0 ? std::pair(communicator->rank, peer) : std::pair(peer, communicator->rank)];
   const auto lacking = [&](const auto& e) { return e->parts[side].stream == nullptr && !e->parts[side].posted; };
   const auto found = std::find_if(queue.begin(), queue.end(), lacking);
@@ -165,6 +211,7 @@ ncclResult_t message(std::size_t side, const void* send, void* receive, std::siz
 }
 
 void remove(ncclComm_t communicator) {
+  if (communicator->clique->folder) communicator->clique->folder->leave(communicator->rank);
   communicator->clique->ranks[static_cast<std::size_t>(communicator->rank)] = nullptr;
   global().live.erase(communicator);
   delete communicator;

@@ -17,13 +17,17 @@
 
 namespace fake_nccl {
 
-/// The ranks that were made with one id.
+/// The ranks that were made with one id, in this process.
 struct Clique {
   std::vector<ncclComm_t> ranks;  // null: has not come, or has gone
   int joined = 0, finalized = 0;
   std::map<std::int64_t, std::shared_ptr<Exchange>> collectives;                  // by their number
   std::map<std::pair<int, int>, std::deque<std::shared_ptr<Exchange>>> messages;  // (from, to), those that lack a side
+  std::unique_ptr<Folder> folder;  // where they meet those of other processes; null: there are none
 };
+/// Whether all ranks have come; what NCCL then finds wrong with where they are is every communicator's error.
+bool all_joined(Clique& clique);
+bool all_finalized(const Clique& clique);
 
 }  // namespace fake_nccl
 
@@ -33,6 +37,7 @@ struct ncclComm {
   bool blocking = true, finalizing = false;
   bool unseen = false;  // a call has answered "in progress" and nobody has asked since
   std::int64_t collectives = 0;
+  std::map<int, std::int64_t> sent, received;  // letters, by peer
   ncclResult_t error = ncclSuccess;
   std::vector<std::pair<cudaStream_t, fake_nccl::Posted>> pending;
 };

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "support/fake_cuda/nccl_mail.h"
+
 namespace fake_nccl {
 
 [[noreturn]] inline void misuse(const std::string& what) {
@@ -29,7 +31,8 @@ struct Part {
   std::atomic<bool> given_up{false};
 };
 
-/// A collective, or a message (part 0 sends, part 1 receives).
+/// A collective, or a message (part 0 sends, part 1 receives). With ranks of other processes every rank has one of its own, of which
+/// it fills its own part.
 struct Exchange {
   Exchange(Kind the_kind, std::size_t ranks) : kind(the_kind), parts(ranks) {}
   Kind kind;
@@ -39,6 +42,7 @@ struct Exchange {
   std::vector<Part> parts;
   std::atomic<bool> done{false};
   std::atomic<bool> broken{false};  ///< a rank has given up: it will never be done
+  std::unique_ptr<Mail> mail;       ///< where there are ranks in other processes
 };
 
 /// Bytes and sums, wherever they are.

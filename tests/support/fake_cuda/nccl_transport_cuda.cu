@@ -58,10 +58,45 @@ void run(Exchange& exchange) {
   exchange.done = true;
 }
 
+/// A step further with an exchange with ranks of other processes, through the host's memory, where that is possible by now. The
+/// call is in progress until the last one: nothing else is on the stream.
+void advance(Exchange& exchange, Part& part) {
+  Mail& mail = *exchange.mail;
+  dptrain::cuda::use_device(part.device);
+  if (mail.stage == Mail::Stage::waits) {
+    if (!static_cast<dptrain::cuda::Event*>(mail.mark.get())->reached() || mail.folder->says("stall", mail.rank))
+      return;
+    std::vector<char> bytes(bytes_out(exchange));
+    if (!bytes.empty())
+      check(cudaMemcpyAsync(bytes.data(), part.send, bytes.size(), cudaMemcpyDeviceToHost, part.stream),
+            "a copy of the NCCL double");
+    check(cudaStreamSynchronize(part.stream), "a copy of the NCCL double");
+    send(exchange, std::move(bytes));
+    mail.stage = Mail::Stage::sent;
+  }
+  if (mail.stage == Mail::Stage::sent) {
+    if (!has_come(exchange)) return;
+    const std::vector<char> bytes = receive(exchange);
+    if (bytes_in(exchange) > 0)
+      check(cudaMemcpyAsync(part.receive, bytes.data(), bytes.size(), cudaMemcpyHostToDevice, part.stream),
+            "a copy of the NCCL double");
+    check(cudaStreamSynchronize(part.stream), "a copy of the NCCL double");
+    mail.stage = Mail::Stage::received;
+  }
+  if (is_taken(exchange)) exchange.done = true;
+}
+
 }  // namespace
 
-void post(cudaStream_t /*stream*/, const std::vector<Posted>& parts) {
+void post(cudaStream_t stream, const std::vector<Posted>& parts) {
   for (const Posted& p : parts) {
+    if (p.exchange->mail) {
+      dptrain::cuda::use_device(p.exchange->parts[p.part].device);
+      const auto mark = std::make_shared<dptrain::cuda::Event>();
+      mark->record(stream);
+      p.exchange->mail->mark = mark;
+      continue;
+    }
     bool all = true;
     for (const Part& part : p.exchange->parts) {
       if (part.device != p.exchange->parts[0].device && part.posted)
@@ -72,8 +107,9 @@ void post(cudaStream_t /*stream*/, const std::vector<Posted>& parts) {
   }
 }
 
-bool enqueued(const Posted& part) {
-  return part.exchange->done;
+bool enqueued(const Posted& posted) {
+  if (posted.exchange->mail && !posted.exchange->done) advance(*posted.exchange, posted.exchange->parts[posted.part]);
+  return posted.exchange->done;
 }
 
 void encourage(cudaStream_t /*stream*/) {}

@@ -56,10 +56,55 @@ void require_memory(const Exchange& exchange, std::size_t index) {
   if (part.receive != nullptr) fake_cuda::require_reachable(part.receive, all, part.device, "where NCCL receives");
 }
 
+template <class Condition>
+bool all_of_them(const std::vector<Posted>& parts, Condition&& condition) {
+  for (const Posted& p : parts) {
+    if (!p.exchange->parts[p.part].given_up && !condition(p)) return false;
+  }
+  return true;
+}
+
+template <class Action>
+void for_those_left(const std::vector<Posted>& parts, Action&& action) {
+  for (const Posted& p : parts) {
+    if (!p.exchange->parts[p.part].given_up) action(p);
+  }
+}
+
+/// With ranks of other processes: what is sent leaves when the stream comes to it, and holds it until all is there, and taken.
+void post_mail(cudaStream_t stream, const std::vector<Posted>& parts) {
+  if (fake_cuda::is_capturing(stream)) misuse("an operation of several ranks in a captured stream");
+  fake_cuda::enqueue_when(
+      stream,
+      [parts] {
+        return all_of_them(
+            parts, [](const Posted& p) { return !p.exchange->mail->folder->says("stall", p.exchange->mail->rank); });
+      },
+      [parts] {
+        for_those_left(parts, [](const Posted& p) {
+          require_memory(*p.exchange, p.part);
+          const auto* from = static_cast<const char*>(p.exchange->parts[p.part].send);
+          send(*p.exchange, std::vector<char>(from, from + bytes_out(*p.exchange)));
+        });
+      });
+  fake_cuda::enqueue_when(
+      stream, [parts] { return all_of_them(parts, [](const Posted& p) { return has_come(*p.exchange); }); },
+      [parts] {
+        for_those_left(parts, [](const Posted& p) {
+          const std::vector<char> result = receive(*p.exchange);
+          if (bytes_in(*p.exchange) > 0) std::memcpy(p.exchange->parts[p.part].receive, result.data(), result.size());
+        });
+      });
+  fake_cuda::enqueue_when(
+      stream, [parts] { return all_of_them(parts, [](const Posted& p) { return is_taken(*p.exchange); }); },
+      [parts] { for_those_left(parts, [](const Posted& p) { p.exchange->done = true; }); });
+}
+
 }  // namespace
 
 void post(cudaStream_t stream, const std::vector<Posted>& parts) {
   const OnDevice device(parts.front().exchange->parts[parts.front().part].device);
+  if (parts.front().exchange->mail) return post_mail(stream, parts);
   // A capture may run many times; then only what needs no other rank can be part of it.
   if (fake_cuda::is_capturing(stream)) {
     for (const Posted& p : parts) {

@@ -73,6 +73,7 @@ struct Allocation {
 };
 
 struct State {
+  State();  ///< as the environment says: see fake_cuda.h
   std::recursive_mutex mutex;
   std::condition_variable_any changed;
   std::mt19937_64 random{1};
@@ -80,6 +81,7 @@ struct State {
   Counters counters;
 
   int devices = 1;
+  std::vector<int> hardware;  ///< by device: which of the host's it is; empty: they are numbered alike
   std::size_t memory = std::size_t{1} << 30;
   std::set<std::pair<int, int>> peers;  ///< (device, peer that it may reach)
 

@@ -64,6 +64,10 @@ enum cudaDeviceAttr {
   cudaDevAttrComputeCapabilityMinor = 76,
 };
 
+typedef struct CUuuid_st {
+  char bytes[16];
+} cudaUUID_t;
+
 /// Of the real struct's members those that the project reads.
 enum cudaComputeMode {
   cudaComputeModeDefault = 0,
@@ -74,6 +78,7 @@ enum cudaComputeMode {
 
 struct cudaDeviceProp {
   char name[256];
+  cudaUUID_t uuid;
   std::size_t totalGlobalMem;
   int major;
   int minor;

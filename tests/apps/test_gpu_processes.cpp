@@ -1,0 +1,166 @@
+// GPUs in several processes, on the doubles of CUDA and NCCL: the weights of one, who takes which GPU, and what is refused.
+#include <doctest/doctest.h>
+
+#include "apps/gpu_ranks.h"
+
+namespace dptrain::test {
+
+namespace {
+
+const std::vector<std::string> kRun = {"job.yaml", "--quiet", "--fresh", "--out", "run"};
+
+std::vector<std::string> run_with(const std::vector<std::string>& settings) {
+  std::vector<std::string> arguments = kRun;
+  for (const std::string& setting : settings) arguments.insert(arguments.end(), {"--set", setting});
+  return arguments;
+}
+
+}  // namespace
+
+TEST_CASE("gpu processes: 1 x 1, 1 x 4, 2 x 2, 2 + 1 + 1 and 4 x 1 give one hash and one loss") {
+  SKIP_WITHOUT_RANKS();
+  for (const char* job : {gpu_mlp, gpu_cnn}) {
+    const GpuRanks here(job);
+    const std::string whole = here.weights(here.alone(run_with({"devices.count=1"})), "run");
+    const double test_loss = here.summary("run")["test_loss"], final_loss = here.summary("run")["final_loss"];
+    const auto check = [&](const Finished& finished) {
+      CHECK(here.weights(finished, "run") == whole);
+      CHECK(here.summary("run")["test_loss"] == test_loss);
+      CHECK(here.summary("run")["final_loss"] == final_loss);
+      CHECK(here.summary("run")["device_type"] == "cuda");
+      CHECK(here.summary("run")["devices"] == 4);
+      CHECK(here.summary("run")["replicas"] == 4);
+    };
+    check(here.alone(kRun));
+    for (const int ranks : {2, 3, 4}) {
+      for (const std::string shared : {"on", "off"}) {
+        CAPTURE(ranks);
+        CAPTURE(shared);
+        check(here.together(ranks, kRun, {{"DPTRAIN_SHARED_MEMORY", shared}}));
+      }
+    }
+    CHECK(fs::is_empty(here.nccl()));  // every communicator was closed by all its ranks
+  }
+}
+
+TEST_CASE("gpu processes: NCCL's own order, where nobody asks for the same bits, is right to rounding") {
+  SKIP_WITHOUT_RANKS();
+  const GpuRanks here;
+  here.weights(here.alone(run_with({"devices.count=1"})), "run");
+  const double test_loss = here.summary("run")["test_loss"];
+  for (const int ranks : {2, 3}) {
+    here.weights(here.together(ranks, run_with({"reproducible=false", "train.micro_batch_size=7"})), "run");
+    CHECK(here.summary("run")["test_loss"].get<double>() == doctest::Approx(test_loss).epsilon(1e-3));
+  }
+}
+
+TEST_CASE("gpu processes: a run goes on with any number of them, and with the optimizer's whole state") {
+  SKIP_WITHOUT_RANKS();
+  for (const char* job : {gpu_mlp, gpu_cnn}) {
+    const GpuRanks here(job);
+    const std::string whole = here.weights(here.alone({"job.yaml", "--quiet", "--out", "whole"}), "whole");
+    const int steps = here.summary("whole")["steps"];
+    const auto part = [&](int until) {
+      return std::vector<std::string>{"job.yaml",
+                                      "--quiet",
+                                      "--resume",
+                                      "--out",
+                                      "run",
+                                      "--set",
+                                      "train.steps=" + std::to_string(until),
+                                      "--set",
+                                      "checkpoint.every=2 steps"};
+    };
+    CHECK(here.together(4, part(steps / 4)).status == 0);
+    CHECK(here.alone(part(steps / 2)).status == 0);
+    CHECK(here.together(3, part(3 * steps / 4)).status == 0);
+    const Finished last = here.together(2, part(steps));
+    CHECK(here.weights(last, "run") == whole);
+    CHECK_FALSE(has(last.err, "warning"));
+  }
+}
+
+TEST_CASE("gpu processes: each takes the GPUs that the launcher leaves it") {
+  SKIP_WITHOUT_RANKS();
+  const GpuRanks here;
+  const std::string whole = here.weights(here.alone(run_with({"devices.count=1"})), "run");
+  const std::vector<std::string> any = run_with({"devices.count=auto"});
+  CHECK(here.weights(here.apart(any, {{"CUDA_VISIBLE_DEVICES", "2"}}, {{"CUDA_VISIBLE_DEVICES", "0,3"}}), "run") ==
+        whole);
+  CHECK(here.summary("run")["replicas"] == 3);
+  CHECK(here.summary("run")["devices"] == 3);
+  // Three of four, as equal as can be: the second one uses one of its two.
+  CHECK(here.weights(here.together(2, run_with({"devices.count=3"})), "run") == whole);
+  // All of what all see, and at most one for each of the ten micro-batches.
+  CHECK(here.weights(here.together(2, any), "run") == whole);
+  CHECK(here.summary("run")["replicas"] == 4);
+  CHECK(here.weights(here.together(2, any,
+                                   {{"FAKE_CUDA_DEVICES", "16"},
+                                    {"CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15"}}),
+                     "run") == whole);
+  CHECK(here.summary("run")["replicas"] == 10);
+}
+
+TEST_CASE("gpu processes: what does not fit is refused, by name") {
+  SKIP_WITHOUT_RANKS();
+  const GpuRanks here;
+  const auto check = [&](const Finished& finished, const std::string& why) {
+    INFO(finished.err);
+    CHECK(finished.status == 2);
+    CHECK(has(finished.err, why));
+    CHECK_FALSE(fs::exists(here.folder / "run"));
+  };
+  const auto refused = [&](int ranks, const std::vector<std::string>& settings, const std::string& why,
+                           const GpuRanks::Environment& more = {}) {
+    check(here.together(ranks, run_with(settings), more), why);
+  };
+  refused(2, {"devices.count=1"}, "devices.count: 1 for 2 processes");
+  refused(2, {"devices.count=5"}, "the job asks for 5 GPUs, and its 2 processes have 4");
+  refused(2, {"devices.count=auto"}, "have 1 GPU between them: two would be on one", {{"CUDA_VISIBLE_DEVICES", "0"}});
+  refused(2, {}, "the job asks for GPUs, and rank 0 on ", {{"FAKE_CUDA_DEVICES", "0"}});
+  refused(2, {"mode=async"}, "training on GPUs in mode async is for one process");
+  refused(2, {"mode=local_sgd"}, "training on GPUs in mode local_sgd is for one process");
+  refused(2, {"faults.on_nan=skip"}, "needs replicas on the CPU");
+
+  const std::vector<std::string> any = run_with({"devices.count=auto"});
+  check(here.apart(any, {}, {{"FAKE_CUDA_DEVICES", "0"}}), "the job asks for GPUs, and rank 1 on ");
+  check(here.apart(run_with({"devices={}"}), {}, {{"FAKE_CUDA_DEVICES", "0"}}), "a job is on one kind of device");
+  check(here.apart(any, {{"CUDA_VISIBLE_DEVICES", "0,1"}}, {{"CUDA_VISIBLE_DEVICES", "1,2"}}),
+        "see some GPUs both, and others not");
+  check(here.apart(any, {}, {{"FAKE_CUDA_NAME", "Another GPU"}}),
+        "with reproducible: true all GPUs have to be of one kind");
+  check(here.apart(any, {}, {{"FAKE_CUDNN_VERSION", "92000"}}), " has cuDNN 92000, and rank 0 on ");
+  for (const std::string reproducible : {"reproducible=true", "reproducible=false"})
+    check(here.apart(run_with({"devices.count=auto", reproducible, "train.micro_batch_size=7"}), {},
+                     {{"FAKE_NCCL_VERSION", "22900"}}),
+          " has NCCL 22900, and rank 0 on ");
+  CHECK(here.apart(run_with({"devices.count=auto", "reproducible=false", "train.micro_batch_size=7"}), {},
+                   {{"FAKE_CUDA_NAME", "Another GPU"}, {"FAKE_CUDNN_VERSION", "92000"}})
+            .status == 0);
+}
+
+TEST_CASE("gpu processes: two on one GPU where the job and NCCL let them, and nowhere else") {
+  SKIP_WITHOUT_RANKS();
+  const GpuRanks here;
+  const std::string whole = here.weights(here.alone(run_with({"devices.count=1"})), "run");
+  const std::vector<std::string> sharing = run_with({"devices={type: cuda, count: 3, share: true}"});
+  const GpuRanks::Environment one = {{"CUDA_VISIBLE_DEVICES", "1"}};
+  const auto with = [&](GpuRanks::Environment more) {
+    more.insert(one.begin(), one.end());
+    return more;
+  };
+  const Finished old = here.together(2, sharing, one);
+  CHECK(old.status == 2);
+  CHECK(has(old.err, "would be on one GPU"));
+  CHECK(has(old.err, "lets ranks share one from 2.30 on"));
+  const Finished unasked = here.together(2, sharing, with({{"FAKE_NCCL_VERSION", "23001"}}));
+  CHECK(unasked.status == 2);
+  CHECK(has(unasked.err, "NCCL_MULTI_RANK_GPU_ENABLE=1"));
+  const Finished shared =
+      here.together(2, sharing, with({{"FAKE_NCCL_VERSION", "23001"}, {"NCCL_MULTI_RANK_GPU_ENABLE", "1"}}));
+  CHECK(here.weights(shared, "run") == whole);
+  CHECK(here.summary("run")["devices"] == 1);
+  CHECK(here.summary("run")["replicas"] == 3);
+}
+
+}  // namespace dptrain::test
