@@ -1,6 +1,7 @@
 #include "dptrain/together.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <numeric>
 #include <vector>
@@ -69,6 +70,12 @@ void add_samples(Hash128& hash, const Dataset& data) {
   data.gather(ids, samples.data(), labels.data());
   hash.update(samples.data(), samples.size() * sizeof(float));
   hash.update(labels.data(), labels.size() * sizeof(std::int32_t));
+}
+
+/// Said here, while the others still wait for the first process: when one has gone the launcher ends all.
+int last_word(bool first, ExitStatus status, const std::string& text) {
+  if (first) std::fprintf(stderr, "dptrain: %s\n", text.c_str());
+  return static_cast<int>(status);
 }
 
 }  // namespace
@@ -174,20 +181,17 @@ int run_together(const std::function<int(Communicator&)>& body) {
     return status;
   } catch (const AgreedError& error) {
     processes->close();
-    if (first) throw;
-    return static_cast<int>(error.status());
+    return last_word(first, error.status(), error.what());
   } catch (const GroupAborted&) {
     if (const News* news = processes->news()) return static_cast<int>(news->status);
     return static_cast<int>(ExitStatus::failed);
   } catch (const Error& error) {
     if (const News* news = processes->news()) return static_cast<int>(news->status);
     processes->fail(error.status(), error.what());
-    if (first) throw;
-    return static_cast<int>(error.status());
+    return last_word(first, error.status(), error.what());
   } catch (const std::exception& error) {
     processes->fail(ExitStatus::failed, error.what());
-    if (first) throw;
-    return static_cast<int>(ExitStatus::failed);
+    return last_word(first, ExitStatus::failed, fmt::format("error: {}", error.what()));
   }
 }
 

@@ -61,7 +61,7 @@ void check_same_devices(Communicator& processes, const JobSpec& job, const Place
 void check_same_data(Communicator& processes, const DatasetPair& data);
 
 /// Joins the others where a launcher has started this process, runs `body`, and ends all alike: with the first process's status, or
-/// where one fails, with its. One process says why. Errors: what that one says.
+/// where one fails, with its. One process says why, on standard error. Errors: those of a process by itself.
 int run_together(const std::function<int(Communicator&)>& body);
 /// For commands of one process. Errors: usage where a launcher has started several.
 void refuse_several_processes(const std::string& command);
