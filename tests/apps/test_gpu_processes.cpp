@@ -54,6 +54,39 @@ TEST_CASE("gpu processes: NCCL's own order, where nobody asks for the same bits,
   }
 }
 
+TEST_CASE("gpu processes: one hash in 16 bits, and one loss scale, which all bring down together") {
+  SKIP_WITHOUT_RANKS();
+  for (const std::string precision : {"bf16", "fp16"}) {
+    CAPTURE(precision);
+    const GpuRanks here(gpu_cnn);
+    const auto settings = [&](const std::string& devices) {
+      return run_with({"train.precision=" + precision, "train.loss_scale={init_scale: 8388608, growth_interval: 3}",
+                       "devices.count=" + devices});
+    };
+    const std::string whole = here.weights(here.alone(settings("1")), "run");
+    const nlohmann::json scale = here.summary("run")["loss_scale"];
+    CHECK(scale.is_object() == (precision == "fp16"));
+    if (scale.is_object()) CHECK(scale["skipped_steps"] > 0);
+    for (const int ranks : {2, 3}) {
+      CHECK(here.weights(here.together(ranks, settings("4")), "run") == whole);
+      CHECK(here.summary("run")["loss_scale"] == scale);
+    }
+  }
+}
+
+TEST_CASE("gpu processes: what travels in bf16 between processes is right to its rounding") {
+  SKIP_WITHOUT_RANKS();
+  const GpuRanks here;
+  const auto settings = [](const std::string& communication) {
+    return run_with({"reproducible=false", "train.micro_batch_size=7", "train.communication=" + communication});
+  };
+  here.weights(here.together(2, settings("fp32")), "run");
+  const double test_loss = here.summary("run")["test_loss"];
+  here.weights(here.together(2, settings("bf16")), "run");
+  CHECK(here.summary("run")["test_loss"].get<double>() != test_loss);
+  CHECK(here.summary("run")["test_loss"].get<double>() == doctest::Approx(test_loss).epsilon(0.02));
+}
+
 TEST_CASE("gpu processes: a run goes on with any number of them, and with the optimizer's whole state") {
   SKIP_WITHOUT_RANKS();
   for (const char* job : {gpu_mlp, gpu_cnn}) {
