@@ -155,9 +155,11 @@ TEST_CASE("processes: hogwild, gradients that are left out, and a run that goes 
   const Words arguments = {"job.yaml", "--quiet", "--fresh", "--out", "run", "--mode", "async"};
   for (const std::string shared : {"on", "off"}) {
     here.weights(here.on(3, arguments + Words{"--set", "async={updates: hogwild}"}, {{kShared, shared}}), "run");
-    const Finished skipped = here.on(
-        2, arguments + Words{"--set", "train.steps=2000", "--set", "faults.on_nan=skip", "--set", "drills=[{at_step: 8, replica: 3, do: nan}]"},
-        {{kShared, shared}});
+    // Long enough for every replica to come to a micro-batch after the drill's step.
+    const Words left_out = {"--set", "train.steps=2000",
+                            "--set", "faults.on_nan=skip",
+                            "--set", "drills=[{at_step: 8, replica: 3, do: nan}]"};
+    const Finished skipped = here.on(2, arguments + left_out, {{kShared, shared}});
     here.weights(skipped, "run");
     CHECK(here.summary("run")["faults"].size() == 1);
     CHECK_FALSE(has(skipped.err, "did not happen"));

@@ -74,8 +74,8 @@ class Workers final : public WeightsHolder {
   int averaged() const { return state_rule_ == WorkerState::average ? 1 + state_buffers_ : 1; }
   float* values(int worker, int which) const;
   /// Of floats from `offset` on, a chunk of them at most: the average becomes the workers' mean, weighted by their samples, or
-  /// where the outer optimizer takes it from the last average (statistics are their mean); then every worker here is at the average,
-  /// its state averaged, kept or zero. `averages` were made before. The mean is spent.
+  /// where the outer optimizer takes it from the last average (statistics are their mean); then every worker here is at the
+  /// average, its state averaged, kept or zero. `averages` were made before. The mean is spent.
   void take(int which, std::int64_t offset, std::span<float> mean, std::int64_t averages);
   /// All of it for these chunks, where all workers are here.
   void average(Range chunks, std::span<const std::int64_t> samples, std::int64_t averages);
