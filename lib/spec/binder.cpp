@@ -58,7 +58,7 @@ void Value::error(const std::string& message, const std::string& hint) const {
 }
 
 void Value::expected(std::string_view what, const std::string& hint) const {
-  const std::string or_keyword = keyword.empty() ? "" : fmt::format(" or '{}'", keyword);
+  const std::string or_keyword = keyword.empty() ? "" : fmt::format(", or '{}'", keyword);
   error(fmt::format("expected {}{}, found {}", what, or_keyword, found_text(node)), hint);
 }
 
