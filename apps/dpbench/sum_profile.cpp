@@ -51,29 +51,16 @@ double time_together(Communicator& processes, std::int64_t repeats, Work&& work)
   return median(seconds);
 }
 
-}  // namespace
-
-int profile_sum(int argc, char** argv) {
-  std::int64_t floats = 6'250'000, repeats = 51;
-  CLI::App app("Gradients summed between processes, and the parameters updated. Start it with mpirun.", "dpbench sum");
-  app.add_option("--floats", floats, "of a gradient")->check(CLI::Range(1, 1000000000));
-  app.add_option("--repeats", repeats, "the median counts")->check(CLI::Range(1, 1000000));
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitStatus::usage);
-  }
-  if (!find_launch().by_launcher) fail(ExitStatus::usage, "dpbench sum is for several processes: mpirun -np 2 dpbench sum");
-  const std::unique_ptr<Communicator> processes = join_processes();
-  const int rank = processes->rank(), size = processes->size();
+void measure(Communicator& processes, std::int64_t floats, std::int64_t repeats) {
+  const int rank = processes.rank(), size = processes.size();
   omp_set_num_threads(1);
   flush_denormals();
 
   const JobSpec job = job_of(size);
-  const Placement placement = place(job, size, *processes);
+  const Placement placement = place(job, size, processes);
   const RunSchedule schedule(job, size, placement.replicas);
-  HostGradients gradients(placement, schedule, *processes);
-  LocalGroup group(1, processes.get());
+  HostGradients gradients(placement, schedule, processes);
+  LocalGroup group(1, &processes);
   CpuReducer reducer(group, floats, 0, std::nullopt, {}, &gradients);
   const std::vector<float> zeros(static_cast<std::size_t>(floats));
   reducer.load(zeros.data());
@@ -94,14 +81,36 @@ int profile_sum(int argc, char** argv) {
 
   std::vector<float> copy(zeros.size());
   const double copying = time_together(
-      *processes, repeats, [&] { std::memcpy(copy.data(), zeros.data(), copy.size() * sizeof(float)); });
-  const double adding = time_together(*processes, repeats, [&] { sum(0.5F); });
+      processes, repeats, [&] { std::memcpy(copy.data(), zeros.data(), copy.size() * sizeof(float)); });
+  const double adding = time_together(processes, repeats, [&] { sum(0.5F); });
   if (rank == 0) {
     const double megabytes = static_cast<double>(floats) * sizeof(float) / 1e6;
     fmt::print("{:.1f} MB summed between {} processes, parameters updated: {:.2f} ms, {:.2f} GB/s\n", megabytes, size, adding * 1e3,
                megabytes / 1e3 / adding);
     fmt::print("{:.1f} MB copied by each of them at once: {:.2f} ms, {:.2f} GB/s\nratio {:.2f}\n", megabytes, copying * 1e3,
                megabytes / 1e3 / copying, copying / adding);
+  }
+}
+
+}  // namespace
+
+int profile_sum(int argc, char** argv) {
+  std::int64_t floats = 6'250'000, repeats = 51;
+  CLI::App app("Gradients summed between processes, and the parameters updated. Start it with mpirun.", "dpbench sum");
+  app.add_option("--floats", floats, "of a gradient")->check(CLI::Range(1, 1000000000));
+  app.add_option("--repeats", repeats, "the median counts")->check(CLI::Range(1, 1000000));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitStatus::usage);
+  }
+  if (!find_launch().by_launcher) fail(ExitStatus::usage, "dpbench sum is for several processes: mpirun -np 2 dpbench sum");
+  const std::unique_ptr<Communicator> processes = join_processes();
+  check_count(find_launch(), processes->size());
+  try {
+    measure(*processes, floats, repeats);
+  } catch (const GroupAborted&) {
+    return static_cast<int>(processes->news()->status);  // and it has been said
   }
   processes->close();
   return 0;

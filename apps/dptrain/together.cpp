@@ -124,13 +124,13 @@ void check_same_job(Communicator& processes, const JobSpec& job) {
 }
 
 void check_same_devices(Communicator& processes, const JobSpec& job, const Placement& placement) {
-  if (processes.alone() || placement.type != DeviceType::cuda) return;
+  if (processes.alone()) return;
   const auto name = [&](int r) { return processes.members()[static_cast<std::size_t>(r)].name(); };
   const auto fact_of = [](const AcceleratorInfo& gpu) {
     return fmt::format("a {} (compute capability {}.{})", gpu.name, gpu.compute_major, gpu.compute_minor);
   };
-  const std::string first = fact_of(placement.gpus.front());
-  for (int replica = 1; job.reproducible && replica < placement.replicas; ++replica) {
+  const std::string first = placement.gpus.empty() ? "" : fact_of(placement.gpus.front());
+  for (int replica = 1; job.reproducible && !placement.gpus.empty() && replica < placement.replicas; ++replica) {
     const std::string here = fact_of(placement.gpus[static_cast<std::size_t>(replica)]);
     if (here == first) continue;
     throw AgreedError(

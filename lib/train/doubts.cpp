@@ -53,7 +53,7 @@ std::vector<std::string> doubts(const JobSpec& job, const RunSchedule& schedule,
     doubt_interval("checkpoint.every", job.checkpoint.every, job, schedule, found);
   }
   const auto is_first = [&](const AcceleratorInfo& gpu) { return gpu.device == placement.gpus.front().device; };
-  if (job.train.communication != Communication::fp32 &&
+  if (job.train.communication != Communication::fp32 && placement.shares.size() == 1 &&
       std::all_of(placement.gpus.begin(), placement.gpus.end(), is_first)) {
     found.push_back("train.communication: all replicas are on one GPU, and nothing travels: it has no effect");
   }

@@ -61,9 +61,7 @@ void check_count(const JobSpec& job, int processes) {
 /// Fewer replicas of those that have most, until all have something to do.
 void leave_out_idle(const JobSpec& job, std::int64_t train_samples, std::vector<int>& shares) {
   const std::int64_t step_samples = std::min(job.train.global_batch_size, train_samples);
-  const auto most = [&](std::int64_t replicas) {
-    return static_cast<std::int64_t>(cut(step_samples, micro_batch_size(job, replicas)).size());
-  };
+  const auto most = [&](std::int64_t replicas) { return most_replicas(job, step_samples, replicas); };
   std::int64_t total = std::accumulate(shares.begin(), shares.end(), std::int64_t{0});
   for (; total > std::max<std::int64_t>(static_cast<std::int64_t>(shares.size()), most(total)); --total)
     --*std::max_element(shares.begin(), shares.end());

@@ -106,6 +106,17 @@ void keep_result(Run& run, const ParameterTable& table) {
   if (run.options.save) run.options.save({table, weights.floats(), run.end});
 }
 
+/// The process's part of the run has failed: so has that of the others.
+void fail_together(Run& run) {
+  try {
+    std::rethrow_exception(run.group.error());
+  } catch (const Error& error) {
+    run.processes.fail(error.status(), error.what());
+  } catch (const std::exception& error) {
+    run.processes.fail(ExitStatus::failed, error.what());
+  }
+}
+
 /// The life of one replica, on its own thread.
 void replicate(Run& run, int rank) {
   omp_set_num_threads(static_cast<int>(run.job.devices.threads_per_replica));
@@ -134,23 +145,13 @@ void replicate(Run& run, int rank) {
   } catch (...) {
     // Said at once: others may wait for this one, on the host or on their devices.
     if (!run.group.error()) run.group.abort(std::current_exception());
+    fail_together(run);  // first: other processes notice what is given up, and would take that for the reason
     run.strategy->abandon(run);
     throw;
   }
   if (run.leads(rank)) keep_result(run, table);
   // Nobody says that the run has ended well before the last checkpoint is there.
   run.group.barrier([&run] { share_stop(run); });
-}
-
-/// The process's part of the run has failed: so has that of the others.
-void fail_together(Run& run) {
-  try {
-    std::rethrow_exception(run.group.error());
-  } catch (const Error& error) {
-    run.processes.fail(error.status(), error.what());
-  } catch (const std::exception& error) {
-    run.processes.fail(ExitStatus::failed, error.what());
-  }
 }
 
 /// Told by the watchdog, on its thread.

@@ -98,7 +98,8 @@ inline void check_lost(const Finished& ended, std::size_t culprit, int signal) {
   // mpirun ends with the status of the first that it notices: the one that was killed, or one that gave the run up.
   CHECK((ended.status == 75 || (signal == SIGKILL && ended.status == 137)));
   const std::string rank = "rank " + std::to_string(culprit);
-  const bool named_by_others = has(ended.err, rank + " on ") && has(ended.err, "at step") &&
+  const bool at_a_step = has(ended.err, "at step") || has(ended.err, "before its first step");
+  const bool named_by_others = has(ended.err, rank + " on ") && at_a_step &&
                                has(ended.err, signal == SIGKILL ? "has gone" : "has been silent");
   // On a busy machine mpirun may notice a kill first, say so, and end the others before they have said it.
   CHECK((named_by_others || (signal == SIGKILL && has(ended.err, "process " + rank + " with"))));

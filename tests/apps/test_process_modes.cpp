@@ -1,6 +1,7 @@
 // Modes local_sgd and async as several processes: the weights of one process where they are promised, records that replay, and one
 // end for all.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <numeric>
 
@@ -207,16 +208,24 @@ TEST_CASE("processes: a replica that throws, hangs or diverges ends local_sgd an
   SKIP_WITHOUT_RANKS();
   for (const std::string mode : {"local_sgd", "async"}) {
     for (const auto& [what, status] : {std::pair{"throw", 1}, {"stall", 75}, {"nan", 1}}) {
-      CAPTURE(mode);
-      CAPTURE(what);
-      const Ranks here;
-      const Finished ended = here.on(3, {"job.yaml", "--quiet", "--out", "run", "--devices", "3", "--mode", mode,
-                                         "--set", "local_sgd.workers=3", "--set", "faults.step_deadline=3", "--set",
-                                         std::string("drills=[{at_step: 3, replica: 2, do: ") + what + "}]"});
-      INFO(ended.err);
-      CHECK(ended.status == status);
-      CHECK(has(ended.err, "replica 2"));
-      CHECK(here.summary("run")["status"] == "failed");
+      for (const std::string replica : {"2", "0"}) {
+        CAPTURE(mode);
+        CAPTURE(what);
+        CAPTURE(replica);
+        const Ranks here;
+        // In async a replica that comes late may have nothing to do at a step: then at a later one.
+        std::string drills;
+        for (int step = 3; step < 1900; step += 100)
+          drills += fmt::format("{}{{at_step: {}, replica: {}, do: {}}}", step > 3 ? ", " : "", step, replica, what);
+        const Finished ended =
+            here.on(3, {"job.yaml", "--quiet", "--out", "run", "--devices", "3", "--mode", mode, "--set",
+                        "local_sgd.workers=3", "--set", "faults.step_deadline=3", "--set", "train.steps=2000", "--set",
+                        "evaluate.every=end", "--set", "drills=[" + drills + "]"});
+        INFO(ended.err);
+        CHECK(ended.status == status);
+        CHECK(has(ended.err, "replica " + replica));
+        CHECK(here.summary("run")["status"] == "failed");
+      }
     }
   }
 }

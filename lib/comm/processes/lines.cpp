@@ -66,7 +66,7 @@ bool is_ours(const Hello& hello, const Addresses& first) {
   return std::memcmp(hello.token, first.token, sizeof hello.token) == 0;
 }
 
-/// Without waiting for longer than an introduction may take.
+/// Without waiting for longer than an introduction may take: one that comes in parts is no introduction.
 bool hears(int socket, Hello& hello) {
   return is_ready(socket, POLLIN, kIntroduction) && recv(socket, &hello, sizeof hello, MSG_WAITALL) == sizeof hello;
 }
@@ -80,7 +80,7 @@ void let_in(int listener, const Addresses& mine, std::span<const int> ends, Line
   std::size_t come = 0;
   for (const double start = steady_seconds(); come < wanted && steady_seconds() - start < kPatience;) {
     if (!is_ready(listener, POLLIN, 0.2)) continue;
-    const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) continue;
     Hello hello{};
     const bool known = hears(fd, hello) && is_ours(hello, mine) && hello.line >= 0 &&
@@ -94,6 +94,16 @@ void let_in(int listener, const Addresses& mine, std::span<const int> ends, Line
     come += line == nullptr ? 1 : 0;  // or it has come by another address
     line = std::make_unique<Line>(fd);
   }
+}
+
+/// Where this connection goes to is tried first from now on.
+void prefer(Addresses& addresses, int connection) {
+  sockaddr_in peer{};
+  socklen_t size = sizeof peer;
+  if (getpeername(connection, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return;
+  std::uint32_t* const end = addresses.addresses + addresses.count;
+  std::uint32_t* const found = std::find(addresses.addresses, end, peer.sin_addr.s_addr);
+  if (found != end) std::swap(*addresses.addresses, *found);
 }
 
 }  // namespace
@@ -110,7 +120,7 @@ Lines open_lines(Communicator& processes, std::span<const int> ends) {
   } const closed{listener};
   std::vector<Addresses> all(static_cast<std::size_t>(processes.size()));
   processes.all_gather(&mine, sizeof mine, all.data());
-  const Addresses& first = all.front();
+  Addresses first = all.front();
   Lines lines(ends.size());
   std::string tried;
   if (rank == 0) let_in(listener, first, ends, lines);
@@ -126,6 +136,8 @@ Lines open_lines(Communicator& processes, std::span<const int> ends) {
         },
         tried);
     if (fd < 0) break;
+    prefer(first, fd);
+    tried.clear();
     lines[k] = std::make_unique<Line>(fd);
   }
   char reached = 1;

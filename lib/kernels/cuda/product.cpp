@@ -70,7 +70,9 @@ std::optional<Product> Product::prepare(Context& context, const ProductShape& sh
 }
 
 Product::Product(Context& context, const ProductShape& shape, Epilogue epilogue, const ProductTypes& types)
-    : context_(&context), with_bias_(epilogue == Epilogue::bias || epilogue == Epilogue::bias_relu) {
+    : context_(&context),
+      with_bias_(epilogue == Epilogue::bias || epilogue == Epilogue::bias_relu),
+      output_(types.output) {
   cublasLtMatmulDesc_t description = nullptr;
   const bool tf32 = context.tf32 && types.inputs == ElementType::float32;
   check(cublasLtMatmulDescCreate(&description, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F),
@@ -114,13 +116,13 @@ Product::Preference Product::preference(std::uint32_t reduction_schemes) {
 // beside other streams too ("Results reproducibility" in its documentation). Where sums are cut into parts (split-K) the parts
 // are added in one sequence, or stored in the workspace and added in a step of their own: the latter (COMPUTE_TYPE) has an
 // order by construction. INPLACE adds to the output as counters allow, in an order that no document states: it is left out where
-// bits matter. OUTPUT_TYPE adds parts that were rounded to the output's type, which is the same as COMPUTE_TYPE for fp32 and no
-// sum in fp32 for 16 bits: it is always left out. NONE is no bit of the mask: it is asked for by itself too, in case a mask
-// should exclude it.
+// bits matter, and for outputs of 16 bits, in which it would add. OUTPUT_TYPE adds parts that were rounded to the output's type,
+// which is the same as COMPUTE_TYPE for fp32 and no sum in fp32 for 16 bits: it is always left out. NONE is no bit of the mask: it
+// is asked for by itself too, in case a mask should exclude it.
 bool Product::choose() {
   constexpr auto kAnyOrder = static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_INPLACE) |
                              static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
-  if (!context_->reproducible && choose(kAnyOrder)) return true;
+  if (!context_->reproducible && output_ == ElementType::float32 && choose(kAnyOrder)) return true;
   return choose(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE) || choose(CUBLASLT_REDUCTION_SCHEME_NONE);
 }
 

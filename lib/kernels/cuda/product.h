@@ -66,6 +66,7 @@ class Product {
   Description description_;
   Matrix a_, b_, d_;
   bool with_bias_;
+  ElementType output_;
   const void* bias_ = nullptr;  // what the description points to now
   cublasLtMatmulAlgo_t algorithm_{};
   std::size_t workspace_ = 0;

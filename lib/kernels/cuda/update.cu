@@ -1,4 +1,5 @@
 #include <cmath>
+#include <type_traits>
 #include <variant>
 
 #include "core/host_device.h"
@@ -65,6 +66,16 @@ DPTRAIN_HD void train(const Rule& rule, const Target& target, float gradient, st
   if constexpr (Rule::state_buffers == 2) rule(target.parameters[i], gradient, target.state0[i], target.state1[i]);
 }
 
+/// Whether all steps before this one, which applies, were left out by the loss scale: it is the optimizer's first.
+DPTRAIN_HD inline bool comes_first(const StepConstants& step, const LossScale* scale) {
+  return scale != nullptr && scale->skipped_steps == step.step;
+}
+
+/// What the average follows by; an average begins as the weights after the first step that applies.
+DPTRAIN_HD inline AverageRule average_of(const StepConstants& step, const LossScale* scale) {
+  return comes_first(step, scale) ? AverageRule{} : step.average;
+}
+
 /// `clip_factor` is null where nothing is clipped.
 template <class Rule>
 DPTRAIN_HD void update(const StepConstants& step, const Target& target, float gradient, const float* clip_factor,
@@ -75,10 +86,13 @@ DPTRAIN_HD void update(const StepConstants& step, const Target& target, float gr
     StatisticRule{block.statistic_rate}(target.parameters[i], gradient);
   } else {
     if (clip_factor != nullptr) gradient = gradient * *clip_factor;
-    const Rule& rule = rule_of<Rule>(step);
+    Rule rule = rule_of<Rule>(step);
+    if constexpr (std::is_same_v<Rule, MomentumRule>) {
+      if (comes_first(step, target.scale)) rule.gradient_share = 1;
+    }
     train(block.treatment == Treatment::undecayed ? rule.without_decay() : rule, target, gradient, i);
   }
-  if (target.average != nullptr) step.average(target.average[i], target.parameters[i]);
+  if (target.average != nullptr) average_of(step, target.scale)(target.average[i], target.parameters[i]);
 }
 
 struct Pack {
@@ -183,7 +197,7 @@ struct Follow {
   const float* parameters;
   const LossScale* scale;  // null: every step applies
   DPTRAIN_HD void operator()(std::int64_t i) const {
-    if (scale == nullptr || scale->applies) step->average(average[i], parameters[i]);
+    if (scale == nullptr || scale->applies) average_of(*step, scale)(average[i], parameters[i]);
   }
 };
 

@@ -248,11 +248,19 @@ void run_async(Run& run, AsyncRun& async, int rank, Replica& replica) {
     if (async.dispatcher && run.leads(rank))
       async.dispatcher->open(async.places.first_of(std::min(run.end, async.rests.after(step))));
     run.group.barrier();
-    if (proxies) proxies->start([&](Executor& executor) { work(run, async, executor); });
-    if (me)
-      work(run, async, *me);
-    else
-      serve(run, async, rank, replica);
+    try {
+      if (proxies) proxies->start([&](Executor& executor) { work(run, async, executor); });
+      if (me)
+        work(run, async, *me);
+      else
+        serve(run, async, rank, replica);
+    } catch (const GroupAborted&) {
+      throw;
+    } catch (...) {
+      // Before the proxies are given up: they would take the end of their lines for the reason.
+      run.group.abort(std::current_exception());
+      throw;
+    }
     if (proxies) proxies->join();
     run.group.barrier();
     if (run.leads(rank)) settle(run, async);

@@ -70,8 +70,9 @@ std::unique_ptr<nccl::NcclGroup> NcclReducer::make_communicators() const {
     options_.processes->all_gather(&id, sizeof id, all.data());
     id = all.front();
   }
-  // Whoever is lost is noticed by others sooner.
-  return std::make_unique<nccl::NcclGroup>(id, size_, here_.first, devices, options_.step_deadline, [&group = group_] {
+  // That takes longer than a step; whoever is lost is noticed by others sooner.
+  const auto patience = std::max<std::chrono::nanoseconds>(options_.step_deadline, std::chrono::minutes(1));
+  return std::make_unique<nccl::NcclGroup>(id, size_, here_.first, devices, patience, [&group = group_] {
     if (group.aborted()) throw GroupAborted{};
   });
 }
@@ -322,6 +323,12 @@ void NcclReducer::wait(int rank, const cuda::Event& event) const {
         std::min<std::chrono::nanoseconds>(now - before, std::chrono::seconds(1));  // longer: it was stopped itself
     before = now;
     const std::string error = communicator(rank).async_error();
+    // What NCCL says of a rank that has given up is not why: that comes with the news.
+    constexpr std::chrono::seconds kForNews(1);
+    for (const auto noticed = Clock::now();
+         !error.empty() && size_ > here_.count() && !group_.aborted() && Clock::now() - noticed < kForNews;)
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    if (group_.aborted()) throw GroupAborted{};
     const std::string why = !error.empty()                    ? "NCCL says " + error
                             : waited > options_.step_deadline ? why_late(rank, waited)
                                                               : "";

@@ -84,7 +84,8 @@ WeightsHolder& LocalSgdStrategy::hold(Run& run, std::int64_t floats) {
                                            .floats = floats,
                                            .state_buffers = states,
                                            .clip_norm = run.job.train.clip_norm,
-                                           .plan = run.update_plan});
+                                           .plan = run.update_plan,
+                                           .watchdog = run.watchdog.get()});
   return *run.reducer;
 }
 

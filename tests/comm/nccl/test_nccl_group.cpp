@@ -62,10 +62,10 @@ TEST_CASE("an all-reduce of 16 bits rounds at each addition") {
     on_ranks(group, [&](Rank& rank) {
       // Two halves in the place of a float. 1 + 2^-8 and 1 + 2^-11 are ties in the one and the other type.
       const float ulp = type == ElementType::bfloat16 ? 0x1p-8f : 0x1p-11f;
-      const auto half = [&](float value) {
+      const auto rounded = [&](float value) {
         return type == ElementType::bfloat16 ? BFloat16(value).bits : Float16(value).bits;
       };
-      const std::uint16_t mine = half(rank.communicator.rank() == 0 ? 1.0f : ulp), two[2] = {mine, half(3.0f)};
+      const std::uint16_t mine = rounded(rank.communicator.rank() == 0 ? 1.0f : ulp), two[2] = {mine, rounded(3.0f)};
       float both = 0;
       std::memcpy(&both, two, sizeof both);
       const Buffer buffer = rank.upload({both});
@@ -74,7 +74,7 @@ TEST_CASE("an all-reduce of 16 bits rounds at each addition") {
       const Floats result = rank.read(buffer);
       std::uint16_t sums[2];
       std::memcpy(sums, result.data(), sizeof sums);
-      wrong += sums[0] != half(1.0f) || sums[1] != half(9.0f);  // each tie goes to even
+      wrong += sums[0] != rounded(1.0f) || sums[1] != rounded(9.0f);  // each tie goes to even
     });
     CHECK(wrong == 0);
     group.close();

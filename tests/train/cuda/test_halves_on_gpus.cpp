@@ -189,7 +189,31 @@ TEST_CASE("fp16 where losses are not scaled is refused") {
   }
 }
 
-TEST_CASE("gradients that travel in bf16 are right to its rounding, and nothing else travels so") {
+TEST_CASE("an average begins with the first step that the scale does not leave out") {
+  // With momentum and dampening, whose first step takes the whole gradient too.
+  const Case c{"average", kCases[0].layers,
+               "micro_batch_size: 4, ema: {decay: 0.9}, optimizer: {name: sgd, lr: 0.1, momentum: 0.9, dampening: 0.5}"};
+  const auto job = [&](const char* init_scale, const char* devices, std::int64_t steps) {
+    JobSpec of = scaled_job(c, fmt::format("init_scale: {}", init_scale), devices);
+    of.train.epochs = {};
+    of.train.steps = steps;
+    return of;
+  };
+  const std::int64_t skipped = run_on(1, job("8388608", kOne, 9)).loss_scale->skipped_steps;
+  REQUIRE(skipped > 0);
+  REQUIRE(skipped < 9);
+  const JobSpec plain = job("64", kOne, 1);
+  const Summary first = run_on(1, plain);
+  CHECK(first.ema_test_loss == first.test_loss);
+  for (const Machine& m : {Machine{1, kOne}, Machine{1, kShared}, Machine{2, kTwo}}) {
+    CAPTURE(m.devices);
+    const Summary late = run_on(m.gpus, job("8388608", m.devices, skipped + 1));
+    CHECK(late.loss_scale->skipped_steps == skipped);
+    CHECK(late.ema_test_loss == late.test_loss);
+  }
+}
+
+TEST_CASE("gradients that travel in bf16 are right to its rounding") {
   for (const char* precision : {"fp32", "fp16"}) {
     for (const Case& c : kCases) {
       CAPTURE(c.name);
