@@ -32,7 +32,7 @@ if(DPTRAIN_NATIVE)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   target_compile_options(dptrain_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=x86-64-v3>)
 endif()
-# -O1: checked code compiles in two thirds of the time that -O2 takes, and its tests take little longer.
+# -O1: checked code compiles in two thirds of the time that -O2 takes.
 foreach(sanitizer IN LISTS DPTRAIN_SANITIZE)
   target_compile_options(dptrain_flags INTERFACE -fsanitize=${sanitizer} -fno-omit-frame-pointer -O1 -g1)
   target_link_options(dptrain_flags INTERFACE -fsanitize=${sanitizer})

@@ -26,9 +26,9 @@ int first_other(Communicator& processes, const std::string& fact) {
   return -1;
 }
 
-/// Every process's text of at most 64 bytes.
+/// Every process's text, of which at most 4096 bytes.
 std::vector<std::string> from_all(Communicator& processes, const std::string& text) {
-  constexpr std::size_t kMost = 64;
+  constexpr std::size_t kMost = 4096;
   std::vector<char> mine(kMost + 1), all((kMost + 1) * static_cast<std::size_t>(processes.size()));
   text.copy(mine.data(), kMost);
   processes.all_gather(mine.data(), mine.size(), all.data());
@@ -107,12 +107,7 @@ void agree_on(Communicator& processes, const PartOutcome& mine) {
 }
 
 std::string from_first(Communicator& processes, const std::string& text) {
-  if (processes.alone()) return text;
-  constexpr std::size_t kMost = 4096;
-  std::vector<char> mine(kMost + 1), all((kMost + 1) * static_cast<std::size_t>(processes.size()));
-  text.copy(mine.data(), kMost);
-  processes.all_gather(mine.data(), mine.size(), all.data());
-  return all.data();
+  return processes.alone() ? text : from_all(processes, text).front();
 }
 
 void check_same_job(Communicator& processes, const JobSpec& job) {

@@ -55,7 +55,7 @@ inline std::int64_t from_first(Communicator& processes, std::int64_t number) {
 
 /// All processes have the same program and the same resolved job. Errors: AgreedError that names one that has not.
 void check_same_job(Communicator& processes, const JobSpec& job);
-/// And where replicas are on GPUs, the same libraries, and, where the bits matter, the same kind of GPU. Likewise.
+/// And the same versions of what computes and of NCCL, and, where the bits matter, the same kind of processor. Likewise.
 void check_same_devices(Communicator& processes, const JobSpec& job, const Placement& placement);
 /// And the same samples: all of those that lie in memory as bytes, of others some, evenly spread. Likewise.
 void check_same_data(Communicator& processes, const DatasetPair& data);

@@ -109,7 +109,7 @@ class Inference {
   }
 
   void check_whitening(const Conv2dSpec& conv) const {
-    constexpr std::int64_t kMaxPatch = 192;  // values, as of 8x8x3: seconds; the time grows with the square and the cube
+    constexpr std::int64_t kMaxPatch = 192;  // values, as of 8x8x3, which took four seconds of a core
     const std::int64_t patch = in_[0] * conv.kernel_height * conv.kernel_width;
     if (name_ != "0")
       error("init: whiten is for the first layer, which sees the images themselves", "use another init here");

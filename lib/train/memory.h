@@ -33,7 +33,7 @@ ReplicaMemory replica_memory(const ModelPlan& model, std::int64_t buffers, std::
                              const RunSchedule& schedule, std::int64_t sample_floats);
 
 struct SyncMemory {
-  std::int64_t shared = 0;  ///< weights and optimizer state, in bytes
+  std::int64_t shared = 0;  ///< weights, optimizer state, and mean gradients where their norm is needed; in bytes
   std::int64_t copies = 0;  ///< of them, to go back to, at most
   ReplicaMemory replica;
   std::int64_t bytes(int replicas) const { return shared + copies + replicas * replica.bytes(); }

@@ -11,18 +11,8 @@
 
 namespace dptrain::test {
 
-// The last step of an epoch has fewer micro-batches, and one of another size.
-inline constexpr const char* gpu_mlp = R"(name: mlp
-dataset: {name: digits, train_samples: 301, test_samples: 150}
-model:
-  input: [1, 28, 28]
-  layers: [flatten, {linear: 40}, batch_norm, relu, {linear: 10}]
-train:
-  {steps: 23, global_batch_size: 64, micro_batch_size: 7, clip_grad_norm: 1.0, optimizer: {name: sgd, lr: 0.1, momentum: 0.9}}
-devices: {type: cuda, count: 4}
-evaluate: {every: 7 steps}
-)";
-inline constexpr const char* gpu_cnn = R"(name: cnn
+inline const std::string gpu_mlp = small_mlp("cuda");
+inline const std::string gpu_cnn = R"(name: cnn
 dataset: {name: digits, train_samples: 110, test_samples: 70}
 model:
   input: [1, 28, 28]
@@ -35,7 +25,7 @@ class GpuRanks : public Ranks {
  public:
   using Environment = std::map<std::string, std::string>;
 
-  explicit GpuRanks(const char* job = gpu_mlp) { write_text(folder / "job.yaml", job); }
+  explicit GpuRanks(const std::string& job = gpu_mlp) { write_text(folder / "job.yaml", job); }
 
   /// A host with four GPUs, all of which its processes see, unless `more` says something else.
   Environment gpus(const Environment& more = {}) const {
@@ -51,21 +41,8 @@ class GpuRanks : public Ranks {
   Finished together(int ranks, const std::vector<std::string>& arguments, const Environment& more = {}) const {
     return on(ranks, arguments, gpus(more));
   }
-  /// Two ranks, each with an environment of its own.
   Finished apart(const std::vector<std::string>& arguments, const Environment& first, const Environment& second) const {
-    std::vector<std::string> all = command_of(1, arguments);
-    const auto set = [](const Environment& own) {
-      std::vector<std::string> words;
-      for (const auto& [name, value] : own) words.insert(words.end(), {"-x", name + "=" + value});
-      return words;
-    };
-    const std::vector<std::string> own = set(first), other = set(second), program = command(arguments);
-    const auto place = all.end() - static_cast<std::ptrdiff_t>(program.size());
-    all.insert(place, own.begin(), own.end());
-    all.insert(all.end(), {":", "-np", "1"});
-    all.insert(all.end(), other.begin(), other.end());
-    all.insert(all.end(), program.begin(), program.end());
-    return run(all, options(gpus()));
+    return on_two(arguments, first, second, gpus());
   }
 };
 

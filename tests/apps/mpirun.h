@@ -43,6 +43,22 @@ class Ranks : public Workplace {
               std::map<std::string, std::string> environment = {}) const {
     return run(command_of(ranks, arguments), options(std::move(environment)));
   }
+  /// Two ranks, each with an environment of its own beside what is `common`.
+  Finished on_two(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& first,
+                  const std::map<std::string, std::string>& second,
+                  std::map<std::string, std::string> common = {}) const {
+    const std::vector<std::string> program = command(arguments);
+    std::vector<std::string> all = command_of(1, {});
+    all.resize(all.size() - command({}).size());
+    const auto add = [&](const std::map<std::string, std::string>& own) {
+      for (const auto& [name, value] : own) all.insert(all.end(), {"-x", name + "=" + value});
+      all.insert(all.end(), program.begin(), program.end());
+    };
+    add(first);
+    all.insert(all.end(), {":", "-np", "1"});
+    add(second);
+    return run(all, options(std::move(common)));
+  }
   /// The weights of a run that has to end well.
   std::string weights(const Finished& finished, const fs::path& out) const {
     INFO(finished.out << finished.err);
@@ -91,6 +107,20 @@ struct RanksAtWork {
   Process launcher;
   std::vector<pid_t> processes;  // by rank
 };
+
+/// A small job on four devices of this type: the last step of an epoch has fewer micro-batches, and one of another size.
+inline std::string small_mlp(const std::string& type) {
+  return R"(name: mlp
+dataset: {name: digits, train_samples: 301, test_samples: 150}
+model:
+  input: [1, 28, 28]
+  layers: [flatten, {linear: 40}, batch_norm, relu, {linear: 10}]
+train:
+  {steps: 23, global_batch_size: 64, micro_batch_size: 7, clip_grad_norm: 1.0, optimizer: {name: sgd, lr: 0.1, momentum: 0.9}}
+evaluate: {every: 7 steps}
+devices: {count: 4, type: )" +
+         type + "}\n";
+}
 
 /// How a job ends of which one rank was sent SIGKILL or SIGSTOP while it trained.
 inline void check_lost(const Finished& ended, std::size_t culprit, int signal) {

@@ -19,7 +19,7 @@ std::vector<std::string> run_with(const std::vector<std::string>& settings) {
 
 TEST_CASE("gpu processes: 1 x 1, 1 x 4, 2 x 2, 2 + 1 + 1 and 4 x 1 give one hash and one loss") {
   SKIP_WITHOUT_RANKS();
-  for (const char* job : {gpu_mlp, gpu_cnn}) {
+  for (const std::string& job : {gpu_mlp, gpu_cnn}) {
     const GpuRanks here(job);
     const std::string whole = here.weights(here.alone(run_with({"devices.count=1"})), "run");
     const double test_loss = here.summary("run")["test_loss"], final_loss = here.summary("run")["final_loss"];
@@ -85,11 +85,17 @@ TEST_CASE("gpu processes: what travels in bf16 between processes is right to its
   here.weights(here.together(2, settings("bf16")), "run");
   CHECK(here.summary("run")["test_loss"].get<double>() != test_loss);
   CHECK(here.summary("run")["test_loss"].get<double>() == doctest::Approx(test_loss).epsilon(0.02));
+  // Two GPUs, each of which is the first one to its process.
+  const Finished apart = here.apart(run_with({"reproducible=false", "train.micro_batch_size=7", "devices.count=2",
+                                              "train.communication=bf16"}),
+                                    {{"CUDA_VISIBLE_DEVICES", "0"}}, {{"CUDA_VISIBLE_DEVICES", "1"}});
+  CHECK(apart.status == 0);
+  CHECK_FALSE(has(apart.err, "it has no effect"));
 }
 
 TEST_CASE("gpu processes: a run goes on with any number of them, and with the optimizer's whole state") {
   SKIP_WITHOUT_RANKS();
-  for (const char* job : {gpu_mlp, gpu_cnn}) {
+  for (const std::string& job : {gpu_mlp, gpu_cnn}) {
     const GpuRanks here(job);
     const std::string whole = here.weights(here.alone({"job.yaml", "--quiet", "--out", "whole"}), "whole");
     const int steps = here.summary("whole")["steps"];

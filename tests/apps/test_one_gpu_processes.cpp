@@ -9,7 +9,7 @@ TEST_CASE(
     "gpu processes: 2 x 1 and 2 x 2 on one GPU give the weights of one replica, also where they go on with each "
     "other") {
   SKIP_WITHOUT_RANKS();
-  for (const char* job : {gpu_mlp, gpu_cnn}) {
+  for (const std::string& job : {gpu_mlp, gpu_cnn}) {
     const GpuRanks here(job);
     const GpuRanks::Environment environment = {{"FAKE_NCCL_FOLDER", here.nccl().string()},
                                                {"FAKE_NCCL_VERSION", "23001"},

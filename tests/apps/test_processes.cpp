@@ -11,18 +11,8 @@ using nlohmann::json;
 
 namespace {
 
-// The last step of an epoch has fewer micro-batches, and one of another size.
-constexpr const char* mlp = R"(name: mlp
-dataset: {name: digits, train_samples: 301, test_samples: 150}
-model:
-  input: [1, 28, 28]
-  layers: [flatten, {linear: 40}, batch_norm, relu, {linear: 10}]
-train:
-  {steps: 23, global_batch_size: 64, micro_batch_size: 7, clip_grad_norm: 1.0, optimizer: {name: sgd, lr: 0.1, momentum: 0.9}}
-devices: {type: cpu, count: 4}
-evaluate: {every: 7 steps}
-)";
-constexpr const char* cnn = R"(name: cnn
+const std::string mlp = small_mlp("cpu");
+const std::string cnn = R"(name: cnn
 dataset: {name: digits, train_samples: 110, test_samples: 70}
 model:
   input: [1, 28, 28]
@@ -33,7 +23,7 @@ devices: {type: cpu, count: 4}
 )";
 
 // Norms over all micro-batches of a step, of which some replicas have none in the last step of an epoch.
-constexpr const char* norms = R"(name: norms
+const std::string norms = R"(name: norms
 dataset: {name: digits, train_samples: 101, test_samples: 70}
 model:
   input: [1, 28, 28]
@@ -73,7 +63,7 @@ const std::vector<std::string> kEndless = {"job.yaml",  "--quiet",
 
 TEST_CASE("processes: 1 x 4, 2 x 2 and 4 x 1 give one hash, with shared memory and as if each were a host") {
   SKIP_WITHOUT_RANKS();
-  for (const char* job : {mlp, cnn, norms}) {
+  for (const std::string& job : {mlp, cnn, norms}) {
     const Ranks here;
     write_text(here.folder / "job.yaml", job);
     const std::string whole = here.weights(here.dptrain({"job.yaml", "--quiet", "--out", "1"}), "1");
@@ -154,6 +144,23 @@ TEST_CASE("processes: one speaks, and the status is everybody's") {
   CHECK(log.status == 0);
   CHECK(log.out.find("weights ") == log.out.rfind("weights "));
   CHECK_FALSE(has(log.out, "\r"));  // no live line, though a launcher gives terminals
+}
+
+TEST_CASE("processes: hosts whose processors compute otherwise are refused, unless nobody asks for the same bits") {
+  SKIP_WITHOUT_RANKS();
+  const Ranks here;
+  write_text(here.folder / "job.yaml", mlp);
+  const auto mixed = [&](const std::string& reproducible) {
+    return here.on_two({"job.yaml", "--quiet", "--out", "run", "--fresh", "--set", "train.steps=3", "--set",
+                        "reproducible=" + reproducible},
+                       {}, {{"ONEDNN_MAX_CPU_ISA", "SSE41"}});
+  };
+  const Finished refused = mixed("true");
+  INFO(refused.err);
+  CHECK(refused.status == 2);
+  CHECK(has(refused.err, "rank 1 on "));
+  CHECK(has(refused.err, "give all hosts the same, or --set reproducible=false"));
+  CHECK(mixed("false").status == 0);
 }
 
 TEST_CASE("processes: what does not fit is refused, and who has something else is named") {

@@ -110,6 +110,11 @@ Buffer device_buffer(std::size_t bytes) {
   return buffer;
 }
 
+void grow(Buffer& buffer, std::int64_t bytes) {
+  const auto wanted = static_cast<std::size_t>(bytes);
+  if (buffer.size() < wanted) buffer = device_buffer(wanted);
+}
+
 Buffer pinned_buffer(std::size_t bytes) {
   if (bytes == 0) return {};
   void* memory = nullptr;

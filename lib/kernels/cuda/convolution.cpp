@@ -184,7 +184,7 @@ class Convolution final : public AffineOperation {
            "cuDNN {} has no {}{} engine for a convolution {} ({} x {} kernel, {} to {} channels, {} groups){}",
            cudnnGetVersion(), context_.reproducible ? "deterministic " : "", name_of_precision(), direction,
            s.kernel_height, s.kernel_width, channels_, s.out_channels, s.groups,
-           compute_ == ElementType::float32 && context_.tf32 ? "" : "; `precision: tf32` allows more of them");
+           compute_ == ElementType::float32 && !context_.tf32 ? "; `precision: tf32` allows more of them" : "");
     }
     return std::move(*plan);
   }
@@ -210,9 +210,6 @@ class Convolution final : public AffineOperation {
       convert(context_, batch * rows * columns, from_type, from, to_type, to);
   }
 
-  static void grow(Buffer& buffer, std::int64_t bytes) {
-    if (buffer.size() < static_cast<std::size_t>(bytes)) buffer = device_buffer(static_cast<std::size_t>(bytes));
-  }
   static std::int64_t weights_of(const ConvolutionConfig& config) {
     const Conv2dSpec& s = config.spec;
     return s.out_channels * (config.input.shape[0] / s.groups) * s.kernel_height * s.kernel_width;

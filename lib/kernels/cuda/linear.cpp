@@ -138,9 +138,6 @@ class Linear final : public AffineOperation {
     return copy.data();
   }
 
-  static void grow(Buffer& buffer, std::int64_t bytes) {
-    if (buffer.size() < static_cast<std::size_t>(bytes)) buffer = device_buffer(static_cast<std::size_t>(bytes));
-  }
 
   Context& context_;
   LinearConfig config_;

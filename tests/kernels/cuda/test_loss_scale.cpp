@@ -16,22 +16,6 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-template <class Value>
-Buffer on_device(const cuda::Stream& stream, const std::vector<Value>& values) {
-  Buffer buffer = cuda::device_buffer(values.size() * sizeof(Value));
-  cuda::check(cudaMemcpyAsync(buffer.data(), values.data(), buffer.size(), cudaMemcpyHostToDevice, stream.get()),
-              "cudaMemcpyAsync");
-  stream.synchronize();
-  return buffer;
-}
-
-template <class Value>
-std::vector<Value> read(const cuda::Stream& stream, const Buffer& buffer) {
-  std::vector<Value> values(buffer.size() / sizeof(Value));
-  read_back(stream, buffer.data(), buffer.size(), values.data());
-  return values;
-}
-
 constexpr std::int64_t kCount = 3000, kStatistics = 984;  // the last so many are not trained
 constexpr std::int64_t kChunks = (kCount + cuda::kNormChunk - 1) / cuda::kNormChunk;
 

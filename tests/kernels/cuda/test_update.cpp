@@ -38,21 +38,6 @@ std::vector<float> draw(std::uint64_t item, std::int64_t count) {
   return values;
 }
 
-template <class Value>
-Buffer on_device(const cuda::Stream& stream, const std::vector<Value>& values) {
-  Buffer buffer = cuda::device_buffer(values.size() * sizeof(Value));
-  cuda::check(cudaMemcpyAsync(buffer.data(), values.data(), buffer.size(), cudaMemcpyHostToDevice, stream.get()),
-              "cudaMemcpyAsync");
-  stream.synchronize();
-  return buffer;
-}
-
-std::vector<float> read(const cuda::Stream& stream, const Buffer& buffer) {
-  std::vector<float> values(buffer.size() / sizeof(float));
-  read_back(stream, buffer.data(), buffer.size(), values.data());
-  return values;
-}
-
 /// Gradient sums, parameters and state on both sides.
 struct Bench {
   Bench(const cuda::Stream& stream, const std::vector<std::int8_t>& tree, std::int64_t count)

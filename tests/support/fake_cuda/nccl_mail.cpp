@@ -13,21 +13,18 @@ namespace {
 std::string describe(const Exchange& exchange) {
   constexpr const char* kNames[] = {"all_reduce", "all_gather", "broadcast", "point_to_point"};
   return std::string(kNames[static_cast<int>(exchange.kind)]) + " of " + std::to_string(exchange.count) + " x " +
-         std::to_string(exchange.element) + " bytes of type " + std::to_string(exchange.type) + ", root " + std::to_string(exchange.root);
-}
-
-void add(std::vector<char>& onto, const std::vector<char>& from, const Exchange& exchange) {
-  using fake_cuda::Number;
-  const Number number = exchange.type == ncclFloat32    ? Number::fp32
-                        : exchange.type == ncclBfloat16 ? Number::bf16
-                                                        : Number::fp16;
-  for (std::size_t i = 0; i < exchange.count; ++i) {
-    fake_cuda::write(onto.data(), i, number,
-                     fake_cuda::read(onto.data(), i, number) + fake_cuda::read(from.data(), i, number));
-  }
+         std::to_string(exchange.element) +
+         " bytes of type " + std::to_string(exchange.type) + ", root " + std::to_string(exchange.root);
 }
 
 }  // namespace
+
+void add(const void* from, void* onto, std::size_t count, ncclDataType_t type) {
+  using fake_cuda::Number;
+  const Number number = type == ncclFloat32 ? Number::fp32 : type == ncclBfloat16 ? Number::bf16 : Number::fp16;
+  for (std::size_t i = 0; i < count; ++i)
+    fake_cuda::write(onto, i, number, fake_cuda::read(onto, i, number) + fake_cuda::read(from, i, number));
+}
 
 std::size_t bytes_out(const Exchange& exchange) {
   return exchange.mail->out.empty() && exchange.kind == Kind::point_to_point ? 0 : exchange.count * exchange.element;
@@ -60,7 +57,7 @@ std::vector<char> receive(const Exchange& exchange) {
   std::vector<char> result = std::move(all.front());
   for (std::size_t r = 1; r < all.size(); ++r) {
     if (exchange.kind == Kind::all_reduce)
-      add(result, all[r], exchange);
+      add(all[r].data(), result.data(), exchange.count, exchange.type);
     else
       result.insert(result.end(), all[r].begin(), all[r].end());
   }

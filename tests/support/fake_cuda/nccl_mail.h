@@ -3,6 +3,8 @@
 // Thread safety: one thread at a time.
 #pragma once
 
+#include <nccl.h>
+
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,6 +26,8 @@ struct Mail {
   std::shared_ptr<void> mark;
 };
 
+/// onto[i] += from[i], in host memory.
+void add(const void* from, void* onto, std::size_t count, ncclDataType_t type);
 /// How many bytes this rank brings to the exchange, and takes from it.
 std::size_t bytes_out(const Exchange& exchange);
 std::size_t bytes_in(const Exchange& exchange);

@@ -4,7 +4,6 @@
 
 #include "support/fake_cuda/fake_cuda.h"
 #include "support/fake_cuda/nccl_transport.h"
-#include "support/fake_cuda/numbers.h"
 
 namespace fake_nccl {
 
@@ -14,10 +13,7 @@ class HostMover final : public Mover {
  public:
   void copy(const void* from, void* to, std::size_t bytes) override { std::memmove(to, from, bytes); }
   void add(const void* from, void* onto, std::size_t count, ncclDataType_t type) override {
-    using fake_cuda::Number;
-    const Number number = type == ncclFloat32 ? Number::fp32 : type == ncclBfloat16 ? Number::bf16 : Number::fp16;
-    for (std::size_t i = 0; i < count; ++i)
-      fake_cuda::write(onto, i, number, fake_cuda::read(onto, i, number) + fake_cuda::read(from, i, number));
+    fake_nccl::add(from, onto, count, type);
   }
 };
 
