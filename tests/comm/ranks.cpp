@@ -1,5 +1,6 @@
 // A program of several processes that holds what its Communicator does against what it should: 0 where all is well. `fail` as its
 // argument: the last rank fails, and the others have to hear of it. `stop RANK`: that one is stopped when all is done but the end.
+// `leave`: messages, after which the first rank makes no call of MPI.
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -120,6 +121,26 @@ void talks(Communicator& ranks) {
   ranks.host_barrier();
 }
 
+/// A message that MPI has taken arrives, also when the sender then waits for its receiver in another way than MPI's.
+void leaves(Communicator& ranks) {
+  std::vector<int> ends(static_cast<std::size_t>(ranks.size()));
+  std::iota(ends.begin(), ends.end(), 0);
+  const auto lines = ranks.lines(ends);
+  // More than MPI sends before the receiver asks for it, and less than it sends in pieces that it waits for.
+  std::vector<float> values(27000, 0);
+  for (int to = 1; to < ranks.size(); ++to) {
+    const Message sent{to, values.data(), values.size() * sizeof(float)};
+    const Message received{0, values.data(), values.size() * sizeof(float)};
+    if (ranks.rank() == 0) {
+      ranks.exchange(std::span(&sent, 1), {});
+      check(lines[static_cast<std::size_t>(to)]->receive<int>() == to, "the answer to a message");
+    } else if (ranks.rank() == to) {
+      ranks.exchange({}, std::span(&received, 1));
+      lines[static_cast<std::size_t>(to)]->send(to);
+    }
+  }
+}
+
 int fail_one(Communicator& ranks) {
   ranks.set_deadline(20);
   if (ranks.rank() == ranks.size() - 1) {
@@ -143,6 +164,11 @@ int fail_one(Communicator& ranks) {
 int main(int argc, char** argv) {
   const std::unique_ptr<Communicator> ranks = join_processes();
   if (argc > 1 && std::strcmp(argv[1], "fail") == 0) return fail_one(*ranks);
+  if (argc > 1 && std::strcmp(argv[1], "leave") == 0) {
+    leaves(*ranks);
+    ranks->close();
+    return wrong == 0 ? 0 : 1;
+  }
   gathers(*ranks);
   shares(*ranks);
   exchanges(*ranks);
