@@ -14,7 +14,8 @@ enum class Treatment : std::int32_t {
   decayed,    ///< updated by the rule
   undecayed,  ///< updated by the rule without its weight decay
   matrix,     ///< of an optimizer that updates matrices as a whole
-  statistic,  ///< moved towards the mean of what the step has seen, see StatisticRule; not clipped, no part of norms
+  statistic,  ///< moved towards the mean of what the step has seen, see StatisticRule; not clipped, no part of norms. At a rate
+              ///< of 0 it stays: such are parameters that are fixed
 };
 
 struct UpdateRange {

@@ -247,7 +247,9 @@ struct StatisticRule {
   float rate = 0;
 
   DPTRAIN_HD StatisticRule without_decay() const { return *this; }
-  DPTRAIN_HD void operator()(float& value, float mean) const { value = value + rate * (mean - value); }
+  DPTRAIN_HD void operator()(float& value, float mean) const {
+    value = rate == 0 ? value : value + rate * (mean - value);
+  }
 };
 
 using UpdateRule = std::variant<SgdRule, MomentumRule, AdamRule, RmspropRule, RmspropMomentumRule, AdagradRule,

@@ -30,6 +30,9 @@ struct ParameterDesc {
   double statistic_rate = 0.1;              ///< of a statistic: the part of the way that a step goes
   std::optional<float> start{};             ///< of every element; empty: as `init` says
   const AffineOperation* packer = nullptr;  ///< null: stored as it is
+
+  /// Not trained: filters that whiten stay what they are.
+  bool is_fixed() const { return role == ParameterRole::weight && init == Initialiser::whiten; }
 };
 
 /// What a pass over one batch needs besides its tensors, which lie in the memory of the layer's device.

@@ -68,7 +68,9 @@ UpdateRanges update_ranges(const ParameterTable& table, DecayOn decay) {
   for (std::size_t i = 0; i < all.size(); ++i) {
     const std::int64_t end = i + 1 < all.size() ? all[i + 1].offset : table.floats();
     UpdateRange range{.first = all[i].offset, .count = end - all[i].offset};
-    if (all[i].desc.role == ParameterRole::statistic) {
+    if (all[i].desc.is_fixed()) {
+      range.treatment = Treatment::statistic;
+    } else if (all[i].desc.role == ParameterRole::statistic) {
       range.treatment = Treatment::statistic;
       range.statistic_rate = static_cast<float>(all[i].desc.statistic_rate);
     } else if (decay == DecayOn::weights && all[i].desc.role != ParameterRole::weight) {

@@ -14,7 +14,7 @@ namespace dptrain {
 
 /// How weights start; the defaults are PyTorch's (Kaiming uniform with a = sqrt(5), i.e. bound 1/sqrt(fan_in)).
 /// `whiten` is for a convolution that is the first layer: filters that whiten the patches of the training images, in pairs of
-/// opposite sign; what is beyond two for each value of a patch starts by the default, biases at zero.
+/// opposite sign, which are not trained; what is beyond two for each value of a patch is by the default, biases start at zero.
 enum class Initialiser { pytorch_default, kaiming_uniform, kaiming_normal, xavier_uniform, xavier_normal, zeros, whiten };
 
 struct LinearSpec {

@@ -29,7 +29,7 @@ std::vector<UpdateMatrix> matrices_of(const ParameterTable& table, UpdateRanges&
   std::vector<UpdateMatrix> matrices;
   for (std::size_t i = 0; i < table.all().size(); ++i) {
     const ParameterDesc& desc = table.all()[i].desc;
-    if (desc.role != ParameterRole::weight || desc.shape.rank() < 2) continue;
+    if (desc.role != ParameterRole::weight || desc.is_fixed() || desc.shape.rank() < 2) continue;
     tensors[i].treatment = Treatment::matrix;
     const std::int64_t rows = desc.shape[0];
     matrices.push_back({i, tensors[i].first, tensors[i].count, rows, desc.shape.elements() / rows});

@@ -112,4 +112,43 @@ TEST_CASE("first weights that are not finite are refused") {
   CHECK_FALSE(fs::exists(here.folder / "run"));
 }
 
+TEST_CASE("filters that whiten stay what they are, under every optimizer and mode") {
+  const Workplace here;
+  std::string job = small_job;
+  const std::string layers = "layers: [flatten,",
+                    whitened = "layers: [{conv2d: {out_channels: 6, kernel_size: 3, init: whiten}}, flatten,";
+  REQUIRE(has(job, layers));
+  job.replace(job.find(layers), layers.size(), whitened);
+  write_text(here.folder / "job.yaml", job);
+  const auto trained = [&](const std::string& name, std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"job.yaml", "--quiet", "--out", name};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Finished done = here.dptrain(arguments);
+    INFO(done.err);
+    REQUIRE(done.status == 0);
+    return read_safetensors(here.folder / name / "checkpoints/step-6/model.safetensors");
+  };
+  const auto tensor = [](const SafetensorsFile& file, const std::string& name) {
+    const std::span<const float> values = file.floats(name);
+    return std::vector<float>(values.begin(), values.end());
+  };
+  const SafetensorsFile first = trained("first", {"--set", "train.optimizer={name: sgd, lr: 1.0e-30}"});
+  int k = 0;
+  for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{
+           {"--set", "train.optimizer={name: sgd, lr: 0.1, momentum: 0.9, weight_decay: 0.1}", "--set",
+            "train.clip_grad_norm=0.5"},
+           {"--set", "train.optimizer={name: adamw, lr: 0.01, weight_decay: 0.1}", "--set", "train.ema={decay: 0.9}"},
+           {"--set", "train.optimizer={name: muon, lr: 0.1}"},
+           {"--set", "train.optimizer={name: lamb, lr: 0.1}"},
+           {"--mode", "local_sgd", "--set",
+            "local_sgd={workers: 3, sync_every: 2, outer_optimizer: {name: sgd, lr: 0.7, momentum: 0.9}}"},
+           {"--mode", "async"}}) {
+    CAPTURE(k);
+    const SafetensorsFile last = trained("run" + std::to_string(k++), more);
+    CHECK(tensor(last, "0.weight") == tensor(first, "0.weight"));
+    CHECK(tensor(last, "0.bias") != tensor(first, "0.bias"));  // is trained
+    CHECK(tensor(last, "2.weight") != tensor(first, "2.weight"));
+  }
+}
+
 }  // namespace dptrain::test

@@ -90,6 +90,41 @@ TEST_CASE("in bfloat16 convolutions are the references' with any channels, strid
   }
   check(16, 32, 3, 2, 1, 2, 32);
   check(32, 32, 3, 1, 1, 5, 17);
+  // Short rows and many channels, or large kernels: weight gradients are products over patches.
+  check(128, 48, 3, 1, 1, 3, 7);
+  check(130, 33, 3, 2, 1, 2, 13);
+  check(256, 16, 1, 1, 1, 2, 5);
+  check_convolution(backend, Shape{20, 12, 11},
+                    {.out_channels = 50, .kernel_height = 5, .kernel_width = 5, .bias = false}, kActivations.front(),
+                    4);
+  check_convolution(backend, Shape{7, 6, 8},
+                    {.out_channels = 6,
+                     .kernel_height = 4,
+                     .kernel_width = 6,
+                     .stride_height = 2,
+                     .stride_width = 1,
+                     .padding_height = 3,
+                     .padding_width = 2},
+                    {}, 2);
+  // A kernel that is padded by more than itself has no turned one.
+  check_convolution(backend, Shape{16, 5, 4},
+                    {.out_channels = 8, .kernel_height = 1, .kernel_width = 3, .padding_height = 1, .padding_width = 1},
+                    {}, 2);
+}
+
+TEST_CASE("in bfloat16 maxima are the references' for any channels and windows") {
+  if (!has_bf16()) return;
+  Backend backend = cpu(ElementType::bfloat16);
+  for (const std::int64_t channels : {31, 32, 50, 64, 70}) {
+    for (const auto& [height, width] : {std::pair<std::int64_t, std::int64_t>{2, 2}, {3, 3}, {1, 4}, {3, 2}, {7, 10}})
+      check_pool(backend, Shape{channels, 7, 10},
+                 {.kind = PoolKind::max,
+                  .kernel_height = height,
+                  .kernel_width = width,
+                  .stride_height = height,
+                  .stride_width = width},
+                 3);
+  }
 }
 
 TEST_CASE("in bfloat16 products are the references' at any size") {

@@ -10,6 +10,10 @@ void Context::require_scratchpad(std::size_t bytes) {
   if (bytes > scratchpad_.size()) scratchpad_ = Buffer::host(bytes);
 }
 
+void Context::require_patches(std::size_t bytes) {
+  if (bytes > patches_.size()) patches_ = Buffer::host(bytes);
+}
+
 dnnl::primitive_attr default_attributes() {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);

@@ -16,7 +16,8 @@
 
 namespace dptrain::cpu {
 
-/// Engine, stream and the scratchpad that all primitives of one thread share.
+/// Engine, stream, and memory for the time of one call that all primitives of one thread share: the scratchpad is oneDNN's, the
+/// patches are ours.
 class Context {
  public:
   Context() : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {}
@@ -27,11 +28,13 @@ class Context {
   dnnl::stream& stream() { return stream_; }
   void require_scratchpad(std::size_t bytes);
   void* scratchpad() const { return scratchpad_.data(); }
+  void require_patches(std::size_t bytes);
+  void* patches() const { return patches_.data(); }
 
  private:
   dnnl::engine engine_;
   dnnl::stream stream_;
-  Buffer scratchpad_;
+  Buffer scratchpad_, patches_;
 };
 
 /// Attributes every primitive is made with: scratchpads are ours.

@@ -143,6 +143,7 @@ void Workers::outer_step(const UpdateRule& rule, std::int64_t offset, std::span<
                    };
                    const std::span<float> found = mean.subspan(first, count), average = part(this->average(), begin, n);
                    if (range.treatment == Treatment::statistic) {
+                     if (range.statistic_rate == 0) return;
                      std::copy(found.begin(), found.end(), average.begin());
                      return;
                    }
