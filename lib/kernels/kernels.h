@@ -190,6 +190,8 @@ class Kernels {
   /// From the host's memory into the device's; waits. Before step 0.
   virtual void upload(const void* host, std::size_t bytes, void* device) = 0;
   virtual void copy(const void* from, std::int64_t bytes, void* to) = 0;
+  /// Memory in which all operations work, beside their own, when all batch sizes are prepared.
+  virtual std::int64_t workspace_bytes() const { return 0; }
 
   virtual std::unique_ptr<AffineOperation> linear(const LinearConfig& config) = 0;
   virtual std::unique_ptr<AffineOperation> convolution(const ConvolutionConfig& config) = 0;

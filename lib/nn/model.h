@@ -80,7 +80,7 @@ class Model {
 
   std::int64_t outputs_per_sample() const { return network_.stages.back().tensor.size(); }
   std::int64_t activation_bytes() const { return static_cast<std::int64_t>(activations_.size() + differences_.size()); }
-  /// Of what layers copy into another type or layout; after prepare().
+  /// Of what layers copy into another type or layout, and of the memory in which they do such things; after prepare().
   std::int64_t copy_bytes() const;
 
   /// One line a layer, for plans and profiles; `kind` is "conv2d", "reorder", ...

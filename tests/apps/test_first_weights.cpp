@@ -142,6 +142,7 @@ TEST_CASE("filters that whiten stay what they are, under every optimizer and mod
            {"--set", "train.optimizer={name: lamb, lr: 0.1}"},
            {"--mode", "local_sgd", "--set",
             "local_sgd={workers: 3, sync_every: 2, outer_optimizer: {name: sgd, lr: 0.7, momentum: 0.9}}"},
+           {"--mode", "local_sgd", "--set", "local_sgd={workers: 3, sync_every: 2}"},
            {"--mode", "async"}}) {
     CAPTURE(k);
     const SafetensorsFile last = trained("run" + std::to_string(k++), more);

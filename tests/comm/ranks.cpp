@@ -126,8 +126,15 @@ void leaves(Communicator& ranks) {
   std::vector<int> ends(static_cast<std::size_t>(ranks.size()));
   std::iota(ends.begin(), ends.end(), 0);
   const auto lines = ranks.lines(ends);
+  // One message waits for the first rank all the time.
+  int early = ranks.rank();
+  const int last = ranks.size() - 1;
+  if (ranks.rank() == last) {
+    const Message sent{0, &early, sizeof early};
+    ranks.exchange(std::span(&sent, 1), {});
+  }
   // More than MPI sends before the receiver asks for it, and less than it sends in pieces that it waits for.
-  std::vector<float> values(27000, 0);
+  std::vector<float> values(27000, ranks.rank() == 0 ? 0.5f : -1.0f);
   for (int to = 1; to < ranks.size(); ++to) {
     const Message sent{to, values.data(), values.size() * sizeof(float)};
     const Message received{0, values.data(), values.size() * sizeof(float)};
@@ -136,8 +143,14 @@ void leaves(Communicator& ranks) {
       check(lines[static_cast<std::size_t>(to)]->receive<int>() == to, "the answer to a message");
     } else if (ranks.rank() == to) {
       ranks.exchange({}, std::span(&received, 1));
+      check(std::all_of(values.begin(), values.end(), [](float value) { return value == 0.5f; }), "the message");
       lines[static_cast<std::size_t>(to)]->send(to);
     }
+  }
+  if (ranks.rank() == 0) {
+    const Message received{last, &early, sizeof early};
+    ranks.exchange({}, std::span(&received, 1));
+    check(early == last, "the message that waited");
   }
 }
 

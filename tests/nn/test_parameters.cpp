@@ -30,6 +30,12 @@ TEST_CASE("biases and norms do not decay where weights alone do") {
   CHECK(update_ranges(table, DecayOn::weights) == UpdateRanges{{0, 112}, {112, 32, Treatment::undecayed}, {144, 16}});
 }
 
+TEST_CASE("filters that whiten are fixed: statistics that never move") {
+  Parameter filters = of(ParameterRole::weight, 20), bias = of(ParameterRole::bias, 10);
+  filters.desc.init = bias.desc.init = Initialiser::whiten;
+  CHECK(update_ranges(ParameterTable({filters, bias})) == UpdateRanges{{0, 32, Treatment::statistic, 0}, {32, 16}});
+}
+
 TEST_CASE("statistics, each kind with its rate, whatever decays") {
   const ParameterTable table({of(ParameterRole::norm, 17), of(ParameterRole::statistic, 17),
                               of(ParameterRole::statistic, 17), of(ParameterRole::statistic, 16, 0.5),

@@ -42,16 +42,20 @@ void check_affine(Backend& backend, AffineOperation& operation, const TensorDesc
                   std::int64_t biases, std::int64_t full_batch, double tolerance, const std::string& what,
                   const Expect& expect) {
   Draws draws(5);
-  const std::vector<float> weight = rounded(draws.vector(weights), backend.type),
-                           bias = rounded(draws.vector(biases), operation.output().type);
+  std::vector<float> weight = rounded(draws.vector(weights), backend.type);
+  const std::vector<float> bias = rounded(draws.vector(biases), operation.output().type);
   std::vector<float> packed(static_cast<std::size_t>(operation.weight_floats()));
-  operation.pack(weight.data(), packed.data());
   const std::vector<std::int64_t> batches = batches_of(full_batch);
   for (const std::int64_t batch : batches) operation.prepare(batch);
-  DeviceTensor w = vector_of(backend, operation.weight_floats(), packed), b = vector_of(backend, biases, bias);
+  DeviceTensor w = vector_of(backend, operation.weight_floats()), b = vector_of(backend, biases, bias);
   const float* bias_data = biases == 0 ? nullptr : b.floats();
   for (std::size_t slot = batches.size(); slot-- > 0;) {
     const std::int64_t batch = batches[slot];
+    // Other weights at the same place, under another number: copies of them are made anew.
+    const auto version = static_cast<std::int64_t>(batches.size() - slot);
+    for (float& value : weight) value = -value;
+    operation.pack(weight.data(), packed.data());
+    backend.kernels->upload(packed.data(), packed.size() * sizeof(float), w.floats());
     const std::vector<float> x = rounded(draws.vector(batch * input.shape.elements()), backend.type);
     const std::vector<float> dy = rounded(draws.vector(batch * operation.output().shape.elements()), backend.type);
     const AffineExpectation expected = expect(batch, wide(x), wide(weight), wide(bias), wide(dy));
@@ -59,11 +63,11 @@ void check_affine(Backend& backend, AffineOperation& operation, const TensorDesc
         dw = vector_of(backend, operation.weight_floats()), db = vector_of(backend, biases);
     const DeviceTensor in(backend, input, batch, x), difference(backend, operation.output(), batch, dy);
     backend.run([&] {
-      operation.set_weights(w.floats(), bias_data, 1);
+      operation.set_weights(w.floats(), bias_data, version);
       operation.forward(static_cast<Slot>(slot), in.data(), w.floats(), bias_data, y.data());
       operation.backward_weights(static_cast<Slot>(slot), in.data(), difference.data(), dw.floats(),
                                  biases == 0 ? nullptr : db.floats());
-      operation.backward_data(static_cast<Slot>(slot), difference.data(), w.floats(), 1, dx.data());
+      operation.backward_data(static_cast<Slot>(slot), difference.data(), w.floats(), version, dx.data());
     });
     const std::string at = fmt::format("{}, batch {} by {}", what, batch, fmt::join(operation.implementations(), ", "));
     compare(y, expected.y, at + ": y");

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <numeric>
 #include <optional>
@@ -28,11 +29,11 @@ void check(int result, const char* call) {
 
 /// MPI moves messages only while a thread is in a call of it, and a message may be sent as far as its sender can see while MPI
 /// still has the last piece (the system has no room for it just now). If the process then waits for others in another way than
-/// MPI's, and they for that message, it would be for good. So now and then somebody asks MPI for nothing in particular, unless
-/// somebody is in a call anyway.
+/// MPI's, and they for that message, both wait for ever. So now and then somebody asks MPI for a message that nobody sends, unless
+/// somebody is in a call anyway. (Not for any message: Open MPI moves nothing where it has found what it was asked for.)
 class Progress {
  public:
-  Progress(std::mutex& calls, MPI_Comm all) : calls_(calls), all_(all), thread_([this] { make(); }) {}
+  Progress() : thread_([this] { make(); }) {}
   ~Progress() {
     {
       const std::lock_guard lock(mutex_);
@@ -44,8 +45,22 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// A message was given up: its memory is no longer MPI's to write to.
-  void forbid() noexcept { forbidden_ = true; }
+  /// Somebody is in a call. Who leaves by an exception leaves messages whose memory is no longer MPI's to write to: no progress is
+  /// made from then on.
+  class Turn {
+   public:
+    explicit Turn(Progress& progress) : progress_(progress), lock_(progress.calls_) {}
+    ~Turn() {
+      if (std::uncaught_exceptions() > exceptions_) progress_.forbidden_ = true;
+    }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    Progress& progress_;
+    const std::lock_guard<std::mutex> lock_;
+    const int exceptions_ = std::uncaught_exceptions();
+  };
 
  private:
   void make() {
@@ -54,13 +69,12 @@ class Progress {
     while (!changed_.wait_for(lock, kLongest, [this] { return over_; })) {
       const std::unique_lock turn(calls_, std::try_to_lock);  // whoever is in a call makes progress
       int found = 0;
-      if (turn && !forbidden_) MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, all_, &found, MPI_STATUS_IGNORE);
+      if (turn && !forbidden_) MPI_Iprobe(0, 0, MPI_COMM_SELF, &found, MPI_STATUS_IGNORE);
     }
   }
 
-  std::mutex& calls_;
-  const MPI_Comm all_;
-  bool forbidden_ = false;  // the mutex of the calls is held
+  std::mutex calls_;
+  bool forbidden_ = false;  // by calls_
   std::mutex mutex_;
   std::condition_variable changed_;
   bool over_ = false;
@@ -84,7 +98,7 @@ class MpiMessages final : public Messages {
     else
       check(MPI_Comm_split(MPI_COMM_WORLD, launcher_rank_, 0, &host_), "MPI_Comm_split");
     order(size);
-    progress_.emplace(calls_, all_);
+    progress_.emplace();
   }
 
   int rank() const override { return rank_; }
@@ -94,7 +108,7 @@ class MpiMessages final : public Messages {
   int host_size() const override { return host_size_; }
 
   void all_gather(const void* mine, std::size_t bytes, void* all, const std::function<void()>& idle) override {
-    const std::lock_guard turn(calls_);
+    const Progress::Turn turn(*progress_);
     MPI_Request request;
     const int count = static_cast<int>(bytes);
     check(MPI_Iallgather(mine, count, MPI_BYTE, all, count, MPI_BYTE, all_, &request), "MPI_Iallgather");
@@ -104,7 +118,7 @@ class MpiMessages final : public Messages {
   void exchange(std::span<const Message> sends, std::span<const Message> receives,
                 const std::function<void()>& idle) override {
     constexpr std::size_t kPiece = std::size_t{1} << 30;  // MPI counts in int
-    const std::lock_guard turn(calls_);
+    const Progress::Turn turn(*progress_);
     requests_.clear();
     const auto post = [&](const Message& message, auto&& call, const char* name) {
       for (std::size_t done = 0; done < message.count; done += kPiece) {
@@ -131,7 +145,7 @@ class MpiMessages final : public Messages {
         "/dev/shm";  // where Open MPI puts it; to write past what it holds would be a SIGBUS
     struct statvfs room {};
     if (statvfs(kFolder, &room) == 0 && room.f_bavail * room.f_frsize < bytes) return nullptr;
-    const std::lock_guard turn(calls_);
+    const Progress::Turn turn(*progress_);
     MPI_Win window;
     void* base = nullptr;
     check(MPI_Win_allocate_shared(rank_ == host_first_ ? static_cast<MPI_Aint>(bytes) : 0, 1, MPI_INFO_NULL, host_,
@@ -173,23 +187,19 @@ class MpiMessages final : public Messages {
     host_first_ = rank_ - place;
   }
 
-  void wait(std::span<MPI_Request> requests, const std::function<void()>& idle) try {
+  static void wait(std::span<MPI_Request> requests, const std::function<void()>& idle) {
     for (int done = 0;;) {
       check(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
       if (done != 0) return;
       idle();
     }
-  } catch (...) {
-    progress_->forbid();
-    throw;
   }
 
   MPI_Comm all_ = MPI_COMM_NULL, host_ = MPI_COMM_NULL;
   int launcher_rank_ = 0, rank_ = 0, size_ = 1, host_first_ = 0, host_size_ = 1;
   std::vector<MPI_Request> requests_;
   std::vector<MPI_Win> windows_;
-  std::mutex calls_;
-  std::optional<Progress> progress_;  // last: its thread uses the others
+  std::optional<Progress> progress_;
 };
 
 }  // namespace

@@ -16,6 +16,8 @@ class CpuKernels final : public Kernels {
     std::memcpy(to, from, static_cast<std::size_t>(bytes));
   }
 
+  std::int64_t workspace_bytes() const override { return static_cast<std::int64_t>(context_.workspace_bytes()); }
+
   std::unique_ptr<AffineOperation> linear(const LinearConfig& config) override {
     return cpu::make_linear(context_, config);
   }

@@ -10,8 +10,8 @@ void Context::require_scratchpad(std::size_t bytes) {
   if (bytes > scratchpad_.size()) scratchpad_ = Buffer::host(bytes);
 }
 
-void Context::require_patches(std::size_t bytes) {
-  if (bytes > patches_.size()) patches_ = Buffer::host(bytes);
+void Context::require_workspace(std::size_t bytes) {
+  if (bytes > workspace_.size()) workspace_ = Buffer::host(bytes);
 }
 
 dnnl::primitive_attr default_attributes() {

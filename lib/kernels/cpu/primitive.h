@@ -16,8 +16,8 @@
 
 namespace dptrain::cpu {
 
-/// Engine, stream, and memory for the time of one call that all primitives of one thread share: the scratchpad is oneDNN's, the
-/// patches are ours.
+/// Engine, stream, and memory for the time of one call that all operations of one thread share: the scratchpad is for oneDNN, the
+/// workspace for ours.
 class Context {
  public:
   Context() : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {}
@@ -28,13 +28,14 @@ class Context {
   dnnl::stream& stream() { return stream_; }
   void require_scratchpad(std::size_t bytes);
   void* scratchpad() const { return scratchpad_.data(); }
-  void require_patches(std::size_t bytes);
-  void* patches() const { return patches_.data(); }
+  void require_workspace(std::size_t bytes);
+  void* workspace() const { return workspace_.data(); }
+  std::size_t workspace_bytes() const { return workspace_.size(); }
 
  private:
   dnnl::engine engine_;
   dnnl::stream stream_;
-  Buffer scratchpad_, patches_;
+  Buffer scratchpad_, workspace_;
 };
 
 /// Attributes every primitive is made with: scratchpads are ours.

@@ -14,15 +14,16 @@ class TurnedWeights {
   TurnedWeights(Context& context, const Dims& dims, const dnnl::memory::desc& stored, const dnnl::memory::desc& layout);
 
   const dnnl::memory::desc& layout() const { return layout_; }
-  std::int64_t bytes() const { return static_cast<std::int64_t>(exchanged_.size() + copy_.size()); }
+  std::int64_t bytes() const { return static_cast<std::int64_t>(copy_.size()); }
   const void* of(const float* weights, std::int64_t version);
 
  private:
   std::int64_t places_;   // of a kernel
   std::int64_t kernels_;  // in x out
   dnnl::memory::desc layout_;
+  Context& context_;
   Primitive exchange_, copy_in_;
-  Buffer exchanged_, copy_;
+  Buffer copy_;
   const float* from_ = nullptr;
   std::int64_t version_ = 0;
 };

@@ -92,14 +92,14 @@ void WeightProduct::prepare(std::int64_t batch) {
       context_,
       dnnl::matmul::primitive_desc(dnnl::matmul::desc(dy, patches, dw), default_attributes(), context_.engine()),
       std::initializer_list<Primitive::Argument>{{DNNL_ARG_SRC, dy}, {DNNL_ARG_WEIGHTS, patches}, {DNNL_ARG_DST, dw}});
-  context_.require_patches(patches.get_size());
+  context_.require_workspace(patches.get_size());
 }
 
 void WeightProduct::run(std::size_t slot, const void* x, const void* dy, float* weight_gradient, float* bias_gradient) {
   const std::int64_t batch = batches_[slot];
   gather_patches(spec_, input_, output_, batch, static_cast<const BFloat16*>(x),
-                 static_cast<BFloat16*>(context_.patches()));
-  products_[slot].run({dy, context_.patches(), weight_gradient});
+                 static_cast<BFloat16*>(context_.workspace()));
+  products_[slot].run({dy, context_.workspace(), weight_gradient});
   if (spec_.bias) sum_channels(output_, batch, static_cast<const BFloat16*>(dy), bias_gradient);
 }
 

@@ -7,9 +7,12 @@ namespace dptrain::cpu {
 
 namespace {
 
-/// Channels of one window at a time: what a vector of 512 bits holds. (An extension of GCC and Clang, for any CPU: they make short
-/// vectors of the same as a loop.)
+/// Channels of one window at a time: what a vector holds. Wider ones than those that code is made for have no registers.
+#ifdef __AVX512BW__
 constexpr std::int64_t kBlock = 32;
+#else
+constexpr std::int64_t kBlock = 16;
+#endif
 using Signed = std::int16_t __attribute__((vector_size(2 * kBlock)));
 using Bits = std::uint16_t __attribute__((vector_size(2 * kBlock)));
 using Bytes = std::uint8_t __attribute__((vector_size(kBlock)));

@@ -1,6 +1,6 @@
 // Purpose: max pooling of tensors of 16 bits whose channels lie together, where windows neither overlap nor reach outside: oneDNN
 //   widens each element to fp32 for it.
-// Thread safety: pure functions. Invariants: the first of equal maxima counts, and a NaN before all numbers, as in PyTorch.
+// Thread safety: pure functions. Invariants: the first of equal maxima counts, and a NaN before all numbers.
 #pragma once
 
 #include <cstdint>
