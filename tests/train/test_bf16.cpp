@@ -37,7 +37,7 @@ model:
     - max_pool2d: 2
     - residual:
         layers:
-          - conv2d: {out_channels: 20, kernel_size: 3, stride: 2, padding: 1, bias: false}
+          - conv2d: {out_channels: 40, kernel_size: 3, stride: 2, padding: 1, bias: false}
           - batch_norm
         shortcut: pad
     - relu

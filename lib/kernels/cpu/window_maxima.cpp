@@ -8,10 +8,12 @@ namespace dptrain::cpu {
 namespace {
 
 /// Channels of one window at a time: what a vector holds. Wider ones than those that code is made for have no registers.
-#ifdef __AVX512BW__
+#if defined(__AVX512BW__)
 constexpr std::int64_t kBlock = 32;
-#else
+#elif defined(__AVX2__)
 constexpr std::int64_t kBlock = 16;
+#else
+constexpr std::int64_t kBlock = 8;
 #endif
 using Signed = std::int16_t __attribute__((vector_size(2 * kBlock)));
 using Bits = std::uint16_t __attribute__((vector_size(2 * kBlock)));
