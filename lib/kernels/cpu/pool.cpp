@@ -14,8 +14,7 @@ namespace {
 
 /// Works in its input's layout, except where only plain loops take that: then on a copy of the input in another layout,
 /// which is its output's too, so that the layers behind it continue in it. Where windows overlap, gradients are added up in fp32:
-/// oneDNN would add them in the tensor's own 16 bits, one rounding a window. The most usual case has loops of its own: see
-/// window_maxima.h.
+/// oneDNN would add them in the tensor's own 16 bits, one rounding a window.
 class Pool final : public UnaryOperation {
  public:
   Pool(Context& context, const TensorDesc& input, const Pool2dSpec& spec, std::int64_t full_batch)
@@ -31,21 +30,12 @@ class Pool final : public UnaryOperation {
         (input.shape[1] + 2 * spec.padding_height - spec.kernel_height) / spec.stride_height + 1;
     const std::int64_t width = (input.shape[2] + 2 * spec.padding_width - spec.kernel_width) / spec.stride_width + 1;
     choose_layout(Shape{input.shape[0], height, width}, full_batch);
-    if (windowed_)
-      workspace_ = Buffer::host(static_cast<std::size_t>(windows(full_batch).places()));
-    else
-      workspace_ = Buffer::host(spec.kind == PoolKind::max ? forward_desc(full_batch).workspace_desc().get_size() : 0);
+    workspace_ = Buffer::host(spec.kind == PoolKind::max ? forward_desc(full_batch).workspace_desc().get_size() : 0);
   }
 
   const TensorDesc& output() const override { return output_; }
 
   void prepare(std::int64_t batch) override {
-    if (windowed_) {
-      const auto bytes = static_cast<std::size_t>(windows(batch).places());
-      if (bytes > workspace_.size()) workspace_ = Buffer::host(bytes);
-      prepared_.emplace_back().batch = batch;
-      return;
-    }
     const auto forward = forward_desc(batch);
     const auto backward = backward_desc(batch);
     const memory::desc x = memory_desc(inner_, batch), y = memory_desc(output_, batch);
@@ -83,8 +73,6 @@ class Pool final : public UnaryOperation {
 
   void forward(Slot slot, const void* x, void* y) override {
     Prepared& p = prepared_[static_cast<std::size_t>(slot)];
-    if (windowed_)
-      return window_maxima(windows(p.batch), static_cast<const BFloat16*>(x), static_cast<BFloat16*>(y), places());
     if (p.copy_in) {
       p.copy_in.run({x, copy_.data()});
       x = copy_.data();
@@ -96,9 +84,6 @@ class Pool final : public UnaryOperation {
   }
   void backward(Slot slot, const void*, const void*, const void* dy, void* dx) override {
     Prepared& p = prepared_[static_cast<std::size_t>(slot)];
-    if (windowed_)
-      return window_maxima_gradient(windows(p.batch), places(), static_cast<const BFloat16*>(dy),
-                                    static_cast<BFloat16*>(dx));
     void* inner_dx = p.copy_out ? copy_.data() : dx;
     if (p.copy_dy) {
       p.copy_dy.run({dy, dy_copy_.data()});
@@ -113,7 +98,6 @@ class Pool final : public UnaryOperation {
 
   std::vector<std::string> implementations() const override {
     std::vector<std::string> names;
-    if (windowed_) names.emplace_back("window_maxima");
     for (const Prepared& p : prepared_) {
       for (const Primitive* primitive : {&p.copy_in, &p.forward, &p.copy_dy, &p.backward, &p.copy_out}) {
         if (*primitive) names.push_back(primitive->implementation());
@@ -127,32 +111,13 @@ class Pool final : public UnaryOperation {
     Primitive forward, backward;
     Primitive copy_in, copy_out;  // of the input and its gradient, between their own layout and inner_
     Primitive copy_dy;            // to the type of sums_
-    std::int64_t batch = 0;       // where they are windows_
   };
-
-  bool fits_windows() const {
-    constexpr std::int64_t kMostPlaces = 256, kFewestChannels = 32;
-    return spec_.kind == PoolKind::max && input_.type == ElementType::bfloat16 &&
-           input_.layout.order == Layout::Order::channels_last && strides_ == kernel_ && padding_ == Dims{0, 0} &&
-           spec_.kernel_height * spec_.kernel_width <= kMostPlaces && input_.shape[0] >= kFewestChannels;
-  }
-  Windows windows(std::int64_t batch) const {
-    return {.images = batch,
-            .height = input_.shape[1],
-            .width = input_.shape[2],
-            .channels = input_.shape[0],
-            .window_height = spec_.kernel_height,
-            .window_width = spec_.kernel_width};
-  }
-  std::uint8_t* places() const { return static_cast<std::uint8_t*>(workspace_.data()); }
 
   void choose_layout(const Shape& out, std::int64_t full_batch) {
     const auto set_layout = [&](const Layout& layout) {
       inner_ = TensorDesc(input_.shape, layout, input_.type);
       output_ = TensorDesc(out, layout, input_.type);
     };
-    windowed_ = fits_windows();
-    if (windowed_) return set_layout(input_.layout);
     for (const Layout& layout : {input_.layout, Layout{Layout::Order::blocked, 16}, Layout{Layout::Order::blocked, 8},
                                  Layout{Layout::Order::channels_last, 1}}) {
       set_layout(layout);
@@ -183,16 +148,66 @@ class Pool final : public UnaryOperation {
   TensorDesc input_, inner_, output_;  // inner_: the input as the primitives take it
   Pool2dSpec spec_;
   Dims kernel_, strides_, padding_;
-  bool windowed_ = false;
   ElementType sums_;  // what gradients are added up in
   Buffer workspace_, copy_, dy_copy_;
   std::vector<Prepared> prepared_;
+};
+
+/// The most usual maxima in 16 bits: see window_maxima.h.
+class WindowMaxima final : public UnaryOperation {
+ public:
+  static bool takes(const TensorDesc& input, const Pool2dSpec& spec) {
+    constexpr std::int64_t kMostPlaces = 256, kFewestChannels = 32;
+    return spec.kind == PoolKind::max && input.type == ElementType::bfloat16 &&
+           input.layout.order == Layout::Order::channels_last && spec.stride_height == spec.kernel_height &&
+           spec.stride_width == spec.kernel_width && spec.padding_height == 0 && spec.padding_width == 0 &&
+           spec.kernel_height * spec.kernel_width <= kMostPlaces && input.shape[0] >= kFewestChannels;
+  }
+
+  WindowMaxima(const TensorDesc& input, const Pool2dSpec& spec)
+      : windows_{.images = 0,
+                 .height = input.shape[1],
+                 .width = input.shape[2],
+                 .channels = input.shape[0],
+                 .window_height = spec.kernel_height,
+                 .window_width = spec.kernel_width},
+        output_(Shape{input.shape[0], windows_.out_height(), windows_.out_width()}, input.layout, input.type) {}
+
+  const TensorDesc& output() const override { return output_; }
+  void prepare(std::int64_t batch) override {
+    batches_.push_back(batch);
+    const auto places = static_cast<std::size_t>(windows(batch).places());
+    if (places > places_.size()) places_ = Buffer::host(places);
+  }
+  void forward(Slot slot, const void* x, void* y) override {
+    window_maxima(windows(batches_[static_cast<std::size_t>(slot)]), static_cast<const BFloat16*>(x),
+                  static_cast<BFloat16*>(y), static_cast<std::uint8_t*>(places_.data()));
+  }
+  void backward(Slot slot, const void*, const void*, const void* dy, void* dx) override {
+    window_maxima_gradient(windows(batches_[static_cast<std::size_t>(slot)]),
+                           static_cast<const std::uint8_t*>(places_.data()), static_cast<const BFloat16*>(dy),
+                           static_cast<BFloat16*>(dx));
+  }
+  std::vector<std::string> implementations() const override { return {"window_maxima"}; }
+
+ private:
+  Windows windows(std::int64_t batch) const {
+    Windows of = windows_;
+    of.images = batch;
+    return of;
+  }
+
+  const Windows windows_;
+  const TensorDesc output_;
+  std::vector<std::int64_t> batches_;  // by slot
+  Buffer places_;                      // of maxima, of the latest forward()
 };
 
 }  // namespace
 
 std::unique_ptr<UnaryOperation> make_pool(Context& context, const TensorDesc& input, const Pool2dSpec& spec,
                                           std::int64_t full_batch) {
+  if (WindowMaxima::takes(input, spec)) return std::make_unique<WindowMaxima>(input, spec);
   return std::make_unique<Pool>(context, input, spec, full_batch);
 }
 

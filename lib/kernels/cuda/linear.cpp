@@ -138,7 +138,6 @@ class Linear final : public AffineOperation {
     return copy.data();
   }
 
-
   Context& context_;
   LinearConfig config_;
   std::int64_t in_, out_;
