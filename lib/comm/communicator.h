@@ -39,6 +39,11 @@ struct News {
   std::string text;
 };
 
+/// The two processes of a line: the one that waits to be reached, and the one that reaches it.
+struct LineEnds {
+  int listens = 0, opens = 0;
+};
+
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -62,9 +67,9 @@ class Communicator {
   /// Zeroed memory that all processes of this host see, on a cache line. Errors: failed where there is not enough.
   virtual Buffer share(std::size_t bytes) = 0;
 
-  /// Lines between the first process and others: number k with process ends[k], null where that is the first one itself, or for
-  /// others to hold. All processes together. Errors: failed where one cannot be reached.
-  virtual std::vector<std::unique_ptr<Line>> lines(std::span<const int> ends) = 0;
+  /// The lines that are asked for, by number: null where it is not this process's, or both ends are one process. All processes
+  /// together, with the same ends. Errors: failed where one cannot be reached.
+  virtual std::vector<std::unique_ptr<Line>> lines(std::span<const LineEnds> ends) = 0;
 
   /// How long a process may be silent before it counts as lost.
   virtual void set_deadline(double seconds) = 0;

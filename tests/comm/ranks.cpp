@@ -80,19 +80,20 @@ void exchanges(Communicator& ranks) {
   }
 }
 
-/// Two lines to every other rank, which talk at the same time; one that is cut keeps nobody.
+/// Lines from everybody to everybody, itself too, two each, which talk at the same time; one that is cut keeps nobody.
 void talks(Communicator& ranks) {
-  std::vector<int> ends;
-  for (int r = 0; r < ranks.size(); ++r) ends.insert(ends.end(), 2, r);
+  std::vector<LineEnds> ends;
+  for (int listens = 0; listens < ranks.size(); ++listens)
+    for (int opens = 0; opens < ranks.size(); ++opens) ends.insert(ends.end(), 2, LineEnds{listens, opens});
   const auto lines = ranks.lines(ends);
+  const auto listens = [&](std::size_t k) { return ends[k].listens == ranks.rank(); };
   std::vector<std::thread> threads;
   std::vector<char> well(lines.size(), 1);
   for (std::size_t k = 0; k < lines.size(); ++k) {
-    check((lines[k] != nullptr) == (ends[k] != 0 && (ranks.rank() == 0 || ends[k] == ranks.rank())),
-          "whose line it is");
+    check((lines[k] != nullptr) == (listens(k) != (ends[k].opens == ranks.rank())), "whose line it is");
     if (lines[k] == nullptr) continue;
-    threads.emplace_back([&line = *lines[k], &well = well[k], k, first = ranks.rank() == 0] {
-      for (const std::size_t count : {1u, 1000u, 3000000u}) {
+    threads.emplace_back([&line = *lines[k], &well = well[k], k, first = listens(k)] {
+      for (const std::size_t count : {1u, 1000u, 1000000u}) {
         std::vector<int> values(count, static_cast<int>(k));
         if (first) line.send(values.data(), count * sizeof(int));
         values.assign(count, -1);
@@ -104,12 +105,10 @@ void talks(Communicator& ranks) {
   }
   for (std::thread& thread : threads) thread.join();
   check(std::find(well.begin(), well.end(), 0) == well.end(), "what came over a line");
+  for (std::size_t k = 0; k < lines.size(); ++k)
+    if (lines[k] != nullptr && listens(k)) lines[k]->cut();
   for (std::size_t k = 0; k < lines.size(); ++k) {
-    if (lines[k] == nullptr) continue;
-    if (ranks.rank() == 0) {
-      lines[k]->cut();
-      continue;
-    }
+    if (lines[k] == nullptr || listens(k)) continue;
     bool is_cut = false;
     try {
       static_cast<void>(lines[k]->receive<int>());
@@ -123,8 +122,8 @@ void talks(Communicator& ranks) {
 
 /// A message that MPI has taken arrives, also when the sender then waits for its receiver in another way than MPI's.
 void leaves(Communicator& ranks) {
-  std::vector<int> ends(static_cast<std::size_t>(ranks.size()));
-  std::iota(ends.begin(), ends.end(), 0);
+  std::vector<LineEnds> ends;
+  for (int rank = 0; rank < ranks.size(); ++rank) ends.push_back({0, rank});
   const auto lines = ranks.lines(ends);
   // One message waits for the first rank all the time.
   int early = ranks.rank();

@@ -23,7 +23,7 @@ class Alone final : public Communicator {
     DPTRAIN_CHECK(sends.empty() && receives.empty(), "messages, and nobody to send them to");
   }
   Buffer share(std::size_t bytes) override { return Buffer::host(bytes); }
-  std::vector<std::unique_ptr<Line>> lines(std::span<const int> ends) override {
+  std::vector<std::unique_ptr<Line>> lines(std::span<const LineEnds> ends) override {
     return std::vector<std::unique_ptr<Line>>(ends.size());
   }
   void set_deadline(double) override {}

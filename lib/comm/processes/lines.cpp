@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <thread>
 
 #include "comm/processes/reach.h"
 #include "core/clock.h"
@@ -54,7 +55,7 @@ void Line::cut() const noexcept {
 
 namespace {
 
-constexpr double kPatience = 30;  // seconds that the first process waits for all the others to come
+constexpr double kPatience = 30;  // seconds that a process waits for all the others to come
 
 /// How an end introduces itself, and what it is answered with.
 struct Hello {
@@ -62,8 +63,8 @@ struct Hello {
   std::int32_t line;
 };
 
-bool is_ours(const Hello& hello, const Addresses& first) {
-  return std::memcmp(hello.token, first.token, sizeof hello.token) == 0;
+bool is_ours(const Hello& hello, const Addresses& addresses) {
+  return std::memcmp(hello.token, addresses.token, sizeof hello.token) == 0;
 }
 
 /// Without waiting for longer than an introduction may take: one that comes in parts is no introduction.
@@ -73,10 +74,19 @@ bool hears(int socket, Hello& hello) {
 
 using Lines = std::vector<std::unique_ptr<Line>>;
 
-/// The first process's: lets in all that belong here, and nobody else.
-void let_in(int listener, const Addresses& mine, std::span<const int> ends, Lines& lines) {
-  const auto wanted =
-      static_cast<std::size_t>(std::count_if(ends.begin(), ends.end(), [](int process) { return process != 0; }));
+bool joins_two(const LineEnds& ends) {
+  return ends.listens != ends.opens;
+}
+
+/// What this process waits for.
+std::size_t awaited(std::span<const LineEnds> ends, int rank) {
+  return static_cast<std::size_t>(std::count_if(
+      ends.begin(), ends.end(), [&](const LineEnds& line) { return joins_two(line) && line.listens == rank; }));
+}
+
+/// Lets in all that belong here, and nobody else.
+void let_in(int listener, const Addresses& mine, int rank, std::span<const LineEnds> ends, Lines& lines) {
+  const std::size_t wanted = awaited(ends, rank);
   std::size_t come = 0;
   for (const double start = steady_seconds(); come < wanted && steady_seconds() - start < kPatience;) {
     if (!is_ready(listener, POLLIN, 0.2)) continue;
@@ -85,7 +95,8 @@ void let_in(int listener, const Addresses& mine, std::span<const int> ends, Line
     Hello hello{};
     const bool known = hears(fd, hello) && is_ours(hello, mine) && hello.line >= 0 &&
                        static_cast<std::size_t>(hello.line) < ends.size() &&
-                       ends[static_cast<std::size_t>(hello.line)] != 0;
+                       joins_two(ends[static_cast<std::size_t>(hello.line)]) &&
+                       ends[static_cast<std::size_t>(hello.line)].listens == rank;
     if (!known || ::send(fd, &hello, sizeof hello, MSG_NOSIGNAL) != sizeof hello) {
       close(fd);
       continue;
@@ -106,52 +117,79 @@ void prefer(Addresses& addresses, int connection) {
   if (found != end) std::swap(*addresses.addresses, *found);
 }
 
+/// Line `number` to who has these addresses; null where there is no way, and `tried` is what was tried.
+std::unique_ptr<Line> open_line(std::size_t number, Addresses& whom, bool on_this_host, std::string& tried) {
+  const Hello hello{.token = {whom.token[0], whom.token[1]}, .line = static_cast<std::int32_t>(number)};
+  tried.clear();
+  const int fd = reach(
+      whom, on_this_host,
+      [&](int socket) {
+        Hello answer{};
+        return ::send(socket, &hello, sizeof hello, MSG_NOSIGNAL) == sizeof hello && hears(socket, answer) &&
+               is_ours(answer, whom) && answer.line == hello.line;
+      },
+      tried);
+  if (fd < 0) return nullptr;
+  prefer(whom, fd);
+  return std::make_unique<Line>(fd);
+}
+
+/// Whom a process has not reached, or that somebody has not reached it.
+struct Missing {
+  static constexpr int kNobody = -1, kSomebody = -2;
+  int whom = kNobody;
+};
+
+/// Errors: failed, in all processes, where one misses a line. Who has not reached another knows better than who was not reached.
+void check_all_there(Communicator& processes, const Missing& mine, const std::string& tried) {
+  std::vector<Missing> all(static_cast<std::size_t>(processes.size()));
+  processes.all_gather(&mine, sizeof mine, all.data());
+  const auto best = std::max_element(all.begin(), all.end(), [](const Missing& a, const Missing& b) {
+    const auto knows = [](const Missing& missing) {
+      return missing.whom >= 0 ? 2 : missing.whom == Missing::kSomebody ? 1 : 0;
+    };
+    return knows(a) < knows(b);
+  });
+  if (best->whom == Missing::kNobody) return;
+  const auto name = [&](std::ptrdiff_t rank) { return processes.members()[static_cast<std::size_t>(rank)].name(); };
+  dptrain::fail(ExitStatus::failed, "{} {} over TCP{}", name(best - all.begin()),
+                best->whom < 0 ? "is not reached by all others" : "cannot reach " + name(best->whom),
+                tried.empty() ? "" : ": tried " + tried);
+}
+
 }  // namespace
 
-Lines open_lines(Communicator& processes, std::span<const int> ends) {
+Lines open_lines(Communicator& processes, std::span<const LineEnds> ends) {
   const int rank = processes.rank();
   Addresses mine{};
-  const int listener = rank == 0 ? open_port(mine) : -1;
-  struct Closed {
-    int fd;
-    ~Closed() {
+  struct Listener {
+    int fd = -1;
+    std::thread thread{};  // it lets others in while this one goes to others, who may do the same
+    ~Listener() {
+      if (thread.joinable()) thread.join();
       if (fd >= 0) close(fd);
     }
-  } const closed{listener};
+  } listener;
+  if (awaited(ends, rank) > 0) listener.fd = open_port(mine);
   std::vector<Addresses> all(static_cast<std::size_t>(processes.size()));
   processes.all_gather(&mine, sizeof mine, all.data());
-  Addresses first = all.front();
   Lines lines(ends.size());
+  if (listener.fd >= 0) listener.thread = std::thread([&] { let_in(listener.fd, mine, rank, ends, lines); });
+  Missing missing;
   std::string tried;
-  if (rank == 0) let_in(listener, first, ends, lines);
-  for (std::size_t k = 0; rank != 0 && k < ends.size(); ++k) {
-    if (ends[k] != rank) continue;
-    const Hello hello{.token = {first.token[0], first.token[1]}, .line = static_cast<std::int32_t>(k)};
-    const int fd = reach(
-        first, processes.members().front().host == processes.self().host,
-        [&](int socket) {
-          Hello answer{};
-          return ::send(socket, &hello, sizeof hello, MSG_NOSIGNAL) == sizeof hello && hears(socket, answer) &&
-                 is_ours(answer, first) && answer.line == hello.line;
-        },
-        tried);
-    if (fd < 0) break;
-    prefer(first, fd);
-    tried.clear();
-    lines[k] = std::make_unique<Line>(fd);
+  for (std::size_t k = 0; k < ends.size() && missing.whom == Missing::kNobody; ++k) {
+    if (!joins_two(ends[k]) || ends[k].opens != rank) continue;
+    const auto whom = static_cast<std::size_t>(ends[k].listens);
+    lines[k] = open_line(k, all[whom], processes.members()[whom].host == processes.self().host, tried);
+    if (lines[k] == nullptr) missing.whom = ends[k].listens;
   }
-  char reached = 1;
+  if (listener.thread.joinable()) listener.thread.join();
+  if (missing.whom == Missing::kNobody) tried.clear();
   for (std::size_t k = 0; k < ends.size(); ++k)
-    if (ends[k] != 0 && (rank == 0 || ends[k] == rank) && lines[k] == nullptr) reached = 0;
-  std::vector<char> everybody(all.size());
-  processes.all_gather(&reached, 1, everybody.data());
-  // Whoever has not reached the first process knows better than that one, which misses it.
-  const auto cut_off = std::find(everybody.rbegin(), everybody.rend(), 0);
-  if (cut_off == everybody.rend()) return lines;
-  const auto who = static_cast<std::size_t>(everybody.rend() - cut_off - 1);
-  dptrain::fail(ExitStatus::failed, "{} {} over TCP{}", processes.members()[who].name(),
-                who == 0 ? "is not reached by all others" : "cannot reach " + processes.members().front().name(),
-                tried.empty() ? "" : ": tried " + tried);
+    if (joins_two(ends[k]) && ends[k].listens == rank && lines[k] == nullptr && missing.whom == Missing::kNobody)
+      missing.whom = Missing::kSomebody;
+  check_all_there(processes, missing, tried);
+  return lines;
 }
 
 }  // namespace dptrain

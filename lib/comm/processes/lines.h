@@ -11,6 +11,6 @@
 namespace dptrain {
 
 /// See Communicator::lines().
-std::vector<std::unique_ptr<Line>> open_lines(Communicator& processes, std::span<const int> ends);
+std::vector<std::unique_ptr<Line>> open_lines(Communicator& processes, std::span<const LineEnds> ends);
 
 }  // namespace dptrain

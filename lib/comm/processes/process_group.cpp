@@ -88,7 +88,7 @@ class ProcessGroup final : public Communicator {
     return Buffer::adopt(memory, bytes, [](void*) {});  // the window's, until close()
   }
 
-  std::vector<std::unique_ptr<Line>> lines(std::span<const int> ends) override { return open_lines(*this, ends); }
+  std::vector<std::unique_ptr<Line>> lines(std::span<const LineEnds> ends) override { return open_lines(*this, ends); }
 
   void set_deadline(double seconds) override { watch_->set_deadline(seconds); }
   void at_step(std::int64_t step) noexcept override { watch_->at_step(step); }

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <functional>
 
 #include "core/clock.h"
 #include "core/error.h"
-#include "core/magnitude.h"
 #include "train/async/executor.h"
 #include "train/async/proxies.h"
 #include "train/evaluate.h"
@@ -18,19 +18,12 @@ namespace {
 /// The weights as they are, and how old.
 void read_weights(Run& run, AsyncRun& async, Executor& me, const Dispatcher::Work& work,
                   std::vector<std::int64_t>& read) {
-  async.store->pull(me.weights(), work.version, read);
+  const std::span<std::int64_t> all(read);
+  async.store->pull(me.weights(), work.version, all.first(async.store->shards()));
+  me.read_other_parts(work, all.subspan(async.store->shards()));
   async.dispatcher->pulled(work, *std::min_element(read.begin(), read.end()));
   if (run.options.weights_read)
     run.options.weights_read(me.rank(), work.index, [&run] { return run.group.error() != nullptr; });
-}
-
-/// The first parameter in backward's order whose gradient is not finite; empty where there is none.
-std::string first_not_finite(const ParameterTable& table, const float* gradient) {
-  for (const Parameter& parameter : table.all()) {
-    if (!std::isfinite(largest_magnitude(gradient + parameter.offset, parameter.desc.stored_floats)))
-      return parameter.name;
-  }
-  return {};
 }
 
 /// A micro-batch has ended; without a loss it was left out. Under `reporting`.
@@ -45,7 +38,7 @@ void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::
   const int rank = me.rank();
   const FaultsSpec& policy = run.job.faults;
   const MicroBatchPlace place = async.places.at(work.index);
-  const std::string parameter = first_not_finite(run.replicas.front()->parameters(), work.gradient);
+  const std::string parameter = me.first_not_finite(work);
   async.dispatcher->withdraw(work);
   const std::lock_guard lock(async.reporting);
   FaultReport report{.kind = "not_finite",
@@ -78,17 +71,21 @@ void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::
   ended(run, async, work.index, nullptr);
 }
 
+/// The version that was closed is applied everywhere.
+void apply(AsyncRun& async, const Dispatcher::Pushed& closed) {
+  async.store->apply(closed.deposit.version);
+  if (async.orders) async.orders->wait(closed.elsewhere);
+  async.dispatcher->give_back(closed.buffers);
+  if (async.record) async.record->version(closed.deposit.version, closed.rate);
+}
+
 /// The gradient goes to the store; seconds spent waiting and in additions and updates.
 StepTimes push(AsyncRun& async, const Dispatcher::Work& work, const std::vector<std::int64_t>& read) {
   StepTimes times;
   const double start = steady_seconds();
   const auto pushed = async.dispatcher->push(work);
   const double admitted = steady_seconds();
-  if (pushed.deposit.closes) {
-    async.store->apply(pushed.deposit.version);
-    async.dispatcher->give_back(pushed.buffers);
-    if (async.record) async.record->version(pushed.deposit.version, pushed.rate);
-  }
+  if (pushed.deposit.closes) apply(async, pushed);
   if (async.record) {
     RecordedGradient line{.index = work.index, .ticket = pushed.ticket, .read = read, .lag = pushed.deposit.lag};
     if (!pushed.deposit.dropped) line.version = pushed.deposit.version;
@@ -102,7 +99,7 @@ StepTimes push(AsyncRun& async, const Dispatcher::Work& work, const std::vector<
 
 /// Micro-batches until the next rest.
 void work(Run& run, AsyncRun& async, Executor& me) {
-  std::vector<std::int64_t> read(async.store->shards());  // version of each shard of the weights
+  std::vector<std::int64_t> read(async.shards());  // version of each shard of the weights
   for (;;) {
     if (stop_asked(run.options.stop)) async.dispatcher->stop();
     const double start = steady_seconds();
@@ -147,11 +144,7 @@ void fall_back(Run& run, AsyncRun& async) {
 
 /// The first process's, when every micro-batch that was begun is pushed.
 void settle_store(Run& run, AsyncRun& async) {
-  if (const auto last = async.dispatcher->close_short()) {
-    async.store->apply(last->deposit.version);
-    async.dispatcher->give_back(last->buffers);
-    if (async.record) async.record->version(last->deposit.version, last->rate);
-  }
+  if (const auto last = async.dispatcher->close_short()) apply(async, *last);
   async.segment = async.dispatcher->begun();
   async.reached = async.places.at(async.segment).step;
   if (stop_agreed(run)) {
@@ -163,13 +156,34 @@ void settle_store(Run& run, AsyncRun& async) {
   if (async.record) async.record->sync();  // a checkpoint may follow, and counts on it
 }
 
-/// The weights as they are, to the other hosts, which evaluate them.
+/// The weights as they are, to all hosts, which evaluate them.
 void share_weights(Run& run, AsyncRun& async) {
   std::vector<Message> sends, receives;
-  for (const int host : run.processes.hosts()) {
-    if (host == 0) continue;
-    if (run.processes.rank() == 0) sends.push_back({host, async.weights.data(), async.weights.size_bytes()});
-    if (run.processes.rank() == host) receives.push_back({0, async.weights.data(), async.weights.size_bytes()});
+  const int me = run.processes.rank();
+  for (const StorePlace& part : async.parts) {
+    float* const weights = async.weights.data() + part.floats.first;
+    const std::size_t bytes = static_cast<std::size_t>(part.floats.count()) * sizeof(float);
+    for (const int host : run.processes.hosts()) {
+      if (host == part.process) continue;
+      if (me == part.process) sends.push_back({host, weights, bytes});
+      if (me == host) receives.push_back({part.process, weights, bytes});
+    }
+  }
+  run.processes.exchange(sends, receives);
+}
+
+/// The optimizer's state, to the first process, which saves it.
+void gather_state(Run& run, AsyncRun& async) {
+  std::vector<Message> sends, receives;
+  const int me = run.processes.rank();
+  for (int k = 0; k < run.optimizer->state_buffers() && async.parts.size() > 1; ++k) {
+    for (const StorePlace& part : async.parts) {
+      const std::size_t bytes = static_cast<std::size_t>(part.floats.count()) * sizeof(float);
+      float* const all = me == 0 ? async.states[static_cast<std::size_t>(k)].floats() + part.floats.first : nullptr;
+      if (me == 0 && part.process == 0) std::memcpy(all, async.store->state(k), bytes);
+      if (me == part.process && me != 0) sends.push_back({0, async.store->state(k), bytes});
+      if (me == 0 && part.process != 0) receives.push_back({part.process, all, bytes});
+    }
   }
   run.processes.exchange(sends, receives);
 }
@@ -187,6 +201,7 @@ void settle(Run& run, AsyncRun& async) {
   async.reached = all.front().reached;
   run.end = all.front().end;
   share_weights(run, async);
+  if (run.saves()) gather_state(run, async);
 }
 
 }  // namespace
@@ -196,6 +211,17 @@ AsyncRun::AsyncRun(const Run& run)
       rests(rests_of(run.job, run.schedule)),
       per_version(gradients_per_version(run.job.async, run.schedule)),
       rates(run.job, places, rests, per_version) {}
+
+const StorePlace* AsyncRun::kept_by(int process) const {
+  const auto found =
+      std::find_if(parts.begin(), parts.end(), [&](const StorePlace& part) { return part.process == process; });
+  return found == parts.end() ? nullptr : &*found;
+}
+
+double AsyncRun::norm(std::int64_t version, const std::vector<double>& squares) {
+  if (orders) return orders->norm(version, squares);
+  return keeper ? keeper->norm(squares) : norm_of(version, squares);
+}
 
 std::int64_t AsyncRun::stop_at(std::int64_t next) const {
   const MicroBatchPlace place = places.at(next);

@@ -1,6 +1,6 @@
 // Purpose: `mode: async`: every replica takes the next micro-batch, reads the store, computes and pushes, and goes on; at points of
-//   rest nothing is in the air, and there the run is evaluated and saved. Among several processes the first one has the store and
-//   hands out micro-batches and tickets; the replicas of the others compute for it.
+//   rest nothing is in the air, and there the run is evaluated and saved. Among several processes the first one hands out
+//   micro-batches and tickets, and the replicas of the others compute for it; every host keeps a part of the store.
 // Thread safety: run_async() is called by all replicas' threads together; what of an AsyncRun is written at rest is written by the
 //   leader between two barriers, the rest is guarded as said. Invariants: points of rest lie between steps.
 #pragma once
@@ -14,8 +14,11 @@
 #include "data/shared_loader.h"
 #include "train/async/async_memory.h"
 #include "train/async/dispatcher.h"
+#include "train/async/part_keeper.h"
+#include "train/async/part_orders.h"
 #include "train/async/record.h"
 #include "train/async/step_collector.h"
+#include "train/async/store_places.h"
 #include "train/async/version_rates.h"
 #include "train/run.h"
 
@@ -30,13 +33,18 @@ struct AsyncRun {
   std::int64_t per_version;  // gradients that make a version
   VersionRates rates;
   std::optional<AsyncMemory> memory;
-  std::span<float> weights{};  // the store's, as this process sees them; on other hosts a copy, as of the last rest
+  std::span<float> weights{};     // as this host sees them: its part is the store's, the rest as of the last rest
+  std::vector<StorePlace> parts;  // one where there is one host
+  std::unique_ptr<Store> store;   // with this host's part, in its first process
+  std::vector<Buffer>
+      states;  // the first process's, where there are other parts: the optimizer's state, as of the last rest
+  std::vector<std::unique_ptr<Line>> lines;  // see run_lines.h
+  std::unique_ptr<PartKeeper> keeper;        // where a part but the first is kept
   // The first process's alone; the others compute for it.
-  std::unique_ptr<Store> store;
+  std::unique_ptr<PartOrders> orders;  // where there are other parts
   std::unique_ptr<Dispatcher> dispatcher;
-  std::vector<std::unique_ptr<Line>> lines;  // by replica: from the first process to those of others
-  std::unique_ptr<SharedLoader> loader;      // where the replicas want it
-  std::unique_ptr<RecordWriter> record;      // where the job asks for one, and there is a run folder
+  std::unique_ptr<SharedLoader> loader;  // where the replicas want it
+  std::unique_ptr<RecordWriter> record;  // where the job asks for one, and there is a run folder
 
   std::mutex reporting;  // guards the Progress, the run's times, faults and skips, and these
   std::optional<StepCollector> collector;
@@ -46,6 +54,13 @@ struct AsyncRun {
   std::int64_t segment = 0;  // the first micro-batch after the last rest
   std::int64_t reached = 0;  // step
   std::int64_t fallback_step = -1, fallback_version = -1;
+
+  /// All shards, wherever they are.
+  std::size_t shards() const { return static_cast<std::size_t>(parts.back().shards.last); }
+  /// The part that this process keeps; null: none.
+  const StorePlace* kept_by(int process) const;
+  /// The norm of a version's mean gradient, which may take others to know; see StoreConfig::norm.
+  double norm(std::int64_t version, const std::vector<double>& squares);
 
   /// Of the coming version.
   double rate() const {

@@ -1,13 +1,14 @@
 #include "train/async/async_strategy.h"
 
 #include <algorithm>
-#include <cstring>
-#include <span>
+#include <functional>
 
 #include "core/error.h"
 #include "spec/reader.h"
 #include "train/async/async_run.h"
 #include "train/async/continued_record.h"
+#include "train/async/run_lines.h"
+#include "train/async/store_holder.h"
 #include "train/batch_names.h"
 #include "train/update_plan.h"
 
@@ -16,31 +17,6 @@ namespace dptrain {
 namespace {
 
 constexpr std::int64_t kShardsAReplica = 4;
-
-/// The store of an asynchronous run, in the host's memory for replicas on all kinds of devices. It is the first process's; others
-/// of its host see the weights, and the first of every other host has a copy to look after.
-class StoreHolder final : public WeightsHolder {
- public:
-  StoreHolder(Store* store, std::span<float> weights, bool writes)
-      : store_(store), weights_(weights), writes_(writes) {}
-
-  const float* parameters(int) const override { return weights_.data(); }
-  void load(const float* parameters) override {
-    if (writes_) std::memcpy(weights_.data(), parameters, weights_.size_bytes());
-  }
-  void save(float* parameters) const override { std::memcpy(parameters, weights_.data(), weights_.size_bytes()); }
-  void load_state(int k, const float* state) override {
-    if (store_ != nullptr) std::memcpy(store_->state(k), state, weights_.size_bytes());
-  }
-  void save_state(int k, float* state) const override {
-    if (store_ != nullptr) std::memcpy(state, store_->state(k), weights_.size_bytes());
-  }
-
- private:
-  Store* const store_;
-  const std::span<float> weights_;
-  const bool writes_;
-};
 
 [[noreturn]] void refuse(const SourceMark& at, const std::string& message, const std::string& hint) {
   throw Error(ExitStatus::usage, fmt::format("{}  hint: {}", complaint(at, message), hint));
@@ -81,10 +57,15 @@ class AsyncStrategy final : public UpdateStrategy {
     before_ = state_before(run);
     async_ = std::make_unique<AsyncRun>(run);
     async_->memory.emplace(run, floats, most_gradients(run));
-    if (run.processes.rank() == 0) make_store(run, floats);
+    async_->parts = places_of_parts(floats, shards(run, floats), run.processes.hosts());
+    const StorePlace* const kept = async_->kept_by(run.processes.rank());
+    if (kept != nullptr) make_store(run, floats, static_cast<int>(kept - async_->parts.data()));
+    if (run.processes.rank() == 0 && async_->parts.size() > 1) {
+      for (int k = 0; k < run.optimizer->state_buffers(); ++k) async_->states.push_back(Buffer::host_floats(floats));
+    }
     float* weights = async_->store ? async_->store->weights() : async_->memory->weights().floats();
     async_->weights = {weights, static_cast<std::size_t>(floats)};
-    holder_ = std::make_unique<StoreHolder>(async_->store.get(), async_->weights, run.processes.first_of_host());
+    holder_ = std::make_unique<StoreHolder>(*async_, run.processes.first_of_host());
     return *holder_;
   }
 
@@ -92,16 +73,16 @@ class AsyncStrategy final : public UpdateStrategy {
     AsyncRun& async = *async_;
     async.segment = async.places.first_of(run.first);
     if (run.replicas[static_cast<std::size_t>(run.here.first)]->needs_batches()) async.loader = make_loader(run);
-    std::vector<int> ends;
-    for (int rank = 0; rank < run.placement.replicas; ++rank) ends.push_back(run.placement.process_of(rank));
-    async.lines = run.processes.lines(ends);
-    if (async.store) make_dispatcher(run);
+    open_lines(run, async, before_.version, most_gradients(run));
+    if (run.processes.rank() == 0) make_dispatcher(run);
   }
 
   void join(Run& run, int rank, Replica& replica) override { replica.bind_host(run.weights->parameters(rank)); }
   void run(Run& run, int rank, Replica& replica) override { run_async(run, *async_, rank, replica); }
   void abandon(Run&) noexcept override {
     if (async_->dispatcher) async_->dispatcher->abandon();
+    if (async_->orders) async_->orders->cut();
+    if (async_->keeper) async_->keeper->cut();
     for (const std::unique_ptr<Line>& line : async_->lines)
       if (line) line->cut();
   }
@@ -145,17 +126,27 @@ class AsyncStrategy final : public UpdateStrategy {
     return std::max(most, gradient_buffers(synchronous_rules(micro_batches), skips, run.placement.replicas));
   }
 
-  void make_store(Run& run, std::int64_t floats) {
-    std::int64_t shards = run.job.async.shards.value_or(kShardsAReplica * run.placement.replicas);
+  /// The most there may be: as the first process says, which sees whether a record is to go on with as many as it has.
+  std::int64_t shards(const Run& run, std::int64_t floats) {
+    std::int64_t wanted = run.job.async.shards.value_or(kShardsAReplica * run.placement.replicas);
     if (records(run)) continued_ = continued_record(run, before_, floats);
-    if (continued_.header) shards = continued_.header->shards;
+    if (continued_.header) wanted = continued_.header->shards;
+    std::vector<std::int64_t> all(static_cast<std::size_t>(run.processes.size()));
+    run.processes.all_gather(&wanted, sizeof wanted, all.data());
+    return all.front();
+  }
+
+  void make_store(Run& run, std::int64_t floats, int part) {
+    const int parts = static_cast<int>(async_->parts.size());
     StoreConfig config{.floats = floats,
                        .state_buffers = run.optimizer->state_buffers(),
                        .ranges = run.update_plan.ranges,
-                       .shards = shards,
+                       .shards = static_cast<std::int64_t>(async_->shards()),
+                       .part = {part, parts},
                        .version = before_.version,
                        .most_at_once = run.placement.replicas,
                        .clip_norm = run.job.train.clip_norm,
+                       .norm = std::bind_front(&AsyncRun::norm, async_.get()),
                        .allocate = [this](std::size_t) { return async_->memory->weights(); }};
     if (run.options.shard_read)
       config.shard_read = [&run](std::size_t shard) {
@@ -186,7 +177,8 @@ class AsyncStrategy final : public UpdateStrategy {
                              std::int64_t left_out) { return async.rates.rate(version, left_out); },
             .rule = [&run](std::int64_t version, double rate) { return run.optimizer->rule(version, rate); },
             .stop_at = [&async](std::int64_t next) { return async.stop_at(next); },
-            .allocate = [&async, next = 0](std::size_t) mutable { return async.memory->gradient(next++); }},
+            .allocate = [&async, next = 0](std::size_t) mutable { return async.memory->gradient(next++); },
+            .others = async.orders.get()},
         *async.store);
     async.collector.emplace(
         run.schedule, run.first,
@@ -232,7 +224,7 @@ class AsyncStrategy final : public UpdateStrategy {
     const RecordHeader header{.job = hash_of_text(weights_yaml(run.job)),
                               .weights = run.replicas.front()->parameters().hash(async_->store->weights()),
                               .floats = async_->store->floats(),
-                              .shards = static_cast<std::int64_t>(async_->store->shards()),
+                              .shards = static_cast<std::int64_t>(async_->shards()),
                               .micro_batch = micro_batch_size(run.job, run.placement.replicas),
                               .step = run.first,
                               .version = before.version,

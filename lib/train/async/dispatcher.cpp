@@ -106,6 +106,7 @@ void Dispatcher::announce(Pushed& pushed) {
     base_ += static_cast<std::int64_t>(ledger_.closed().size());
   }
   update.samples = static_cast<float>(samples);
+  if (config_.others != nullptr) pushed.elsewhere = config_.others->announce(ledger_.version(), update, pushed.buffers);
   store_.announce(ledger_.version(), std::move(update));
 }
 
@@ -118,8 +119,12 @@ void Dispatcher::pulled(const Work& work, std::int64_t oldest) {
 Block Dispatcher::add(std::unique_lock<std::mutex>& lock, const Block& left, const Block& right) {
   float* into = gradients_[static_cast<std::size_t>(left.buffer)].floats();
   const float* from = gradients_[static_cast<std::size_t>(right.buffer)].floats();
+  OtherParts* const others = config_.others;
+  const std::int64_t elsewhere = others == nullptr ? 0 : others->add(left.buffer, right.buffer);
+  const std::int64_t count = store_.part().count();
   lock.unlock();
-  for (std::int64_t i = 0; i < store_.floats(); ++i) into[i] = into[i] + from[i];
+  for (std::int64_t i = 0; i < count; ++i) into[i] = into[i] + from[i];
+  if (others != nullptr) others->wait(elsewhere);
   lock.lock();
   owner_[static_cast<std::size_t>(right.buffer)] = kFree;
   changed_.notify_all();

@@ -18,6 +18,20 @@
 
 namespace dptrain {
 
+/// The parts of gradients and weights that other hosts have: what is done with buffers and versions here is done there, in this
+/// order, by others.
+class OtherParts {
+ public:
+  virtual ~OtherParts() = default;
+
+  /// Buffer `right` is added to buffer `left`. Returns at once, as announce() does, with what wait() can be called with.
+  virtual std::int64_t add(int left, int right) = 0;
+  /// The version is this, its leaves being in `buffers`, and is applied.
+  virtual std::int64_t announce(std::int64_t version, const VersionUpdate& update, const std::vector<int>& buffers) = 0;
+  /// Until that is done everywhere. Errors: GroupAborted.
+  virtual void wait(std::int64_t number) = 0;
+};
+
 struct DispatcherConfig {
   LedgerRules rules{};
   std::int64_t version = 0;  ///< of the store
@@ -34,6 +48,7 @@ struct DispatcherConfig {
   /// The index at which a run that is asked to stop may rest, once all before `next` were begun.
   std::function<std::int64_t(std::int64_t next)> stop_at{};
   std::function<Buffer(std::size_t bytes)> allocate = &Buffer::host;
+  OtherParts* others = nullptr;  ///< where there are any
 };
 
 /// Whether it is known beforehand which micro-batches make a version: then their sums are added as they come.
@@ -44,7 +59,7 @@ std::int64_t gradient_buffers(const LedgerRules& rules, bool skips, std::int64_t
 
 class Dispatcher {
  public:
-  /// Announces versions to `store`, which must outlive it.
+  /// Announces versions to `store`, which must outlive it, as other parts must.
   Dispatcher(DispatcherConfig config, Store& store);
 
   /// A micro-batch that was begun, and the place for its gradient.
@@ -66,9 +81,10 @@ class Dispatcher {
   struct Pushed {
     std::int64_t ticket = 0;  ///< counts what was pushed, in order
     Ledger::Deposit deposit;
-    std::vector<int> buffers;  ///< of the version that it closed; the caller applies it and gives them back
-    double rate = 0;           ///< of that version
-    double adding = 0;         ///< seconds in which it was added to others
+    std::vector<int> buffers;    ///< of the version that it closed; the caller applies it and gives them back
+    double rate = 0;             ///< of that version
+    std::int64_t elsewhere = 0;  ///< with which others can be waited for until they have applied it
+    double adding = 0;           ///< seconds in which it was added to others
   };
   /// Waits where the contract says so. Errors: GroupAborted.
   Pushed push(const Work& work);

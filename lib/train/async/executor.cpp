@@ -1,20 +1,37 @@
 #include "train/async/executor.h"
 
-#include <chrono>
-#include <thread>
+#include <algorithm>
+#include <cmath>
 
 #include "core/clock.h"
-#include "core/error.h"
+#include "core/magnitude.h"
+#include "train/async/broken_line.h"
+#include "train/async/part_access.h"
+#include "train/async/run_lines.h"
 
 namespace dptrain {
 
 namespace {
 
+/// How a replica of this process reaches the parts of the store that other hosts keep.
+PartAccess access_of(Run& run, AsyncRun& async, int rank) {
+  const LineNumbers numbers(run.placement.replicas, async.parts.size());
+  std::vector<const Line*> lines;
+  for (std::size_t part = 1; part < async.parts.size(); ++part)
+    lines.push_back(async.lines[numbers.requests(rank, part)].get());
+  return {async.parts, lines, async.keeper.get(), [&run](int process) { line_is_broken(run, process); }};
+}
+
 /// A replica of this process, with what the drills do to it.
 class LocalExecutor final : public Executor {
  public:
   LocalExecutor(Run& run, AsyncRun& async, int rank, Replica& replica)
-      : Executor(rank, async.memory->reading(rank)), run_(run), async_(async), replica_(replica), drilled_(run.first) {}
+      : Executor(rank, async.memory->reading(rank)),
+        run_(run),
+        async_(async),
+        replica_(replica),
+        others_(access_of(run, async, rank)),
+        drilled_(run.first) {}
 
   Replica::Gradient gradient(const Dispatcher::Work& work, const std::function<void()>& read) override {
     const MicroBatchPlace place = async_.places.at(work.index);
@@ -42,6 +59,8 @@ class LocalExecutor final : public Executor {
       Replica::Times times{.data = gradient.data, .compute = gradient.compute};
       run_.drills.after(rank(), place.step, times);
       gradient.compute = times.compute;
+      if (std::isfinite(gradient.loss.loss) && std::isfinite(gradient.largest))
+        others_.push(work.gradient, work.buffer);
       if (run_.watchdog) run_.watchdog->end(rank());
       return gradient;
     } catch (const GroupAborted&) {
@@ -53,15 +72,33 @@ class LocalExecutor final : public Executor {
     }
   }
 
+  void read_other_parts(const Dispatcher::Work& work, std::span<std::int64_t> read) override {
+    others_.pull(weights(), work.version, read);
+  }
+
+  std::string first_not_finite(const Dispatcher::Work& work) const override {
+    const int found = find_not_finite(work);
+    return found < 0 ? std::string() : replica_.parameters().all()[static_cast<std::size_t>(found)].name;
+  }
+  /// Its number; -1: there is none.
+  int find_not_finite(const Dispatcher::Work& work) const {
+    const auto& all = replica_.parameters().all();
+    const auto found = std::find_if(all.begin(), all.end(), [&](const Parameter& parameter) {
+      return !std::isfinite(largest_magnitude(work.gradient + parameter.offset, parameter.desc.stored_floats));
+    });
+    return found == all.end() ? -1 : static_cast<int>(found - all.begin());
+  }
+
  private:
   Run& run_;
   AsyncRun& async_;
   Replica& replica_;
+  const PartAccess others_;
   std::int64_t drilled_;  // steps whose drills it has had
 };
 
-// What goes over a line, in this order; then the next micro-batch. Where memory is not shared weights follow Go, and the gradient
-// follows Done.
+// What goes over a line, in this order; then the next micro-batch. Where memory is not shared the first part of the weights follows
+// Go, and that of the gradient follows Done.
 
 struct Begin {
   std::int64_t index;  // kRest: none
@@ -72,34 +109,15 @@ constexpr std::int64_t kRest = -1;
 struct Ready {
   std::int32_t unused;
 };
-/// The weights are.
+/// The first part of the weights is. Answered, where there are other parts, with the versions of their shards.
 struct Go {
-  std::int32_t unused;
+  std::int64_t version;  // see Work
 };
 struct Done {
   Replica::Gradient gradient;
-  std::int32_t stop;  // the signal that asks that process for it; 0: none
+  std::int32_t stop;        // the signal that asks that process for it; 0: none
+  std::int32_t not_finite;  // the number of the first parameter of which something is not finite; -1: none
 };
-
-/// A line that is cut means that something is wrong elsewhere, and who knows will say so at once. Otherwise that is the error.
-[[noreturn]] void line_is_cut(Run& run, int process) {
-  constexpr double kNews = 5;  // seconds
-  for (const double start = steady_seconds(); !run.group.error() && steady_seconds() - start < kNews;)
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  const Member& other = run.processes.members()[static_cast<std::size_t>(process)];
-  run.group.abort(std::make_exception_ptr(
-      Error(ExitStatus::retry, fmt::format("{} has closed its connection: the run is given up", other.name()))));
-  throw GroupAborted{};
-}
-
-template <class Say>
-auto over(Run& run, int process, const Say& say) {
-  try {
-    return say();
-  } catch (const LineCut&) {
-    line_is_cut(run, process);
-  }
-}
 
 class RemoteExecutor final : public Executor {
  public:
@@ -110,7 +128,7 @@ class RemoteExecutor final : public Executor {
         process_(run.placement.process_of(rank)),
         line_(*async.lines[static_cast<std::size_t>(rank)]),
         shares_(async.memory->is_near(process_)),
-        bytes_(static_cast<std::size_t>(async.store->floats()) * sizeof(float)),
+        bytes_(static_cast<std::size_t>(async.parts.front().floats.count()) * sizeof(float)),
         drilled_(run.first) {}
 
   Replica::Gradient gradient(const Dispatcher::Work& work, const std::function<void()>& read) override {
@@ -123,14 +141,26 @@ class RemoteExecutor final : public Executor {
     });
     read();
     const Done done = over(run_, process_, [&] {
-      line_.send(Go{});
-      if (!shares_) line_.send(weights(), bytes_);
       const Done answer = line_.receive<Done>();
       if (!shares_) line_.receive(work.gradient, bytes_);
       return answer;
     });
     if (done.stop != 0) async_.dispatcher->stop();
+    not_finite_ = done.not_finite;
     return done.gradient;
+  }
+
+  void read_other_parts(const Dispatcher::Work& work, std::span<std::int64_t> read) override {
+    over(run_, process_, [&] {
+      line_.send(Go{work.version});
+      if (!shares_) line_.send(weights(), bytes_);
+      if (!read.empty()) line_.receive(read.data(), read.size_bytes());
+    });
+  }
+
+  std::string first_not_finite(const Dispatcher::Work&) const override {
+    if (not_finite_ < 0) return {};
+    return run_.replicas.front()->parameters().all()[static_cast<std::size_t>(not_finite_)].name;
   }
 
   void rest() override {
@@ -143,8 +173,9 @@ class RemoteExecutor final : public Executor {
   const int process_;
   const Line& line_;
   const bool shares_;
-  const std::size_t bytes_;
+  const std::size_t bytes_;  // of the first part
   std::int64_t drilled_;
+  int not_finite_ = -1;
 };
 
 }  // namespace
@@ -161,23 +192,27 @@ void serve(Run& run, AsyncRun& async, int rank, Replica& replica) {
   LocalExecutor me(run, async, rank, replica);
   const Line& line = *async.lines[static_cast<std::size_t>(rank)];
   const bool shares = async.memory->is_near(run.processes.rank());
-  const std::size_t bytes = static_cast<std::size_t>(replica.parameters().floats()) * sizeof(float);
+  const std::size_t bytes = static_cast<std::size_t>(async.parts.front().floats.count()) * sizeof(float);
+  std::vector<std::int64_t> read(async.shards() - static_cast<std::size_t>(async.parts.front().shards.count()));
   Buffer own;  // a gradient
   for (;;) {
     const auto begin = over(run, 0, [&] { return line.receive<Begin>(); });
     if (begin.index == kRest) return;
     Buffer gradient = shares || own.size() == 0 ? async.memory->gradient(begin.buffer) : std::move(own);
-    const Dispatcher::Work work{.index = begin.index, .buffer = begin.buffer, .gradient = gradient.floats()};
+    Dispatcher::Work work{.index = begin.index, .buffer = begin.buffer, .gradient = gradient.floats()};
     const Replica::Gradient result = me.gradient(work, [&] {
       over(run, 0, [&] {
         line.send(Ready{});
-        static_cast<void>(line.receive<Go>());
+        work.version = line.receive<Go>().version;
         if (!shares) line.receive(me.weights(), bytes);
       });
+      me.read_other_parts(work, read);
+      if (!read.empty()) over(run, 0, [&] { line.send(read.data(), read.size() * sizeof(std::int64_t)); });
     });
+    const bool finite = std::isfinite(result.loss.loss) && std::isfinite(result.largest);
     const int stop = run.options.stop == nullptr ? 0 : run.options.stop->load(std::memory_order_relaxed);
     over(run, 0, [&] {
-      line.send(Done{result, stop});
+      line.send(Done{result, stop, finite ? -1 : me.find_not_finite(work)});
       if (!shares) line.send(gradient.floats(), bytes);
     });
     if (!shares) own = std::move(gradient);

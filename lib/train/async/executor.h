@@ -19,9 +19,14 @@ class Executor {
   int rank() const { return rank_; }
   /// Where it wants the weights.
   float* weights() const { return weights_.floats(); }
-  /// The gradient is in work.gradient on return. `read` is called when its samples are there, and before it computes: waiting for
-  /// them makes no gradient stale. Errors: the replica's, with its name; GroupAborted.
+  /// The gradient is in work.gradient on return, this host's part of it at least; other hosts have theirs. `read` is called when its
+  /// samples are there, and before it computes: waiting for them makes no gradient stale. Errors: the replica's, with its name;
+  /// GroupAborted.
   virtual Replica::Gradient gradient(const Dispatcher::Work& work, const std::function<void()>& read) = 0;
+  /// Where its weights are read: the parts that other hosts keep; which versions of their shards, into `read`.
+  virtual void read_other_parts(const Dispatcher::Work& work, std::span<std::int64_t> read) = 0;
+  /// The first parameter in backward's order of whose gradient something is not finite; empty where there is none. After gradient().
+  virtual std::string first_not_finite(const Dispatcher::Work& work) const = 0;
   /// Nothing more comes before the next rest is over.
   virtual void rest() {}
 

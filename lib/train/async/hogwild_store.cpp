@@ -66,11 +66,11 @@ class HogwildStore final : public Store {
     ahead_.reserve(static_cast<std::size_t>(config.most_at_once));
   }
 
-  void pull(float* to, std::int64_t at_least, std::vector<std::int64_t>& read) override {
+  void pull(float* to, std::int64_t at_least, std::span<std::int64_t> read) override {
     std::int64_t applied = applied_.load(std::memory_order_acquire);
     for (; applied < at_least; applied = applied_.load(std::memory_order_acquire)) applied_.wait(applied);
     std::fill(read.begin(), read.end(), applied);
-    load(weights_.floats(), floats(), to);
+    load(weights_.floats() + part().first, part().count(), to);
   }
 
   void apply(std::int64_t version) override {
@@ -78,17 +78,18 @@ class HogwildStore final : public Store {
     Slot& mine = slot(version);
     prepare(mine);
     alignas(64) float scratch[kChunk];
-    for (std::int64_t offset = 0; offset < floats(); offset += kChunk) {
-      const std::int64_t count = std::min(kChunk, floats() - offset);
+    const Range here = part();
+    for (std::int64_t offset = here.first; offset < here.last; offset += kChunk) {
+      const std::int64_t count = std::min<std::int64_t>(kChunk, here.last - offset);
       const float* mean = gradient(mine, offset, count, scratch);
       for_each_range(config_.ranges, offset, count, [&](const UpdateRange& range, std::size_t first, std::size_t n) {
-        const auto at = [&](Buffer& buffer) {
-          return buffer.size() == 0 ? nullptr : buffer.floats() + offset + static_cast<std::int64_t>(first);
+        const auto at = [&](Buffer& buffer, std::int64_t begin) {
+          return buffer.size() == 0 ? nullptr : buffer.floats() + begin + static_cast<std::int64_t>(first);
         };
         std::visit(
             [&](const auto& rule) {
-              update_elements(rule, static_cast<std::int64_t>(n), at(weights_), mean + first, at(state_[0]),
-                              at(state_[1]));
+              update_elements(rule, static_cast<std::int64_t>(n), at(weights_, offset), mean + first,
+                              at(state_[0], place(offset)), at(state_[1], place(offset)));
             },
             rule_for(range, mine.update.rule));
       });

@@ -17,7 +17,7 @@ class LockedStore final : public Store {
     for (std::size_t k = 0; k < shards(); ++k) heads_[k].version = config.version;
   }
 
-  void pull(float* to, std::int64_t at_least, std::vector<std::int64_t>& read) override {
+  void pull(float* to, std::int64_t at_least, std::span<std::int64_t> read) override {
     for (std::size_t k = 0; k < shards(); ++k) {
       pull(k, to, at_least, read[k]);
       if (config_.shard_read) config_.shard_read(k);
@@ -45,7 +45,7 @@ class LockedStore final : public Store {
     const std::lock_guard lock(heads_[k].mutex);
     bring_to(k, at_least);
     read = heads_[k].version;
-    std::memcpy(to + range.first, weights_.floats() + range.first,
+    std::memcpy(to + place(range.first), weights_.floats() + range.first,
                 static_cast<std::size_t>(range.count()) * sizeof(float));
   }
 
@@ -65,7 +65,7 @@ class LockedStore final : public Store {
       const std::int64_t count = std::min(kChunk, range.last - offset);
       const auto n = static_cast<std::size_t>(count);
       const auto state_at = [&](int k) {
-        return state_[k].size() == 0 ? std::span<float>() : std::span<float>(state_[k].floats() + offset, n);
+        return state_[k].size() == 0 ? std::span<float>() : std::span<float>(state_[k].floats() + place(offset), n);
       };
       apply_update(slot.update.rule, config_.ranges, offset, {weights_.floats() + offset, n},
                    {gradient(slot, offset, count, scratch), n}, state_at(0), state_at(1));

@@ -1,8 +1,11 @@
 // The stores: shards, the arithmetic of a version against the synchronous reducer's, who applies what, and many threads at once.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <condition_variable>
 #include <cstring>
+#include <mutex>
 #include <numeric>
 #include <thread>
 
@@ -10,6 +13,7 @@
 #include "core/philox.h"
 #include "optim/optimizer.h"
 #include "train/async/store.h"
+#include "train/async/store_places.h"
 #include "train/cpu/cpu_reducer.h"
 
 namespace dptrain {
@@ -32,6 +36,59 @@ std::unique_ptr<Store> make(const StoreConfig& config, bool hogwild) {
   return store;
 }
 
+/// A store in parts, as hosts have them: each is told of a version and applies it on a thread of its own.
+class Parts {
+ public:
+  Parts(StoreConfig config, int count, bool hogwild) : weights_(values(0, 0)) {
+    for (int k = 0; k < count; ++k) {
+      config.part = {k, count};
+      config.norm = [this, k](std::int64_t version, const std::vector<double>& squares) {
+        std::unique_lock lock(mutex_);
+        squares_.resize(static_cast<std::size_t>(stores_.size()));
+        squares_[static_cast<std::size_t>(k)] = squares;
+        changed_.notify_all();
+        changed_.wait(lock, [&] {
+          return std::none_of(squares_.begin(), squares_.end(), [](const auto& one) { return one.empty(); });
+        });
+        std::vector<double> all;
+        for (const auto& one : squares_) all.insert(all.end(), one.begin(), one.end());
+        return norm_of(version, all);
+      };
+      stores_.push_back(make(config, hogwild));
+    }
+  }
+
+  void update(std::int64_t version, const UpdateRule& rule, float samples, std::vector<std::vector<float>> gradients) {
+    squares_.clear();
+    std::vector<std::thread> threads;
+    for (const auto& store : stores_) {
+      VersionUpdate update{.samples = samples, .rule = rule};
+      for (auto& gradient : gradients) update.leaves.push_back({gradient.data() + store->part().first, 1});
+      store->announce(version, std::move(update));
+      threads.emplace_back([&store = *store, version] { store.apply(version); });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+
+  /// Of all parts, pulled; all shards are of that version.
+  std::vector<float> weights(std::int64_t version) {
+    std::vector<float> pulled(weights_.size());
+    for (const auto& store : stores_) {
+      std::vector<std::int64_t> read(store->shards());
+      store->pull(pulled.data() + store->part().first, version, read);
+      CHECK(read == std::vector<std::int64_t>(store->shards(), version));
+    }
+    return pulled;
+  }
+
+ private:
+  const std::vector<float> weights_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::vector<double>> squares_;
+  std::vector<std::unique_ptr<Store>> stores_;
+};
+
 std::vector<float> weights_of(const Store& store) {
   return {store.weights(), store.weights() + kFloats};
 }
@@ -52,6 +109,33 @@ TEST_CASE("shards cover the buffer, cut at multiples of 1024 floats") {
   }
 }
 
+TEST_CASE("hosts share the shards out, and none is without one") {
+  for (const int hosts : {1, 2, 3, 8}) {
+    for (const std::int64_t wanted : {1, 4, 5, 100}) {
+      std::vector<int> firsts(static_cast<std::size_t>(hosts));
+      std::iota(firsts.begin(), firsts.end(), 0);
+      const std::vector<StorePlace> places = places_of_parts(kFloats, wanted, firsts);
+      const std::vector<Range> shards = cut_shards(kFloats, wanted);
+      CHECK(places.size() == std::min(shards.size(), firsts.size()));
+      int shard = 0, end = 0;
+      for (std::size_t k = 0; k < places.size(); ++k) {
+        CHECK(places[k].process == static_cast<int>(k));
+        CHECK(places[k].shards.first == shard);
+        CHECK(places[k].floats.first == end);
+        CHECK(places[k].shards.count() > 0);
+        shard = places[k].shards.last;
+        end = places[k].floats.last;
+        const auto store = make_locked_store(
+            {.floats = kFloats, .shards = wanted, .part = {static_cast<int>(k), static_cast<int>(places.size())}});
+        CHECK(store->part() == places[k].floats);
+        CHECK(store->shards() == static_cast<std::size_t>(places[k].shards.count()));
+      }
+      CHECK(shard == static_cast<int>(shards.size()));
+      CHECK(end == kFloats);
+    }
+  }
+}
+
 TEST_CASE("a version of a step's gradients has the bits of the synchronous step") {
   const std::vector<OptimizerSpec> optimizers = {
       SgdSpec{.lr = 0.1, .weight_decay = 1e-3}, SgdSpec{.lr = 0.1, .momentum = 0.9, .nesterov = true},
@@ -68,6 +152,7 @@ TEST_CASE("a version of a step's gradients has the bits of the synchronous step"
         const StoreConfig config{
             .floats = kFloats, .state_buffers = optimizer->state_buffers(), .shards = 3, .clip_norm = clip};
         const auto locked = make(config, false), hogwild = make(config, true);
+        Parts two(config, 2, false), three(config, 3, true);
         for (std::int64_t step = 0; step < 4; ++step) {
           std::vector<std::vector<float>> gradients, again;
           for (int m = 0; m < count; ++m) gradients.push_back(values(1, static_cast<std::uint64_t>(step * count + m)));
@@ -80,6 +165,8 @@ TEST_CASE("a version of a step's gradients has the bits of the synchronous step"
             store->announce(step + 1, update);
             store->apply(step + 1);
           }
+          for (Parts* parts : {&two, &three})
+            parts->update(step + 1, rule, static_cast<float>(plan.samples), gradients);
           // The replica's part of the tree, in its buffers.
           std::vector<float*> buffers;
           for (auto& gradient : gradients) buffers.push_back(gradient.data());
@@ -104,6 +191,8 @@ TEST_CASE("a version of a step's gradients has the bits of the synchronous step"
         reducer.save(expected.data());
         CHECK(weights_of(*locked) == expected);
         CHECK(weights_of(*hogwild) == expected);
+        CHECK(two.weights(4) == expected);
+        CHECK(three.weights(4) == expected);
       }
     }
   }
