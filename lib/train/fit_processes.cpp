@@ -46,11 +46,6 @@ std::vector<int> shares_of_cores(Communicator& processes) {
   return shares;
 }
 
-/// Whether the driver has to be asked before anything can be said, or the job says so.
-bool may_be_on_gpus(const JobSpec& job) {
-  return job.devices.type != DeviceType::cpu && (job.devices.type || !accelerators().usable.empty());
-}
-
 void check_count(const JobSpec& job, int processes) {
   if (!job.devices.count || *job.devices.count >= processes) return;
   refuse(job.devices.at,
@@ -144,9 +139,6 @@ Range Placement::replicas_of_host(const Communicator& processes) const {
 void check_processes_fit(const JobSpec& job, const Communicator& processes) {
   if (processes.alone()) return;
   const std::string many = fmt::format("is for one process, and this job has {}", processes.size());
-  if (job.mode != Mode::sync && may_be_on_gpus(job))
-    refuse(job.devices.at, fmt::format("devices: training on GPUs in mode {} {}", names::mode.name_of(job.mode), many),
-           "--mode sync; or, for CPU cores, --set devices.type=cpu");
   if (job.faults.on_replica_failure != OnReplicaFailure::stop)
     refuse(job.faults.on_replica_failure_at, fmt::format("faults.on_replica_failure: continue {}", many),
            "a retry with --resume goes on with fewer processes");

@@ -86,9 +86,9 @@ TEST_CASE("gpu processes: what travels in bf16 between processes is right to its
   CHECK(here.summary("run")["test_loss"].get<double>() != test_loss);
   CHECK(here.summary("run")["test_loss"].get<double>() == doctest::Approx(test_loss).epsilon(0.02));
   // Two GPUs, each of which is the first one to its process.
-  const Finished apart = here.apart(run_with({"reproducible=false", "train.micro_batch_size=7", "devices.count=2",
-                                              "train.communication=bf16"}),
-                                    {{"CUDA_VISIBLE_DEVICES", "0"}}, {{"CUDA_VISIBLE_DEVICES", "1"}});
+  const Finished apart = here.apart(
+      run_with({"reproducible=false", "train.micro_batch_size=7", "devices.count=2", "train.communication=bf16"}),
+      {{"CUDA_VISIBLE_DEVICES", "0"}}, {{"CUDA_VISIBLE_DEVICES", "1"}});
   CHECK(apart.status == 0);
   CHECK_FALSE(has(apart.err, "it has no effect"));
 }
@@ -140,6 +140,33 @@ TEST_CASE("gpu processes: each takes the GPUs that the launcher leaves it") {
   CHECK(here.summary("run")["replicas"] == 10);
 }
 
+TEST_CASE("gpu processes: local_sgd and async in step have the weights of one process, and a record replays") {
+  SKIP_WITHOUT_RANKS();
+  const std::vector<std::vector<std::string>> modes = {
+      {"mode=async", "async={max_staleness: 0}"},
+      {"mode=local_sgd", "local_sgd={workers: 5, sync_every: 2}"},
+      // The optimizer's state, of which each GPU has a part in warm-up, goes to every host's workers.
+      {"mode=local_sgd", "local_sgd={workers: 4, sync_every: 2, worker_state: keep, warmup_sync_steps: 3}"}};
+  const GpuRanks here(std::string(gpu_cnn).replace(gpu_cnn.find("ema: {decay: 0.9}, "), 19, ""));
+  const std::string sync = here.weights(here.alone(kRun), "run");
+  for (const std::vector<std::string>& mode : modes) {
+    CAPTURE(mode.back());
+    const std::string whole = here.weights(here.alone(run_with(mode)), "run");
+    CHECK((whole == sync) == (mode.front() == "mode=async"));
+    for (const int ranks : {2, 3}) {
+      for (const std::string shared : {"on", "off"}) {
+        CAPTURE(ranks);
+        CAPTURE(shared);
+        CHECK(here.weights(here.together(ranks, run_with(mode), {{"DPTRAIN_SHARED_MEMORY", shared}}), "run") == whole);
+      }
+    }
+  }
+  const Finished recorded = here.together(3, run_with({"mode=async", "async={max_staleness: 2, record: true}"}),
+                                          {{"DPTRAIN_SHARED_MEMORY", "off"}});
+  here.weights(recorded, "run");
+  CHECK(here.dptrain({"replay", "run"}, here.gpus()).status == 0);
+}
+
 TEST_CASE("gpu processes: what does not fit is refused, by name") {
   SKIP_WITHOUT_RANKS();
   const GpuRanks here;
@@ -157,8 +184,6 @@ TEST_CASE("gpu processes: what does not fit is refused, by name") {
   refused(2, {"devices.count=5"}, "the job asks for 5 GPUs, and its 2 processes have 4");
   refused(2, {"devices.count=auto"}, "have 1 GPU between them: two would be on one", {{"CUDA_VISIBLE_DEVICES", "0"}});
   refused(2, {}, "the job asks for GPUs, and rank 0 on ", {{"FAKE_CUDA_DEVICES", "0"}});
-  refused(2, {"mode=async"}, "training on GPUs in mode async is for one process");
-  refused(2, {"mode=local_sgd"}, "training on GPUs in mode local_sgd is for one process");
   refused(2, {"faults.on_nan=skip"}, "needs replicas on the CPU");
 
   const std::vector<std::string> any = run_with({"devices.count=auto"});

@@ -50,7 +50,10 @@ class CudaBackend final : public Backend {
     return std::make_unique<CudaReplica>(config, device, resident(device, config.data));
   }
   Buffer host_buffer(std::size_t bytes) override { return cuda::pinned_buffer(bytes); }
-  Buffer shared_buffer(std::size_t bytes) override { return cuda::pinned_buffer(bytes); }
+  /// What processes share is not pinned: the driver stages copies from and to it.
+  Buffer shared_buffer(std::size_t bytes) override {
+    return processes_ == nullptr ? cuda::pinned_buffer(bytes) : processes_->share(bytes);
+  }
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
     for (const StepPlan* plan : {&config.schedule.full(), &config.schedule.last()}) check_sums(plan->combine);
     if (processes_ == nullptr && std::set<int>(devices_.begin(), devices_.end()).size() == 1)
@@ -91,6 +94,11 @@ class CudaBackend final : public Backend {
   std::vector<int> devices_;  // by replica, as their own processes number them
 };
 
+/// Whether there are steps that are taken together: without any nothing is reduced on the GPUs.
+bool steps_together(const JobSpec& job) {
+  return job.mode == Mode::sync || (job.mode == Mode::local_sgd && job.local_sgd.warmup_sync_steps > 0);
+}
+
 /// Two ranks of NCCL on one GPU. Errors: usage where it would refuse them.
 void check_shared_gpus(const Placement& placement, const Communicator& processes) {
   constexpr int kFirst = 23000;  // NCCL 2.30
@@ -119,9 +127,7 @@ void check_shared_gpus(const Placement& placement, const Communicator& processes
 std::unique_ptr<Backend> make_cuda_backend(const JobSpec& job, const Placement& placement) {
   const std::vector<int> devices = devices_of(placement);
   const std::set<int> different(devices.begin(), devices.end());
-  // Without steps that are taken together nothing is reduced on the GPUs.
-  const bool together = job.mode == Mode::sync || (job.mode == Mode::local_sgd && job.local_sgd.warmup_sync_steps > 0);
-  if (together && different.size() > 1 && different.size() < devices.size()) {
+  if (steps_together(job) && different.size() > 1 && different.size() < devices.size()) {
     fail(ExitStatus::usage,
          "{} replicas on {} GPUs: replicas share a GPU only where all of them run on one; ask for {} replicas, or name "
          "one "
@@ -132,7 +138,7 @@ std::unique_ptr<Backend> make_cuda_backend(const JobSpec& job, const Placement& 
 }
 
 std::unique_ptr<Backend> make_cuda_backend(const JobSpec& job, const Placement& placement, Communicator& processes) {
-  check_shared_gpus(placement, processes);
+  if (steps_together(job)) check_shared_gpus(placement, processes);
   return std::make_unique<CudaBackend>(job, placement, &processes);
 }
 

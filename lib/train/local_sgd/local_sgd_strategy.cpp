@@ -45,6 +45,7 @@ class LocalSgdStrategy final : public UpdateStrategy {
   void doubt_longer_run(const Run& run) const;
   static bool begins_in_sync(const Run& run) { return run.first < run.job.local_sgd.warmup_sync_steps; }
   void name_states(Run& run) const;
+  void take_over(Run& run);
   void set_out(Run& run, std::int64_t step);
   void take_round(Run& run, int rank, LocalSteps& steps, std::int64_t first, std::int64_t end);
   void share_round(Run& run, std::int64_t first, std::int64_t end) const;
@@ -123,15 +124,32 @@ void LocalSgdStrategy::name_states(Run& run) const {
   }
 }
 
+/// The leader's: what warm-up has left, to each host's first worker.
+void LocalSgdStrategy::take_over(Run& run) {
+  Workers& workers = local_->workers;
+  const int me = run.processes.rank();
+  const bool is_spread = run.reducer->is_spread();
+  if (is_spread) run.reducer->gather_state();
+  if (run.processes.first_of_host()) run.reducer->save(workers.average());
+  const auto bytes = static_cast<std::size_t>(workers.floats()) * sizeof(float);
+  std::vector<Message> sends, receives;
+  for (int k = 0; k < run.optimizer->state_buffers(); ++k) {
+    float* const state = workers.state(workers.here().first, k);
+    if (is_spread ? me == 0 : run.processes.first_of_host()) run.reducer->save_state(k, state);
+    for (const int host : run.processes.hosts()) {
+      if (!is_spread || host == 0) continue;
+      if (me == 0) sends.push_back({host, state, bytes});
+      if (me == host) receives.push_back({0, state, bytes});
+    }
+  }
+  run.processes.exchange(sends, receives);
+}
+
 /// The leader's: the workers begin at `step`, with the weights and the state that warm-up has left or the run began with.
 void LocalSgdStrategy::set_out(Run& run, std::int64_t step) {
   Workers& workers = local_->workers;
   if (run.weights != &workers) {
-    if (run.processes.first_of_host()) {
-      run.reducer->save(workers.average());
-      for (int k = 0; k < run.optimizer->state_buffers(); ++k)
-        run.reducer->save_state(k, workers.state(workers.here().first, k));
-    }
+    take_over(run);
     run.weights = &workers;
   }
   // Where each keeps its own state and there has been a round, they have been restored one by one.
