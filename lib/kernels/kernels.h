@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "device/buffer.h"
+#include "kernels/image_view.h"
 #include "kernels/loss_sum.h"
 #include "kernels/tensor_desc.h"
 #include "spec/job_spec.h"
@@ -223,6 +224,10 @@ class Kernels {
   /// Mean over outputs of the squared distance to the label's one-hot vector, summed over samples.
   virtual void mean_squared_error(const float* outputs, const std::int32_t* labels, std::int64_t samples,
                                   std::int64_t classes, float* gradient, LossSum* sum) = 0;
+
+  /// Views of images for evaluations, and what comes of them: see image_view.h. All in the device's memory.
+  virtual void see_view(std::int64_t planes, const SeeView& view) = 0;
+  virtual void add_view(std::int64_t count, const AddView& view) = 0;
 };
 
 /// Whether an activation's gradient is computed from its input; otherwise from its output, and it can run in place.

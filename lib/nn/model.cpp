@@ -14,13 +14,20 @@ std::int64_t aligned(std::int64_t bytes) {
   return (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
 }
 
+/// Of a stage's parameters, which lie next to each other.
+std::int64_t parameter_bytes(const Stage& stage) {
+  if (stage.offsets.empty()) return 0;
+  return (stage.end - stage.offsets.front()) * static_cast<std::int64_t>(sizeof(float));
+}
+
 }  // namespace
 
 Model::Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch, ElementType compute)
     : kernels_(kernels),
       loss_(spec.loss),
       label_smoothing_(static_cast<float>(spec.label_smoothing)),
-      network_(build_network(spec, kernels, full_batch, compute)) {
+      network_(build_network(spec, kernels, full_batch, compute)),
+      input_shape_(spec.input) {
   std::int64_t floats = 0;
   for (std::size_t s = 0; s < network_.stages.size(); ++s) {
     const Stage& stage = network_.stages[s];
@@ -32,7 +39,7 @@ Model::Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch, E
   measured_.resize(static_cast<std::size_t>(floats));
 }
 
-void Model::prepare(std::span<const std::int64_t> batches) {
+void Model::prepare(std::span<const std::int64_t> batches, std::int64_t views) {
   DPTRAIN_CHECK(batches_.empty() && !batches.empty(), "a model is prepared once, for at least one batch size");
   batches_.assign(batches.begin(), batches.end());
   for (const std::int64_t batch : batches_) {
@@ -51,6 +58,11 @@ void Model::prepare(std::span<const std::int64_t> batches) {
     bytes += aligned(slot * largest);
   }
   differences_ = kernels_.allocate(static_cast<std::size_t>(bytes));
+  std::int64_t cleared = 0;
+  for (const Stage& stage : network_.stages)
+    if (!stage.has_backward) cleared = std::max(cleared, parameter_bytes(stage));
+  if (cleared > 0) zeros_ = kernels_.allocate(static_cast<std::size_t>(cleared));
+  views_.emplace(kernels_, views, input_shape_, outputs_per_sample(), largest);
 }
 
 void Model::bind(const float* parameters) {
@@ -115,8 +127,9 @@ void Model::run_piece(int piece, const Pass& pass, const Input& input, const Out
     const std::size_t last = begun < meetings ? meetings_[begun] : stages;
     run_forward(pass, begun > 0 ? meetings_[begun - 1] : 0, last, around);
     if (begun < meetings) return sums(begun).measure_forward(pass, at(network_.stages[last].input), part);
-    around(Part::loss, stages,
-           [&] { loss(input, label_smoothing_, static_cast<float*>(difference(network_.loss_slot)), output.loss); });
+    around(Part::loss, stages, [&] {
+      loss(input, outputs(), label_smoothing_, static_cast<float*>(difference(network_.loss_slot)), output.loss);
+    });
   }
   const std::size_t ahead = 2 * meetings - begun;  // meetings behind it
   const bool told = ahead < meetings;
@@ -130,16 +143,24 @@ void Model::run_piece(int piece, const Pass& pass, const Input& input, const Out
       recompute();
       return sums(ahead - 1).measure_backward(pass, at(stage.input), difference(stage.dy), part);
     }
-    if (!stage.has_backward && stage.again.empty()) continue;
+    if (!stage.has_backward && stage.again.empty() && stage.offsets.empty()) continue;
     const bool met = told && s == meetings_[ahead];
     for (std::size_t p = 0; p < stage.offsets.size(); ++p)
       stage.views.gradients[p] = output.gradients + stage.offsets[p];
     around(Part::backward, s, [&] {
       if (!met) recompute();
-      if (stage.has_backward) backward(stage, pass);
+      if (stage.has_backward)
+        backward(stage, pass);
+      else
+        clear_gradients(stage);
     });
     if (output.finished && !stage.offsets.empty()) output.finished(stage.end);
   }
+}
+
+/// Of parameters that are not trained, of which nobody finds out what their gradients are.
+void Model::clear_gradients(const Stage& stage) {
+  if (!stage.offsets.empty()) kernels_.copy(zeros_.data(), parameter_bytes(stage), stage.views.gradients.front());
 }
 
 void Model::merge(int piece, const float* a, const float* b, float* both) const {
@@ -158,12 +179,12 @@ std::int64_t Model::final_floats(int piece) const {
   return floats;
 }
 
-void Model::loss(const Input& input, float smoothing, float* gradient, LossSum* sum) const {
+void Model::loss(const Input& input, const float* outputs, float smoothing, float* gradient, LossSum* sum) const {
   const std::int64_t classes = outputs_per_sample();
   if (loss_ == LossKind::cross_entropy)
-    kernels_.cross_entropy(outputs(), input.labels, input.batch, classes, smoothing, gradient, sum);
+    kernels_.cross_entropy(outputs, input.labels, input.batch, classes, smoothing, gradient, sum);
   else
-    kernels_.mean_squared_error(outputs(), input.labels, input.batch, classes, gradient, sum);
+    kernels_.mean_squared_error(outputs, input.labels, input.batch, classes, gradient, sum);
 }
 
 void Model::train(std::uint64_t seed, const Step& step, const Input& input, const Output& output) {
@@ -179,9 +200,13 @@ void Model::train_piece(int piece, std::uint64_t seed, const Step& step, const I
 void Model::evaluate(const Step& step, const Input& input, LossSum* sum) {
   Pass pass = make_pass(input, 0, step);
   pass.training = false;
-  input_ = input.x;
-  run_forward(pass, 0, network_.stages.size(), [](Part, std::size_t, auto&& run) { run(); });
-  loss(input, /*smoothing=*/0, nullptr, sum);
+  const auto forward = [&](const float* x) {
+    input_ = x;
+    run_forward(pass, 0, network_.stages.size(), [](Part, std::size_t, auto&& run) { run(); });
+    return outputs();
+  };
+  const float* results = views_->are_many() ? views_->mean(input.batch, input.x, forward) : forward(input.x);
+  loss(input, results, /*smoothing=*/0, nullptr, sum);
 }
 
 LossSum Model::train(std::uint64_t seed, std::int64_t step, std::span<const std::int64_t> ids, const float* x,
@@ -229,7 +254,7 @@ std::vector<Model::StageTimes> Model::profile(std::span<const std::int64_t> ids,
 }
 
 std::int64_t Model::copy_bytes() const {
-  std::int64_t bytes = kernels_.workspace_bytes();
+  std::int64_t bytes = kernels_.workspace_bytes() + (views_ ? views_->bytes() : 0);
   for (const Stage& stage : network_.stages) bytes += stage.layer == nullptr ? 0 : stage.layer->copy_bytes();
   return bytes;
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "device/buffer.h"
+#include "nn/evaluation_views.h"
 #include "nn/network.h"
 
 namespace dptrain {
@@ -22,8 +23,8 @@ class Model {
   /// them).
   Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch, ElementType compute = ElementType::float32);
 
-  /// Creates what these batch sizes need, and the memory for the largest. Once.
-  void prepare(std::span<const std::int64_t> batches);
+  /// Creates what these batch sizes need, and the memory for the largest; evaluations are of so many views. Once.
+  void prepare(std::span<const std::int64_t> batches, std::int64_t views = 1);
 
   const ParameterTable& parameters() const { return network_.table; }
   /// Reads parameters from this flat buffer from now on.
@@ -67,7 +68,7 @@ class Model {
   /// So many of the first floats of the gradients are final after a piece.
   std::int64_t final_floats(int piece) const;
 
-  /// Forward only; loss and correct counts.
+  /// Forward only; loss and correct counts of the mean over views.
   void evaluate(const Step& step, const Input& input, LossSum* loss);
 
   /// The same for a device whose memory is the host's.
@@ -120,7 +121,8 @@ class Model {
   StepSums& sums(std::size_t meeting) const { return *network_.stages[meetings_[meeting]].layer->step_sums(); }
   void forward(Stage& stage, const Pass& pass);
   void backward(Stage& stage, const Pass& pass);
-  void loss(const Input& input, float smoothing, float* gradient, LossSum* sum) const;
+  void clear_gradients(const Stage& stage);
+  void loss(const Input& input, const float* outputs, float smoothing, float* gradient, LossSum* sum) const;
   const void* at(int place) const {
     return place == 0 ? input_ : byte(activations_, place_offsets_[static_cast<std::size_t>(place)]);
   }
@@ -138,7 +140,10 @@ class Model {
   std::vector<std::int64_t> batches_;                       // by slot of kernels
   std::vector<std::int64_t> place_offsets_, slot_offsets_;  // of tensors and of gradients, in bytes
   Buffer activations_, differences_;
+  Buffer zeros_;  // gradients of what is not trained
+  const Shape input_shape_;
   const void* input_ = nullptr;
+  std::optional<EvaluationViews> views_;
   std::vector<std::size_t> meetings_;  // stages whose layers need sums over all micro-batches, in order
   std::vector<float> measured_;        // where a micro-batch is all of its step
 };

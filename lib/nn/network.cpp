@@ -157,12 +157,14 @@ class Builder {
     const int place = in_place ? end_.place : new_place(layer->output());
     if (layer->backward_reads_output()) keep(place);
     std::vector<Parameter> parameters;
+    bool is_trained = false;
     for (ParameterDesc& desc : layer->parameters()) {
+      is_trained = is_trained || !desc.is_fixed();
       const auto number = static_cast<std::uint32_t>(parameters.size());
       parameters.push_back({name + desc.name, desc, index, number, 0});
     }
     const TensorDesc output = layer->output();
-    Stage& stage = add_stage(std::move(kind), {output, place, end_.has_gradient || !parameters.empty()});
+    Stage& stage = add_stage(std::move(kind), {output, place, end_.has_gradient || is_trained});
     stage.layer = std::move(layer);
     parameters_.back() = std::move(parameters);
     return network_.stages.size() - 1;

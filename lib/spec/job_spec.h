@@ -245,9 +245,10 @@ struct Interval {
   bool operator==(const Interval&) const = default;
 };
 
-/// Empty: at the end only (`every: end`); a last evaluation always happens
 struct EvaluateSpec {
-  std::optional<Interval> every;
+  std::optional<Interval> every;  ///< empty: at the end only (`every: end`); a last evaluation always happens
+  std::int64_t views = 1;         ///< of each test image; see nn/evaluation_views.h
+  SourceMark views_at;
   bool operator==(const EvaluateSpec&) const = default;
 };
 /// Ring slots and loader threads a replica. Without a worker the replica loads a batch when it needs it; empty: `auto`,

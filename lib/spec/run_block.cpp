@@ -33,8 +33,21 @@ EvaluateSpec read_evaluate(const Value& block) {
   EvaluateSpec evaluate;
   MapReader map(block, {.main = "every"});
   map.optional("every", evaluate.every, or_keyword<Interval>("end", interval));
+  map.optional("views", evaluate.views, integer(1, 6));
+  evaluate.views_at = map.at("views").outlive();
+  if (evaluate.views != 1 && evaluate.views != 2 && evaluate.views != 6)
+    map.error("views", "expected 1, 2 or 6",
+              "1 is the image, 2 it and its mirror image, 6 these and both moved by a pixel in two directions");
   map.finish();
   return evaluate;
+}
+
+void check_views(const JobSpec& job, Diagnostics& diagnostics) {
+  if (job.evaluate.views == 1) return;
+  const Shape& input = job.model.input;
+  if (input.rank() == 3 && input[1] > 1 && input[2] > 1) return;
+  diagnostics.error(job.evaluate.views_at, "evaluate.views: only images of two pixels and more have several views",
+                    "remove it");
 }
 
 CheckpointSpec read_checkpoint_block(const Value& block) {
@@ -209,6 +222,7 @@ JobSpec read_job_tree(const Value& root, const std::filesystem::path& file) {
   map.finish();
 
   if (model_is_good) check_shapes(job.model, diagnostics);
+  if (model_is_good) check_views(job, diagnostics);
   if (good) check_replicas(job, diagnostics);
   if (good) check_local_sgd(job, diagnostics);
   if (good) check_async(job, diagnostics);

@@ -318,7 +318,8 @@ std::string to_yaml(const JobSpec& job) {
   out += fmt::format("mode: {}\nreproducible: {}\n", names::mode.name_of(job.mode), job.reproducible);
   out += async_text(job.async);
   out += local_sgd_text(job.local_sgd);
-  out += fmt::format("evaluate: {{every: {}}}\n", interval_or(job.evaluate.every, "end"));
+  out +=
+      fmt::format("evaluate: {{every: {}, views: {}}}\n", interval_or(job.evaluate.every, "end"), job.evaluate.views);
   out += fmt::format("checkpoint: {{every: {}, keep: {}}}\n", interval_or(job.checkpoint.every, "end"),
                      job.checkpoint.keep);
   out += fmt::format("data: {{prefetch: {}, workers: {}, cache_bytes: {}, unpack_bytes: {}}}\n", job.data.prefetch,

@@ -37,6 +37,25 @@ TEST_CASE("--json prints one object and nothing else, the same as summary.json, 
   CHECK(summary["peak_rss_bytes"].get<std::int64_t>() > 1000000);
 }
 
+TEST_CASE("evaluate.views: the weights are the same, the test result is of the mean, at any number of replicas") {
+  const Workplace here;
+  const auto run = [&](const std::string& views, const std::string& devices) {
+    const Finished done = here.dptrain({"job.yaml", "--quiet", "--fresh", "--out", "run", "--devices", devices, "--set",
+                                        "evaluate.views=" + views});
+    CHECK(done.status == 0);
+    return here.summary("run");
+  };
+  const json one = run("1", "2");
+  std::set<double> losses{one["test_loss"]};
+  for (const std::string views : {"2", "6"}) {
+    const json many = run(views, "1");
+    CHECK(many["weights_hash"] == one["weights_hash"]);
+    CHECK(run(views, "4")["test_loss"] == many["test_loss"]);
+    losses.insert(many["test_loss"].get<double>());
+  }
+  CHECK(losses.size() == 3);
+}
+
 TEST_CASE("piped output: lines without control codes; --quiet: none") {
   const Workplace here;
   const Finished done = here.dptrain({"job.yaml"});

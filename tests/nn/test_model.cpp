@@ -3,7 +3,9 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <set>
 
 #include "kernels/cpu/apply_update.h"
@@ -120,6 +122,33 @@ std::vector<std::string> networks(bool with_kinks = true) {
 }
 
 }  // namespace
+
+TEST_CASE("gradients of filters that are fixed are zero, and finished, though nobody computes them") {
+  const ModelSpec spec =
+      spec_of("[3, 8, 8]",
+              "conv2d: {out_channels: 24, kernel_size: 2, bias: false, init: whiten}, batch_norm, relu, flatten, "
+              "linear: 4");
+  Trained one(spec, {8});
+  const std::int64_t floats = one.model.parameters().floats();
+  std::fill_n(one.gradients.floats(), floats, std::numeric_limits<float>::quiet_NaN());
+  LossSum loss;
+  std::int64_t finished = 0;
+  const std::int64_t step = 0;
+  one.model.train(5, {step, &step}, {8, one.ids.data(), one.x.data(), one.labels.data()},
+                  {.gradients = one.gradients.floats(), .loss = &loss, .finished = [&](std::int64_t first) {
+                     CHECK(first > finished);
+                     finished = first;
+                   }});
+  const Parameter& filters = one.model.parameters().all().back();
+  CHECK(filters.name == "0.weight");
+  CHECK(finished == filters.offset + filters.desc.stored_floats);
+  const std::vector<float> gradients = copy(one.gradients);
+  for (std::int64_t i = 0; i < finished; ++i) {
+    const float gradient = gradients[static_cast<std::size_t>(i)];
+    CHECK(std::isfinite(gradient));
+    if (i >= filters.offset) CHECK(gradient == 0);
+  }
+}
 
 TEST_CASE("the gradient of the loss, through every layer in the layouts that a model gives it") {
   std::set<std::string> kinds;

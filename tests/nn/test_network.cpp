@@ -69,6 +69,19 @@ TEST_CASE("gradients of layers one after another share two slots; a block that w
   }
 }
 
+TEST_CASE("filters that are fixed have no gradient, nor has anything before what is trained behind them") {
+  const std::string fixed = "conv2d: {out_channels: 24, kernel_size: 2, bias: false, init: whiten}";
+  const Network network = network_of(fixed + ", batch_norm, relu, " + kConv + ", flatten, linear: 4");
+  for (std::size_t s = 0; s < network.stages.size(); ++s) {
+    CAPTURE(s);
+    CHECK(network.stages[s].has_backward == (s > 0));
+    CHECK((network.stages[s].dx == kNone) == (s < 2));
+  }
+  // With a bias, which is trained, it has one.
+  const std::string biased = "conv2d: {out_channels: 24, kernel_size: 2, init: whiten}";
+  CHECK(network_of(biased + ", flatten, linear: 4").stages.front().has_backward);
+}
+
 TEST_CASE("the gradient of a ReLU between two blocks is taken where the second one's paths part") {
   const Network two = network_of(kConv + ", " + kBlock + ", " + kBlock + ", flatten, linear: 4");
   std::vector<int> relus, rectified;

@@ -47,6 +47,9 @@ void check_losses(Backend& backend, std::int64_t classes, std::int64_t batch);
 /// A NaN among the outputs makes the loss NaN, wherever it stands.
 void check_nan_shows(Backend& backend);
 
+/// Images (channels, height, width) moved and mirrored, and what is made of views added up: to the bit.
+void check_views(Backend& backend, const Shape& image, std::int64_t batch);
+
 /// All of the above on chosen shapes.
 void check_chosen_shapes(Backend& backend);
 /// And on random ones, from rapidcheck; false where one failed.

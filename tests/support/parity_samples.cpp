@@ -103,6 +103,51 @@ void check_losses(Backend& backend, std::int64_t classes, std::int64_t batch) {
       reference::mean_squared_error(classes, wide(outputs), labels), "squared error" + at);
 }
 
+void check_views(Backend& backend, const Shape& image, std::int64_t batch) {
+  Draws draws(12);
+  const std::int64_t height = image[1], width = image[2], count = batch * image.elements();
+  const std::vector<float> x = draws.vector(count);
+  // Written as it is said: the image with a border that reflects it, cut out, then turned over.
+  const auto pixel = [&](std::int64_t plane, std::int64_t row, std::int64_t column) {
+    row = std::abs(row);
+    column = std::abs(column);
+    if (row > height - 1) row = 2 * (height - 1) - row;
+    if (column > width - 1) column = 2 * (width - 1) - column;
+    return x[static_cast<std::size_t>((plane * height + row) * width + column)];
+  };
+  const TensorDesc tensor(image);
+  const DeviceTensor in(backend, tensor, batch, x);
+  DeviceTensor sum(backend, tensor, batch);
+  std::vector<float> expected_sum(x.size());
+  bool first = true;
+  for (const std::int64_t down : {0, -1, 1}) {
+    for (const std::int64_t right : {0, 1, -1}) {
+      for (const bool mirrored : {false, true}) {
+        const ImageView view{.down = down, .right = right, .mirrored = mirrored, .weight = first ? 0.3f : 0.7f};
+        DeviceTensor seen(backend, tensor, batch);
+        backend.run([&] {
+          backend.kernels->see_view(
+              batch * image[0], {.view = view, .height = height, .width = width, .x = in.floats(), .y = seen.floats()});
+        });
+        std::vector<float> expected;
+        for (std::int64_t plane = 0; plane < batch * image[0]; ++plane) {
+          for (std::int64_t row = 0; row < height; ++row) {
+            for (std::int64_t column = 0; column < width; ++column)
+              expected.push_back(pixel(plane, row + down, (mirrored ? width - 1 - column : column) + right));
+          }
+        }
+        CHECK(seen.plain() == expected);
+        for (std::size_t i = 0; i < expected.size(); ++i)
+          expected_sum[i] = first ? view.weight * expected[i] : expected_sum[i] + view.weight * expected[i];
+        backend.kernels->add_view(count,
+                                  {.weight = view.weight, .first = first, .x = seen.floats(), .sum = sum.floats()});
+        first = false;
+      }
+    }
+  }
+  CHECK(sum.plain() == expected_sum);
+}
+
 void check_nan_shows(Backend& backend) {
   constexpr std::int64_t kClasses = 5;
   const std::vector<std::int32_t> labels{0, 1, 2};

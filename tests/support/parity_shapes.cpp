@@ -117,6 +117,8 @@ void check_chosen_shapes(Backend& backend) {
   check_losses(backend, 1000, 5);
   check_losses(backend, 2, 40'000);  // more than a GPU sums in one piece
   check_nan_shows(backend);
+  check_views(backend, Shape{3, 5, 4}, 2);
+  check_views(backend, Shape{1, 2, 2}, 1);
 }
 
 }  // namespace dptrain::testing

@@ -58,6 +58,13 @@ class CpuKernels final : public Kernels {
     *sum = cpu::mean_squared_error(outputs, labels, samples, classes, gradient);
   }
 
+  void see_view(std::int64_t planes, const SeeView& view) override {
+    for (std::int64_t i = 0; i < planes * view.height * view.width; ++i) view(i);
+  }
+  void add_view(std::int64_t count, const AddView& view) override {
+    for (std::int64_t i = 0; i < count; ++i) view(i);
+  }
+
  private:
   cpu::Context context_;
 };

@@ -10,6 +10,7 @@
 #include "kernels/cuda/dropout.h"
 #include "kernels/cuda/losses.h"
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/views.h"
 
 namespace dptrain {
 
@@ -76,6 +77,9 @@ class CudaKernels final : public Kernels {
                           float* gradient, LossSum* sum) override {
     cuda::mean_squared_error(context_, loss_scratch_, outputs, labels, samples, classes, gradient, sum);
   }
+
+  void see_view(std::int64_t planes, const SeeView& view) override { cuda::see_view(context_, planes, view); }
+  void add_view(std::int64_t count, const AddView& view) override { cuda::add_view(context_, count, view); }
 
  private:
   cuda::Context context_;

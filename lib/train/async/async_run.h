@@ -36,12 +36,9 @@ struct AsyncRun {
   std::span<float> weights{};     // as this host sees them: its part is the store's, the rest as of the last rest
   std::vector<StorePlace> parts;  // one where there is one host
   std::unique_ptr<Store> store;   // with this host's part, in its first process
-  std::vector<Buffer>
-      states;  // the first process's, where there are other parts: the optimizer's state, as of the last rest
+  std::vector<Buffer> states;     // the first process's, with other parts: all of the optimizer's, as of the last rest
   std::vector<std::unique_ptr<Line>> lines;  // see run_lines.h
-  std::unique_ptr<PartKeeper> keeper;        // where a part but the first is kept
   // The first process's alone; the others compute for it.
-  std::unique_ptr<PartOrders> orders;  // where there are other parts
   std::unique_ptr<Dispatcher> dispatcher;
   std::unique_ptr<SharedLoader> loader;  // where the replicas want it
   std::unique_ptr<RecordWriter> record;  // where the job asks for one, and there is a run folder
@@ -54,6 +51,10 @@ struct AsyncRun {
   std::int64_t segment = 0;  // the first micro-batch after the last rest
   std::int64_t reached = 0;  // step
   std::int64_t fallback_step = -1, fallback_version = -1;
+
+  // Last, and so the first to end: their threads may abandon all that stands above.
+  std::unique_ptr<PartKeeper> keeper;  // where a part but the first is kept
+  std::unique_ptr<PartOrders> orders;  // the first process's, where there are other parts
 
   /// All shards, wherever they are.
   std::size_t shards() const { return static_cast<std::size_t>(parts.back().shards.last); }

@@ -26,7 +26,7 @@ CpuReplica::CpuReplica(const Config& config)
   const std::vector<std::int64_t> batches = batch_sizes(config);
   model_ =
       std::make_unique<Model>(config.job.model, *kernels_, batches.front(), compute_type(config.job.train.precision));
-  model_->prepare(batches);
+  model_->prepare(batches, config.job.evaluate.views);
 
   if (config.steps) prepare_steps();
   chunk_ids_.resize(static_cast<std::size_t>(chunk_));

@@ -70,7 +70,7 @@ CudaReplica::CudaReplica(const Config& config, int device, Resident resident)
   const std::vector<std::int64_t> batches = batch_sizes(config);
   model_ =
       std::make_unique<Model>(config.job.model, *kernels_, batches.front(), compute_type(config.job.train.precision));
-  model_->prepare(batches);
+  model_->prepare(batches, config.job.evaluate.views);
 
   if (config.steps) prepare_steps();
   if (!config.single_sizes.empty())

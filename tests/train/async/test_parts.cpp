@@ -194,8 +194,8 @@ class Hosts {
   std::vector<const Line*> requests_[kReplicas];
   std::vector<std::unique_ptr<Store>> stores_;
   std::vector<std::unique_ptr<PartKeeper>> keepers_;
-  std::unique_ptr<PartOrders> orders_;
   std::unique_ptr<Dispatcher> dispatcher_;
+  std::unique_ptr<PartOrders> orders_;  // the first to end: its threads cut all others short
 };
 
 }  // namespace
