@@ -87,7 +87,7 @@ TEST_CASE("where the job evaluates at its end alone, compare looks after every t
   const Finished done = here.dptrain({"compare", "job.yaml", "--modes", "sync", "--target", "1", "--seeds", "1",
                                       "--set", "train.steps=60", "--out", "c", "--quiet"});
   CHECK(done.status == 4);
-  CHECK(has(read_text(here.folder / "c/sync-seed-1/job.yaml"), "evaluate: {every: 3 steps}"));
+  CHECK(has(read_text(here.folder / "c/sync-seed-1/job.yaml"), "evaluate: {every: 3 steps, views: 1}"));
 }
 
 TEST_CASE("what compare cannot do is said before anything is trained, with status 2") {
