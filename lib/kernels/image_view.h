@@ -28,12 +28,15 @@ struct SeeView {
     if (place < 0) return -place;
     return place < count ? place : 2 * count - 2 - place;
   }
-  DPTRAIN_HD void operator()(std::int64_t i) const {
-    const std::int64_t column = i % width, row = i / width % height, plane = i / width / height;
-    const std::int64_t from_row = reflected(row + view.down, height);
-    const std::int64_t from_column = reflected((view.mirrored ? width - 1 - column : column) + view.right, width);
-    y[i] = x[(plane * height + from_row) * width + from_column];
+  /// The image's row that is seen as row `row`, of all planes one after the other.
+  DPTRAIN_HD const float* from(std::int64_t row) const {
+    const std::int64_t own = row % height;
+    return x + (row - own + reflected(own + view.down, height)) * width;
   }
+  DPTRAIN_HD float pixel(const float* from_row, std::int64_t column) const {
+    return from_row[reflected((view.mirrored ? width - 1 - column : column) + view.right, width)];
+  }
+  DPTRAIN_HD void operator()(std::int64_t i) const { y[i] = pixel(from(i / width), i % width); }
 };
 
 /// sum[i] += weight x[i]; where this is the first view, sum[i] = weight x[i].

@@ -7,7 +7,7 @@ namespace dptrain {
 namespace {
 
 std::vector<ImageView> views_of(std::int64_t count) {
-  DPTRAIN_CHECK(is_number_of_views(count), "{} views", count);
+  DPTRAIN_CHECK(count == 1 || count == 2 || count == 6, "{} views", count);
   if (count == 1) return {};
   const float weight = count == 2 ? 0.5f : 0.25f;
   std::vector<ImageView> views{{.weight = weight}, {.mirrored = true, .weight = weight}};
@@ -20,10 +20,6 @@ std::vector<ImageView> views_of(std::int64_t count) {
 }
 
 }  // namespace
-
-bool is_number_of_views(std::int64_t count) {
-  return count == 1 || count == 2 || count == 6;
-}
 
 EvaluationViews::EvaluationViews(Kernels& kernels, std::int64_t count, const Shape& sample, std::int64_t outputs,
                                  std::int64_t largest)

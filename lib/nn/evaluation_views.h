@@ -11,12 +11,9 @@
 
 namespace dptrain {
 
-/// Whether there is such a number of views: 1, the image; 2, and its mirror image; 6, these and both moved by a pixel, up and left,
-/// and down and right, half as heavy.
-bool is_number_of_views(std::int64_t count);
-
 class EvaluationViews {
  public:
+  /// 1 view, the image; 2, and its mirror image; 6, these and both moved by a pixel, up and left, and down and right, half as heavy.
   /// Of batches of at most so many samples of this shape, (channels, height, width) where there are more views than one.
   EvaluationViews(Kernels& kernels, std::int64_t count, const Shape& sample, std::int64_t outputs,
                   std::int64_t largest);

@@ -254,7 +254,8 @@ std::vector<Model::StageTimes> Model::profile(std::span<const std::int64_t> ids,
 }
 
 std::int64_t Model::copy_bytes() const {
-  std::int64_t bytes = kernels_.workspace_bytes() + (views_ ? views_->bytes() : 0);
+  std::int64_t bytes =
+      kernels_.workspace_bytes() + (views_ ? views_->bytes() : 0) + static_cast<std::int64_t>(zeros_.size());
   for (const Stage& stage : network_.stages) bytes += stage.layer == nullptr ? 0 : stage.layer->copy_bytes();
   return bytes;
 }

@@ -56,7 +56,8 @@ PatchWhitening::PatchWhitening(const Shape& image, std::int64_t height, std::int
       size_(image[0] * height * width),
       moments_(static_cast<std::size_t>(size_ * size_)),
       patch_(static_cast<std::size_t>(size_)) {
-  DPTRAIN_CHECK(height <= image[1] && width <= image[2], "patches of {}x{} of an image of {}", height, width, image.text());
+  DPTRAIN_CHECK(height <= image[1] && width <= image[2], "patches of {}x{} of an image of {}", height, width,
+                image.text());
 }
 
 std::int64_t PatchWhitening::patches_per_image() const {
@@ -75,7 +76,8 @@ void PatchWhitening::add(const float* image) {
       for (std::int64_t i = 0; i < size_; ++i) {
         const double value = patch_[static_cast<std::size_t>(i)];
         double* row = moments_.data() + i * size_;
-        for (std::int64_t j = i; j < size_; ++j) row[j] += value * static_cast<double>(patch_[static_cast<std::size_t>(j)]);
+        for (std::int64_t j = i; j < size_; ++j)
+          row[j] += value * static_cast<double>(patch_[static_cast<std::size_t>(j)]);
       }
     }
   }
@@ -87,12 +89,14 @@ std::vector<float> PatchWhitening::filters() const {
   const auto n = static_cast<std::size_t>(size_);
   std::vector<double> a(n * n), v(n * n);
   for (std::size_t i = 0; i < n; ++i) {
-    for (std::size_t j = i; j < n; ++j) a[i * n + j] = a[j * n + i] = moments_[i * n + j] / static_cast<double>(patches_);
+    for (std::size_t j = i; j < n; ++j)
+      a[i * n + j] = a[j * n + i] = moments_[i * n + j] / static_cast<double>(patches_);
   }
   diagonalise(a, v, n);
   std::vector<std::size_t> order(n);
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t i, std::size_t j) { return a[i * n + i] > a[j * n + j]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t i, std::size_t j) { return a[i * n + i] > a[j * n + j]; });
   std::vector<float> filters;
   filters.reserve(2 * n * n);
   for (const std::size_t k : order) {

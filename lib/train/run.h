@@ -137,6 +137,8 @@ void share_by_replica(Run& run, std::vector<T>& entries) {
 }
 /// All processes know of a request to stop that one has. Likewise.
 void share_stop(Run& run);
+/// The process's part of the run has failed, with the group's error: the others are told.
+void fail_together(Run& run);
 /// The same, where their requests (0: none), by process, have come with something else.
 void agree_to_stop(Run& run, std::span<const int> signals);
 /// Whether to stop: the same in all processes, as of the last share.

@@ -106,17 +106,6 @@ void keep_result(Run& run, const ParameterTable& table) {
   if (run.options.save) run.options.save({table, weights.floats(), run.end});
 }
 
-/// The process's part of the run has failed: so has that of the others.
-void fail_together(Run& run) {
-  try {
-    std::rethrow_exception(run.group.error());
-  } catch (const Error& error) {
-    run.processes.fail(error.status(), error.what());
-  } catch (const std::exception& error) {
-    run.processes.fail(ExitStatus::failed, error.what());
-  }
-}
-
 /// The life of one replica, on its own thread.
 void replicate(Run& run, int rank) {
   omp_set_num_threads(static_cast<int>(run.job.devices.threads_per_replica));
@@ -190,6 +179,16 @@ void wait_for_replicas(Run& run) {
 
 }  // namespace
 
+void fail_together(Run& run) {
+  try {
+    std::rethrow_exception(run.group.error());
+  } catch (const Error& error) {
+    run.processes.fail(error.status(), error.what());
+  } catch (const std::exception& error) {
+    run.processes.fail(ExitStatus::failed, error.what());
+  }
+}
+
 Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, const TrainOptions& options) {
   check_data_fit(job, data.train->shape(), data.train->classes());
   const std::unique_ptr<Communicator> alone = options.processes == nullptr ? make_alone() : nullptr;
@@ -254,6 +253,7 @@ Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, c
   }
   wait_for_replicas(run);
   for (std::thread& thread : threads) thread.join();
+  run.strategy->end(run);
   if (const News* news = processes.news())
     run.group.abort(std::make_exception_ptr(Error(news->status, news->text)));  // unless that is done
   try {

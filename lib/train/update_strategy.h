@@ -34,6 +34,8 @@ class UpdateStrategy {
   virtual void run(Run& run, int rank, Replica& replica) = 0;
   /// A replica has failed, or another process has, and nobody is to wait for it. Any thread, at any time after start().
   virtual void abandon(Run& run) noexcept = 0;
+  /// All replicas' threads have ended: so do those that the mode has.
+  virtual void end(Run&) noexcept {}
 
   /// The learning rate of what is applied next, `step` steps being done: for reports. While no replica is at work.
   virtual double rate(const Run& run, std::int64_t step) const;

@@ -118,6 +118,11 @@ TEST_CASE("processes: async with a staleness of 0 is sync, to the bit") {
       CHECK(here.summary(out)["staleness"]["max"] == 0);
       CHECK(here.summary(out)["test_loss"] == here.summary("sync")["test_loss"]);
     }
+    // Fewer shards than hosts: some keep none.
+    for (const std::string shards : {"1", "2"}) {
+      const Words few = arguments + Words{"--set", "async.shards=" + shards, "--out", "few" + shards};
+      CHECK(here.weights(here.on(3, few, {{kShared, "off"}}), "few" + shards) == sync);
+    }
   }
 }
 
@@ -190,12 +195,16 @@ TEST_CASE("processes: a rank that is lost ends local_sgd and async, is named, an
   SKIP_WITHOUT_RANKS();
   for (const std::string mode : {"local_sgd", "async"}) {
     for (const int signal : {SIGKILL, SIGSTOP}) {
-      for (const std::size_t culprit : {2, 0}) {
+      // As a process of the only host, and as one that has a part of what a host has.
+      for (const auto& [culprit, shared] :
+           std::vector<std::pair<std::size_t, std::string>>{{2, "on"}, {2, "off"}, {0, "off"}}) {
+        if (mode == "local_sgd" && culprit == 2 && shared == "off") continue;
         CAPTURE(mode);
         CAPTURE(signal);
         CAPTURE(culprit);
+        CAPTURE(shared);
         const Ranks here;
-        RanksAtWork training(here, 3, endless(mode), {{kShared, culprit == 0 ? "off" : "on"}});
+        RanksAtWork training(here, 3, endless(mode) + Words{"--set", "train.clip_grad_norm=1"}, {{kShared, shared}});
         ::kill(training.processes[culprit], signal);
         check_lost(training.launcher.wait(), culprit, signal);
         CHECK(training.all_gone());

@@ -84,13 +84,15 @@ std::size_t awaited(std::span<const LineEnds> ends, int rank) {
       ends.begin(), ends.end(), [&](const LineEnds& line) { return joins_two(line) && line.listens == rank; }));
 }
 
-/// Lets in all that belong here, and nobody else.
-void let_in(int listener, const Addresses& mine, int rank, std::span<const LineEnds> ends, Lines& lines) {
+/// Lets in all that belong here, and nobody else. What kept somebody out, where that is known.
+std::string let_in(int listener, const Addresses& mine, int rank, std::span<const LineEnds> ends, Lines& lines) {
   const std::size_t wanted = awaited(ends, rank);
   std::size_t come = 0;
   for (const double start = steady_seconds(); come < wanted && steady_seconds() - start < kPatience;) {
     if (!is_ready(listener, POLLIN, 0.2)) continue;
     const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+      return fmt::format(": {} lines are too many open files (ulimit -n)", wanted);
     if (fd < 0) continue;
     Hello hello{};
     const bool known = hears(fd, hello) && is_ours(hello, mine) && hello.line >= 0 &&
@@ -105,6 +107,7 @@ void let_in(int listener, const Addresses& mine, int rank, std::span<const LineE
     come += line == nullptr ? 1 : 0;  // or it has come by another address
     line = std::make_unique<Line>(fd);
   }
+  return {};
 }
 
 /// Where this connection goes to is tried first from now on.
@@ -141,7 +144,8 @@ struct Missing {
 };
 
 /// Errors: failed, in all processes, where one misses a line. Who has not reached another knows better than who was not reached.
-void check_all_there(Communicator& processes, const Missing& mine, const std::string& tried) {
+/// `more`: what this one knows of its own.
+void check_all_there(Communicator& processes, const Missing& mine, const std::string& more) {
   std::vector<Missing> all(static_cast<std::size_t>(processes.size()));
   processes.all_gather(&mine, sizeof mine, all.data());
   const auto best = std::max_element(all.begin(), all.end(), [](const Missing& a, const Missing& b) {
@@ -154,7 +158,7 @@ void check_all_there(Communicator& processes, const Missing& mine, const std::st
   const auto name = [&](std::ptrdiff_t rank) { return processes.members()[static_cast<std::size_t>(rank)].name(); };
   dptrain::fail(ExitStatus::failed, "{} {} over TCP{}", name(best - all.begin()),
                 best->whom < 0 ? "is not reached by all others" : "cannot reach " + name(best->whom),
-                tried.empty() ? "" : ": tried " + tried);
+                best - all.begin() == processes.rank() ? more : "");
 }
 
 }  // namespace
@@ -174,7 +178,8 @@ Lines open_lines(Communicator& processes, std::span<const LineEnds> ends) {
   std::vector<Addresses> all(static_cast<std::size_t>(processes.size()));
   processes.all_gather(&mine, sizeof mine, all.data());
   Lines lines(ends.size());
-  if (listener.fd >= 0) listener.thread = std::thread([&] { let_in(listener.fd, mine, rank, ends, lines); });
+  std::string kept_out;
+  if (listener.fd >= 0) listener.thread = std::thread([&] { kept_out = let_in(listener.fd, mine, rank, ends, lines); });
   Missing missing;
   std::string tried;
   for (std::size_t k = 0; k < ends.size() && missing.whom == Missing::kNobody; ++k) {
@@ -184,11 +189,10 @@ Lines open_lines(Communicator& processes, std::span<const LineEnds> ends) {
     if (lines[k] == nullptr) missing.whom = ends[k].listens;
   }
   if (listener.thread.joinable()) listener.thread.join();
-  if (missing.whom == Missing::kNobody) tried.clear();
   for (std::size_t k = 0; k < ends.size(); ++k)
     if (joins_two(ends[k]) && ends[k].listens == rank && lines[k] == nullptr && missing.whom == Missing::kNobody)
       missing.whom = Missing::kSomebody;
-  check_all_there(processes, missing, tried);
+  check_all_there(processes, missing, missing.whom >= 0 ? ": tried " + tried : kept_out);
   return lines;
 }
 

@@ -59,7 +59,11 @@ class CpuKernels final : public Kernels {
   }
 
   void see_view(std::int64_t planes, const SeeView& view) override {
-    for (std::int64_t i = 0; i < planes * view.height * view.width; ++i) view(i);
+    for (std::int64_t row = 0; row < planes * view.height; ++row) {
+      const float* from = view.from(row);
+      for (std::int64_t column = 0; column < view.width; ++column)
+        view.y[row * view.width + column] = view.pixel(from, column);
+    }
   }
   void add_view(std::int64_t count, const AddView& view) override {
     for (std::int64_t i = 0; i < count; ++i) view(i);

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <functional>
 
 #include "core/clock.h"
 #include "core/error.h"
 #include "train/async/executor.h"
 #include "train/async/proxies.h"
+#include "train/async/share_parts.h"
 #include "train/evaluate.h"
 
 namespace dptrain {
@@ -154,38 +154,6 @@ void settle_store(Run& run, AsyncRun& async) {
   if (async.loss_is_above && async.reached < run.end) fall_back(run, async);
   async.loss_is_above = false;
   if (async.record) async.record->sync();  // a checkpoint may follow, and counts on it
-}
-
-/// The weights as they are, to all hosts, which evaluate them.
-void share_weights(Run& run, AsyncRun& async) {
-  std::vector<Message> sends, receives;
-  const int me = run.processes.rank();
-  for (const StorePlace& part : async.parts) {
-    float* const weights = async.weights.data() + part.floats.first;
-    const std::size_t bytes = static_cast<std::size_t>(part.floats.count()) * sizeof(float);
-    for (const int host : run.processes.hosts()) {
-      if (host == part.process) continue;
-      if (me == part.process) sends.push_back({host, weights, bytes});
-      if (me == host) receives.push_back({part.process, weights, bytes});
-    }
-  }
-  run.processes.exchange(sends, receives);
-}
-
-/// The optimizer's state, to the first process, which saves it.
-void gather_state(Run& run, AsyncRun& async) {
-  std::vector<Message> sends, receives;
-  const int me = run.processes.rank();
-  for (int k = 0; k < run.optimizer->state_buffers() && async.parts.size() > 1; ++k) {
-    for (const StorePlace& part : async.parts) {
-      const std::size_t bytes = static_cast<std::size_t>(part.floats.count()) * sizeof(float);
-      float* const all = me == 0 ? async.states[static_cast<std::size_t>(k)].floats() + part.floats.first : nullptr;
-      if (me == 0 && part.process == 0) std::memcpy(all, async.store->state(k), bytes);
-      if (me == part.process && me != 0) sends.push_back({0, async.store->state(k), bytes});
-      if (me == 0 && part.process != 0) receives.push_back({part.process, all, bytes});
-    }
-  }
-  run.processes.exchange(sends, receives);
 }
 
 /// The leaders', when all replicas are at rest: what the first process has come to is what all go on from.

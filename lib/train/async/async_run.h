@@ -52,7 +52,7 @@ struct AsyncRun {
   std::int64_t reached = 0;  // step
   std::int64_t fallback_step = -1, fallback_version = -1;
 
-  // Last, and so the first to end: their threads may abandon all that stands above.
+  // Their threads end before anything of this does: see UpdateStrategy::end().
   std::unique_ptr<PartKeeper> keeper;  // where a part but the first is kept
   std::unique_ptr<PartOrders> orders;  // the first process's, where there are other parts
 

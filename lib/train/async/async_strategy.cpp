@@ -86,6 +86,10 @@ class AsyncStrategy final : public UpdateStrategy {
     for (const std::unique_ptr<Line>& line : async_->lines)
       if (line) line->cut();
   }
+  void end(Run&) noexcept override {
+    if (async_ && async_->orders) async_->orders->end();
+    if (async_ && async_->keeper) async_->keeper->end();
+  }
 
   double rate(const Run&, std::int64_t) const override {
     if (async_->dispatcher) return async_->rate();

@@ -1,5 +1,5 @@
 // Purpose: what it means that a line to another process has been cut: something is wrong elsewhere.
-// Thread safety: any thread.
+// Thread safety: any thread. Invariants: the group has an error when it throws.
 #pragma once
 
 #include "comm/line.h"

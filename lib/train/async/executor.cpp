@@ -49,7 +49,7 @@ class LocalExecutor final : public Executor {
       std::optional<SharedLoader::Lease> lease;
       if (async_.loader) task.batch = &lease.emplace(async_.loader->take(work.index)).batch();
       const double loaded = steady_seconds();
-      read();
+      waiting([&] { read(); });
       for (; drilled_ <= place.step; ++drilled_) {
         run_.drills.before(rank(), drilled_);
         task.poison = run_.drills.poisons(rank(), drilled_) || task.poison;
@@ -60,7 +60,7 @@ class LocalExecutor final : public Executor {
       run_.drills.after(rank(), place.step, times);
       gradient.compute = times.compute;
       if (std::isfinite(gradient.loss.loss) && std::isfinite(gradient.largest))
-        others_.push(work.gradient, work.buffer);
+        waiting([&] { others_.push(work.gradient, work.buffer); });
       if (run_.watchdog) run_.watchdog->end(rank());
       return gradient;
     } catch (const GroupAborted&) {
@@ -90,6 +90,14 @@ class LocalExecutor final : public Executor {
   }
 
  private:
+  /// For others, who may be late while this replica is not.
+  template <class Wait>
+  void waiting(const Wait& wait) {
+    if (run_.watchdog) run_.watchdog->pause(rank());
+    wait();
+    if (run_.watchdog) run_.watchdog->resume(rank());
+  }
+
   Run& run_;
   AsyncRun& async_;
   Replica& replica_;

@@ -1,6 +1,6 @@
 // Purpose: how a replica reads weights from, and writes gradients to, the parts of an asynchronous run's store that other hosts than
 //   the first keep: over a line to each, or in its own process.
-// Thread safety: one thread.
+// Thread safety: one thread. Invariants: between two calls nothing of it is under way.
 #pragma once
 
 #include <functional>

@@ -18,8 +18,13 @@ PartKeeper::PartKeeper(Store& store, std::int64_t version, std::int64_t buffers,
 }
 
 PartKeeper::~PartKeeper() {
+  end();
+}
+
+void PartKeeper::end() noexcept {
   cut();
   for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 void PartKeeper::cut() noexcept {

@@ -37,6 +37,8 @@ class PartKeeper {
   /// The norm of all parts together: the store asks for it.
   double norm(const std::vector<double>& squares);
   void cut() noexcept;
+  /// Cuts, and its threads are over when it returns.
+  void end() noexcept;
 
  private:
   void start(void (PartKeeper::*live)(const Line&), const Line& line);

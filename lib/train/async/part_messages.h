@@ -1,6 +1,6 @@
 // Purpose: what goes over the lines by which the parts of an asynchronous run's store are read, written and kept in step. All
 //   processes are one build, and of one kind of machine.
-// Thread safety: values.
+// Thread safety: values. Invariants: all are copied as bytes.
 #pragma once
 
 #include <cstdint>

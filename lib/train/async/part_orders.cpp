@@ -8,23 +8,33 @@
 namespace dptrain {
 
 PartOrders::PartOrders(const std::vector<StorePlace>& places, const std::vector<const Line*>& lines, bool clips,
-                       std::function<void(int)> broken)
-    : clips_(clips), broken_(std::move(broken)) {
+                       std::function<void(int)> broken, std::function<void(std::exception_ptr)> failed)
+    : clips_(clips), broken_(std::move(broken)), failed_(std::move(failed)) {
   constexpr std::int64_t kChunk = GradientReducer::kChunk;
   for (std::size_t k = 1; k < places.size(); ++k)
     keepers_.push_back({.process = places[k].process,
                         .chunks = (places[k].floats.count() + kChunk - 1) / kChunk,
                         .line = lines[k - 1]});
-  for (std::size_t k = 0; k < keepers_.size(); ++k) keepers_[k].thread = std::thread([this, k] { live(k); });
+  try {
+    for (std::size_t k = 0; k < keepers_.size(); ++k) keepers_[k].thread = std::thread([this, k] { live(k); });
+  } catch (...) {  // there are too many threads
+    end();
+    throw;
+  }
 }
 
 PartOrders::~PartOrders() {
+  end();
+}
+
+void PartOrders::end() noexcept {
   {
     const std::lock_guard lock(mutex_);
     closing_ = true;
   }
   changed_.notify_all();
-  for (Keeper& keeper : keepers_) keeper.thread.join();
+  for (Keeper& keeper : keepers_)
+    if (keeper.thread.joinable()) keeper.thread.join();
 }
 
 void PartOrders::cut() noexcept {
@@ -99,6 +109,8 @@ void PartOrders::live(std::size_t k) {
     }
   } catch (const LineCut&) {
     broken_(keeper.process);
+  } catch (...) {
+    failed_(std::current_exception());
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -23,9 +24,9 @@ namespace dptrain {
 class PartOrders final : public OtherParts {
  public:
   /// To the keepers of all parts but the first, over a line each, which outlive this. `clips`: a version's norm is asked for. A line
-  /// that is cut is said to `broken`, by a thread of this, with the process at its other end.
+  /// that is cut is said to `broken`, by a thread of this, with the process at its other end, and anything else to `failed`.
   PartOrders(const std::vector<StorePlace>& places, const std::vector<const Line*>& lines, bool clips,
-             std::function<void(int process)> broken);
+             std::function<void(int process)> broken, std::function<void(std::exception_ptr)> failed);
   ~PartOrders() override;
   PartOrders(const PartOrders&) = delete;
   PartOrders& operator=(const PartOrders&) = delete;
@@ -36,6 +37,8 @@ class PartOrders final : public OtherParts {
   /// The norm of a version that is announced, from the squares of the first part's chunks.
   double norm(std::int64_t version, const std::vector<double>& squares);
   void cut() noexcept;
+  /// All orders are carried out, or it was cut: its threads are over when it returns.
+  void end() noexcept;
 
  private:
   struct Order {
@@ -66,6 +69,7 @@ class PartOrders final : public OtherParts {
 
   const bool clips_;
   const std::function<void(int)> broken_;
+  const std::function<void(std::exception_ptr)> failed_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Order> orders_;  // that not all have done

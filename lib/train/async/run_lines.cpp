@@ -19,24 +19,32 @@ std::vector<LineEnds> ends_of(const Run& run, const AsyncRun& async, const LineN
   return ends;
 }
 
+/// What becomes of the run where something goes wrong on a thread that is no replica's. The others are told first: they notice what
+/// is given up, and would take that for the reason.
+std::function<void(std::exception_ptr)> failing(Run& run) {
+  return [&run](std::exception_ptr error) {
+    run.group.abort(std::move(error));
+    fail_together(run);
+    run.strategy->abandon(run);
+  };
+}
+
 std::unique_ptr<PartOrders> make_orders(Run& run, const AsyncRun& async, const LineNumbers& numbers) {
   std::vector<const Line*> lines;
   for (std::size_t part = 1; part < async.parts.size(); ++part)
     lines.push_back(async.lines[numbers.orders(part)].get());
-  return std::make_unique<PartOrders>(async.parts, lines, run.job.train.clip_norm.has_value(), [&run](int process) {
+  const auto broken = [&run](int process) {
     try {
       line_is_broken(run, process);
     } catch (const GroupAborted&) {
       run.strategy->abandon(run);
     }
-  });
+  };
+  return std::make_unique<PartOrders>(async.parts, lines, run.job.train.clip_norm.has_value(), broken, failing(run));
 }
 
 std::unique_ptr<PartKeeper> make_keeper(Run& run, const AsyncRun& async, std::int64_t version, std::int64_t gradients) {
-  return std::make_unique<PartKeeper>(*async.store, version, gradients, [&run](std::exception_ptr error) {
-    run.group.abort(std::move(error));
-    run.strategy->abandon(run);
-  });
+  return std::make_unique<PartKeeper>(*async.store, version, gradients, failing(run));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Purpose: the lines of an asynchronous run in several processes, and who speaks at their ends.
-// Thread safety: open_lines() by one thread of each process, all together; LineNumbers is a value.
+// Thread safety: open_lines() by one thread of each process, all together; LineNumbers is a value. Invariants: all processes number the lines
+//   alike.
 #pragma once
 
 #include <cstddef>

@@ -3,6 +3,7 @@
 // Thread safety: values. Invariants: parts are consecutive, in order, and none is empty; the first is the first process's.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "train/async/store.h"

@@ -84,7 +84,9 @@ class Hosts {
     std::vector<const Line*> orders;
     for (std::size_t k = 1; k < places_.size(); ++k) serve(k, orders);
     if (setting.hosts > 1)
-      orders_ = std::make_unique<PartOrders>(places_, orders, setting.clip.has_value(), [this](int) { cut(); });
+      orders_ = std::make_unique<PartOrders>(
+          places_, orders, setting.clip.has_value(), [this](int) { cut(); },
+          [this](std::exception_ptr) { ++failures_; });
     dispatcher_ = std::make_unique<Dispatcher>(
         DispatcherConfig{.rules = setting.rules,
                          .replicas = kReplicas,
@@ -99,7 +101,13 @@ class Hosts {
                          .others = orders_.get()},
         *stores_.front());
   }
-  ~Hosts() { cut(); }
+  ~Hosts() {
+    cut();
+    for (const auto& keeper : keepers_)
+      if (keeper) keeper->end();
+    if (orders_) orders_->end();
+    CHECK(failures_ == 0);
+  }
 
   /// So many micro-batches. Whether all replicas came to the end.
   bool train(std::int64_t micro_batches) {
@@ -129,7 +137,8 @@ class Hosts {
       if (keeper) keeper->cut();
     for (const Pair& pair : pairs_) pair.here->cut();
   }
-  void cut_one() { pairs_.back().here->cut(); }
+  void cut_requests() { pairs_.back().here->cut(); }
+  void cut_orders() { pairs_.front().here->cut(); }
 
   std::vector<float> weights() const {
     std::vector<float> all(static_cast<std::size_t>(kFloats));
@@ -150,7 +159,7 @@ class Hosts {
   /// Lines to the keeper of part k.
   void serve(std::size_t k, std::vector<const Line*>& orders) {
     const std::int64_t buffers = gradient_buffers(setting_.rules, false, kReplicas);
-    keepers_[k] = std::make_unique<PartKeeper>(*stores_[k], 0, buffers, [](std::exception_ptr) { FAIL("a keeper"); });
+    keepers_[k] = std::make_unique<PartKeeper>(*stores_[k], 0, buffers, [this](std::exception_ptr) { ++failures_; });
     orders.push_back(pairs_.emplace_back().here.get());
     const Line& told = *pairs_.back().there;
     std::vector<const Line*> asked;
@@ -195,7 +204,8 @@ class Hosts {
   std::vector<std::unique_ptr<Store>> stores_;
   std::vector<std::unique_ptr<PartKeeper>> keepers_;
   std::unique_ptr<Dispatcher> dispatcher_;
-  std::unique_ptr<PartOrders> orders_;  // the first to end: its threads cut all others short
+  std::unique_ptr<PartOrders> orders_;
+  std::atomic<int> failures_{0};
 };
 
 }  // namespace
@@ -252,14 +262,18 @@ TEST_CASE("out of step, whatever is done with stale gradients, and clipped, the 
 }
 
 TEST_CASE("a line that is cut ends the work of all") {
-  for (const std::int64_t per_version : {1, 4}) {
-    Hosts hosts({.rules = {.per_version = per_version, .bound = 0}, .clip = 3.0});
-    std::thread other([&] {
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      hosts.cut_one();
-    });
-    CHECK_FALSE(hosts.train(1000000));
-    other.join();
+  for (const auto cut : {&Hosts::cut_requests, &Hosts::cut_orders}) {
+    for (const std::int64_t per_version : {1, 4}) {
+      for (const std::optional<double> clip : {std::optional<double>(), std::optional<double>(3.0)}) {
+        Hosts hosts({.rules = {.per_version = per_version, .bound = 0}, .clip = clip});
+        std::thread other([&] {
+          std::this_thread::sleep_for(std::chrono::milliseconds(20));
+          (hosts.*cut)();
+        });
+        CHECK_FALSE(hosts.train(1000000));
+        other.join();
+      }
+    }
   }
 }
 
