@@ -3,12 +3,21 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/magnitude.h"
 
 namespace dptrain {
 
 std::int64_t evaluation_chunk(const RunSchedule& schedule, std::int64_t test_samples) {
   constexpr std::int64_t kSmallest = 64;  // tiny micro-batches would make evaluation needlessly slow
   return std::min(std::max(schedule.full().micro_batches.front().count, kSmallest), test_samples);
+}
+
+const Parameter* first_not_finite(const ParameterTable& table, const float* gradient) {
+  const auto& all = table.all();
+  const auto found = std::find_if(all.begin(), all.end(), [&](const Parameter& parameter) {
+    return !std::isfinite(largest_magnitude(gradient + parameter.offset, parameter.desc.stored_floats));
+  });
+  return found == all.end() ? nullptr : &*found;
 }
 
 Replica::Gradient Replica::gradient(const GradientTask&) {

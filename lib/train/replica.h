@@ -5,6 +5,7 @@
 //   a step's losses waits for it with collect().
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -57,6 +58,9 @@ struct NotFinite {
   std::string parameter;  ///< whose gradient it is, empty where it is the loss alone
 };
 
+/// The first parameter in backward's order of whose flat gradient something is not finite; null where there is none.
+const Parameter* first_not_finite(const ParameterTable& table, const float* gradient);
+
 class Replica {
  public:
   struct Config {
@@ -94,6 +98,8 @@ class Replica {
     LossSum loss;
     double largest = 0;            ///< magnitude of the gradient's elements; infinite where one is not finite
     double data = 0, compute = 0;  ///< seconds
+    /// It and its loss.
+    bool is_finite() const { return std::isfinite(loss.loss) && std::isfinite(largest); }
   };
   /// Whether gradient() is to be given the samples; not where the replica has the training set at hand. The same for all of a run.
   virtual bool needs_batches() const { return true; }

@@ -38,7 +38,8 @@ void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::
   const int rank = me.rank();
   const FaultsSpec& policy = run.job.faults;
   const MicroBatchPlace place = async.places.at(work.index);
-  const std::string parameter = me.first_not_finite(work);
+  const Parameter* const found = me.not_finite(work);
+  const std::string parameter = found == nullptr ? std::string() : found->name;
   async.dispatcher->withdraw(work);
   const std::lock_guard lock(async.reporting);
   FaultReport report{.kind = "not_finite",
@@ -113,9 +114,8 @@ void work(Run& run, AsyncRun& async, Executor& me) {
       pulling = steady_seconds() - asked;
     };
     const Replica::Gradient gradient = me.gradient(*work, std::ref(pull));
-    const bool loss_is_finite = std::isfinite(gradient.loss.loss);
-    if (!loss_is_finite || !std::isfinite(gradient.largest)) {
-      leave_out(run, async, me, *work, loss_is_finite);
+    if (!gradient.is_finite()) {
+      leave_out(run, async, me, *work, std::isfinite(gradient.loss.loss));
       continue;
     }
     const StepTimes pushed = push(async, *work, read);

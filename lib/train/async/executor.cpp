@@ -1,10 +1,6 @@
 #include "train/async/executor.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "core/clock.h"
-#include "core/magnitude.h"
 #include "train/async/broken_line.h"
 #include "train/async/part_access.h"
 #include "train/async/run_lines.h"
@@ -59,8 +55,7 @@ class LocalExecutor final : public Executor {
       Replica::Times times{.data = gradient.data, .compute = gradient.compute};
       run_.drills.after(rank(), place.step, times);
       gradient.compute = times.compute;
-      if (std::isfinite(gradient.loss.loss) && std::isfinite(gradient.largest))
-        waiting([&] { others_.push(work.gradient, work.buffer); });
+      if (gradient.is_finite()) waiting([&] { others_.push(work.gradient, work.buffer); });
       if (run_.watchdog) run_.watchdog->end(rank());
       return gradient;
     } catch (const GroupAborted&) {
@@ -76,17 +71,8 @@ class LocalExecutor final : public Executor {
     others_.pull(weights(), work.version, read);
   }
 
-  std::string first_not_finite(const Dispatcher::Work& work) const override {
-    const int found = find_not_finite(work);
-    return found < 0 ? std::string() : replica_.parameters().all()[static_cast<std::size_t>(found)].name;
-  }
-  /// Its number; -1: there is none.
-  int find_not_finite(const Dispatcher::Work& work) const {
-    const auto& all = replica_.parameters().all();
-    const auto found = std::find_if(all.begin(), all.end(), [&](const Parameter& parameter) {
-      return !std::isfinite(largest_magnitude(work.gradient + parameter.offset, parameter.desc.stored_floats));
-    });
-    return found == all.end() ? -1 : static_cast<int>(found - all.begin());
+  const Parameter* not_finite(const Dispatcher::Work& work) const override {
+    return first_not_finite(replica_.parameters(), work.gradient);
   }
 
  private:
@@ -166,9 +152,9 @@ class RemoteExecutor final : public Executor {
     });
   }
 
-  std::string first_not_finite(const Dispatcher::Work&) const override {
-    if (not_finite_ < 0) return {};
-    return run_.replicas.front()->parameters().all()[static_cast<std::size_t>(not_finite_)].name;
+  const Parameter* not_finite(const Dispatcher::Work&) const override {
+    return not_finite_ < 0 ? nullptr
+                           : &run_.replicas.front()->parameters().all()[static_cast<std::size_t>(not_finite_)];
   }
 
   void rest() override {
@@ -217,10 +203,11 @@ void serve(Run& run, AsyncRun& async, int rank, Replica& replica) {
       me.read_other_parts(work, read);
       if (!read.empty()) over(run, 0, [&] { line.send(read.data(), read.size() * sizeof(std::int64_t)); });
     });
-    const bool finite = std::isfinite(result.loss.loss) && std::isfinite(result.largest);
+    const Parameter* const parameter = result.is_finite() ? nullptr : me.not_finite(work);
+    const int not_finite = parameter == nullptr ? -1 : static_cast<int>(parameter - replica.parameters().all().data());
     const int stop = run.options.stop == nullptr ? 0 : run.options.stop->load(std::memory_order_relaxed);
     over(run, 0, [&] {
-      line.send(Done{result, stop, finite ? -1 : me.find_not_finite(work)});
+      line.send(Done{result, stop, not_finite});
       if (!shares) line.send(gradient.floats(), bytes);
     });
     if (!shares) own = std::move(gradient);

@@ -25,8 +25,8 @@ class Executor {
   virtual Replica::Gradient gradient(const Dispatcher::Work& work, const std::function<void()>& read) = 0;
   /// Where its weights are read: the parts that other hosts keep; which versions of their shards, into `read`.
   virtual void read_other_parts(const Dispatcher::Work& work, std::span<std::int64_t> read) = 0;
-  /// The first parameter in backward's order of whose gradient something is not finite; empty where there is none. After gradient().
-  virtual std::string first_not_finite(const Dispatcher::Work& work) const = 0;
+  /// The first parameter in backward's order of whose gradient something is not finite; null where there is none. After gradient().
+  virtual const Parameter* not_finite(const Dispatcher::Work& work) const = 0;
   /// Nothing more comes before the next rest is over.
   virtual void rest() {}
 

@@ -170,11 +170,8 @@ std::optional<NotFinite> CpuReplica::diagnose(const StepTask& task) {
     const LossSum loss = train(task, first, {here, samples.floats(), labels.data()}, gradient);
     first = false;
     NotFinite found{.micro_batch = instruction.micro_batch, .loss = !std::isfinite(loss.loss), .parameter = {}};
-    for (const Parameter& parameter : model_->parameters().all()) {
-      if (std::isfinite(largest_magnitude(gradient + parameter.offset, parameter.desc.stored_floats))) continue;
-      found.parameter = parameter.name;
-      break;
-    }
+    if (const Parameter* parameter = first_not_finite(model_->parameters(), gradient))
+      found.parameter = parameter->name;
     if (found.loss || !found.parameter.empty()) return found;
   }
   return std::nullopt;

@@ -119,13 +119,15 @@ bool LocalSteps::gradient(int worker, int micro_batch, std::int64_t step, float*
   times.data += result.data;
   times.compute += result.compute;
   told.losses[k] = result.loss;
-  const bool loss = !std::isfinite(result.loss.loss);
-  if (!loss && std::isfinite(result.largest)) return true;
+  if (result.is_finite()) return true;
   for (std::int64_t first = local_.not_finite_at;
        step < first && !local_.not_finite_at.compare_exchange_weak(first, step);) {
   }
-  local_.not_finite[static_cast<std::size_t>(rank_)] = {
-      .step = step, .worker = worker, .micro_batch = micro_batch, .replica = rank_, .loss = loss};
+  local_.not_finite[static_cast<std::size_t>(rank_)] = {.step = step,
+                                                        .worker = worker,
+                                                        .micro_batch = micro_batch,
+                                                        .replica = rank_,
+                                                        .loss = !std::isfinite(result.loss.loss)};
   return false;
 }
 
