@@ -229,6 +229,7 @@ std::string summary_json(const Summary& summary) {
             {"skipped_steps", summary.skipped_steps},
             {"faults", faults},
             {"version", version()}};
+  if (!summary.error.empty()) json["error"] = summary.error;
   if (const std::optional<LocalSgdSummary>& local = summary.local_sgd) {
     json["local_sgd"] = {{"workers", local->workers}, {"sync_every", local->sync_every}, {"averages", local->averages}};
   }

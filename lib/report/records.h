@@ -129,6 +129,7 @@ struct LocalSgdSummary {
 /// The result of a run: summary.json, and standard output with --json.
 struct Summary {
   RunStatus status = RunStatus::done;
+  std::string error{};  ///< why it failed, where it did
   std::string name, dataset, device_type, mode, weights_hash;
   std::uint64_t seed = 0;
   std::int64_t devices = 0, replicas = 0, micro_batches = 0, parameters = 0;

@@ -124,12 +124,29 @@ void finish(Run& run) {
   for (const std::string& miss : missed) run.reporter.warning(miss);
 }
 
+namespace {
+
+/// Standard error may be gone with a launcher: the run folder says it, too.
+std::string text_of(const std::exception_ptr& error) {
+  if (!error) return {};
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& reason) {
+    return reason.what();
+  } catch (...) {
+    return {};
+  }
+}
+
+}  // namespace
+
 void leave_failed(Run& run) {
   if (run.progress == nullptr) return;
   const std::vector<FaultReport> unsettled = run.faults.note_unsettled();
   summarise(run);
   run.summary.weights_hash.clear();  // these weights are nobody's result
   run.summary.status = RunStatus::failed;
+  if (run.summary.error.empty()) run.summary.error = text_of(run.group.error());
   try {
     for (const FaultReport& report : unsettled) run.reporter.record(report);
     run.reporter.failed(run.summary);
@@ -147,7 +164,7 @@ std::string late_text(const Run& run, int rank, std::int64_t step) {
 void leave_late(Run& run) {
   const auto [rank, step] = *run.threads.late;
   FaultReport report{.kind = "deadline", .action = "stop", .step = step, .replica = rank};
-  report.message = late_text(run, rank, step);
+  report.message = run.summary.error = late_text(run, rank, step);
   try {
     run.reporter.fault(report);
     run.faults.note(std::move(report), steady_seconds());

@@ -223,6 +223,9 @@ TEST_CASE("processes: the launcher's death is everybody's, also of one that is s
   training.launcher.signal(SIGKILL);
   CHECK(training.launcher.wait().status == 137);
   CHECK(training.all_gone());
+  // Standard error went with it.
+  CHECK(here.summary("run")["status"] == "failed");
+  CHECK(has(here.summary("run")["error"], "the launcher of "));
 }
 
 TEST_CASE(
