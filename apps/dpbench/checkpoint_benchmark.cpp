@@ -11,7 +11,7 @@
 #include "optim/optimizer.h"
 #include "spec/reader.h"
 #include "spec/shapes.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
 #include "train/cpu/cpu_replica.h"
 
 namespace dptrain {

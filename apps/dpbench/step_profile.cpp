@@ -12,7 +12,7 @@
 #include "nn/model.h"
 #include "spec/reader.h"
 #include "spec/shapes.h"
-#include "train/fit.h"
+#include "train/fit/fit.h"
 #include "train/float_mode.h"
 #include "train/schedule.h"
 #include "train/trainer.h"

@@ -24,7 +24,7 @@
 #include "report/run_folder.h"
 #include "spec/names.h"
 #include "spec/settings.h"
-#include "train/fit.h"
+#include "train/fit/fit.h"
 #include "train/schedule.h"
 #include "train/update_strategy.h"
 

@@ -15,7 +15,7 @@
 #include "spec/reader.h"
 #include "spec/shapes.h"
 #include "train/backend.h"
-#include "train/fit.h"
+#include "train/fit/fit.h"
 #include "train/forecast/forecast.h"
 #include "train/forecast/measure.h"
 #include "train/forecast/profile.h"

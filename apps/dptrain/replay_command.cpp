@@ -14,10 +14,10 @@
 #include "report/lines.h"
 #include "spec/names.h"
 #include "spec/reader.h"
-#include "train/async/record.h"
-#include "train/async/replay.h"
-#include "train/checkpoint.h"
-#include "train/fit.h"
+#include "train/async/record/record.h"
+#include "train/async/record/replay.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/fit/fit.h"
 #include "train/trainer.h"
 
 namespace dptrain {

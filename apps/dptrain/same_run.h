@@ -4,7 +4,7 @@
 #include <string>
 
 #include "spec/job_spec.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
 
 namespace dptrain {
 

@@ -13,7 +13,7 @@
 #include "data/dataset.h"
 #include "dptrain/signals.h"
 #include "spec/job_spec.h"
-#include "train/fit.h"
+#include "train/fit/fit.h"
 
 namespace dptrain {
 

@@ -13,9 +13,9 @@
 #include "dptrain/same_run.h"
 #include "report/lines.h"
 #include "spec/reader.h"
-#include "train/checkpoint.h"
-#include "train/first_weights.h"
-#include "train/fit.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/checkpoint/first_weights.h"
+#include "train/fit/fit.h"
 #include "train/replica.h"
 #include "train/trainer.h"
 

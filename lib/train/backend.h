@@ -15,10 +15,10 @@
 #include "device/buffer.h"
 #include "nn/model.h"
 #include "spec/job_spec.h"
-#include "train/fit.h"
+#include "train/faults/watchdog.h"
+#include "train/fit/fit.h"
 #include "train/gradient_reducer.h"
 #include "train/loss_scaling.h"
-#include "train/watchdog.h"
 
 namespace dptrain {
 

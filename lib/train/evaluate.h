@@ -1,7 +1,7 @@
 // Purpose: one evaluation of the run's weights. Thread safety: called by all replicas' threads together.
 #pragma once
 
-#include "train/settle.h"
+#include "train/faults/settle.h"
 
 namespace dptrain {
 

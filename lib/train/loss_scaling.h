@@ -6,7 +6,7 @@
 #include "kernels/loss_scale.h"
 #include "report/records.h"
 #include "spec/job_spec.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
 
 namespace dptrain {
 

@@ -4,8 +4,8 @@
 
 #include "optim/optimizer.h"
 #include "spec/shapes.h"
-#include "train/faults.h"
-#include "train/rollback.h"
+#include "train/faults/faults.h"
+#include "train/faults/rollback.h"
 
 namespace dptrain {
 

@@ -11,7 +11,7 @@
 
 #include "kernels/kernels.h"
 #include "report/reporter.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
 #include "train/schedule.h"
 
 namespace dptrain {

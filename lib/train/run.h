@@ -17,16 +17,16 @@
 #include "optim/schedule.h"
 #include "train/backend.h"
 #include "train/balance.h"
-#include "train/checkpointer.h"
-#include "train/drills.h"
-#include "train/faults.h"
-#include "train/fit.h"
+#include "train/checkpoint/checkpointer.h"
+#include "train/faults/drills.h"
+#include "train/faults/faults.h"
+#include "train/faults/rollback.h"
+#include "train/faults/watchdog.h"
+#include "train/fit/fit.h"
 #include "train/progress.h"
-#include "train/rollback.h"
 #include "train/sync/step_news.h"
 #include "train/trainer.h"
 #include "train/update_strategy.h"
-#include "train/watchdog.h"
 
 namespace dptrain {
 
@@ -95,7 +95,7 @@ struct Run {
   std::unique_ptr<Backend> backend;
   Summary summary;
 
-  // What went wrong, and how it is dealt with: train/settle.h.
+  // What went wrong, and how it is dealt with: train/faults/settle.h.
   Faults faults;
   Drills drills;
   std::optional<Balancer> balancer;        // rank 0's

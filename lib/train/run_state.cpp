@@ -10,7 +10,7 @@
 #include "core/magnitude.h"
 #include "report/process.h"
 #include "spec/reader.h"
-#include "train/first_weights.h"
+#include "train/checkpoint/first_weights.h"
 #include "train/run.h"
 
 namespace dptrain {

@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "comm/local/local_group.h"
-#include "train/fit.h"
+#include "train/faults/watchdog.h"
+#include "train/fit/fit.h"
 #include "train/schedule.h"
-#include "train/watchdog.h"
 
 namespace dptrain {
 

@@ -14,8 +14,8 @@
 #include "nn/parameters.h"
 #include "report/reporter.h"
 #include "spec/job_spec.h"
-#include "train/checkpoint.h"
-#include "train/fit.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/fit/fit.h"
 
 namespace dptrain {
 
@@ -64,7 +64,7 @@ struct TrainOptions {
 Basis basis_of(const JobSpec& job, const DatasetPair& data, const Placement& placement);
 Basis basis_of(const JobSpec& job, const DatasetPair& data);
 
-/// Trains, evaluates, reports. Errors: whatever a replica throws; usage as in train/fit.h; failed where a loss is not finite.
+/// Trains, evaluates, reports. Errors: whatever a replica throws; usage as in train/fit/fit.h; failed where a loss is not finite.
 Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, const TrainOptions& options = {});
 
 }  // namespace dptrain

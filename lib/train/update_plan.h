@@ -4,7 +4,7 @@
 
 #include "nn/parameters.h"
 #include "spec/job_spec.h"
-#include "train/fit.h"
+#include "train/fit/fit.h"
 
 namespace dptrain {
 

@@ -6,8 +6,8 @@
 #include <memory>
 
 #include "report/records.h"
-#include "train/checkpoint.h"
-#include "train/fit.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/fit/fit.h"
 #include "train/replica.h"
 #include "train/weights_holder.h"
 

@@ -2,7 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "apps/end_to_end.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
 
 namespace dptrain::test {
 

@@ -4,7 +4,7 @@
 #include "apps/end_to_end.h"
 #include "interop/safetensors.h"
 #include "spec/reader.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
 
 namespace dptrain::test {
 

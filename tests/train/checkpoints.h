@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "support/process.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
 
 namespace dptrain::test {
 

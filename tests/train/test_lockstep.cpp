@@ -18,11 +18,11 @@
 #include "support/memory_dataset.h"
 #include "support/process.h"
 #include "train/failing_runs.h"
-#include "train/fit.h"
+#include "train/faults/watchdog.h"
+#include "train/fit/fit.h"
 #include "train/micro_batches.h"
 #include "train/resumed_runs.h"
 #include "train/trainer.h"
-#include "train/watchdog.h"
 
 namespace dptrain {
 

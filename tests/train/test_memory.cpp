@@ -2,8 +2,8 @@
 #include <fmt/format.h>
 
 #include "spec/reader.h"
+#include "train/faults/rollback.h"
 #include "train/memory.h"
-#include "train/rollback.h"
 
 namespace dptrain {
 

@@ -4,7 +4,7 @@
 
 #include "core/error.h"
 #include "spec/reader.h"
-#include "train/fit.h"
+#include "train/fit/fit.h"
 
 namespace dptrain {
 namespace {

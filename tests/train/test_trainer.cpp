@@ -13,7 +13,7 @@
 #include "support/memory_dataset.h"
 #include "train/cpu/cpu_replica.h"
 #include "train/failing_runs.h"
-#include "train/fit.h"
+#include "train/fit/fit.h"
 #include "train/trainer.h"
 
 namespace dptrain {

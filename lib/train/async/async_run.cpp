@@ -7,8 +7,8 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "train/async/executor.h"
-#include "train/async/proxies.h"
-#include "train/async/share_parts.h"
+#include "train/async/hosts/proxies.h"
+#include "train/async/hosts/share_parts.h"
 #include "train/evaluate.h"
 
 namespace dptrain {

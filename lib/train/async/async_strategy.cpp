@@ -6,9 +6,9 @@
 #include "core/error.h"
 #include "spec/reader.h"
 #include "train/async/async_run.h"
-#include "train/async/continued_record.h"
-#include "train/async/run_lines.h"
-#include "train/async/store_holder.h"
+#include "train/async/hosts/run_lines.h"
+#include "train/async/record/continued_record.h"
+#include "train/async/store/store_holder.h"
 #include "train/batch_names.h"
 #include "train/update_plan.h"
 

@@ -14,7 +14,7 @@
 #include "train/async/folds.h"
 #include "train/async/ledger.h"
 #include "train/async/staleness.h"
-#include "train/async/store.h"
+#include "train/async/store/store.h"
 
 namespace dptrain {
 

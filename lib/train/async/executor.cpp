@@ -1,9 +1,9 @@
 #include "train/async/executor.h"
 
 #include "core/clock.h"
-#include "train/async/broken_line.h"
-#include "train/async/part_access.h"
-#include "train/async/run_lines.h"
+#include "train/async/hosts/broken_line.h"
+#include "train/async/hosts/part_access.h"
+#include "train/async/hosts/run_lines.h"
 
 namespace dptrain {
 

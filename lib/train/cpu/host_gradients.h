@@ -8,7 +8,7 @@
 
 #include "comm/communicator.h"
 #include "device/buffer.h"
-#include "train/fit.h"
+#include "train/fit/fit.h"
 #include "train/schedule.h"
 
 namespace dptrain {

@@ -13,7 +13,7 @@
 #include "train/cuda/cuda_reducer.h"
 #include "train/cuda/cuda_replica.h"
 #include "train/cuda/nccl_reducer.h"
-#include "train/faults.h"
+#include "train/faults/faults.h"
 
 namespace dptrain {
 

@@ -10,7 +10,7 @@
 #include "data/dataset.h"
 #include "nn/parameters.h"
 #include "spec/job_spec.h"
-#include "train/fit.h"
+#include "train/fit/fit.h"
 #include "train/forecast/forecast.h"
 
 namespace dptrain {

@@ -5,11 +5,11 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "train/evaluate.h"
+#include "train/faults/settle.h"
 #include "train/local_sgd/local_sgd.h"
 #include "train/local_sgd/local_steps.h"
 #include "train/local_sgd/worker_exchange.h"
 #include "train/run.h"
-#include "train/settle.h"
 #include "train/sync/run_sync.h"
 #include "train/update_plan.h"
 

@@ -10,7 +10,7 @@
 #include "comm/local/local_group.h"
 #include "device/buffer.h"
 #include "train/cpu/host_pairs.h"
-#include "train/fit.h"
+#include "train/fit/fit.h"
 #include "train/local_sgd/workers.h"
 
 namespace dptrain {

@@ -6,8 +6,8 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "train/evaluate.h"
+#include "train/faults/settle.h"
 #include "train/run.h"
-#include "train/settle.h"
 #include "train/update_plan.h"
 
 namespace dptrain {
@@ -157,8 +157,7 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     times.data = computed.data;
     times.compute = computed.compute;
     run.busy[static_cast<std::size_t>(rank)] = computed.data + computed.compute + computed.reduce;
-    const double waited =
-        run.step_news.gather(run, rank, due && collected < step ? assignment->plan(collected) : plan);
+    const double waited = run.step_news.gather(run, rank, due && collected < step ? assignment->plan(collected) : plan);
 
     const Outcome outcome = run.faults.any() ? settle(run, rank, replica, task, plan) : Outcome::good;
     again = outcome == Outcome::again;

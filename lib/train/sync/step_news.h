@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "train/fit.h"
+#include "train/fit/fit.h"
 #include "train/schedule.h"
 
 namespace dptrain {

@@ -5,8 +5,8 @@
 #include <string>
 
 #include "train/async/async_jobs.h"
-#include "train/async/record.h"
-#include "train/async/replay.h"
+#include "train/async/record/record.h"
+#include "train/async/record/replay.h"
 
 namespace dptrain::test {
 

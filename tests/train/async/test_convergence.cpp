@@ -6,7 +6,7 @@
 #include <cmath>
 #include <map>
 
-#include "train/async/store.h"
+#include "train/async/store/store.h"
 #include "train/async/virtual_run.h"
 
 namespace dptrain {

@@ -5,8 +5,8 @@
 #include <numeric>
 
 #include "support/process.h"
-#include "train/async/record.h"
-#include "train/async/replay.h"
+#include "train/async/record/record.h"
+#include "train/async/record/replay.h"
 #include "train/cuda/fake_gpus.h"
 #include "train/cuda/gpu_modes.h"
 

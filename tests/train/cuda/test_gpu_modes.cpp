@@ -2,8 +2,8 @@
 #include <cstdint>
 
 #include "support/process.h"
-#include "train/async/record.h"
-#include "train/async/replay.h"
+#include "train/async/record/record.h"
+#include "train/async/record/replay.h"
 #include "train/cuda/gpu_modes.h"
 
 namespace dptrain::test {

@@ -13,7 +13,7 @@
 #include "train/cuda/fake_gpus.h"
 #include "train/cuda/gpu_modes.h"
 #include "train/cuda/small_jobs.h"
-#include "train/doubts.h"
+#include "train/fit/doubts.h"
 #include "train/resumed_runs.h"
 
 namespace dptrain {
@@ -192,7 +192,8 @@ TEST_CASE("fp16 where losses are not scaled is refused") {
 TEST_CASE("the first step that the scale does not leave out is an average's first, and a momentum's") {
   const auto job = [](const char* dampening, const char* devices, std::int64_t steps) {
     const std::string train = fmt::format(
-        "micro_batch_size: 4, ema: {{decay: 0.9}}, optimizer: {{name: sgd, lr: 0.1, momentum: 0.9, dampening: {}}}", dampening);
+        "micro_batch_size: 4, ema: {{decay: 0.9}}, optimizer: {{name: sgd, lr: 0.1, momentum: 0.9, dampening: {}}}",
+        dampening);
     JobSpec of = scaled_job({"average", kCases[0].layers, train.c_str()}, "init_scale: 8388608", devices);
     of.train.epochs = {};
     of.train.steps = steps;

@@ -1,0 +1,280 @@
+// A store in parts on several hosts, here threads that talk over pairs of sockets: versions have the bits of one store, whatever is
+// asked of them, and a line that is cut keeps nobody.
+#include <doctest/doctest.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <thread>
+
+#include "comm/local/local_group.h"
+#include "core/philox.h"
+#include "train/async/dispatcher.h"
+#include "train/async/hosts/part_access.h"
+#include "train/async/hosts/part_keeper.h"
+#include "train/async/hosts/part_orders.h"
+
+namespace dptrain {
+
+namespace {
+
+constexpr std::int64_t kFloats = 7000;
+constexpr int kReplicas = 3;
+
+/// Of a micro-batch: it depends on the weights as much as is said.
+void gradient_of(std::int64_t index, float share, const float* weights, float* gradient) {
+  const RandomStream random(7, RandomPurpose::test, 3, static_cast<std::uint64_t>(index));
+  for (std::int64_t i = 0; i < kFloats; ++i)
+    gradient[i] = random.uniform(0, static_cast<std::size_t>(i)) - 0.5f + share * weights[i];
+}
+
+struct Setting {
+  LedgerRules rules{};
+  std::optional<double> clip{};
+  bool hogwild = false;
+  int hosts = 3;
+  float share = 0.1f;  // of the weights in a gradient
+  float momentum = 0.9f;
+};
+
+/// A line in each direction of thought: both ends of a connection.
+struct Pair {
+  std::unique_ptr<Line> here, there;
+  Pair() {
+    int ends[2];
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+    here = std::make_unique<Line>(ends[0]);
+    there = std::make_unique<Line>(ends[1]);
+  }
+};
+
+StoreConfig config_of(const Setting& setting, StorePart part) {
+  return {.floats = kFloats,
+          .state_buffers = 1,
+          .shards = 6,
+          .part = part,
+          .most_at_once = kReplicas,
+          .clip_norm = setting.clip};
+}
+
+std::unique_ptr<Store> make(const StoreConfig& config, bool hogwild) {
+  auto store = hogwild ? make_hogwild_store(config) : make_locked_store(config);
+  for (std::int64_t i = 0; i < kFloats; ++i) store->weights()[i] = static_cast<float>(i % 17) - 8;
+  return store;
+}
+
+/// Every part but the first has a keeper; replica r is at home with host r.
+class Hosts {
+ public:
+  explicit Hosts(const Setting& setting) : setting_(setting) {
+    std::vector<int> firsts;
+    for (int host = 0; host < setting.hosts; ++host) firsts.push_back(host);
+    places_ = places_of_parts(kFloats, 6, firsts);
+    keepers_.resize(places_.size());
+    for (int k = 0; k < setting.hosts; ++k) {
+      StoreConfig config = config_of(setting, {k, setting.hosts});
+      config.norm = [this, k](std::int64_t version, const std::vector<double>& squares) {
+        if (k > 0) return keepers_[static_cast<std::size_t>(k)]->norm(squares);
+        return orders_ ? orders_->norm(version, squares) : norm_of(version, squares);
+      };
+      stores_.push_back(make(config, setting.hogwild));
+    }
+    std::vector<const Line*> orders;
+    for (std::size_t k = 1; k < places_.size(); ++k) serve(k, orders);
+    if (setting.hosts > 1)
+      orders_ = std::make_unique<PartOrders>(
+          places_, orders, setting.clip.has_value(), [this](int) { cut(); },
+          [this](std::exception_ptr) { ++failures_; });
+    dispatcher_ = std::make_unique<Dispatcher>(
+        DispatcherConfig{.rules = setting.rules,
+                         .replicas = kReplicas,
+                         .samples = [](std::int64_t) { return std::int64_t{2}; },
+                         .rate = [](std::int64_t, std::int64_t) { return 0.1; },
+                         .rule =
+                             [momentum = setting.momentum](std::int64_t, double rate) {
+                               return UpdateRule(MomentumRule{
+                                   .lr = static_cast<float>(rate), .buffer_decay = momentum, .buffer_share = 1});
+                             },
+                         .stop_at = [](std::int64_t next) { return next; },
+                         .others = orders_.get()},
+        *stores_.front());
+  }
+  ~Hosts() {
+    cut();
+    for (const auto& keeper : keepers_)
+      if (keeper) keeper->end();
+    if (orders_) orders_->end();
+    CHECK(failures_ == 0);
+  }
+
+  /// So many micro-batches. Whether all replicas came to the end.
+  bool train(std::int64_t micro_batches) {
+    dispatcher_->open(micro_batches);
+    std::atomic<int> well{0};
+    std::vector<std::thread> threads;
+    for (int rank = 0; rank < kReplicas; ++rank) {
+      threads.emplace_back([&, rank] {
+        try {
+          work(rank);
+          ++well;
+        } catch (const GroupAborted&) {
+          cut();
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    if (well != kReplicas) return false;
+    if (const auto last = dispatcher_->close_short()) apply(*last);
+    return true;
+  }
+
+  void cut() {
+    dispatcher_->abandon();
+    if (orders_) orders_->cut();
+    for (const auto& keeper : keepers_)
+      if (keeper) keeper->cut();
+    for (const Pair& pair : pairs_) pair.here->cut();
+  }
+  void cut_requests() { pairs_.back().here->cut(); }
+  void cut_orders() { pairs_.front().here->cut(); }
+
+  std::vector<float> weights() const {
+    std::vector<float> all(static_cast<std::size_t>(kFloats));
+    for (const auto& store : stores_) {
+      const Range part = store->part();
+      std::copy(store->weights() + part.first, store->weights() + part.last, all.begin() + part.first);
+    }
+    return all;
+  }
+  std::vector<float> state() const {
+    std::vector<float> all;
+    for (const auto& store : stores_) all.insert(all.end(), store->state(0), store->state(0) + store->part().count());
+    return all;
+  }
+  std::int64_t versions() const { return dispatcher_->version(); }
+
+ private:
+  /// Lines to the keeper of part k.
+  void serve(std::size_t k, std::vector<const Line*>& orders) {
+    const std::int64_t buffers = gradient_buffers(setting_.rules, false, kReplicas);
+    keepers_[k] = std::make_unique<PartKeeper>(*stores_[k], 0, buffers, [this](std::exception_ptr) { ++failures_; });
+    orders.push_back(pairs_.emplace_back().here.get());
+    const Line& told = *pairs_.back().there;
+    std::vector<const Line*> asked;
+    for (int rank = 0; rank < kReplicas; ++rank) {
+      const Line* line = nullptr;
+      if (rank != static_cast<int>(k)) {
+        line = pairs_.emplace_back().here.get();
+        asked.push_back(pairs_.back().there.get());
+      }
+      requests_[rank].push_back(line);
+    }
+    keepers_[k]->serve(told, asked);
+  }
+
+  void apply(const Dispatcher::Pushed& closed) {
+    stores_.front()->apply(closed.deposit.version);
+    if (orders_) orders_->wait(closed.elsewhere);
+    dispatcher_->give_back(closed.buffers);
+  }
+
+  void work(int rank) {
+    PartKeeper* const mine = rank < setting_.hosts ? keepers_[static_cast<std::size_t>(rank)].get() : nullptr;
+    const PartAccess others(places_, requests_[rank], mine, [](int) { throw GroupAborted{}; });
+    Store& first = *stores_.front();
+    std::vector<float> weights(static_cast<std::size_t>(kFloats));
+    std::vector<std::int64_t> read(static_cast<std::size_t>(places_.back().shards.last));
+    while (const auto work = dispatcher_->next()) {
+      first.pull(weights.data(), work->version, std::span(read).first(first.shards()));
+      others.pull(weights.data(), work->version, std::span(read).subspan(first.shards()));
+      dispatcher_->pulled(*work, *std::min_element(read.begin(), read.end()));
+      gradient_of(work->index, setting_.share, weights.data(), work->gradient);
+      others.push(work->gradient, work->buffer);
+      const auto pushed = dispatcher_->push(*work);
+      if (pushed.deposit.closes) apply(pushed);
+    }
+  }
+
+  const Setting setting_;
+  std::vector<StorePlace> places_;
+  std::deque<Pair> pairs_;
+  std::vector<const Line*> requests_[kReplicas];
+  std::vector<std::unique_ptr<Store>> stores_;
+  std::vector<std::unique_ptr<PartKeeper>> keepers_;
+  std::unique_ptr<Dispatcher> dispatcher_;
+  std::unique_ptr<PartOrders> orders_;
+  std::atomic<int> failures_{0};
+};
+
+}  // namespace
+
+TEST_CASE(
+    "in step, a store on three hosts has the bits of one, as a version of many gradients and of few, clipped or not") {
+  for (const std::int64_t per_version : {1, 4, 9}) {
+    for (const std::optional<double> clip : {std::optional<double>(), std::optional<double>(3.0)}) {
+      for (const bool hogwild : {false, true}) {
+        CAPTURE(per_version);
+        CAPTURE(hogwild);
+        Setting setting{
+            .rules = {.per_version = per_version, .bound = 0}, .clip = clip, .hogwild = hogwild, .hosts = 1};
+        Hosts one(setting);
+        REQUIRE(one.train(50));
+        setting.hosts = 3;
+        Hosts three(setting);
+        REQUIRE(three.train(50));
+        CHECK(three.versions() == one.versions());
+        CHECK(three.weights() == one.weights());
+        CHECK(three.state() == one.state());
+      }
+    }
+  }
+}
+
+TEST_CASE("out of step, every gradient is applied once on every host") {
+  // Where neither weights nor the order count, the end is the same but for rounding.
+  const LedgerRules rules{.per_version = 2, .bound = 1};
+  Setting setting{.rules = rules, .hosts = 1, .share = 0, .momentum = 0};
+  Hosts one(setting);
+  REQUIRE(one.train(60));
+  const std::vector<float> expected = one.weights();
+  for (const bool hogwild : {false, true}) {
+    setting.hosts = 3;
+    setting.hogwild = hogwild;
+    Hosts three(setting);
+    REQUIRE(three.train(60));
+    CHECK(three.versions() == 30);
+    const std::vector<float> weights = three.weights();
+    // Without locks an update may be lost: of two versions that are applied at once on the first host.
+    const std::size_t first = hogwild ? 3000 : 0;
+    for (std::size_t i = first; i < weights.size(); ++i)
+      CHECK(weights[i] == doctest::Approx(expected[i]).epsilon(1e-5));
+  }
+}
+
+TEST_CASE("out of step, whatever is done with stale gradients, and clipped, the work comes to its end") {
+  for (const OnStale on_stale : {OnStale::wait, OnStale::drop, OnStale::scale}) {
+    Hosts hosts({.rules = {.per_version = 2, .bound = 1, .on_stale = on_stale}, .clip = 3.0});
+    REQUIRE(hosts.train(60));
+    CHECK(hosts.versions() > 0);
+  }
+}
+
+TEST_CASE("a line that is cut ends the work of all") {
+  for (const auto cut : {&Hosts::cut_requests, &Hosts::cut_orders}) {
+    for (const std::int64_t per_version : {1, 4}) {
+      for (const std::optional<double> clip : {std::optional<double>(), std::optional<double>(3.0)}) {
+        Hosts hosts({.rules = {.per_version = per_version, .bound = 0}, .clip = clip});
+        std::thread other([&] {
+          std::this_thread::sleep_for(std::chrono::milliseconds(20));
+          (hosts.*cut)();
+        });
+        CHECK_FALSE(hosts.train(1000000));
+        other.join();
+      }
+    }
+  }
+}
+
+}  // namespace dptrain
