@@ -10,6 +10,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <variant>
 
 #include "core/host_device.h"
@@ -155,7 +156,13 @@ struct AdagradRule {
   }
 };
 
-// The rules of LARS, LAMB and Muon are for one tensor at a time: see kernels/cpu/tensor_update.h, which sets `adaptation`.
+// The rules of LARS, LAMB and Muon are for one tensor at a time: see tensor_update.h in kernels/cpu/ and kernels/cuda/.
+
+/// Sums of squares of a tensor, or of a part of it: of its parameters, and of what the update goes by, which is LARS's gradient,
+/// LAMB's direction, or the direction of Muon's matrices.
+struct TensorSquares {
+  double parameters = 0, update = 0;
+};
 
 /// LARS (You et al., 2017), momentum as torch.optim.SGD has it: b = momentum b + adaptation (g + weight_decay p);  p -= lr b.
 struct LarsRule {
@@ -170,6 +177,16 @@ struct LarsRule {
   DPTRAIN_HD LarsRule without_decay() const {
     LarsRule rule = *this;
     rule.weight_decay = 0;
+    return rule;
+  }
+  /// With trust_coefficient |p| / (|g| + weight_decay |p| + epsilon), or 1 where either norm is 0.
+  DPTRAIN_HD LarsRule adapted(const TensorSquares& tensor) const {
+    const double parameters = std::sqrt(tensor.parameters), update = std::sqrt(tensor.update);
+    const double with_decay = update + static_cast<double>(weight_decay) * parameters + static_cast<double>(epsilon);
+    LarsRule rule = *this;
+    rule.adaptation = parameters > 0 && update > 0
+                          ? static_cast<float>(static_cast<double>(trust_coefficient) * parameters / with_decay)
+                          : 1.0f;
     return rule;
   }
   DPTRAIN_HD void operator()(float& parameter, float gradient, float& momentum_buffer) const {
@@ -195,6 +212,13 @@ struct LambRule {
   DPTRAIN_HD LambRule without_decay() const {
     LambRule rule = *this;
     rule.weight_decay = 0;
+    return rule;
+  }
+  /// With |p| / |r|, or 1 where either norm is 0.
+  DPTRAIN_HD LambRule adapted(const TensorSquares& tensor) const {
+    const double parameters = std::sqrt(tensor.parameters), update = std::sqrt(tensor.update);
+    LambRule rule = *this;
+    rule.adaptation = parameters > 0 && update > 0 ? static_cast<float>(parameters / update) : 1.0f;
     return rule;
   }
   DPTRAIN_HD void advance(float gradient, float& average, float& square) const {
@@ -234,6 +258,16 @@ struct MuonRule {
   DPTRAIN_HD float direction(float gradient, float& momentum_buffer) const {
     momentum_buffer = momentum_buffer + gradient_share * (gradient - momentum_buffer);
     return momentum_buffer + lookback * (gradient - momentum_buffer);
+  }
+  /// How many times the learning rate the step of a matrix (rows, columns) is, in canonical form.
+  float step_scale(std::int64_t rows, std::int64_t columns) const {
+    const auto high = static_cast<double>(rows), wide = static_cast<double>(columns);
+    return static_cast<float>(match_adamw ? 0.2 * std::sqrt(high > wide ? high : wide)
+                                          : std::sqrt(high > wide ? high / wide : 1.0));
+  }
+  /// A matrix's step once its direction is orthogonal; `scale` is step_scale().
+  DPTRAIN_HD void step_matrix(float& parameter, float direction, float scale) const {
+    parameter = parameter * parameter_scale + -lr * scale * direction;
   }
   DPTRAIN_HD void operator()(float& parameter, float gradient, float& average, float& square) const {
     others(parameter, gradient, average, square);

@@ -47,16 +47,6 @@ UpdatePlan update_plan(const ParameterTable& table, const TrainSpec& train) {
   return plan;
 }
 
-void check_update_fits(const JobSpec& job, const Placement& placement) {
-  if (placement.type != DeviceType::cuda) return;
-  const auto refuse = [](const SourceMark& at, const std::string& what) {
-    throw Error(ExitStatus::usage,
-                complaint(at, fmt::format("{} needs replicas on the CPU: --set devices.type=cpu", what)));
-  };
-  if (takes_whole_tensors(job.train.optimizer))
-    refuse(job.train.optimizer_at, fmt::format("optimizer {}", optimizer_name(job.train.optimizer)));
-}
-
 void check_elementwise(const JobSpec& job) {
   const auto refuse = [&](const SourceMark& at, const std::string& what) {
     throw Error(ExitStatus::usage, complaint(at, fmt::format("{} is for mode: sync, and this is mode: {}", what,

@@ -4,14 +4,10 @@
 
 #include "nn/parameters.h"
 #include "spec/job_spec.h"
-#include "train/fit/fit.h"
 
 namespace dptrain {
 
 UpdatePlan update_plan(const ParameterTable& table, const TrainSpec& train);
-
-/// The replicas' devices can do what the optimizer asks for. Errors: usage.
-void check_update_fits(const JobSpec& job, const Placement& placement);
 
 /// Modes in which each element is updated by itself, wherever it lies: the job asks for nothing else. Errors: usage.
 void check_elementwise(const JobSpec& job);

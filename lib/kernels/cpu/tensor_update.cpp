@@ -1,7 +1,5 @@
 #include "kernels/cpu/tensor_update.h"
 
-#include <cmath>
-
 #include "core/error.h"
 #include "kernels/cpu/apply_update.h"
 
@@ -38,10 +36,10 @@ bool adapts(const UpdateRule& rule) {
   return std::holds_alternative<LarsRule>(rule) || std::holds_alternative<LambRule>(rule);
 }
 
-PartSquares measure_part(const UpdateRule& rule, const TensorPart& part) {
+TensorSquares measure_part(const UpdateRule& rule, const TensorPart& part) {
   const std::size_t count = part.parameters.size();
   const float* __restrict parameters = part.parameters.data(), * __restrict gradients = part.gradients.data();
-  PartSquares squares;
+  TensorSquares squares;
   squares.parameters = sum_of_squares(count, [&](std::size_t i) { return parameters[i]; });
   const auto* lamb = std::get_if<LambRule>(&rule);
   if (lamb == nullptr) {
@@ -56,20 +54,9 @@ PartSquares measure_part(const UpdateRule& rule, const TensorPart& part) {
   return squares;
 }
 
-UpdateRule adapted(const UpdateRule& rule, const PartSquares& tensor) {
-  const double parameters = std::sqrt(tensor.parameters), update = std::sqrt(tensor.update);
-  if (const auto* lars = std::get_if<LarsRule>(&rule)) {
-    LarsRule named = *lars;
-    const double with_decay =
-        update + static_cast<double>(named.weight_decay) * parameters + static_cast<double>(named.epsilon);
-    named.adaptation = parameters > 0 && update > 0
-                           ? static_cast<float>(static_cast<double>(named.trust_coefficient) * parameters / with_decay)
-                           : 1.0f;
-    return named;
-  }
-  LambRule named = std::get<LambRule>(rule);
-  named.adaptation = parameters > 0 && update > 0 ? static_cast<float>(parameters / update) : 1.0f;
-  return named;
+UpdateRule adapted(const UpdateRule& rule, const TensorSquares& tensor) {
+  if (const auto* lars = std::get_if<LarsRule>(&rule)) return lars->adapted(tensor);
+  return std::get<LambRule>(rule).adapted(tensor);
 }
 
 void update_part(const UpdateRule& rule, const TensorPart& part) {

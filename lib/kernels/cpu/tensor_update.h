@@ -17,19 +17,13 @@ struct TensorPart {
   std::span<float> state0, state1;
 };
 
-/// Sums of squares, in a fixed order, of the parameters and of what the update goes by: LARS's gradient, LAMB's direction.
-struct PartSquares {
-  double parameters = 0, update = 0;
-};
-
 /// Whether a rule wants the norms of whole tensors.
 bool adapts(const UpdateRule& rule);
 
-/// The first pass: the squares; LAMB's running means go on here.
-PartSquares measure_part(const UpdateRule& rule, const TensorPart& part);
-/// The rule with the adaptation that these squares of the whole tensor give: LARS's trust coefficient x |p| / (|g| +
-/// weight_decay |p| + epsilon), LAMB's |p| / |r|; 1 where either norm is 0.
-UpdateRule adapted(const UpdateRule& rule, const PartSquares& tensor);
+/// The first pass: the squares, in a fixed order; LAMB's running means go on here.
+TensorSquares measure_part(const UpdateRule& rule, const TensorPart& part);
+/// The rule with the adaptation that these squares of the whole tensor give.
+UpdateRule adapted(const UpdateRule& rule, const TensorSquares& tensor);
 /// The second pass, with adapted()'s rule.
 void update_part(const UpdateRule& rule, const TensorPart& part);
 

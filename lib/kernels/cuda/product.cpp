@@ -1,6 +1,7 @@
 #include "kernels/cuda/product.h"
 
 #include <array>
+#include <initializer_list>
 
 #include "core/error.h"
 #include "kernels/cuda/library_status.h"
@@ -158,15 +159,34 @@ void Product::point_to_bias(const void* bias) {
   bias_ = bias;
 }
 
-void Product::run(const void* a, const void* b, const void* bias, void* d) {
-  if (!with_bias_) bias = nullptr;
-  for (const void* pointer : {a, b, bias, static_cast<const void*>(d)}) {
+namespace {
+
+void check_aligned(std::initializer_list<const void*> pointers) {
+  for (const void* pointer : pointers) {
     DPTRAIN_CHECK(reinterpret_cast<std::uintptr_t>(pointer) % kAlignment == 0,
                   "a matrix at {} is not at a multiple of {} bytes", pointer, kAlignment);
   }
-  if (with_bias_) point_to_bias(bias);
-  const float one = 1.0f, zero = 0.0f;  // read before the call returns: the pointer mode is "host"
-  check(cublasLtMatmul(context_->blas, description_.get(), &one, a, a_.get(), b, b_.get(), &zero, d, d_.get(), d,
+}
+
+}  // namespace
+
+void Product::run(const void* a, const void* b, const void* bias, void* d) {
+  if (with_bias_) {
+    check_aligned({bias});
+    point_to_bias(bias);
+  }
+  enqueue(1, a, b, 0, d, d);
+}
+
+void Product::run_onto(float alpha, const void* a, const void* b, float beta, const void* c, void* d) {
+  DPTRAIN_CHECK(!with_bias_, "a product with a bias does not add to a matrix");
+  enqueue(alpha, a, b, beta, c, d);
+}
+
+void Product::enqueue(float alpha, const void* a, const void* b, float beta, const void* c, void* d) {
+  check_aligned({a, b, c, d});
+  // The scalars are read before the call returns: the pointer mode is "host".
+  check(cublasLtMatmul(context_->blas, description_.get(), &alpha, a, a_.get(), b, b_.get(), &beta, c, d_.get(), d,
                        d_.get(), &algorithm_, context_->workspace.data(), workspace_, context_->stream),
         "a matrix product");
 }

@@ -40,6 +40,8 @@ class Product {
 
   /// Device pointers at multiples of 16 bytes; `bias` is ignored where the epilogue has none.
   void run(const void* a, const void* b, const void* bias, void* d);
+  /// D = alpha op(A) op(B) + beta C, where the epilogue is none; C lies as D does, and may be D.
+  void run_onto(float alpha, const void* a, const void* b, float beta, const void* c, void* d);
   /// Such as "cublaslt:21:tile20:split1".
   const std::string& implementation() const { return implementation_; }
 
@@ -61,6 +63,7 @@ class Product {
   bool choose();
   bool choose(std::uint32_t reduction_schemes);
   void point_to_bias(const void* bias);
+  void enqueue(float alpha, const void* a, const void* b, float beta, const void* c, void* d);
 
   Context* context_;
   Description description_;

@@ -3,10 +3,12 @@
 #include <variant>
 
 #include "core/host_device.h"
+#include "device/cuda/runtime.h"
 #include "kernels/clip.h"
 #include "kernels/cuda/elements.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/update.h"
+#include "kernels/cuda/update_element.h"
 
 namespace dptrain::cuda {
 namespace {
@@ -25,45 +27,6 @@ DPTRAIN_HD inline float ordered_sum(const SumOrder& order, std::int64_t i) {
     stack[height - 1] += stack[height];
   }
   return stack[0];
-}
-
-template <class Rule>
-DPTRAIN_HD const Rule& rule_of(const StepConstants& step);
-template <>
-DPTRAIN_HD const SgdRule& rule_of<SgdRule>(const StepConstants& step) {
-  return step.sgd;
-}
-template <>
-DPTRAIN_HD const MomentumRule& rule_of<MomentumRule>(const StepConstants& step) {
-  return step.momentum;
-}
-template <>
-DPTRAIN_HD const AdamRule& rule_of<AdamRule>(const StepConstants& step) {
-  return step.adam;
-}
-
-DPTRAIN_HD inline UpdateBlock block_of(Blocks blocks, std::int64_t i) {
-  return blocks == nullptr ? UpdateBlock{} : blocks[i / kUpdateBlock];
-}
-
-template <>
-DPTRAIN_HD const RmspropRule& rule_of<RmspropRule>(const StepConstants& step) {
-  return step.rmsprop;
-}
-template <>
-DPTRAIN_HD const RmspropMomentumRule& rule_of<RmspropMomentumRule>(const StepConstants& step) {
-  return step.rmsprop_momentum;
-}
-template <>
-DPTRAIN_HD const AdagradRule& rule_of<AdagradRule>(const StepConstants& step) {
-  return step.adagrad;
-}
-
-template <class Rule>
-DPTRAIN_HD void train(const Rule& rule, const Target& target, float gradient, std::int64_t i) {
-  if constexpr (Rule::state_buffers == 0) rule(target.parameters[i], gradient);
-  if constexpr (Rule::state_buffers == 1) rule(target.parameters[i], gradient, target.state0[i]);
-  if constexpr (Rule::state_buffers == 2) rule(target.parameters[i], gradient, target.state0[i], target.state1[i]);
 }
 
 /// Whether all steps before this one, which applies, were left out by the loss scale: it is the optimizer's first.
@@ -216,6 +179,10 @@ void with_rule(RuleKind kind, const Use& use) {
       return use(RmspropMomentumRule{});
     case RuleKind::adagrad:
       return use(AdagradRule{});
+    case RuleKind::lars:
+    case RuleKind::lamb:
+    case RuleKind::muon:
+      check(cudaErrorInvalidValue, "an optimizer that looks at whole tensors cannot update element by element");
   }
 }
 
@@ -227,12 +194,15 @@ StepConstants step_constants(std::int64_t number, const StepUpdate& update, floa
   step.average = update.average;
   step.step = number;
   step.samples = samples;
-  if (const auto* sgd = std::get_if<SgdRule>(&rule)) step.sgd = *sgd;
-  if (const auto* momentum = std::get_if<MomentumRule>(&rule)) step.momentum = *momentum;
-  if (const auto* adam = std::get_if<AdamRule>(&rule)) step.adam = *adam;
-  if (const auto* rmsprop = std::get_if<RmspropRule>(&rule)) step.rmsprop = *rmsprop;
-  if (const auto* rmsprop = std::get_if<RmspropMomentumRule>(&rule)) step.rmsprop_momentum = *rmsprop;
-  if (const auto* adagrad = std::get_if<AdagradRule>(&rule)) step.adagrad = *adagrad;
+  if (const auto* named = std::get_if<SgdRule>(&rule)) step.sgd = *named;
+  if (const auto* named = std::get_if<MomentumRule>(&rule)) step.momentum = *named;
+  if (const auto* named = std::get_if<AdamRule>(&rule)) step.adam = *named;
+  if (const auto* named = std::get_if<RmspropRule>(&rule)) step.rmsprop = *named;
+  if (const auto* named = std::get_if<RmspropMomentumRule>(&rule)) step.rmsprop_momentum = *named;
+  if (const auto* named = std::get_if<AdagradRule>(&rule)) step.adagrad = *named;
+  if (const auto* named = std::get_if<LarsRule>(&rule)) step.lars = *named;
+  if (const auto* named = std::get_if<LambRule>(&rule)) step.lamb = *named;
+  if (const auto* named = std::get_if<MuonRule>(&rule)) step.muon = *named;
   return step;
 }
 
@@ -241,7 +211,10 @@ RuleKind kind_of(const UpdateRule& rule) {
   if (std::holds_alternative<MomentumRule>(rule)) return RuleKind::momentum;
   if (std::holds_alternative<RmspropRule>(rule)) return RuleKind::rmsprop;
   if (std::holds_alternative<RmspropMomentumRule>(rule)) return RuleKind::rmsprop_momentum;
-  return std::holds_alternative<AdagradRule>(rule) ? RuleKind::adagrad : RuleKind::adam;
+  if (std::holds_alternative<AdagradRule>(rule)) return RuleKind::adagrad;
+  if (std::holds_alternative<LarsRule>(rule)) return RuleKind::lars;
+  if (std::holds_alternative<LambRule>(rule)) return RuleKind::lamb;
+  return std::holds_alternative<MuonRule>(rule) ? RuleKind::muon : RuleKind::adam;
 }
 
 std::vector<UpdateBlock> update_blocks(const UpdateRanges& ranges, std::int64_t floats) {

@@ -18,8 +18,8 @@
 
 namespace dptrain::cuda {
 
-/// The rules of single elements; those that need whole tensors are for the CPU.
-enum class RuleKind { sgd, momentum, adam, rmsprop, rmsprop_momentum, adagrad };
+/// The rules of single elements, and lars, lamb and muon, whose tensors go the way of kernels/cuda/tensor_update.h.
+enum class RuleKind { sgd, momentum, adam, rmsprop, rmsprop_momentum, adagrad, lars, lamb, muon };
 
 /// What changes from step to step; in the device's memory when kernels read it.
 struct StepConstants {
@@ -31,6 +31,9 @@ struct StepConstants {
   RmspropRule rmsprop;
   RmspropMomentumRule rmsprop_momentum;
   AdagradRule adagrad;
+  LarsRule lars;
+  LambRule lamb;
+  MuonRule muon;
   AverageRule average;
 };
 StepConstants step_constants(std::int64_t step, const StepUpdate& update, float samples);

@@ -1,7 +1,6 @@
 #include "train/cpu/tensor_updates.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "core/error.h"
@@ -24,13 +23,6 @@ void update_alone(const UpdateRule& rule, const UpdateRange& tensor, const Tenso
   const UpdateRanges whole{
       {0, static_cast<std::int64_t>(part.parameters.size()), tensor.treatment, tensor.statistic_rate}};
   apply_update(rule, whole, 0, part.parameters, part.gradients, part.state0, part.state1);
-}
-
-/// How many times the learning rate a matrix's step is.
-float step_scale(const MuonRule& rule, const UpdateMatrix& matrix) {
-  const auto rows = static_cast<double>(matrix.rows), columns = static_cast<double>(matrix.columns);
-  return static_cast<float>(rule.match_adamw ? 0.2 * std::sqrt(std::max(rows, columns))
-                                             : std::sqrt(std::max(1.0, rows / columns)));
 }
 
 }  // namespace
@@ -59,8 +51,8 @@ TensorUpdates::TensorUpdates(const UpdatePlan& plan, std::int64_t floats, std::i
   }
   chunk_parts_.push_back(parts_.size());
   tensor_parts_.push_back(parts_.size());
-  squares_memory_ = memory(parts_.size() * sizeof(PartSquares));
-  squares_ = {static_cast<PartSquares*>(squares_memory_.data()), parts_.size()};
+  squares_memory_ = memory(parts_.size() * sizeof(TensorSquares));
+  squares_ = {static_cast<TensorSquares*>(squares_memory_.data()), parts_.size()};
   share_out(plan.matrices);
 }
 
@@ -108,8 +100,8 @@ void TensorUpdates::begin(const StepUpdate& update, int chunk, const Flat& flat)
   }
 }
 
-PartSquares TensorUpdates::squares_of(std::size_t tensor) const {
-  PartSquares sum;
+TensorSquares TensorUpdates::squares_of(std::size_t tensor) const {
+  TensorSquares sum;
   for (std::size_t p = tensor_parts_[tensor]; p < tensor_parts_[tensor + 1]; ++p) {
     sum.parameters += squares_[p].parameters;
     sum.update += squares_[p].update;
@@ -151,8 +143,9 @@ void TensorUpdates::finish_matrix(const StepUpdate& update, const UpdateMatrix& 
   table.set_canonical(parameter, canonical, flat.gradients);
   float* __restrict weights = flat.parameters + matrix.first;
   const float* __restrict direction = flat.gradients + matrix.first;
-  const float scale = rule.parameter_scale, step = -rule.lr * step_scale(rule, matrix);
-  for (std::int64_t i = 0; i < matrix.count; ++i) weights[i] = weights[i] * scale + step * direction[i];
+  const MuonRule named = rule;
+  const float scale = rule.step_scale(matrix.rows, matrix.columns);
+  for (std::int64_t i = 0; i < matrix.count; ++i) named.step_matrix(weights[i], direction[i], scale);
   if (flat.average != nullptr) follow(update.average, flat.average + matrix.first, weights, matrix.count);
 }
 

@@ -48,7 +48,7 @@ class TensorUpdates {
   };
 
   void share_out(const std::vector<UpdateMatrix>& matrices);
-  PartSquares squares_of(std::size_t tensor) const;
+  TensorSquares squares_of(std::size_t tensor) const;
   void finish_matrix(const StepUpdate& update, const UpdateMatrix& matrix, Share& share, const Flat& flat,
                      const ParameterTable& table) const;
 
@@ -57,8 +57,8 @@ class TensorUpdates {
   std::vector<std::size_t> chunk_parts_;   // by chunk: its first part, and the end after the last
   std::vector<std::size_t> tensor_parts_;  // by tensor, likewise
   Buffer squares_memory_;
-  std::span<PartSquares> squares_;  // by part
-  std::vector<Share> shares_;       // by rank
+  std::span<TensorSquares> squares_;  // by part
+  std::vector<Share> shares_;         // by rank
 };
 
 /// The moving average follows the parameters.

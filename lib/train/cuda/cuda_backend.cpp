@@ -57,7 +57,7 @@ class CudaBackend final : public Backend {
   std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) override {
     for (const StepPlan* plan : {&config.schedule.full(), &config.schedule.last()}) check_sums(plan->combine);
     if (processes_ == nullptr && std::set<int>(devices_.begin(), devices_.end()).size() == 1)
-      return std::make_unique<CudaReducer>(config, devices_.front());
+      return std::make_unique<CudaReducer>(config, devices_.front(), job_.reproducible);
     NcclReducer::Options options{
         .devices = devices_, .reproducible = job_.reproducible, .communication = job_.train.communication};
     std::optional<double> deadline = job_.faults.step_deadline;

@@ -22,13 +22,16 @@ float* at(const Buffer& buffer, std::int64_t offset) {
 
 }  // namespace
 
-CudaReducer::CudaReducer(const ReducerConfig& config, int device)
+CudaReducer::CudaReducer(const ReducerConfig& config, int device, bool reproducible)
     : group_(config.group),
       device_(device),
       floats_(config.floats),
       clip_norm_(config.clip_norm),
       loss_scaling_(config.loss_scaling),
       needs_norm_(clip_norm_ || loss_scaling_),
+      needs_mean_(needs_norm_ || !config.plan.tensors.empty()),
+      plan_(config.plan),
+      reproducible_(reproducible),
       state_buffers_(config.state_buffers) {
   cuda::use_device(device);
   members_.resize(static_cast<std::size_t>(group_.size()));
@@ -37,9 +40,9 @@ CudaReducer::CudaReducer(const ReducerConfig& config, int device)
   for (int k = 0; k < config.state_buffers; ++k) state_[k] = device_floats(floats_);
   if (config.plan.average) average_ = device_floats(floats_);
   blocks_ = upload_blocks(config.plan.ranges, floats_);
+  if (needs_mean_) mean_ = device_floats(floats_);
   if (!needs_norm_) return;
   const std::int64_t chunks = (floats_ + kChunk - 1) / kChunk;
-  mean_ = device_floats(floats_);
   chunk_squares_ = cuda::device_buffer(static_cast<std::size_t>(chunks) * sizeof(double));
   for (int r = 0; r < group_.size(); ++r) {
     factors_.push_back(device_floats(1));
@@ -82,6 +85,10 @@ void CudaReducer::join(int rank, Replica& replica) {
   member.replica = &dynamic_cast<CudaReplica&>(replica);
   gradients_[static_cast<std::size_t>(rank)] = replica.gradients();
   if (loss_scaling_) member.replica->set_scale(loss_scaling_->start);
+  if (rank == 0 && !plan_.tensors.empty()) {
+    cuda::use_device(device_);
+    tensor_updates_ = std::make_unique<CudaTensorUpdates>(plan_, floats_, member.replica->stream(), reproducible_);
+  }
   if (group_.size() > 1) return;
   member.replica->finish_steps_with([this, &member](const StepPlan& plan, const cuda::StepConstants* constants) {
     enqueue(member, plan, constants, 0, floats_, [] {});
@@ -127,6 +134,16 @@ void CudaReducer::wait_for_all(int rank, cuda::Event Member::*event) {
   for (const Member& other : members_) (other.*event).make_wait(member.replica->stream());
 }
 
+/// The flat buffers from float `first` on.
+cuda::Target CudaReducer::target_of(const Member& member, std::int64_t first) const {
+  return {.parameters = parameters_.floats() + first,
+          .state0 = at(state_[0], first),
+          .state1 = at(state_[1], first),
+          .blocks = blocks_at(blocks_, first),
+          .average = at(average_, first),
+          .scale = member.replica->scale()};
+}
+
 template <class Meet>
 void CudaReducer::enqueue(Member& member, const StepPlan& plan, const cuda::StepConstants* constants,
                           std::int64_t first, std::int64_t count, Meet&& meet) {
@@ -134,29 +151,39 @@ void CudaReducer::enqueue(Member& member, const StepPlan& plan, const cuda::Step
   const cuda::RuleKind kind = cuda::kind_of(member.rule);
   const cudaStream_t stream = member.replica->stream();
   const cuda::Blocks blocks = blocks_at(blocks_, first);
-  const cuda::Target target{.parameters = parameters_.floats() + first,
-                            .state0 = at(state_[0], first),
-                            .state1 = at(state_[1], first),
-                            .blocks = blocks,
-                            .average = at(average_, first),
-                            .scale = member.replica->scale()};
-  if (!needs_norm_) {
+  const cuda::Target target = target_of(member, first);
+  if (!needs_mean_) {
     cuda::combine_and_update(kind, constants, order, count, target, stream);
     return;
   }
   float* mean = mean_.floats() + first;
-  auto* squares = static_cast<double*>(chunk_squares_.data());
-  float* factor = factors_[static_cast<std::size_t>(&member - members_.data())].floats();
-  const std::int64_t chunks = (floats_ + kChunk - 1) / kChunk;
   cuda::mean_of_sums(order, constants, count, mean, stream, blocks, member.replica->scale());
-  cuda::chunk_squares(mean, blocks, count, squares + first / kChunk, stream);
-  meet();
+  const float* factor = nullptr;
+  if (needs_norm_) {
+    auto* squares = static_cast<double*>(chunk_squares_.data());
+    cuda::chunk_squares(mean, blocks, count, squares + first / kChunk, stream);
+    meet();
+    factor = decide(member, squares);
+  } else {
+    meet();
+  }
+  if (plan_.tensors.empty())
+    cuda::apply_update(kind, constants, factor, count, mean, target, stream);
+  else if (&member == members_.data())
+    tensor_updates_->enqueue(member.rule, constants, factor, mean_.floats(), target_of(member, 0));
+}
+
+/// The factor of all gradients, and whether they are applied: by each replica for itself, from the same squares.
+const float* CudaReducer::decide(Member& member, const double* squares) {
+  const std::int64_t chunks = (floats_ + kChunk - 1) / kChunk;
+  float* factor = factors_[static_cast<std::size_t>(&member - members_.data())].floats();
+  const cudaStream_t stream = member.replica->stream();
   if (loss_scaling_)
     cuda::decide_step(squares, chunks, clip_norm_.value_or(std::numeric_limits<double>::infinity()),
                       loss_scaling_->rule, factor, member.replica->scale(), stream);
   else
     cuda::norm_to_clip_factor(squares, chunks, *clip_norm_, factor, stream);
-  cuda::apply_update(kind, constants, factor, count, mean, target, stream);
+  return factor;
 }
 
 std::optional<LossScale> CudaReducer::loss_scale() const {

@@ -1,6 +1,6 @@
 // Purpose: the reducer of replicas on one GPU: one copy of parameters and optimizer state in its memory, of which each replica
-//   reduces and updates its own slice on its own stream. A replica alone records its update with its step. See
-//   train/gradient_reducer.h.
+//   reduces and updates its own slice on its own stream; where an optimizer looks at whole tensors the first one updates all. A
+//   replica alone records its update with its step. See train/gradient_reducer.h.
 // Invariants: what one replica's kernels read of another's was finished by an event that they wait for; the host only makes
 //   sure that the events are in line before anybody asks for them.
 #pragma once
@@ -13,6 +13,7 @@
 #include "device/cuda/runtime.h"
 #include "train/backend.h"
 #include "train/cuda/cuda_replica.h"
+#include "train/cuda/cuda_tensor_updates.h"
 #include "train/cuda/sum_order.h"
 #include "train/cuda/update_blocks.h"
 
@@ -20,7 +21,7 @@ namespace dptrain {
 
 class CudaReducer final : public GradientReducer {
  public:
-  CudaReducer(const ReducerConfig& config, int device);
+  CudaReducer(const ReducerConfig& config, int device, bool reproducible);
 
   const float* parameters(int) const override { return parameters_.floats(); }
   const float* average(int) const override { return average_.size() == 0 ? nullptr : average_.floats(); }
@@ -53,6 +54,8 @@ class CudaReducer final : public GradientReducer {
   template <class Meet>
   void enqueue(Member& member, const StepPlan& plan, const cuda::StepConstants* constants, std::int64_t first,
                std::int64_t count, Meet&& meet);
+  cuda::Target target_of(const Member& member, std::int64_t first) const;
+  const float* decide(Member& member, const double* squares);
   void wait_for_all(int rank, cuda::Event Member::*event);
 
   LocalGroup& group_;
@@ -61,11 +64,16 @@ class CudaReducer final : public GradientReducer {
   std::optional<double> clip_norm_;
   std::optional<LossScaling> loss_scaling_;
   bool needs_norm_;  // before anything is updated: gradients are clipped, or may have to be left out
+  bool needs_mean_;  // likewise, or an optimizer looks at whole tensors
+  const UpdatePlan plan_;
+  const bool reproducible_;
   int state_buffers_;
   Buffer parameters_, state_[2], average_;
   Buffer blocks_;                // how each part is updated; empty where all parts are updated alike
-  Buffer mean_, chunk_squares_;  // only where the norm is needed
+  Buffer mean_;                  // only where it is needed
+  Buffer chunk_squares_;         // only where the norm is needed
   std::vector<Buffer> factors_;  // by rank, likewise
+  std::unique_ptr<CudaTensorUpdates> tensor_updates_;  // by rank 0, of whole tensors; null: each element by itself
   std::vector<Member> members_;
   std::vector<std::vector<float*>> gradients_;  // by rank
 };

@@ -36,7 +36,9 @@ NcclReducer::NcclReducer(const ReducerConfig& config, Options options)
       clip_norm_(config.clip_norm),
       loss_scaling_(config.loss_scaling),
       needs_norm_(clip_norm_ || loss_scaling_),
+      needs_mean_(needs_norm_ || !config.plan.tensors.empty()),
       options_(std::move(options)),
+      in_slices_(options_.reproducible && config.plan.tensors.empty()),
       size_(options_.processes == nullptr ? group_.size() : options_.placement->replicas),
       here_(options_.processes == nullptr ? Range{0, size_}
                                           : options_.placement->replicas_of(options_.processes->rank())) {
@@ -97,8 +99,10 @@ std::unique_ptr<NcclReducer::Member> NcclReducer::make_member(int rank, const Up
   }
   if (options_.communication == Communication::bf16)
     member->packed = cuda::device_buffer(static_cast<std::size_t>(options_.bucket_floats) * sizeof(std::uint16_t));
+  if (needs_mean_) member->mean = device_floats(floats_);
+  if (!plan.tensors.empty())
+    member->tensors = std::make_unique<CudaTensorUpdates>(plan, floats_, member->stream.get(), options_.reproducible);
   if (needs_norm_) {
-    member->mean = device_floats(floats_);
     member->chunk_squares = cuda::device_buffer(static_cast<std::size_t>(chunks_) * sizeof(double));
     member->factor = device_floats(1);
   }
@@ -176,21 +180,28 @@ cuda::Target NcclReducer::target(const Member& m, std::int64_t first) const {
 /// The sum of a range, and as much of its update as is possible before the norm of all gradients is known.
 void NcclReducer::reduce_range(Member& m, const cuda::SumOrder& order, const nccl::Slice& range) {
   const cudaStream_t stream = m.stream.get();
-  if (!needs_norm_) {
+  if (!needs_mean_) {
     cuda::combine_and_update(cuda::kind_of(m.rule), m.replica->constants(), order, range.count, target(m, range.first),
                              stream);
     return;
   }
-  auto* squares = static_cast<double*>(m.chunk_squares.data());
   const cuda::Blocks blocks = blocks_at(m.blocks, range.first);
   float* mean = m.mean.floats() + range.first;
   cuda::mean_of_sums(order, m.replica->constants(), range.count, mean, stream, blocks, m.replica->scale());
+  if (!needs_norm_) return;
+  auto* squares = static_cast<double*>(m.chunk_squares.data());
   cuda::chunk_squares(mean, blocks, range.count, squares + range.first / kChunk, stream);
 }
 
 void NcclReducer::apply_range(Member& m, const nccl::Slice& range) {
   cuda::apply_update(cuda::kind_of(m.rule), m.replica->constants(), m.factor.floats(), range.count,
                      m.mean.floats() + range.first, target(m, range.first), m.stream.get());
+}
+
+/// The update of all, once the means are there and what becomes of them is decided.
+void NcclReducer::update_tensors(Member& m) {
+  m.tensors->enqueue(m.rule, m.replica->constants(), needs_norm_ ? m.factor.floats() : nullptr, m.mean.floats(),
+                     target(m, 0));
 }
 
 /// The factor of all gradients, and whether they are applied: by each replica for itself, from the same squares.
@@ -252,24 +263,32 @@ void NcclReducer::reduce_in_order(int rank, const StepPlan& plan) {
     m.ready[b].make_wait(stream);
     exchange(rank, plan, b);
     reduce_range(m, order(rank, plan, b), slice(buckets_[b], rank));
-    if (needs_norm_) {
-      std::vector<nccl::Slice> shares;  // of the chunks' squares, which are doubles
-      for (int r = 0; r < size_; ++r) {
-        const nccl::Slice part = slice(buckets_[b], r);
-        shares.push_back({2 * ((part.first + kChunk - 1) / kChunk), 2 * ((part.count + kChunk - 1) / kChunk)});
-      }
-      communicator(rank).all_gather(static_cast<float*>(m.chunk_squares.data()), shares, stream);
-    } else {
+    if (needs_norm_)
+      communicator(rank).all_gather(static_cast<float*>(m.chunk_squares.data()), slices_of_squares(buckets_[b]),
+                                    stream);
+    if (m.tensors)
+      communicator(rank).all_gather(m.mean.floats() + buckets_[b].first, buckets_[b].slices, stream);
+    else if (!needs_norm_)
       communicator(rank).all_gather(m.parameters.floats() + buckets_[b].first, buckets_[b].slices, stream);
-    }
     m.reduced[static_cast<std::size_t>(m.step % 2)][b].record(stream);
   }
+  if (needs_norm_) decide(m);
+  if (m.tensors) return update_tensors(m);
   if (!needs_norm_) return;
-  decide(m);
   for (const Bucket& bucket : buckets_) {
     apply_range(m, slice(bucket, rank));
     communicator(rank).all_gather(m.parameters.floats() + bucket.first, bucket.slices, stream);
   }
+}
+
+/// Where a bucket's squares lie, which are doubles, in floats.
+std::vector<nccl::Slice> NcclReducer::slices_of_squares(const Bucket& bucket) const {
+  std::vector<nccl::Slice> slices;
+  for (int r = 0; r < size_; ++r) {
+    const nccl::Slice part = slice(bucket, r);
+    slices.push_back({2 * ((part.first + kChunk - 1) / kChunk), 2 * ((part.count + kChunk - 1) / kChunk)});
+  }
+  return slices;
 }
 
 void NcclReducer::reduce_by_nccl(int rank, const StepPlan& plan) {
@@ -294,9 +313,9 @@ void NcclReducer::reduce_by_nccl(int rank, const StepPlan& plan) {
     reduce_range(m, one, {bucket.first, bucket.count});
     m.reduced[static_cast<std::size_t>(m.step % 2)][b].record(stream);
   }
-  if (!needs_norm_) return;
-  decide(m);
-  apply_range(m, {0, floats_});
+  if (needs_norm_) decide(m);
+  if (m.tensors) return update_tensors(m);
+  if (needs_norm_) apply_range(m, {0, floats_});
 }
 
 /// What is rounded for the way is this replica's sum; it is updated from in fp32.

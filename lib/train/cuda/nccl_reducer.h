@@ -5,6 +5,7 @@
 //   slice in the order of the tree, updates it, and all gather the new parameters. As many bytes as a ring's all-reduce, and
 //   each replica needs optimizer state for its slices alone. Otherwise NCCL's own all-reduce, in fp32 or in bf16, which halves the
 //   bytes and rounds at each addition, and every replica updates all.
+//   Where the optimizer looks at whole tensors the means are gathered in place of the parameters, and every replica updates all.
 //   Replicas of other processes take part in all of that: a replica is a rank of NCCL, under its number in the whole run.
 // Invariants: a lost peer does not hang the others: the host waits for nothing of NCCL's but while it looks after its errors and
 //   whether the run has failed, and gives up after a deadline with the replica and the bucket. Nothing but host memory is given to
@@ -22,6 +23,7 @@
 #include "device/cuda/runtime.h"
 #include "train/backend.h"
 #include "train/cuda/cuda_replica.h"
+#include "train/cuda/cuda_tensor_updates.h"
 #include "train/cuda/sum_order.h"
 #include "train/cuda/update_blocks.h"
 
@@ -50,7 +52,7 @@ class NcclReducer final : public GradientReducer {
   void save(float* parameters) const override;
   void load_state(int k, const float* state) override;
   void save_state(int k, float* state) const override;
-  bool is_spread() const override { return options_.processes != nullptr && options_.reproducible; }
+  bool is_spread() const override { return options_.processes != nullptr && in_slices_; }
   void gather_state() override;
   void join(int rank, Replica& replica) override;
   void begin(int rank, const StepUpdate& update) override;
@@ -79,10 +81,12 @@ class NcclReducer final : public GradientReducer {
     Buffer parameters, state[2];
     Buffer average;  // of all parameters, on each replica: they are gathered anyway, and averages then need no traffic
     Buffer blocks;   // how each part is updated; empty where all parts are updated alike
-    std::vector<std::vector<Buffer>> received;  // [peer][root]: this replica's slices of that sum, bucket after bucket
-    std::vector<std::int64_t> received_at;      // by bucket: where its slice begins in there
-    Buffer mean, chunk_squares, factor;         // only where the norm is needed
-    Buffer packed;                              // a bucket in 16 bits, where it travels so
+    std::vector<std::vector<Buffer>> received;   // [peer][root]: this replica's slices of that sum, bucket after bucket
+    std::vector<std::int64_t> received_at;       // by bucket: where its slice begins in there
+    Buffer mean;                                 // only where it is needed
+    Buffer chunk_squares, factor;                // only where the norm is needed
+    std::unique_ptr<CudaTensorUpdates> tensors;  // of whole tensors; null: each element by itself
+    Buffer packed;                               // a bucket in 16 bits, where it travels so
   };
 
   Member& member(int rank) { return *members_[static_cast<std::size_t>(rank - here_.first)]; }
@@ -106,6 +110,8 @@ class NcclReducer final : public GradientReducer {
   void reduce_range(Member& member, const cuda::SumOrder& order, const nccl::Slice& range);
   void decide(Member& member);
   void apply_range(Member& member, const nccl::Slice& range);
+  void update_tensors(Member& member);
+  std::vector<nccl::Slice> slices_of_squares(const Bucket& bucket) const;
   void all_reduce(int rank, const Bucket& bucket, float* values);
   void wait(int rank, const cuda::Event& event) const;
   std::string why_late(int rank, std::chrono::nanoseconds waited) const;
@@ -118,7 +124,9 @@ class NcclReducer final : public GradientReducer {
   std::optional<double> clip_norm_;
   std::optional<LossScaling> loss_scaling_;
   bool needs_norm_;  // before anything is updated: gradients are clipped, or may have to be left out
+  bool needs_mean_;  // likewise, or the optimizer looks at whole tensors
   Options options_;
+  bool in_slices_;    // each replica updates its own, and has the optimizer's state of no others
   const int size_;    // replicas of the whole run
   const Range here_;  // those of this process
   std::vector<Bucket> buckets_;

@@ -48,7 +48,7 @@ void NcclReducer::each_slice(Range replicas, Visit&& visit) const {
 void NcclReducer::save_state(int k, float* state) const {
   const Member& first = member(here_.first);
   if (k == state_buffers_) return from_device(here_.first, first.average.floats(), floats_, state);
-  if (!options_.reproducible) return from_device(here_.first, first.state[k].floats(), floats_, state);
+  if (!in_slices_) return from_device(here_.first, first.state[k].floats(), floats_, state);
   // Each replica keeps the state of its slices up to date, and no other.
   DPTRAIN_CHECK(!is_spread() || !gathered_.empty(), "optimizer state of which this process has only a part");
   if (!gathered_.empty()) std::copy_n(gathered_[static_cast<std::size_t>(k)].data(), floats_, state);

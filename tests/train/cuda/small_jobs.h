@@ -39,6 +39,16 @@ inline const Case kCases[] = {
      "relu, {residual: {layers: [silu, {conv2d: {out_channels: 5, kernel_size: 3, padding: 1}}, layer_norm], "
      "shortcut: projection}}, global_avg_pool, {linear: 3}]",
      "micro_batch_size: 4, clip_grad_norm: 1, optimizer: {name: sgd, lr: 0.05, momentum: 0.9}"},
+    {"norms of tensors: lars",
+     "[{conv2d: {out_channels: 5, kernel_size: 3}}, {group_norm: 1}, relu, flatten, {linear: 3}]",
+     "micro_batch_size: 4, optimizer: {name: lars, lr: 0.5, momentum: 0.9, weight_decay: 0.01}, ema: {decay: 0.7}"},
+    {"norms of tensors: lamb, clipped", "[flatten, {linear: 40}, relu, {dropout: 0.2}, {linear: 3}]",
+     "micro_batch_size: 3, clip_grad_norm: 0.5, optimizer: {name: lamb, lr: 0.02, weight_decay: 0.1}"},
+    {"matrices: muon",
+     "[{conv2d: {out_channels: 4, kernel_size: 3, padding: 1, bias: false}}, batch_norm, relu, {conv2d: {out_channels: "
+     "3, kernel_size: 2}}, relu, flatten, {linear: 3}]",
+     "micro_batch_size: 4, clip_grad_norm: 1, optimizer: {name: muon, lr: 0.02, momentum: 0.8, adamw_lr: 0.01, "
+     "weight_decay: 0.1}, ema: {decay: 0.7}"},
 };
 
 /// A sample of 25 floats: micro-batches of three begin where no library wants a tensor, unless they are put elsewhere.

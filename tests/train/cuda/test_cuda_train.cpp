@@ -144,9 +144,11 @@ TEST_CASE("a loss that is not finite ends a run on shared GPUs cleanly") {
 }
 
 TEST_CASE("several buckets and slices: more than a million parameters") {
-  for (const char* clip : {"", "clip_grad_norm: 0.5, "}) {
-    const std::string train =
-        fmt::format("micro_batch_size: 4, {}optimizer: {{name: sgd, lr: 0.05, momentum: 0.9}}", clip);
+  for (const char* rest :
+       {"optimizer: {name: sgd, lr: 0.05, momentum: 0.9}",
+        "clip_grad_norm: 0.5, optimizer: {name: sgd, lr: 0.05, momentum: 0.9}", "optimizer: {name: lamb, lr: 0.01}"}) {
+    CAPTURE(rest);
+    const std::string train = fmt::format("micro_batch_size: 4, {}", rest);
     const Case large{"large", "[flatten, {linear: 1200}, relu, {linear: 900}, relu, {linear: 3}]", train.c_str()};
     const auto run_on = [&](int gpus_there, const std::string& devices) {
       const Gpus gpus(gpus_there);
@@ -221,7 +223,7 @@ TEST_CASE("stopped and gone on with on GPUs, shared, of their own, and at other 
                         {3, "{type: cuda, count: 3}"},
                         {1, "{type: cuda, count: 3, share: true}"},
                         {2, "{type: cuda, count: 2}"}};
-  for (const Case& c : {kCases[0], kCases[1]}) {
+  for (const Case& c : {kCases[0], kCases[1], kCases[7]}) {
     CAPTURE(c.name);
     Summary whole;
     {

@@ -439,7 +439,6 @@ TEST_CASE("drills for replicas that there are not, and settings that GPUs do not
   const auto refused = [&](const std::vector<std::pair<std::string, std::string>>& settings) {
     try {
       check_faults_fit(job_of(2, settings), gpus);
-      check_update_fits(job_of(2, settings), gpus);
     } catch (const Error& error) {
       CHECK(error.status() == ExitStatus::usage);
       return std::string(error.what());
@@ -451,12 +450,6 @@ TEST_CASE("drills for replicas that there are not, and settings that GPUs do not
   CHECK(has(refused({{"balance", "auto"}}), "needs replicas on the CPU"));
   CHECK(has(refused({{"drills", "[{at_step: 1, replica: 1, do: nan}]"}}), "needs replicas on the CPU"));
   CHECK(refused({{"drills", "[{at_step: 1, replica: 1, do: throw}]"}, {"faults.step_deadline", "5"}}).empty());
-  for (const char* optimizer : {"lars", "lamb", "muon"}) {
-    const std::string spec = fmt::format("{{name: {}, lr: 0.1}}", optimizer);
-    CHECK(has(refused({{"train.optimizer", spec}}), fmt::format("optimizer {} needs replicas on the CPU", optimizer)));
-  }
-  CHECK(refused({{"train.optimizer", "{name: rmsprop, weight_decay_on: weights}"}, {"train.ema", "{decay: 0.9}"}})
-            .empty());
 }
 
 }  // namespace dptrain

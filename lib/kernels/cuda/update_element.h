@@ -1,0 +1,60 @@
+// Purpose: the update of one element, which the kernels of update.cu and tensor_update.cu have in common. For .cu files alone.
+// Thread safety: as the rules of update_rules.h.
+#pragma once
+
+#include "core/host_device.h"
+#include "kernels/cuda/update.h"
+
+namespace dptrain::cuda {
+
+template <class Rule>
+DPTRAIN_HD const Rule& rule_of(const StepConstants& step);
+template <>
+DPTRAIN_HD inline const SgdRule& rule_of<SgdRule>(const StepConstants& step) {
+  return step.sgd;
+}
+template <>
+DPTRAIN_HD inline const MomentumRule& rule_of<MomentumRule>(const StepConstants& step) {
+  return step.momentum;
+}
+template <>
+DPTRAIN_HD inline const AdamRule& rule_of<AdamRule>(const StepConstants& step) {
+  return step.adam;
+}
+template <>
+DPTRAIN_HD inline const RmspropRule& rule_of<RmspropRule>(const StepConstants& step) {
+  return step.rmsprop;
+}
+template <>
+DPTRAIN_HD inline const RmspropMomentumRule& rule_of<RmspropMomentumRule>(const StepConstants& step) {
+  return step.rmsprop_momentum;
+}
+template <>
+DPTRAIN_HD inline const AdagradRule& rule_of<AdagradRule>(const StepConstants& step) {
+  return step.adagrad;
+}
+template <>
+DPTRAIN_HD inline const LarsRule& rule_of<LarsRule>(const StepConstants& step) {
+  return step.lars;
+}
+template <>
+DPTRAIN_HD inline const LambRule& rule_of<LambRule>(const StepConstants& step) {
+  return step.lamb;
+}
+template <>
+DPTRAIN_HD inline const MuonRule& rule_of<MuonRule>(const StepConstants& step) {
+  return step.muon;
+}
+
+DPTRAIN_HD inline UpdateBlock block_of(Blocks blocks, std::int64_t i) {
+  return blocks == nullptr ? UpdateBlock{} : blocks[i / kUpdateBlock];
+}
+
+template <class Rule>
+DPTRAIN_HD void train(const Rule& rule, const Target& target, float gradient, std::int64_t i) {
+  if constexpr (Rule::state_buffers == 0) rule(target.parameters[i], gradient);
+  if constexpr (Rule::state_buffers == 1) rule(target.parameters[i], gradient, target.state0[i]);
+  if constexpr (Rule::state_buffers == 2) rule(target.parameters[i], gradient, target.state0[i], target.state1[i]);
+}
+
+}  // namespace dptrain::cuda
