@@ -32,12 +32,12 @@ if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
 endif()
 
 find_package(cuDNN 9 QUIET)
-find_package(NCCL 2.18 QUIET)
+find_package(NCCL 2.27.3 QUIET)
 if(NOT TARGET CUDA::cublasLt)
   find_package(cuBLASLt QUIET)
 endif()
 set(missing)
-foreach(need "cuDNN 9|cuDNN::cuDNN|cuDNN_ROOT" "NCCL 2.18|NCCL::NCCL|NCCL_ROOT"
+foreach(need "cuDNN 9|cuDNN::cuDNN|cuDNN_ROOT" "NCCL 2.27.3|NCCL::NCCL|NCCL_ROOT"
              "cuBLASLt|CUDA::cublasLt|cuBLASLt_ROOT"
              "CUDA's static runtime|CUDA::cudart_static|CUDAToolkit_ROOT")
   string(REPLACE "|" ";" need "${need}")

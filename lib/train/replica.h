@@ -78,6 +78,8 @@ class Replica {
     StepExchange* exchange = nullptr;  ///< where the model needs sums over all micro-batches of a step
   };
   virtual ~Replica() = default;
+  /// Why it is slower than replicas on such devices should be, for the user to read at the end of a run; empty: it is not.
+  virtual std::string handicap() const { return {}; }
 
   virtual const ParameterTable& parameters() const = 0;
   /// Reads the weights there from now on, in the memory of its device.

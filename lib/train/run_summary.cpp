@@ -121,6 +121,10 @@ void finish(Run& run) {
     run.reporter.warning(fmt::format("the drill at step {} did not happen: replica {} had no micro-batch there",
                                      drill.at_step, drill.replica));
   }
+  for (const auto& replica : run.replicas) {
+    const std::string handicap = replica ? replica->handicap() : "";
+    if (!handicap.empty()) run.reporter.warning(handicap);
+  }
   for (const std::string& miss : missed) run.reporter.warning(miss);
 }
 

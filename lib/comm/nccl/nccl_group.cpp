@@ -3,12 +3,17 @@
 #include <thread>
 #include <utility>
 
+#include "comm/nccl/last_resort.h"
 #include "core/error.h"
 #include "device/cuda/runtime.h"
 
 namespace dptrain::nccl {
 
 namespace {
+
+/// Before 2.27.3 what a thread's group still has to do belongs to that thread, and another that asks how it fares may wait for it or
+/// end it in the midst (github.com/NVIDIA/nccl/issues/1753): replicas' threads could not share a group.
+constexpr int kOldest = 22703;
 
 [[noreturn]] void refuse(ncclResult_t result, const char* what, ncclComm_t communicator) {
   const bool lost = result == ncclRemoteError || result == ncclSystemError;
@@ -149,15 +154,22 @@ void Communicator::exchange(std::span<const Send> sends, std::span<const Receive
 }
 
 void Communicator::all_gather(float* values, std::span<const Slice> slices, cudaStream_t stream) {
-  DPTRAIN_CHECK(static_cast<int>(slices.size()) == size_, "{} slices for {} ranks", slices.size(), size_);
-  const Slice own = slices[static_cast<std::size_t>(rank_)];
+  const std::vector<Slice> group(slices.begin(), slices.end());
+  all_gather(values, std::span(&group, 1), stream);
+}
+
+void Communicator::all_gather(float* values, std::span<const std::vector<Slice>> groups, cudaStream_t stream) {
   std::vector<Send> sends;
   std::vector<Receive> receives;
-  for (int peer = 0; peer < size_; ++peer) {
-    if (peer == rank_) continue;
-    const Slice theirs = slices[static_cast<std::size_t>(peer)];
-    if (own.count > 0) sends.push_back({peer, values + own.first, own.count});
-    if (theirs.count > 0) receives.push_back({peer, values + theirs.first, theirs.count});
+  for (const std::vector<Slice>& slices : groups) {
+    DPTRAIN_CHECK(static_cast<int>(slices.size()) == size_, "{} slices for {} ranks", slices.size(), size_);
+    const Slice own = slices[static_cast<std::size_t>(rank_)];
+    for (int peer = 0; peer < size_; ++peer) {
+      if (peer == rank_) continue;
+      const Slice theirs = slices[static_cast<std::size_t>(peer)];
+      if (own.count > 0) sends.push_back({peer, values + own.first, own.count});
+      if (theirs.count > 0) receives.push_back({peer, values + theirs.first, theirs.count});
+    }
   }
   exchange(sends, receives, stream);
 }
@@ -203,6 +215,10 @@ NcclGroup::NcclGroup(const ncclUniqueId& id, int size, int first_rank, std::span
 }
 
 void NcclGroup::create(const ncclUniqueId& id) {
+  if (const int version = library_version(); version < kOldest) {
+    fail(ExitStatus::failed, "NCCL {}.{}.{} is loaded, and 2.27.3 or later is needed", version / 10000,
+         version / 100 % 100, version % 100);
+  }
   constexpr const char* kWhat = "joining the GPUs of a run";
   {
     Grouped group;
@@ -230,6 +246,8 @@ NcclGroup::~NcclGroup() {
 
 void NcclGroup::close() {
   constexpr const char* kWhat = "closing the GPUs' communication";
+  // NCCL gives the thread back the device that it found, which for a thread that never chose one is the first GPU, perhaps another's.
+  if (!ranks_.empty()) cuda::use_device(ranks_.front()->device_);
   // Finalising is collective, so all begin, in one group, before the first is waited for.
   {
     Grouped group;
@@ -252,7 +270,9 @@ void NcclGroup::close() {
   }
 }
 
-void NcclGroup::abort() noexcept {
+void NcclGroup::abort(const std::string& why) noexcept {
+  const LastResort last_resort(std::chrono::seconds(10),
+                               why.empty() ? "the communication of the GPUs could not be given up" : why);
   for (const auto& rank : ranks_) rank->abort();
 }
 

@@ -66,6 +66,8 @@ class Communicator {
   void exchange(std::span<const Send> sends, std::span<const Receive> receives, cudaStream_t stream);
   /// In place: each rank brings its slice of the buffer and leaves with all of them. One slice a rank; they may be empty.
   void all_gather(float* values, std::span<const Slice> slices, cudaStream_t stream);
+  /// Several of them at once, which costs the host as little as one.
+  void all_gather(float* values, std::span<const std::vector<Slice>> groups, cudaStream_t stream);
 
   /// What went wrong behind an operation's back, in NCCL's words; empty where nothing did.
   std::string async_error();
@@ -111,7 +113,9 @@ class NcclGroup {
   /// Waits until what was enqueued on all ranks is done, and frees the communicators. Nothing happens the second time, or after
   /// an abort.
   void close();
-  void abort() noexcept;
+  /// Ends what is under way on all ranks. NCCL's own abort may wait for what stands in line before its kernels, and with it for
+  /// what hangs: where it has not come back after ten seconds, the process says `why` and ends with status 75.
+  void abort(const std::string& why = "") noexcept;
 
  private:
   void create(const ncclUniqueId& id);

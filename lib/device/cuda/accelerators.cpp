@@ -21,6 +21,22 @@ std::string visible_devices() {
   return visible == nullptr ? "" : fmt::format("CUDA_VISIBLE_DEVICES is '{}'", visible);
 }
 
+/// Where nvidia-smi may work all the same.
+std::string remedy(cudaError_t status) {
+  switch (status) {
+    case cudaErrorSystemNotReady:
+      return "GPUs that NVSwitch joins need NVIDIA's fabric manager: start nvidia-fabricmanager";
+    case cudaErrorUnknown:
+      return "see whether /dev/nvidia-uvm is there and may be opened (nvidia-modprobe -u makes it); in a container, "
+             "start "
+             "it with its GPUs (--gpus all)";
+    case cudaErrorStubLibrary:
+      return "the toolkit's stub of libcuda.so stands before the driver's: take its folder out of LD_LIBRARY_PATH";
+    default:
+      return "see whether nvidia-smi works";
+  }
+}
+
 /// Why the runtime counts no devices.
 Accelerators none(cudaError_t status) {
   if (status == cudaErrorInsufficientDriver) {
@@ -48,13 +64,28 @@ Accelerators none(cudaError_t status) {
   }
   return {.usable = {},
           .missing = fmt::format("CUDA cannot start: {} ({})", cudaGetErrorString(status), cudaGetErrorName(status)),
-          .remedy = "see whether nvidia-smi works"};
+          .remedy = remedy(status)};
 }
 
-/// CUDA's UUID, which tells the instances of a partitioned GPU apart, too.
-std::string hardware_id(const cudaDeviceProp& properties) {
+/// CUDA's UUID. That of the instances of a partitioned GPU comes from the driver by a call (of CUDA 11.4) that the runtime does not
+/// make: its own answer may be the whole GPU's.
+std::string hardware_id(const cudaDeviceProp& properties, int device) {
+  using GetUuid = int (*)(cudaUUID_t*, int);
+  void* call = nullptr;
+  cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+#if CUDART_VERSION >= 12050
+  const cudaError_t status =
+      cudaGetDriverEntryPointByVersion("cuDeviceGetUuid", &call, 11040, cudaEnableDefault, &found);
+#else
+  const cudaError_t status = cudaGetDriverEntryPoint("cuDeviceGetUuid_v2", &call, cudaEnableDefault, &found);
+#endif
+  cudaUUID_t uuid = properties.uuid;
+  if (status == cudaSuccess && found == cudaDriverEntryPointSuccess && call != nullptr) {
+    cudaUUID_t answer{};
+    if (reinterpret_cast<GetUuid>(call)(&answer, device) == 0) uuid = answer;
+  }
   std::string id;
-  for (const char byte : properties.uuid.bytes) id += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  for (const char byte : uuid.bytes) id += fmt::format("{:02x}", static_cast<unsigned char>(byte));
   return id;
 }
 
@@ -70,7 +101,7 @@ std::string fault(int device, AcceleratorInfo& info) {
           .compute_major = properties.major,
           .compute_minor = properties.minor,
           .memory_bytes = static_cast<std::int64_t>(properties.totalGlobalMem),
-          .id = hardware_id(properties)};
+          .id = hardware_id(properties, device)};
   if (properties.major < kOldestMajor) {
     return fmt::format("GPU {} ({}) has compute capability {}.{}, and {}.0 is needed", device, info.name,
                        properties.major, properties.minor, kOldestMajor);

@@ -25,6 +25,7 @@ class CudaKernels final : public Kernels {
         loss_entries_(cuda::device_buffer(cuda::LossScratch::kEntries * sizeof(LossSum))),
         loss_scratch_{static_cast<LossSum*>(loss_entries_.data()), config.loss_scale} {}
 
+  std::int64_t workspace_bytes() const override { return static_cast<std::int64_t>(context_.workspace.size()); }
   Buffer allocate(std::size_t bytes) override { return cuda::device_buffer(bytes); }
   void upload(const void* host, std::size_t bytes, void* device) override {
     check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, context_.stream), "a copy to the GPU failed");

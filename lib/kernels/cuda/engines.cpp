@@ -12,7 +12,6 @@ namespace {
 // CUDNN_ATTR_ENGINEHEUR_DEVICEPROP and CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, which headers before cuDNN 9.8 do not name.
 constexpr auto kHeuristicProperties = static_cast<cudnnBackendAttributeName_t>(204);
 constexpr auto kPlanProperties = static_cast<cudnnBackendAttributeName_t>(407);
-constexpr std::size_t kMostWorkspace = std::size_t{256} << 20;
 
 /// What an engine says of itself.
 struct Notes {
@@ -105,7 +104,7 @@ std::optional<Engine> choose_from(const OperationGraph& graph, const Target& tar
     plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config.get());
     if (plan.try_finalize() != CUDNN_STATUS_SUCCESS) continue;  // an engine may find only now that it does not fit
     const auto workspace = static_cast<std::size_t>(plan.get_int(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE));
-    if (effort == Effort::preferred && workspace > kMostWorkspace) continue;
+    if (effort == Effort::preferred && workspace > rules.most_workspace) continue;
     return Engine{std::move(config), std::move(plan), workspace, fmt::format("cudnn:engine{}", notes.engine)};
   }
   return {};

@@ -12,6 +12,9 @@ namespace dptrain::cuda {
 struct EngineRules {
   bool tensor_cores = false;  ///< they may be used; fp32 inputs they round to TF32, 16 bits they take as they are
   bool reproducible = true;   ///< the same bits in every run
+  /// Bytes, where the effort is `preferred`. In fp32 engines copy their tensors into another layout and want as much again; a
+  /// tighter bound leaves slow ones alone.
+  std::size_t most_workspace = std::size_t{4} << 30;
 };
 
 /// How far other rules may be stretched to find an engine at all. Engines that round inputs to TF32 in fp32, or that are not

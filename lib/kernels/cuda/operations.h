@@ -29,6 +29,7 @@ struct Context {
   cublasLtContext* blas = nullptr;
   cudnnContext* dnn = nullptr;  ///< its stream is `stream`
   Buffer workspace;             ///< shared by all operations: they run one after another on one stream
+  std::size_t most_workspace;   ///< bytes that a convolution may ask for: a share of all memory of this kind of GPU
 
   /// Makes the workspace at least this large; in prepare() only. Its address may change: read it at each call.
   void require_workspace(std::size_t bytes);

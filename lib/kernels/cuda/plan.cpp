@@ -7,9 +7,11 @@
 namespace dptrain::cuda {
 
 std::optional<Plan> Plan::choose(Context& context, OperationGraph&& graph, Effort effort) {
-  std::optional<Engine> engine =
-      choose_engine(graph, {.handle = context.dnn},
-                    {context.tf32 || graph.type() != ElementType::float32, context.reproducible}, effort);
+  std::optional<Engine> engine = choose_engine(graph, {.handle = context.dnn},
+                                               {.tensor_cores = context.tf32 || graph.type() != ElementType::float32,
+                                                .reproducible = context.reproducible,
+                                                .most_workspace = context.most_workspace},
+                                               effort);
   if (!engine) return {};
   context.require_workspace(engine->workspace);
   return Plan(context, std::move(graph), std::move(*engine));

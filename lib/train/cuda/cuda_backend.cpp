@@ -1,5 +1,6 @@
 #include "train/cuda/cuda_backend.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <mutex>
@@ -23,6 +24,12 @@ std::vector<int> devices_of(const Placement& placement) {
   std::vector<int> devices;
   for (const AcceleratorInfo& gpu : placement.gpus) devices.push_back(gpu.device);
   return devices;
+}
+
+/// 4 MiB are enough for the links' bandwidth, and a step of more than a few dozen buckets would keep the host busy with NCCL's calls.
+std::int64_t bucket_floats(std::int64_t floats) {
+  constexpr std::int64_t kLeast = std::int64_t{1} << 20, kMost = 32, kChunk = GradientReducer::kChunk;
+  return std::max(kLeast, (floats / kMost + kChunk) / kChunk * kChunk);
 }
 
 /// "2.28.9" of NCCL's 22809.
@@ -60,6 +67,7 @@ class CudaBackend final : public Backend {
       return std::make_unique<CudaReducer>(config, devices_.front(), job_.reproducible);
     NcclReducer::Options options{
         .devices = devices_, .reproducible = job_.reproducible, .communication = job_.train.communication};
+    options.bucket_floats = bucket_floats(config.floats);
     std::optional<double> deadline = job_.faults.step_deadline;
     if (processes_ != nullptr) {
       options.processes = processes_;

@@ -58,10 +58,10 @@ void CudaReducer::to_device(const Buffer& target, const float* from) {
 }
 
 void CudaReducer::from_device(const Buffer& source, float* to) const {
+  const CudaReplica* first = members_.front().replica;
   cuda::use_device(device_);
-  cuda::check(cudaDeviceSynchronize(), "the GPU's last step failed");
-  cuda::check(cudaMemcpy(to, source.data(), source.size(), cudaMemcpyDeviceToHost),
-              "the parameters could not be copied from the GPU");
+  // Its stream waits for all updates. Before there are replicas the default stream has the weights that were loaded.
+  read_behind(to, source.data(), source.size(), first == nullptr ? nullptr : first->stream());
 }
 
 void CudaReducer::load(const float* parameters) {

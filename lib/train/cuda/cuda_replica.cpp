@@ -85,8 +85,7 @@ CudaReplica::CudaReplica(const Config& config, int device, Resident resident)
     test.host_labels = cuda::pinned_buffer(chunk * sizeof(std::int32_t));
   }
   const std::int64_t chunks = (config.data.test->size() + chunk_ - 1) / chunk_;
-  test_sums_ = cuda::device_buffer(static_cast<std::size_t>(chunks) * sizeof(LossSum));
-  host_test_sums_ = cuda::pinned_buffer(static_cast<std::size_t>(chunks) * sizeof(LossSum));
+  test_sums_ = cuda::pinned_buffer(static_cast<std::size_t>(chunks) * sizeof(LossSum));
 }
 
 CudaReplica::~CudaReplica() {
@@ -94,6 +93,7 @@ CudaReplica::~CudaReplica() {
   // What is in line still reads our memory. An error was reported where it happened, or nobody is left to be told.
   cudaStreamSynchronize(copy_.get());
   cudaStreamSynchronize(compute_.get());
+  cudaGetLastError();  // nor shall this thread's next call report it
 }
 
 void CudaReplica::prepare_steps() {
@@ -120,8 +120,7 @@ void CudaReplica::allocate(Slot& slot) {
   slot.samples = cuda::device_buffer(static_cast<std::size_t>(largest.floats) * sizeof(float));
   slot.header = cuda::device_buffer(header);
   slot.host_header = cuda::pinned_buffer(header);
-  slot.losses = cuda::device_buffer(losses);
-  slot.host_losses = cuda::pinned_buffer(losses);
+  slot.losses = cuda::pinned_buffer(losses);
   if (scale() != nullptr) slot.host_scale = cuda::pinned_buffer(sizeof(LossScale));
 }
 
@@ -261,7 +260,6 @@ void CudaReplica::enqueue(std::int64_t step, Slot& slot) {
     place += places(count, elements);
   }
   finished(floats);
-  copy_async(slot.host_losses.data(), slot.losses.data(), slot.losses.size(), cudaMemcpyDeviceToHost, compute_.get());
   if (finish_) finish_(plan, slot.constants());
 }
 
@@ -273,9 +271,7 @@ void CudaReplica::set_scale(const LossScale& scale) {
 
 LossScale CudaReplica::read_scale() const {
   LossScale scale;
-  cuda::use_device(device_);
-  cuda::check(cudaDeviceSynchronize(), "the GPU's last step failed");
-  cuda::check(cudaMemcpy(&scale, scale_.data(), sizeof scale, cudaMemcpyDeviceToHost), "copying the loss scale");
+  read_behind(&scale, scale_.data(), sizeof scale, compute_.get());
   return scale;
 }
 
@@ -294,10 +290,21 @@ void CudaReplica::collect(std::int64_t step, std::vector<LossSum>& losses) {
     collected_scale_ = *as<LossScale>(slot(step).host_scale);
   }
   waited_ += steady_seconds() - start;
-  const LossSum* sums = as<LossSum>(slot(step).host_losses);
+  const LossSum* sums = as<LossSum>(slot(step).losses);
   for (const auto& instruction : program(step).instructions) {
     if (instruction.kind == Kind::run) losses[static_cast<std::size_t>(instruction.micro_batch)] = *sums++;
   }
+}
+
+std::string CudaReplica::handicap() const {
+  std::string refused = single_ ? single_->refused() : "";
+  for (const Slot& slot : slots_) {
+    for (const Recording& recording : slot.recordings)
+      if (refused.empty()) refused = recording.refused();
+  }
+  return refused.empty()
+             ? ""
+             : fmt::format("GPU {} ran steps without a graph, which costs the host time: {}", device_, refused);
 }
 
 Replica::Gradient CudaReplica::gradient(const GradientTask& task) {
@@ -348,12 +355,11 @@ bool CudaReplica::evaluate(std::int64_t step, std::vector<LossSum>& sums, const 
     buffers.computed.record(compute_.get());
     return true;
   });
-  copy_async(host_test_sums_.data(), test_sums_.data(), test_sums_.size(), cudaMemcpyDeviceToHost, compute_.get());
   tested_.record(compute_.get());
   wait_(tested_);
   if (!complete) return false;
   return mine([&](std::size_t c) {
-    sums[c] = as<LossSum>(host_test_sums_)[c];
+    sums[c] = as<LossSum>(test_sums_)[c];
     return true;
   });
 }

@@ -1,7 +1,7 @@
 // Purpose: a replica on a GPU: one host thread that keeps the device's queues filled. See train/replica.h.
 //   A step's way: where the dataset lies on the GPU, only its samples' ids go there; otherwise the loader's pinned batches do, on
 //   the copy stream. The compute stream takes the step's number, the constants of its update and the ids, runs the step as one
-//   recorded graph, and brings the losses back. Two steps are under way at a time, each with its own slot of device memory, so that the copies of one overlap the kernels
+//   recorded graph, and writes the losses to the host's memory. Two steps are under way at a time, each with its own slot of device memory, so that the copies of one overlap the kernels
 //   of the other and the host waits only for the step before the latest. In modes without common steps a micro-batch goes its way by
 //   itself: see train/cuda/single_micro_batches.h.
 // Thread safety: as train/replica.h says; stream(), computed() and gradients() may be read by other replicas' threads
@@ -43,6 +43,7 @@ class CudaReplica final : public Replica {
   int lag() const override { return kSlots - 1; }
   void collect(std::int64_t step, std::vector<LossSum>& losses) override;
   std::optional<LossScale> loss_scale() const override { return collected_scale_; }
+  std::string handicap() const override;
   bool evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) override;
 
   // For the reducers, which put their kernels behind the replica's.
@@ -64,7 +65,7 @@ class CudaReplica final : public Replica {
   LossScale* scale() const { return static_cast<LossScale*>(scale_.data()); }
   /// Before the first step.
   void set_scale(const LossScale& scale);
-  /// As it is behind what is in line on all streams; waits.
+  /// As it is behind what is in line on stream(); waits.
   LossScale read_scale() const;
   /// Puts its way to the host in line, behind the end of the step that ran last: for collect().
   void send_scale();
@@ -78,7 +79,8 @@ class CudaReplica final : public Replica {
   static constexpr int kSlots = 2;
 
   struct Slot {
-    Buffer samples, losses, host_losses;  // of all micro-batches of a step
+    Buffer samples;  // of all micro-batches of a step
+    Buffer losses;   // likewise; in the host's memory, which kernels write as well: a copy would hold the step up
     Buffer header, host_header;           // constants, ids and labels in one, because each copy costs the host time
     Buffer host_scale;                    // of losses, after the step
     cuda::Event computed, scaled;         // scaled: that is there
@@ -137,7 +139,7 @@ class CudaReplica final : public Replica {
 
   std::int64_t chunk_;  // of evaluation
   std::array<TestBuffers, 2> test_;
-  Buffer test_sums_, host_test_sums_;
+  Buffer test_sums_;  // in the host's memory
   cuda::Event tested_;
 };
 

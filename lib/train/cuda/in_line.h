@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <utility>
 
+#include "core/error.h"
 #include "device/cuda/runtime.h"
 
 namespace dptrain {
@@ -20,6 +22,13 @@ inline void copy_async(void* to, const void* from, std::size_t bytes, cudaMemcpy
               "a copy between host and GPU could not be put in line");
 }
 
+/// The same from the device's memory to any of the host's, behind what is in line on `stream`; waits for that, and not for other
+/// streams, which another thread may be capturing.
+inline void read_behind(void* to, const void* from, std::size_t bytes, cudaStream_t stream) {
+  copy_async(to, from, bytes, cudaMemcpyDeviceToHost, stream);
+  cuda::check(cudaStreamSynchronize(stream), "the GPU's last step failed");
+}
+
 /// New versions of the weights of a replica's model, see Model::Step: one for each step that is put in line, whether the weights
 /// are others or not. What is recorded has to make the copies of the weights that it reads, whatever was copied before.
 class WeightVersions {
@@ -31,7 +40,7 @@ class WeightVersions {
 };
 
 /// Work of one kind. The first time it runs as it is, so that everything that CUDA loads lazily is there; from the second on as a
-/// graph.
+/// graph, unless CUDA refuses to record it: then as it is for good, which costs the host time and changes no bit.
 class Recording {
  public:
   /// `enqueue` puts the work on `stream`, the same every time.
@@ -42,13 +51,23 @@ class Recording {
       ran_ = true;
       return;
     }
-    if (!graph_) graph_ = cuda::Graph::capture(stream, std::forward<Enqueue>(enqueue));
-    graph_.launch(stream);
+    if (!graph_ && refused_.empty()) {
+      try {
+        graph_ = cuda::Graph::capture(stream, enqueue);
+      } catch (const Error& error) {
+        refused_ = error.what();
+      }
+    }
+    if (graph_) return graph_.launch(stream);
+    std::forward<Enqueue>(enqueue)();  // what is wrong for other reasons is so again, and says so
   }
+  /// Why there is no graph; empty where there is one, or none was due so far.
+  const std::string& refused() const { return refused_; }
 
  private:
   bool ran_ = false;
   cuda::Graph graph_;
+  std::string refused_;
 };
 
 }  // namespace dptrain

@@ -49,8 +49,13 @@ NcclReducer::NcclReducer(const ReducerConfig& config, Options options)
     for (int r = 0; r < size_; ++r) {
       const Range chunks = share(static_cast<int>((bucket.count + kChunk - 1) / kChunk), size_, r);
       const std::int64_t begin = std::min(bucket.count, chunks.first * kChunk);
-      bucket.slices.push_back({begin, std::min(bucket.count, chunks.last * kChunk) - begin});
+      bucket.slices.push_back({first + begin, std::min(bucket.count, chunks.last * kChunk) - begin});
     }
+    slices_.push_back(bucket.slices);
+    slices_of_squares_.emplace_back();
+    for (const nccl::Slice& part : bucket.slices)  // doubles, in floats
+      slices_of_squares_.back().push_back(
+          {2 * ((part.first + kChunk - 1) / kChunk), 2 * ((part.count + kChunk - 1) / kChunk)});
     buckets_.push_back(std::move(bucket));
   }
   for (int r = here_.first; r < here_.last; ++r) {
@@ -219,20 +224,15 @@ std::optional<LossScale> NcclReducer::loss_scale() const {
   return replica == nullptr ? loss_scaling_->start : replica->read_scale();
 }
 
-nccl::Slice NcclReducer::slice(const Bucket& bucket, int rank) const {
-  const nccl::Slice& part = bucket.slices[static_cast<std::size_t>(rank)];
-  return {bucket.first + part.first, part.count};
-}
-
 void NcclReducer::exchange(int rank, const StepPlan& plan, std::size_t b) {
   Member& m = member(rank);
   const Bucket& bucket = buckets_[b];
   std::vector<nccl::Send> sends;
   std::vector<nccl::Receive> receives;
-  const nccl::Slice mine = slice(bucket, rank);
+  const nccl::Slice mine = bucket.slices[static_cast<std::size_t>(rank)];
   for (int peer = 0; peer < size_; ++peer) {
     if (peer == rank) continue;
-    const nccl::Slice theirs = slice(bucket, peer);
+    const nccl::Slice theirs = bucket.slices[static_cast<std::size_t>(peer)];
     // Slices may be empty: a small model has fewer chunks than there are replicas.
     for (std::size_t k = 0; theirs.count > 0 && k < plan.programs[static_cast<std::size_t>(rank)].roots.size(); ++k)
       sends.push_back({peer, m.replica->gradients()[k] + theirs.first, theirs.count});
@@ -242,12 +242,24 @@ void NcclReducer::exchange(int rank, const StepPlan& plan, std::size_t b) {
     }
   }
   communicator(rank).exchange(sends, receives, m.stream.get());
+  meet_at_first(rank);
+}
+
+/// What the driver loads at a kernel's first launch may wait for all kernels of a context, and NCCL's wait for those of other
+/// ranks: in the first step nothing is launched behind NCCL's kernels until all of this process are on their way.
+void NcclReducer::meet_at_first(int rank) {
+  if (member(rank).step == 0) group_.barrier([] {});
+}
+
+void NcclReducer::gather(int rank, float* values, std::span<const std::vector<nccl::Slice>> groups) {
+  communicator(rank).all_gather(values, groups, member(rank).stream.get());
+  meet_at_first(rank);
 }
 
 /// The leaves of this replica's slice of bucket b: its own sums where they are, the others' where they were received.
 cuda::SumOrder NcclReducer::order(int rank, const StepPlan& plan, std::size_t b) {
   Member& m = member(rank);
-  const nccl::Slice mine = slice(buckets_[b], rank);
+  const nccl::Slice mine = buckets_[b].slices[static_cast<std::size_t>(rank)];
   std::vector<std::vector<float*>> places(static_cast<std::size_t>(size_));
   for (std::size_t peer = 0; peer < places.size(); ++peer) {
     for (const Buffer& buffer : m.received[peer]) places[peer].push_back(buffer.floats() + m.received_at[b]);
@@ -262,33 +274,22 @@ void NcclReducer::reduce_in_order(int rank, const StepPlan& plan) {
   for (std::size_t b = 0; b < buckets_.size(); ++b) {
     m.ready[b].make_wait(stream);
     exchange(rank, plan, b);
-    reduce_range(m, order(rank, plan, b), slice(buckets_[b], rank));
-    if (needs_norm_)
-      communicator(rank).all_gather(static_cast<float*>(m.chunk_squares.data()), slices_of_squares(buckets_[b]),
-                                    stream);
+    reduce_range(m, order(rank, plan, b), buckets_[b].slices[static_cast<std::size_t>(rank)]);
+    // Where the norm of all gradients is wanted first, the parameters come behind the last bucket.
     if (m.tensors)
-      communicator(rank).all_gather(m.mean.floats() + buckets_[b].first, buckets_[b].slices, stream);
+      gather(rank, m.mean.floats(), {&buckets_[b].slices, 1});
     else if (!needs_norm_)
-      communicator(rank).all_gather(m.parameters.floats() + buckets_[b].first, buckets_[b].slices, stream);
+      gather(rank, m.parameters.floats(), {&buckets_[b].slices, 1});
     m.reduced[static_cast<std::size_t>(m.step % 2)][b].record(stream);
   }
-  if (needs_norm_) decide(m);
+  if (needs_norm_) {
+    gather(rank, static_cast<float*>(m.chunk_squares.data()), slices_of_squares_);
+    decide(m);
+  }
   if (m.tensors) return update_tensors(m);
   if (!needs_norm_) return;
-  for (const Bucket& bucket : buckets_) {
-    apply_range(m, slice(bucket, rank));
-    communicator(rank).all_gather(m.parameters.floats() + bucket.first, bucket.slices, stream);
-  }
-}
-
-/// Where a bucket's squares lie, which are doubles, in floats.
-std::vector<nccl::Slice> NcclReducer::slices_of_squares(const Bucket& bucket) const {
-  std::vector<nccl::Slice> slices;
-  for (int r = 0; r < size_; ++r) {
-    const nccl::Slice part = slice(bucket, r);
-    slices.push_back({2 * ((part.first + kChunk - 1) / kChunk), 2 * ((part.count + kChunk - 1) / kChunk)});
-  }
-  return slices;
+  for (const Bucket& bucket : buckets_) apply_range(m, bucket.slices[static_cast<std::size_t>(rank)]);
+  gather(rank, m.parameters.floats(), slices_);
 }
 
 void NcclReducer::reduce_by_nccl(int rank, const StepPlan& plan) {
@@ -322,9 +323,13 @@ void NcclReducer::reduce_by_nccl(int rank, const StepPlan& plan) {
 void NcclReducer::all_reduce(int rank, const Bucket& bucket, float* values) {
   Member& m = member(rank);
   const cudaStream_t stream = m.stream.get();
-  if (options_.communication == Communication::fp32) return communicator(rank).all_reduce(values, bucket.count, stream);
+  if (options_.communication == Communication::fp32) {
+    communicator(rank).all_reduce(values, bucket.count, stream);
+    return meet_at_first(rank);
+  }
   cuda::pack_bf16(values, bucket.count, m.packed.data(), stream);
   communicator(rank).all_reduce(m.packed.data(), bucket.count, stream, ElementType::bfloat16);
+  meet_at_first(rank);
   cuda::unpack_bf16(m.packed.data(), bucket.count, values, stream);
 }
 
@@ -352,10 +357,11 @@ void NcclReducer::wait(int rank, const cuda::Event& event) const {
                             : waited > options_.step_deadline ? why_late(rank, waited)
                                                               : "";
     if (why.empty()) continue;
-    // The group learns it before the others are woken, who would only say that they were.
-    group_.abort(std::make_exception_ptr(
-        Error(ExitStatus::retry, fmt::format("replica {} (GPU {}): {}", rank, device(rank), why))));
-    nccl_->abort();
+    // The group, and other processes, learn it before the others are woken, who would only say that they were.
+    const std::string text = fmt::format("replica {} (GPU {}): {}", rank, device(rank), why);
+    group_.abort(std::make_exception_ptr(Error(ExitStatus::retry, text)));
+    if (options_.processes != nullptr) options_.processes->fail(ExitStatus::retry, text);
+    nccl_->abort(text);
     throw GroupAborted{};
   }
 }

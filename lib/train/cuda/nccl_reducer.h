@@ -16,6 +16,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "comm/local/local_group.h"
@@ -38,7 +39,7 @@ class NcclReducer final : public GradientReducer {
     const Placement* placement = nullptr;
     bool reproducible = true;
     Communication communication = Communication::fp32;   ///< of NCCL's own all-reduce
-    std::int64_t bucket_floats = std::int64_t{1} << 20;  ///< whole chunks; 4 MiB are enough for the links' bandwidth
+    std::int64_t bucket_floats = std::int64_t{1} << 20;  ///< whole chunks
     std::chrono::nanoseconds step_deadline = std::chrono::minutes(10);
   };
   NcclReducer(const ReducerConfig& config, Options options);
@@ -65,7 +66,7 @@ class NcclReducer final : public GradientReducer {
  private:
   struct Bucket {
     std::int64_t first = 0, count = 0;
-    std::vector<nccl::Slice> slices;  // by rank, in floats from the start of the bucket
+    std::vector<nccl::Slice> slices;  // by rank, in floats of the flat buffer
   };
   /// What replica `rank` of this process needs on its own device; made with that device current.
   struct Member {
@@ -100,9 +101,9 @@ class NcclReducer final : public GradientReducer {
   void each_slice(Range replicas, Visit&& visit) const;
   void to_device(int rank, const Buffer& target, const float* from) const;
   void from_device(int rank, const float* source, std::int64_t count, float* to) const;
-  /// This replica's slice of a bucket, in floats of the flat buffer.
-  nccl::Slice slice(const Bucket& bucket, int rank) const;
   void exchange(int rank, const StepPlan& plan, std::size_t b);
+  void gather(int rank, float* values, std::span<const std::vector<nccl::Slice>> groups);
+  void meet_at_first(int rank);
   cuda::SumOrder order(int rank, const StepPlan& plan, std::size_t b);
   void reduce_in_order(int rank, const StepPlan& plan);
   void reduce_by_nccl(int rank, const StepPlan& plan);
@@ -111,7 +112,6 @@ class NcclReducer final : public GradientReducer {
   void decide(Member& member);
   void apply_range(Member& member, const nccl::Slice& range);
   void update_tensors(Member& member);
-  std::vector<nccl::Slice> slices_of_squares(const Bucket& bucket) const;
   void all_reduce(int rank, const Bucket& bucket, float* values);
   void wait(int rank, const cuda::Event& event) const;
   std::string why_late(int rank, std::chrono::nanoseconds waited) const;
@@ -130,7 +130,8 @@ class NcclReducer final : public GradientReducer {
   const int size_;    // replicas of the whole run
   const Range here_;  // those of this process
   std::vector<Bucket> buckets_;
-  std::vector<std::unique_ptr<Member>> members_;  // those of this process
+  std::vector<std::vector<nccl::Slice>> slices_, slices_of_squares_;  // of all buckets; of their squares
+  std::vector<std::unique_ptr<Member>> members_;                      // those of this process
   // The first process's, of optimizer state that is spread: the others' slices as they were gathered last.
   std::vector<std::vector<float>> gathered_;
   std::unique_ptr<nccl::NcclGroup> nccl_;  // last: what waits for others is given up before memory is

@@ -19,9 +19,7 @@ void NcclReducer::from_device(int rank, const float* source, std::int64_t count,
   if (count == 0) return;
   cuda::use_device(device(rank));
   wait(rank, member(rank).latest());  // first: this may be for others
-  cuda::check(cudaDeviceSynchronize(), "a GPU's last step failed");
-  cuda::check(cudaMemcpy(to, source, static_cast<std::size_t>(count) * sizeof(float), cudaMemcpyDeviceToHost),
-              "the parameters could not be copied from a GPU");
+  read_behind(to, source, static_cast<std::size_t>(count) * sizeof(float), member(rank).stream.get());
   cuda::use_device(device(here_.first));
 }
 
@@ -42,7 +40,7 @@ void NcclReducer::load_state(int k, const float* state) {
 template <class Visit>
 void NcclReducer::each_slice(Range replicas, Visit&& visit) const {
   for (const Bucket& bucket : buckets_)
-    for (int r = replicas.first; r < replicas.last; ++r) visit(r, slice(bucket, r));
+    for (int r = replicas.first; r < replicas.last; ++r) visit(r, bucket.slices[static_cast<std::size_t>(r)]);
 }
 
 void NcclReducer::save_state(int k, float* state) const {

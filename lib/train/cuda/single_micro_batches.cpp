@@ -29,8 +29,7 @@ SingleMicroBatches::SingleMicroBatches(const Replica::Config& config, Model& mod
   host_header_ = cuda::pinned_buffer(header);
   samples_ = cuda::device_buffer(samples);
   if (train_ == nullptr) host_samples_ = cuda::pinned_buffer(samples);
-  loss_ = cuda::device_buffer(sizeof(LossSum));
-  host_loss_ = cuda::pinned_buffer(sizeof(LossSum));
+  loss_ = cuda::pinned_buffer(sizeof(LossSum));
 }
 
 std::int64_t* SingleMicroBatches::ids(const Buffer& header) const {
@@ -64,7 +63,7 @@ Replica::Gradient SingleMicroBatches::run(const GradientTask& task, const Wait& 
   done_.record(stream_);
   wait(done_);
   if (task.poison) task.gradient[0] = std::numeric_limits<float>::quiet_NaN();
-  result.loss = *as<LossSum>(host_loss_);
+  result.loss = *as<LossSum>(loss_);
   result.largest = largest_magnitude(task.gradient, model_.parameters().floats());
   result.data = loaded - start;
   result.compute = steady_seconds() - loaded;
@@ -102,7 +101,12 @@ void SingleMicroBatches::enqueue(const GradientTask& task) {
   model_.train(config_.job.seed, {task.step, as<std::int64_t>(header_), versions_.next()},
                {.batch = task.count, .ids = ids(header_), .x = samples_.floats(), .labels = labels(header_)},
                {.gradients = gradient_.floats(), .loss = as<LossSum>(loss_)});
-  copy_async(host_loss_.data(), loss_.data(), loss_.size(), cudaMemcpyDeviceToHost, stream_);
+}
+
+std::string SingleMicroBatches::refused() const {
+  for (const OfSize& size : sizes_)
+    if (!size.recording.refused().empty()) return size.recording.refused();
+  return {};
 }
 
 void SingleMicroBatches::bind(const float* weights, const Wait& wait) {

@@ -31,6 +31,8 @@ class SingleMicroBatches {
   Replica::Gradient run(const GradientTask& task, const Wait& wait);
   /// The model reads the weights there from now on, as they are now.
   void bind(const float* weights, const Wait& wait);
+  /// See Recording::refused().
+  std::string refused() const;
 
  private:
   struct OfSize {
@@ -56,7 +58,7 @@ class SingleMicroBatches {
   std::optional<std::int64_t> version_;  // of weights_; empty where no task has named it
   Buffer header_, host_header_;          // the step, ids and labels in one, because each copy costs the host time
   Buffer samples_, host_samples_;
-  Buffer loss_, host_loss_;
+  Buffer loss_;  // in the host's memory, which kernels write as well
   cuda::Event done_;
 };
 

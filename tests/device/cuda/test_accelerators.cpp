@@ -23,8 +23,15 @@ struct Machine {
   cudaError_t status = cudaSuccess;
   std::vector<Gpu> gpus;
   int driver = 13000, runtime = 13000;
+  bool tells_instances = false;  // the driver has the call that tells instances of a GPU apart
 };
 Machine machine;
+
+/// That call: the id of device d is all of 0xa0 + d.
+int uuid_of_instance(cudaUUID_t* uuid, int device) {
+  std::memset(uuid, 0xa0 + device, sizeof *uuid);
+  return 0;
+}
 
 bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
@@ -67,11 +74,20 @@ cudaError_t CUDARTAPI cudaGetDeviceProperties(cudaDeviceProp* properties, int de
   properties->major = gpu.major;
   properties->minor = gpu.minor;
   properties->totalGlobalMem = std::size_t{80} << 30;
+  std::memset(&properties->uuid, 0x11, sizeof properties->uuid);
   return gpu.status;
 }
 cudaError_t CUDARTAPI cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
   CHECK(attribute == cudaDevAttrComputeMode);
   *value = machine.gpus.at(static_cast<std::size_t>(device)).compute_mode;
+  return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaGetDriverEntryPointByVersion(const char* symbol, void** call, unsigned int version,
+                                                       unsigned long long, cudaDriverEntryPointQueryResult* found) {
+  CHECK(std::string(symbol) == "cuDeviceGetUuid");
+  CHECK(version == 11040);  // the older one names the whole GPU
+  *call = machine.tells_instances ? reinterpret_cast<void*>(&uuid_of_instance) : nullptr;
+  *found = machine.tells_instances ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
   return cudaSuccess;
 }
 cudaError_t CUDARTAPI cudaDriverGetVersion(int* version) {
@@ -106,6 +122,15 @@ TEST_CASE("GPUs that can be used, in order") {
   CHECK(found.remedy.empty());
 }
 
+TEST_CASE("instances of a GPU have ids of their own where the driver tells them; otherwise the runtime's word counts") {
+  const std::vector<Gpu> two{gpu("slice", 9, 0), gpu("slice", 9, 0)};
+  CHECK(with(two).usable[1].id == std::string(32, '1'));
+  machine.tells_instances = true;
+  const dptrain::Accelerators found = dptrain::accelerators();
+  CHECK(found.usable[0].id == "a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0");
+  CHECK(found.usable[1].id == "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1");
+}
+
 TEST_CASE("GPUs that cannot be used are named with the reason; the others are used") {
   ::unsetenv("CUDA_VISIBLE_DEVICES");
   Gpu shut = gpu("shut", 9, 0), lost = gpu("lost", 9, 0);
@@ -137,5 +162,8 @@ TEST_CASE("no driver, an old driver, no GPU, none visible, and what else CUDA ma
     CHECK(has(without(status).remedy, "unset CUDA_VISIBLE_DEVICES"));
     ::unsetenv("CUDA_VISIBLE_DEVICES");
   }
+  CHECK(has(without(cudaErrorSystemNotReady).remedy, "nvidia-fabricmanager"));
+  CHECK(has(without(cudaErrorUnknown).remedy, "/dev/nvidia-uvm"));
+  CHECK(has(without(cudaErrorStubLibrary).remedy, "LD_LIBRARY_PATH"));
   CHECK(without(cudaErrorSystemDriverMismatch).missing == "CUDA cannot start: words for it (cudaErrorName)");
 }

@@ -41,6 +41,11 @@ void run_graph(const Nodes& nodes, const std::map<std::size_t, std::shared_ptr<R
 
 }  // namespace
 
+void refuse_captures(bool refuse) {
+  const Lock lock = lock_state();
+  state().refuses_captures = refuse;
+}
+
 cudaError_t unsafe_call() {
   if (thread_mode == cudaStreamCaptureModeRelaxed) return cudaSuccess;
   for (const auto& weak : state().captures) {
@@ -92,6 +97,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* pGraph) {
     other->tips.clear();
   }
   capture->ended = true;
+  if (state().refuses_captures) return done_with(cudaErrorStreamCaptureUnsupported);
   if (capture->invalid) return done_with(cudaErrorStreamCaptureInvalidated);
   if (unjoined) return done_with(cudaErrorStreamCaptureUnjoined);
   auto graph = std::make_unique<CUgraph_st>();

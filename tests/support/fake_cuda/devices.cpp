@@ -219,6 +219,15 @@ cudaError_t cudaDeviceEnablePeerAccess(int peerDevice, unsigned int flags) {
   return done_with(added ? cudaSuccess : cudaErrorPeerAccessAlreadyEnabled);
 }
 
+/// There is no driver behind this runtime.
+cudaError_t cudaGetDriverEntryPointByVersion(const char* /*symbol*/, void** funcPtr, unsigned int /*cudaVersion*/,
+                                             unsigned long long /*flags*/,
+                                             cudaDriverEntryPointQueryResult* driverStatus) {
+  *funcPtr = nullptr;
+  *driverStatus = cudaDriverEntryPointSymbolNotFound;
+  return cudaSuccess;
+}
+
 cudaError_t cudaDriverGetVersion(int* driverVersion) {
   *driverVersion = state().devices == 0 ? 0 : CUDART_VERSION;
   return cudaSuccess;

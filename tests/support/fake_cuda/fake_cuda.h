@@ -37,6 +37,8 @@ void set_seed(std::uint64_t seed);
 void set_devices(int count);
 /// Memory of each device; more than this fails with cudaErrorMemoryAllocation. Default 1 GiB.
 void set_memory(std::size_t bytes);
+/// Whether every capture ends with cudaErrorStreamCaptureUnsupported, as where a library's work cannot be captured.
+void refuse_captures(bool refuse);
 
 struct Counters {
   std::int64_t allocations = 0;  ///< cudaMalloc, cudaMallocHost, cudaHostAlloc

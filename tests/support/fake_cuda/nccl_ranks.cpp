@@ -55,10 +55,9 @@ bool all_finalized(const Clique& clique) {
 
 bool settled(ncclComm_t communicator) {
   if (!all_joined(*communicator->clique)) return false;
-  for (const auto& [stream, posted] : communicator->pending) {
-    if (!fake_nccl::enqueued(posted)) return false;
-  }
-  return true;
+  bool all = true;  // each is brought further: between processes a sender waits for its receiver
+  for (const auto& [stream, posted] : communicator->pending) all = fake_nccl::enqueued(posted) && all;
+  return all;
 }
 
 bool drained(ncclComm_t communicator) {

@@ -94,6 +94,7 @@ struct State {
   std::map<CUgraph_st*, std::unique_ptr<CUgraph_st>> graphs;
   std::map<CUgraphExec_st*, std::unique_ptr<CUgraphExec_st>> executables;
   std::vector<std::weak_ptr<Capture>> captures;
+  bool refuses_captures = false;
 };
 
 State& state();

@@ -254,8 +254,8 @@ TEST_CASE("copies in 16 bits are counted, and activations take half") {
     return make_backend(job, place(job, 100))->plan(batches);
   };
   const ModelPlan floats = plan("fp32"), halves = plan("bf16");
-  CHECK(floats.copy_bytes == 0);
-  CHECK(halves.copy_bytes >= 2 * halves.parameters.elements());
+  CHECK(floats.copy_bytes >= std::int64_t{32} << 20);  // what the libraries' products and convolutions work in, and no copies
+  CHECK(halves.copy_bytes - floats.copy_bytes >= 2 * halves.parameters.elements());
   CHECK(halves.activation_bytes < 0.6 * static_cast<double>(floats.activation_bytes));
   CHECK(plan("fp16").copy_bytes == halves.copy_bytes);
 }
