@@ -79,7 +79,8 @@ struct NormGradients {
   float* weight = nullptr;
   float* bias = nullptr;
 };
-/// Each channel's sum of dy, then its sum of dy (x - mean): of the batch, and of all whose statistics it has.
+/// Each channel's sum of dy, then its sum of dy (x - mean), as it is or over the deviation, each device in its way: of the batch,
+/// and of all whose statistics it has.
 struct NormSums {
   const float* own = nullptr;
   const float* all = nullptr;
@@ -101,11 +102,11 @@ class NormOperation : public Operation {
   /// Of a batch norm: mean and unbiased variance of the latest forward(), times the samples of the batch.
   virtual void statistics(Slot slot, float* mean, float* variance) = 0;
 
-  // Of a batch norm whose statistics are those of several batches together, on the CPU: forward and backward in two halves, between
-  // which what the first writes is added up over the batches.
+  // Of a batch norm whose statistics are those of several batches together: forward and backward in two halves, between which what
+  // the first writes is added up over the batches. All of it in the device's memory.
   /// moments_floats() of this batch, see kernels/moments.h.
   virtual void measure(Slot slot, const void* x, float* moments);
-  /// forward() with these moments.
+  /// forward() with these moments, which stay as they are until backward_with() and statistics().
   virtual void forward_with(Slot slot, const void* x, const NormParameters& parameters, const float* moments, void* y);
   /// This batch's part of NormSums.
   virtual void measure_gradient(Slot slot, const void* x, const void* dy, float* sums);

@@ -36,7 +36,8 @@ Model::Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch, E
     meetings_.push_back(s);
     floats = std::max(floats, sums->floats());
   }
-  measured_.resize(static_cast<std::size_t>(floats));
+  measured_floats_ = floats;
+  measured_ = kernels_.allocate(static_cast<std::size_t>(floats) * sizeof(float));
 }
 
 void Model::prepare(std::span<const std::int64_t> batches, std::int64_t views) {
@@ -113,7 +114,7 @@ void Model::backward(Stage& stage, const Pass& pass) {
 template <class Around>
 void Model::run_training(const Pass& pass, const Input& input, const Output& output, Around&& around) {
   for (int piece = 0; piece < pieces(); ++piece)
-    run_piece(piece, pass, input, output, measured_.data(), measured_.data(), around);
+    run_piece(piece, pass, input, output, measured_.floats(), measured_.floats(), around);
 }
 
 template <class Around>

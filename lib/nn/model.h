@@ -57,13 +57,13 @@ class Model {
   /// The same in pieces, where layers need sums over all micro-batches of a step (see StepSums): what a piece measures is merged
   /// over the micro-batches, in the order of the tree, and told to the next. Other models have one piece.
   int pieces() const { return 2 * static_cast<int>(meetings_.size()) + 1; }
-  /// `whole` is what the piece before measured, merged, and `part` what this one measures; there is none before the first and
-  /// after the last. The memory of `input` stays as it is until the last.
+  /// `whole` is what the piece before measured, merged, and `part` what this one measures, in the memory of the device; there is
+  /// none before the first and after the last. The memory of `input` stays as it is until the last.
   void train_piece(int piece, std::uint64_t seed, const Step& step, const Input& input, const Output& output,
                    const float* whole, float* part);
-  std::int64_t measured_floats() const { return static_cast<std::int64_t>(measured_.size()); }  ///< at most
+  std::int64_t measured_floats() const { return measured_floats_; }  ///< at most
   std::int64_t measured_floats(int piece) const { return sums(meeting(piece)).floats(); }
-  /// Two measurements of a piece; `both` may be a.
+  /// Two measurements of a piece, in the memory of the host; `both` may be a.
   void merge(int piece, const float* a, const float* b, float* both) const;
   /// So many of the first floats of the gradients are final after a piece.
   std::int64_t final_floats(int piece) const;
@@ -145,7 +145,8 @@ class Model {
   const void* input_ = nullptr;
   std::optional<EvaluationViews> views_;
   std::vector<std::size_t> meetings_;  // stages whose layers need sums over all micro-batches, in order
-  std::vector<float> measured_;        // where a micro-batch is all of its step
+  std::int64_t measured_floats_ = 0;   // by a piece, at most
+  Buffer measured_;                    // where a micro-batch is all of its step
 };
 
 }  // namespace dptrain

@@ -285,8 +285,6 @@ TEST_CASE("what norms over the step do not go with is refused with the line") {
   CHECK(has(refused({{"mode", "local_sgd"}}), "and this is mode: local_sgd"));
   CHECK(has(refused({{"faults.on_replica_failure", "continue"}}), "the replicas meet in the midst of a step"));
   CHECK(refused({{"faults.on_nan", "skip"}, {"balance", "auto"}}).empty());
-  Placement gpus{.type = DeviceType::cuda, .replicas = 1, .gpus = {}};
-  CHECK_THROWS_WITH_AS(check_sync_norms_fit(job_of(1), gpus), doctest::Contains("needs replicas on the CPU"), Error);
   // One value a channel in a micro-batch is enough; in a step it is not.
   const auto of_features = [](int train_samples) {
     const JobSpec job = read_job_text(

@@ -37,6 +37,18 @@ struct NormForward {
 /// Entries of scratch that moments() and gradient_sums() need.
 std::int64_t norm_scratch_entries(const NormShape& shape);
 
+/// Of a norm over the step, whose moments are those of kernels/moments.h: how many values, then means, then squares.
+void step_moments(const Context& context, const NormShape& shape, const Pair* moments, float* step);
+/// statistics_of_moments() of those.
+void statistics_of_step(const Context& context, std::int64_t channels, const float* step, float epsilon,
+                        Pair* statistics);
+/// running_sums() of those, for so many samples.
+void running_sums_of_step(const Context& context, const NormShape& shape, const float* step, float* mean,
+                          float* variance);
+/// Channels' sums one behind the other, and back.
+void spread_pairs(const Context& context, std::int64_t channels, const Pair* pairs, float* sums);
+void gather_pairs(const Context& context, std::int64_t channels, const float* sums, Pair* pairs);
+
 /// By set the mean, and the sum of the squared distances to it.
 void moments(const Context& context, const NormShape& shape, const void* x, Pair* scratch, Pair* moments);
 /// statistics[s] = (mean, 1 / sqrt(squares / of_set + epsilon))
@@ -56,8 +68,9 @@ void gradient_sums(const Context& context, const NormForward& forward, const Nor
                    const void* x, const void* dy, Pair* scratch, Pair* sums);
 /// Channels' sums as gradients; null: not wanted.
 void parameter_gradients(const Context& context, std::int64_t channels, const Pair* sums, float* weight, float* bias);
-/// `sums` by set; those of channels are not weighted, those of groups are. dx may be dy.
+/// `sums` by set; those of channels are not weighted, those of groups are. They are of shape.of_set() values each, or of
+/// *step_count. dx may be dy.
 void norm_backward(const Context& context, const NormForward& forward, const Pair* sums, const void* x, const void* dy,
-                   void* dx);
+                   void* dx, const float* step_count = nullptr);
 
 }  // namespace dptrain::cuda

@@ -34,9 +34,38 @@ class Norm final : public NormOperation {
 
   void forward(Slot slot, const void* x, const NormParameters& parameters, void* y) override {
     const NormShape shape = of_slot(slot);
+    step_ = nullptr;
     moments(context_, shape, x, pairs(scratch_), pairs(moments_));
     statistics_of_moments(context_, shape, pairs(moments_), epsilon_, pairs(statistics_));
     normalise(context_, forward_of(shape, parameters), x, y);
+  }
+
+  void measure(Slot slot, const void* x, float* step) override {
+    const NormShape shape = of_slot(slot);
+    moments(context_, shape, x, pairs(scratch_), pairs(moments_));
+    step_moments(context_, shape, pairs(moments_), step);
+  }
+  void forward_with(Slot slot, const void* x, const NormParameters& parameters, const float* step, void* y) override {
+    const NormShape shape = of_slot(slot);
+    step_ = step;
+    parameters_ = parameters;
+    statistics_of_step(context_, shape.channels, step, epsilon_, pairs(statistics_));
+    normalise(context_, forward_of(shape, parameters), x, y);
+  }
+  /// The parameters of the latest forward_with() say where its ReLU gave zero.
+  void measure_gradient(Slot slot, const void* x, const void* dy, float* sums) override {
+    const NormShape shape = of_slot(slot);
+    gradient_sums(context_, forward_of(shape, parameters_), shape, false, x, dy, pairs(scratch_), pairs(sums_));
+    spread_pairs(context_, shape.channels, pairs(sums_), sums);
+  }
+  void backward_with(Slot slot, const void* x, const NormParameters& parameters, const NormSums& sums, const void* dy,
+                     void* dx, const NormGradients& gradients) override {
+    const NormShape shape = of_slot(slot);
+    gather_pairs(context_, shape.channels, sums.own, pairs(sums_));
+    parameter_gradients(context_, shape.channels, pairs(sums_), gradients.weight, gradients.bias);
+    if (dx == nullptr) return;
+    gather_pairs(context_, shape.channels, sums.all, pairs(sums_));
+    norm_backward(context_, forward_of(shape, parameters), pairs(sums_), x, dy, dx, step_);
   }
 
   void infer(Slot slot, const void* x, const NormParameters& parameters, void* y) override {
@@ -60,6 +89,7 @@ class Norm final : public NormOperation {
   }
 
   void statistics(Slot slot, float* mean, float* variance) override {
+    if (step_ != nullptr) return running_sums_of_step(context_, of_slot(slot), step_, mean, variance);
     running_sums(context_, of_slot(slot), pairs(moments_), mean, variance);
   }
 
@@ -93,6 +123,8 @@ class Norm final : public NormOperation {
   NormShape sample_;
   std::vector<std::int64_t> batches_;  // by slot
   Buffer moments_, statistics_, sums_, scratch_;
+  const float* step_ = nullptr;  // moments of the latest forward_with(), where that was the latest forward
+  NormParameters parameters_{};  // likewise
 };
 
 }  // namespace

@@ -25,8 +25,12 @@ class SyncNorm final : public Norm, public StepSums {
   void tell_backward(const float* whole) override;
 
  private:
-  std::vector<float> moments_, sums_;  // of the step; sums are one float shorter, and the last is zero
-  std::vector<float> own_sums_;        // of the micro-batch: its gradients of the parameters
+  std::int64_t bytes() const { return static_cast<std::int64_t>(moments_.size()); }
+
+  Kernels& kernels_;
+  // In the device's memory.
+  Buffer moments_, sums_;  // of the step; sums are one float shorter, and the last is zero
+  Buffer own_sums_;        // of the micro-batch: its gradients of the parameters
 };
 
 }  // namespace dptrain

@@ -14,6 +14,7 @@ Lockstep::Lockstep(const Replica::Config& config, Kernels& kernels, Model& model
     : config_(config),
       exchange_(*config.exchange),
       lanes_(static_cast<std::size_t>(most)),
+      merge_(*config.exchange, config.rank, model.measured_floats(), config.schedule.full().micro_batches.size()),
       whole_(static_cast<std::size_t>(model.measured_floats())) {
   const std::vector<std::int64_t> batches = config.schedule.batch_sizes();
   const std::int64_t largest = config.schedule.largest_batch();
@@ -30,8 +31,6 @@ Lockstep::Lockstep(const Replica::Config& config, Kernels& kernels, Model& model
     lane.labels.resize(lane.ids.size());
     lane.samples = Buffer::host_floats(largest * config.data.train->shape().elements());
   }
-  for (std::size_t micro_batches = config.schedule.full().micro_batches.size(); micro_batches > 0; micro_batches /= 2)
-    scratch_.emplace_back(whole_.size());
 }
 
 void Lockstep::bind(const float* weights) {
@@ -44,18 +43,6 @@ void Lockstep::take(int k, const Batch& batch) {
   std::copy(batch.ids.begin(), batch.ids.end(), lane.ids.begin());
   std::copy_n(batch.labels, lane.count, lane.labels.begin());
   std::copy_n(batch.samples, lane.count * config_.data.train->shape().elements(), lane.samples.floats());
-}
-
-void Lockstep::merge(int piece, int first, int last, float* out, int level) {
-  if (last - first == 1) {
-    std::copy_n(exchange_.of(config_.rank, first), lanes_.front().model->measured_floats(piece), out);
-    return;
-  }
-  const int mid = tree_split(first, last);
-  float* right = scratch_[static_cast<std::size_t>(level)].data();
-  merge(piece, first, mid, out, level);
-  merge(piece, mid, last, right, level + 1);
-  lanes_.front().model->merge(piece, out, right, out);
 }
 
 template <class Target, class Trained, class Added, class Met>
@@ -86,7 +73,7 @@ void Lockstep::pass(const StepTask& task, const StepPlan& plan, const Target& ta
     }
     if (piece + 1 == model.pieces()) return;
     met(piece);
-    merge(piece, 0, micro_batches, whole_.data(), 0);
+    merge_.merge(model, piece, micro_batches, whole_.data());
   }
 }
 

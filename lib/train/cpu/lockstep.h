@@ -10,6 +10,7 @@
 
 #include "nn/model.h"
 #include "train/replica.h"
+#include "train/step_merge.h"
 
 namespace dptrain {
 
@@ -52,14 +53,11 @@ class Lockstep {
   template <class Target, class Trained, class Added, class Met>
   void pass(const StepTask& task, const StepPlan& plan, const Target& target, const Trained& trained,
             const Added& added, const Met& met);
-  /// What micro-batches [first, last) have measured in a piece, merged into `out`.
-  void merge(int piece, int first, int last, float* out, int level);
-
   const Replica::Config& config_;
   StepExchange& exchange_;
   std::vector<Lane> lanes_;
-  std::vector<float> whole_;                 // what all micro-batches have measured
-  std::vector<std::vector<float>> scratch_;  // of merge(), by level
+  StepMerge merge_;
+  std::vector<float> whole_;  // what all micro-batches have measured
 };
 
 }  // namespace dptrain

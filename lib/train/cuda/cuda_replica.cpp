@@ -102,7 +102,16 @@ void CudaReplica::prepare_steps() {
     gradients_.push_back(cuda::device_buffer(static_cast<std::size_t>(parameters().floats()) * sizeof(float)));
     gradient_views_.push_back(gradients_.back().floats());
   }
-  for (Slot& slot : slots_) allocate(slot);
+  DPTRAIN_CHECK(model_->pieces() == 1 || config_.exchange != nullptr, "norms over a step have nowhere to meet");
+  if (config_.exchange != nullptr) {
+    lockstep_ = std::make_unique<CudaLockstep>(config_, *kernels_, *model_,
+                                               std::max(1, static_cast<int>(largest.micro_batches)), compute_.get());
+  }
+  for (Slot& slot : slots_) {
+    allocate(slot);
+    for (auto& recordings : slot.recordings)
+      recordings = std::vector<Recording>(static_cast<std::size_t>(model_->pieces()));
+  }
   if (resident_.train) {
     source_ = micro_batch_source(config_);
     return;
@@ -133,6 +142,11 @@ std::int32_t* CudaReplica::labels(const Buffer& header) const {
   return reinterpret_cast<std::int32_t*>(ids(header) + step_samples_);
 }
 
+void CudaReplica::bind(const float* weights) {
+  model_->bind(weights);
+  if (lockstep_) lockstep_->bind(weights);
+}
+
 Replica::Times CudaReplica::run(const StepTask& task) {
   const std::int64_t step = task.step;
   Times times;
@@ -141,8 +155,8 @@ Replica::Times CudaReplica::run(const StepTask& task) {
   // Nothing uses the slot any more: collect() has waited for the step that had it before.
   Slot& free = slot(step);
   times.data = load(step, free);
-  compute(step, free);
-  times.compute = steady_seconds() - start - times.data + waited_;
+  times.wait = compute(step, free);
+  times.compute = steady_seconds() - start - times.data - times.wait + waited_;
   waited_ = 0;
   return times;
 }
@@ -200,67 +214,119 @@ void CudaReplica::release_batch() {
   batch_lent_ = false;
 }
 
-void CudaReplica::compute(std::int64_t step, Slot& slot) {
-  const bool last = &config_.schedule.plan(step) == &config_.schedule.last();
-  Recording& recording = slot.recordings[last ? 1 : 0];
+double CudaReplica::compute(std::int64_t step, Slot& slot) {
+  const StepPlan& plan = config_.schedule.plan(step);
+  std::vector<Recording>& recordings = slot.recordings[&plan == &config_.schedule.last() ? 1 : 0];
   // Not on the copy stream: a reducer's kernels behind the step that had the slot before may still read its constants.
   copy_async(slot.header.data(), slot.host_header.data(), slot.header.size(), cudaMemcpyHostToDevice, compute_.get());
   if (loader_) batch_copied_.make_wait(compute_.get());
-  recording.run(compute_.get(), [&] { enqueue(step, slot); });
+  double waited = 0;
+  if (!lockstep_) {
+    recordings.front().run(compute_.get(), [&] { enqueue(step, slot); });
+  } else {
+    std::vector<int> micro_batches;
+    for (const auto& instruction : program(step).instructions)
+      if (instruction.kind == Kind::run) micro_batches.push_back(instruction.micro_batch);
+    for (int piece = 0; piece < lockstep_->pieces(); ++piece) {
+      recordings[static_cast<std::size_t>(piece)].run(compute_.get(), [&] { enqueue_piece(piece, step, slot); });
+      if (piece + 1 < lockstep_->pieces()) waited += lockstep_->meet(piece, plan, micro_batches, wait_);
+    }
+  }
   slot.computed.record(compute_.get());
+  return waited;
+}
+
+template <class Visit, class Add>
+void CudaReplica::each_instruction(std::int64_t step, const Slot& slot, Visit&& visit, Add&& add) {
+  const StepPlan& plan = config_.schedule.plan(step);
+  const std::int64_t elements = config_.data.train->shape().elements();
+  std::int64_t offset = 0, place = 0, losses = 0;
+  for (const auto& instruction : program(step).instructions) {
+    if (instruction.kind == Kind::add) {
+      add(instruction);
+      continue;
+    }
+    const std::int64_t count = plan.micro_batches[static_cast<std::size_t>(instruction.micro_batch)].count;
+    visit(instruction,
+          Model::Input{.batch = count,
+                       .ids = ids(slot.header) + offset,
+                       .x = slot.samples.floats() + place,
+                       .labels = labels(slot.header) + offset},
+          as<LossSum>(slot.losses) + losses++);
+    offset += count;
+    place += places(count, elements);
+  }
+}
+
+/// The samples of a micro-batch, where the dataset lies on the GPU; with labels it says where they go.
+void CudaReplica::gather(const Model::Input& input) {
+  if (!resident_.train) return;
+  cuda::gather_images(resident_.train->images(), input.ids, 0, input.batch, const_cast<float*>(input.x),
+                      const_cast<std::int32_t*>(input.labels), compute_.get());
+}
+
+void CudaReplica::add_floats(const ReplicaProgram::Instruction& addition, std::int64_t first, std::int64_t count) {
+  const auto target = static_cast<std::size_t>(addition.buffer);
+  cuda::add(gradient_views_[target] + first, gradient_views_[target + 1] + first, count, compute_.get());
 }
 
 /// The step's kernels. What is recorded here is replayed for other steps: nothing may depend on `step` but its plan.
 void CudaReplica::enqueue(std::int64_t step, Slot& slot) {
-  const StepPlan& plan = config_.schedule.plan(step);
-  const std::int64_t elements = config_.data.train->shape().elements(), floats = parameters().floats();
+  const std::int64_t floats = parameters().floats();
   const std::int64_t version = versions_.next();
-  std::int64_t offset = 0, place = 0, losses = 0;
   const auto& instructions = program(step).instructions;
-  const auto add = [&](const ReplicaProgram::Instruction& addition, std::int64_t first, std::int64_t count) {
-    const auto target = static_cast<std::size_t>(addition.buffer);
-    cuda::add(gradient_views_[target] + first, gradient_views_[target + 1] + first, count, compute_.get());
-  };
   // What is added behind the last micro-batch is added mark by mark, while its backward pass goes on.
-  const auto last_run = std::find_if(instructions.rbegin(), instructions.rend(), [](const auto& instruction) {
-                          return instruction.kind == Kind::run;
-                        }).base();
+  const auto behind_runs = std::find_if(instructions.rbegin(), instructions.rend(), [](const auto& instruction) {
+                             return instruction.kind == Kind::run;
+                           }).base();
+  const auto runs_left = [&](const auto& instruction) {
+    return behind_runs - instructions.begin() - (&instruction - instructions.data());
+  };
   auto mark = marks_.begin();
   std::int64_t added = 0;
   const auto finished = [&](std::int64_t done) {
     for (; mark != marks_.end() && mark->floats <= done; ++mark) {
-      for (auto addition = last_run; addition != instructions.end(); ++addition)
-        add(*addition, added, mark->floats - added);
+      for (auto addition = behind_runs; addition != instructions.end(); ++addition)
+        add_floats(*addition, added, mark->floats - added);
       added = mark->floats;
       mark->event->record_outside(compute_.get());
     }
   };
-  for (auto next = instructions.begin(); next != instructions.end(); ++next) {
-    const auto& instruction = *next;
-    if (instruction.kind == Kind::add) {
-      if (marks_.empty() || next < last_run) add(instruction, 0, floats);
-      continue;
-    }
-    float* target = gradient_views_[static_cast<std::size_t>(instruction.buffer)];
-    const std::int64_t count = plan.micro_batches[static_cast<std::size_t>(instruction.micro_batch)].count;
-    if (resident_.train) {
-      cuda::gather_images(resident_.train->images(), ids(slot.header) + offset, 0, count, slot.samples.floats() + place,
-                          labels(slot.header) + offset, compute_.get());
-    }
-    model_->train(
-        config_.job.seed, {step, &slot.constants()->step, version},
-        {.batch = count,
-         .ids = ids(slot.header) + offset,
-         .x = slot.samples.floats() + place,
-         .labels = labels(slot.header) + offset},
-        {.gradients = target,
-         .loss = as<LossSum>(slot.losses) + losses++,
-         .finished = next + 1 == last_run && !marks_.empty() ? std::function<void(std::int64_t)>(finished) : nullptr});
-    offset += count;
-    place += places(count, elements);
-  }
+  each_instruction(
+      step, slot,
+      [&](const auto& instruction, const Model::Input& input, LossSum* loss) {
+        gather(input);
+        const bool is_last = runs_left(instruction) == 1;
+        model_->train(config_.job.seed, {step, &slot.constants()->step, version}, input,
+                      {.gradients = gradient_views_[static_cast<std::size_t>(instruction.buffer)],
+                       .loss = loss,
+                       .finished = is_last && !marks_.empty() ? std::function<void(std::int64_t)>(finished) : nullptr});
+      },
+      [&](const auto& instruction) {
+        if (marks_.empty() || runs_left(instruction) > 0) add_floats(instruction, 0, floats);
+      });
   finished(floats);
-  if (finish_) finish_(plan, slot.constants());
+  if (finish_) finish_(config_.schedule.plan(step), slot.constants());
+}
+
+/// The same for one piece of all micro-batches.
+void CudaReplica::enqueue_piece(int piece, std::int64_t step, Slot& slot) {
+  const Model::Step of_step{step, &slot.constants()->step, versions_.next()};
+  const std::int64_t first = piece == 0 ? 0 : lockstep_->final_floats(piece - 1), last = lockstep_->final_floats(piece);
+  lockstep_->begin(piece);
+  int k = 0;
+  each_instruction(
+      step, slot,
+      [&](const auto& instruction, const Model::Input& input, LossSum* loss) {
+        if (piece == 0) gather(input);
+        float* gradients = gradient_views_[static_cast<std::size_t>(instruction.buffer)];
+        lockstep_->enqueue(piece, k++, of_step, {input, {.gradients = gradients, .loss = loss}});
+      },
+      [&](const auto& instruction) { add_floats(instruction, first, last - first); });
+  lockstep_->end(piece);
+  if (piece + 1 < lockstep_->pieces()) return;
+  for (const Mark& mark : marks_) mark.event->record_outside(compute_.get());
+  if (finish_) finish_(config_.schedule.plan(step), slot.constants());
 }
 
 void CudaReplica::set_scale(const LossScale& scale) {
@@ -299,8 +365,9 @@ void CudaReplica::collect(std::int64_t step, std::vector<LossSum>& losses) {
 std::string CudaReplica::handicap() const {
   std::string refused = single_ ? single_->refused() : "";
   for (const Slot& slot : slots_) {
-    for (const Recording& recording : slot.recordings)
-      if (refused.empty()) refused = recording.refused();
+    for (const auto& recordings : slot.recordings)
+      for (const Recording& recording : recordings)
+        if (refused.empty()) refused = recording.refused();
   }
   return refused.empty()
              ? ""

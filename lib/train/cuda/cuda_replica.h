@@ -17,6 +17,7 @@
 #include "device/cuda/runtime.h"
 #include "kernels/cuda/update.h"
 #include "nn/model.h"
+#include "train/cuda/cuda_lockstep.h"
 #include "train/cuda/in_line.h"
 #include "train/cuda/resident_images.h"
 #include "train/cuda/single_micro_batches.h"
@@ -34,7 +35,7 @@ class CudaReplica final : public Replica {
   ~CudaReplica() override;
 
   const ParameterTable& parameters() const override { return model_->parameters(); }
-  void bind(const float* weights) override { model_->bind(weights); }
+  void bind(const float* weights) override;
   void bind_host(const float* weights) override;
   const std::vector<float*>& gradients() const override { return gradient_views_; }
   Times run(const StepTask& task) override;
@@ -81,10 +82,11 @@ class CudaReplica final : public Replica {
   struct Slot {
     Buffer samples;  // of all micro-batches of a step
     Buffer losses;   // likewise; in the host's memory, which kernels write as well: a copy would hold the step up
-    Buffer header, host_header;           // constants, ids and labels in one, because each copy costs the host time
-    Buffer host_scale;                    // of losses, after the step
-    cuda::Event computed, scaled;         // scaled: that is there
-    std::array<Recording, 2> recordings;  // of the full step, of an epoch's last
+    Buffer header, host_header;    // constants, ids and labels in one, because each copy costs the host time
+    Buffer host_scale;             // of losses, after the step
+    cuda::Event computed, scaled;  // scaled: that is there
+    /// By piece of the full step, and of an epoch's last: one each where the model runs as a whole.
+    std::array<std::vector<Recording>, 2> recordings;
     cuda::StepConstants* constants() const { return static_cast<cuda::StepConstants*>(header.data()); }
   };
   struct Mark {
@@ -109,8 +111,14 @@ class CudaReplica final : public Replica {
   void release_batch();
   std::int64_t* ids(const Buffer& header) const;
   std::int32_t* labels(const Buffer& header) const;
-  void compute(std::int64_t step, Slot& slot);
+  double compute(std::int64_t step, Slot& slot);  // seconds spent waiting for other replicas
+  /// visit(instruction, input, loss) for each micro-batch of the step, and add(instruction) for each addition, in their order.
+  template <class Visit, class Add>
+  void each_instruction(std::int64_t step, const Slot& slot, Visit&& visit, Add&& add);
+  void gather(const Model::Input& input);
   void enqueue(std::int64_t step, Slot& slot);
+  void enqueue_piece(int piece, std::int64_t step, Slot& slot);
+  void add_floats(const ReplicaProgram::Instruction& addition, std::int64_t first, std::int64_t count);
 
   Config config_;
   int device_;
@@ -136,6 +144,7 @@ class CudaReplica final : public Replica {
   std::optional<LossScale> collected_scale_;
   double waited_ = 0;  // seconds in collect() since the latest run()
   std::unique_ptr<SingleMicroBatches> single_;
+  std::unique_ptr<CudaLockstep> lockstep_;  // where micro-batches run in pieces
 
   std::int64_t chunk_;  // of evaluation
   std::array<TestBuffers, 2> test_;

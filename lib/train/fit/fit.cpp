@@ -191,12 +191,6 @@ void check_data_fit(const JobSpec& job, const Shape& sample, std::int64_t classe
   }
 }
 
-void check_sync_norms_fit(const JobSpec& job, const Placement& placement) {
-  const std::vector<LayerShape> norms = sync_norms(job.model);
-  if (norms.empty() || placement.type != DeviceType::cuda) return;
-  refuse(norms.front().at, "batch_norm: sync: true needs replicas on the CPU", kOnCores);
-}
-
 void check_batches_fit(const JobSpec& job, const RunSchedule& schedule) {
   const std::vector<std::int64_t> sizes = schedule.batch_sizes();
   Diagnostics diagnostics;

@@ -60,9 +60,6 @@ int loader_workers(const JobSpec& job, int replicas, std::int64_t batch_floats, 
 /// The data fit the model: sample shape and number of classes. Errors: usage, with the spec's lines.
 void check_data_fit(const JobSpec& job, const Shape& sample, std::int64_t classes);
 
-/// Norms over a whole step need replicas on the CPU. Errors: usage, with the spec's lines.
-void check_sync_norms_fit(const JobSpec& job, const Placement& placement);
-
 /// Every micro-batch that will occur, or step, is large enough for batch norms. Errors: usage, with the spec's lines.
 void check_batches_fit(const JobSpec& job, const RunSchedule& schedule);
 

@@ -195,7 +195,6 @@ class SyncStrategy final : public UpdateStrategy {
  public:
   void check(const JobSpec& job, const Placement& placement, const RunSchedule&) const override {
     check_faults_fit(job, placement);
-    check_sync_norms_fit(job, placement);
   }
   void configure(const Run& run, Replica::Config& config) const override {
     config.reassigned = may_reassign(run.job, run.placement.replicas);

@@ -51,6 +51,14 @@ inline const Case kCases[] = {
      "weight_decay: 0.1}, ema: {decay: 0.7}"},
 };
 
+/// Micro-batches run in pieces: these norms are over all of a step. One is behind a block that is computed again in backward.
+inline const Case kNormsOverTheStep = {
+    "norms over the step",
+    "[{conv2d: {out_channels: 4, kernel_size: 3, padding: 1, bias: false}}, {batch_norm: {sync: true}}, relu, "
+    "{residual: {layers: [{conv2d: {out_channels: 4, kernel_size: 3, padding: 1}}, {batch_norm: {sync: true}}, relu], "
+    "recompute: true}}, flatten, {linear: 5}, {batch_norm: {sync: true, affine: false}}, {dropout: 0.1}, {linear: 3}]",
+    "micro_batch_size: 3, clip_grad_norm: 1, optimizer: {name: sgd, lr: 0.05, momentum: 0.9}, ema: {decay: 0.7}"};
+
 /// A sample of 25 floats: micro-batches of three begin where no library wants a tensor, unless they are put elsewhere.
 inline JobSpec odd_job(const std::string& devices) {
   return read_job_text(

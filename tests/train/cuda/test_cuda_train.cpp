@@ -310,11 +310,36 @@ TEST_CASE("recomputed blocks: the bits of those that are kept, on a GPU of their
   }
 }
 
+TEST_CASE("norms over the step: the CPU's result to rounding, and one hash on shared GPUs and on their own") {
+  for (const char* more : {"", "precision: bf16, ", "reproducible"}) {
+    CAPTURE(more);
+    const bool reproducible = std::string(more) != "reproducible";
+    const std::string train = (reproducible ? more : "") + std::string(kNormsOverTheStep.train);
+    const Case c{kNormsOverTheStep.name, kNormsOverTheStep.layers, train.c_str()};
+    const auto run_on = [&](int gpus_there, const std::string& devices, std::uint64_t seed = 1) {
+      const Gpus gpus(gpus_there);
+      fake_cuda::set_seed(seed);
+      return run(job_of(c, devices, reproducible ? "" : "reproducible: false"));
+    };
+    const Summary cpu = run_on(1, "{type: cpu, count: 2}"), one = run_on(1, "{type: cuda, count: 1}");
+    const double rounding = std::string(more).empty() || !reproducible ? 1e-3 : 0.05;
+    CHECK(one.final_loss == doctest::Approx(cpu.final_loss).epsilon(rounding));
+    CHECK(one.test_loss == doctest::Approx(cpu.test_loss).epsilon(rounding));
+    for (std::uint64_t seed = 1; seed <= 2; ++seed) {
+      for (const int replicas : {2, 3}) {
+        CAPTURE(replicas);
+        const std::string shared = fmt::format("{{type: cuda, count: {}, share: true}}", replicas);
+        CHECK(outcome(run_on(1, shared, seed)) == outcome(one));
+        const Summary own = run_on(replicas, fmt::format("{{type: cuda, count: {}}}", replicas), seed);
+        if (reproducible) CHECK(outcome(own) == outcome(one));
+        CHECK(own.test_loss == doctest::Approx(one.test_loss).epsilon(1e-3));
+      }
+    }
+  }
+}
+
 TEST_CASE("what GPUs cannot do is refused before anything runs") {
   const Gpus gpus(2);
-  JobSpec sync = job_of(kCases[4], "{type: cuda, count: 1}");
-  std::get<NormSpec>(sync.model.layers[1].op).sync = true;
-  CHECK_THROWS_WITH_AS(run(sync), doctest::Contains("batch_norm: sync: true needs replicas on the CPU"), Error);
   try {
     run(job_of(kCases[0], "{type: cuda, count: 4, share: true}"));
     FAIL("no error");
