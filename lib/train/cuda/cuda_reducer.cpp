@@ -1,6 +1,7 @@
 #include "train/cuda/cuda_reducer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "core/clock.h"
@@ -89,7 +90,7 @@ void CudaReducer::join(int rank, Replica& replica) {
     cuda::use_device(device_);
     tensor_updates_ = std::make_unique<CudaTensorUpdates>(plan_, floats_, member.replica->stream(), reproducible_);
   }
-  if (group_.size() > 1) return;
+  if (!records_update()) return;
   member.replica->finish_steps_with([this, &member](const StepPlan& plan, const cuda::StepConstants* constants) {
     enqueue(member, plan, constants, 0, floats_, [] {});
   });
@@ -110,7 +111,7 @@ double CudaReducer::gather(int) {
 GradientReducer::Times CudaReducer::update(int rank, const StepPlan& plan) {
   Times times;
   const double start = steady_seconds();
-  if (group_.size() > 1) {
+  if (!records_update()) {
     Member& member = members_[static_cast<std::size_t>(rank)];
     for (const Member& other : members_) other.replica->computed().make_wait(member.replica->stream());
     const Floats mine = slice(rank);
@@ -125,6 +126,10 @@ GradientReducer::Times CudaReducer::update(int rank, const StepPlan& plan) {
   times.end = steady_seconds();
   times.reduce = times.end - start;
   return times;
+}
+
+bool CudaReducer::finite(int rank, const StepPlan&) {
+  return std::isfinite(members_[static_cast<std::size_t>(rank)].replica->gradient_bound());
 }
 
 /// Meets the others on the host, so that all events are recorded, and lets this replica's stream wait for them.

@@ -33,6 +33,8 @@ class CudaReducer final : public GradientReducer {
   void begin(int rank, const StepUpdate& update) override;
   double gather(int rank) override;
   Times update(int rank, const StepPlan& plan) override;
+  /// Of each replica's own sums; what only adding them up would take out of the range of floats is found when weights are looked at.
+  bool finite(int rank, const StepPlan& plan) override;
   std::optional<LossScale> loss_scale() const override;
 
  private:
@@ -54,6 +56,8 @@ class CudaReducer final : public GradientReducer {
   template <class Meet>
   void enqueue(Member& member, const StepPlan& plan, const cuda::StepConstants* constants, std::int64_t first,
                std::int64_t count, Meet&& meet);
+  /// A replica alone records its update with its step, unless the host decides first what becomes of it.
+  bool records_update() const { return group_.size() == 1 && members_.front().replica->lag() > 0; }
   cuda::Target target_of(const Member& member, std::int64_t first) const;
   const float* decide(Member& member, const double* squares);
   void wait_for_all(int rank, cuda::Event Member::*event);

@@ -6,19 +6,13 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "kernels/cuda/cuda_kernels.h"
+#include "train/faults/faults.h"
 
 namespace dptrain {
 
 namespace {
 
 using Kind = ReplicaProgram::Instruction::Kind;
-
-/// Floats that a micro-batch takes in a step's buffer: libraries want tensors at multiples of 16 bytes, and whole cache lines
-/// copy faster.
-std::int64_t places(std::int64_t samples, std::int64_t elements) {
-  constexpr std::int64_t kLine = 32;
-  return (samples * elements + kLine - 1) / kLine * kLine;
-}
 
 /// The most of one step that replica `rank` runs.
 struct Largest {
@@ -34,7 +28,7 @@ Largest largest_step(const RunSchedule& schedule, int rank, std::int64_t element
       if (instruction.kind != Kind::run) continue;
       const std::int64_t count = plan->micro_batches[static_cast<std::size_t>(instruction.micro_batch)].count;
       samples += count;
-      floats += places(count, elements);
+      floats += on_gpu::places(count, elements);
       ++micro_batches;
     }
     largest.floats = std::max(largest.floats, floats);
@@ -107,6 +101,7 @@ void CudaReplica::prepare_steps() {
     lockstep_ = std::make_unique<CudaLockstep>(config_, *kernels_, *model_,
                                                std::max(1, static_cast<int>(largest.micro_batches)), compute_.get());
   }
+  if (host_decides(config_.job)) watch_.emplace(gradients_.size());
   for (Slot& slot : slots_) {
     allocate(slot);
     for (auto& recordings : slot.recordings)
@@ -155,7 +150,7 @@ Replica::Times CudaReplica::run(const StepTask& task) {
   // Nothing uses the slot any more: collect() has waited for the step that had it before.
   Slot& free = slot(step);
   times.data = load(step, free);
-  times.wait = compute(step, free);
+  times.wait = compute(task, free);
   times.compute = steady_seconds() - start - times.data - times.wait + waited_;
   waited_ = 0;
   return times;
@@ -201,7 +196,7 @@ double CudaReplica::load_batches(std::int64_t step, Slot& slot) {
     std::copy(batch.ids.begin(), batch.ids.end(), ids(slot.host_header) + offset);
     std::copy_n(batch.labels, count, labels(slot.host_header) + offset);
     offset += count;
-    place += places(count, elements);
+    place += on_gpu::places(count, elements);
   }
   return waited;
 }
@@ -214,7 +209,8 @@ void CudaReplica::release_batch() {
   batch_lent_ = false;
 }
 
-double CudaReplica::compute(std::int64_t step, Slot& slot) {
+double CudaReplica::compute(const StepTask& task, Slot& slot) {
+  const std::int64_t step = task.step;
   const StepPlan& plan = config_.schedule.plan(step);
   std::vector<Recording>& recordings = slot.recordings[&plan == &config_.schedule.last() ? 1 : 0];
   // Not on the copy stream: a reducer's kernels behind the step that had the slot before may still read its constants.
@@ -232,30 +228,30 @@ double CudaReplica::compute(std::int64_t step, Slot& slot) {
       if (piece + 1 < lockstep_->pieces()) waited += lockstep_->meet(piece, plan, micro_batches, wait_);
     }
   }
+  if (watch_) watch(task);
   slot.computed.record(compute_.get());
   return waited;
 }
 
-template <class Visit, class Add>
-void CudaReplica::each_instruction(std::int64_t step, const Slot& slot, Visit&& visit, Add&& add) {
-  const StepPlan& plan = config_.schedule.plan(step);
-  const std::int64_t elements = config_.data.train->shape().elements();
-  std::int64_t offset = 0, place = 0, losses = 0;
-  for (const auto& instruction : program(step).instructions) {
-    if (instruction.kind == Kind::add) {
-      add(instruction);
-      continue;
-    }
-    const std::int64_t count = plan.micro_batches[static_cast<std::size_t>(instruction.micro_batch)].count;
-    visit(instruction,
-          Model::Input{.batch = count,
-                       .ids = ids(slot.header) + offset,
-                       .x = slot.samples.floats() + place,
-                       .labels = labels(slot.header) + offset},
-          as<LossSum>(slot.losses) + losses++);
-    offset += count;
-    place += places(count, elements);
+/// How large the gradients are, with what a drill does to them; not where losses are scaled, whose gradients may be too large.
+void CudaReplica::watch(const StepTask& task) {
+  const std::size_t sums = program(task.step).roots.size();
+  if (task.poison && sums > 0) {
+    cuda::check(cudaMemsetAsync(gradient_views_.front(), 0xff, sizeof(float), compute_.get()),  // one that is no number
+                "a gradient could not be spoilt");
   }
+  watch_->enqueue(gradient_views_, scale() == nullptr ? sums : 0, parameters().floats(), compute_.get());
+}
+
+void CudaReplica::assign(std::shared_ptr<const Assignment> assignment, std::int64_t step) {
+  Loader::Source source =
+      micro_batch_source(config_, std::move(assignment), step);  // the same shares from another step on
+  if (!loader_) {
+    source_ = std::move(source);
+    return;
+  }
+  release_batch();
+  loader_->restart(std::move(source));
 }
 
 /// The samples of a micro-batch, where the dataset lies on the GPU; with labels it says where they go.

@@ -18,12 +18,24 @@
 #include "kernels/cuda/update.h"
 #include "nn/model.h"
 #include "train/cuda/cuda_lockstep.h"
+#include "train/cuda/gradient_watch.h"
 #include "train/cuda/in_line.h"
 #include "train/cuda/resident_images.h"
 #include "train/cuda/single_micro_batches.h"
 #include "train/replica.h"
 
 namespace dptrain {
+
+namespace on_gpu {
+
+/// Floats that a micro-batch takes in a step's buffer: libraries want tensors at multiples of 16 bytes, and whole cache lines
+/// copy faster.
+inline std::int64_t places(std::int64_t samples, std::int64_t elements) {
+  constexpr std::int64_t kLine = 32;
+  return (samples * elements + kLine - 1) / kLine * kLine;
+}
+
+}  // namespace on_gpu
 
 class CudaReplica final : public Replica {
  public:
@@ -41,7 +53,11 @@ class CudaReplica final : public Replica {
   Times run(const StepTask& task) override;
   bool needs_batches() const override { return !resident_.train; }
   Gradient gradient(const GradientTask& task) override;
-  int lag() const override { return kSlots - 1; }
+  void assign(std::shared_ptr<const Assignment> assignment, std::int64_t step) override;
+  double gradient_bound() const override { return watch_ ? watch_->bound() : 0; }
+  std::optional<NotFinite> diagnose(const StepTask& task) override;
+  /// None where the host decides what becomes of a step before its update.
+  int lag() const override { return watch_ ? 0 : kSlots - 1; }
   void collect(std::int64_t step, std::vector<LossSum>& losses) override;
   std::optional<LossScale> loss_scale() const override { return collected_scale_; }
   std::string handicap() const override;
@@ -111,13 +127,14 @@ class CudaReplica final : public Replica {
   void release_batch();
   std::int64_t* ids(const Buffer& header) const;
   std::int32_t* labels(const Buffer& header) const;
-  double compute(std::int64_t step, Slot& slot);  // seconds spent waiting for other replicas
+  double compute(const StepTask& task, Slot& slot);  // seconds spent waiting for other replicas
   /// visit(instruction, input, loss) for each micro-batch of the step, and add(instruction) for each addition, in their order.
   template <class Visit, class Add>
   void each_instruction(std::int64_t step, const Slot& slot, Visit&& visit, Add&& add);
   void gather(const Model::Input& input);
   void enqueue(std::int64_t step, Slot& slot);
   void enqueue_piece(int piece, std::int64_t step, Slot& slot);
+  void watch(const StepTask& task);
   void add_floats(const ReplicaProgram::Instruction& addition, std::int64_t first, std::int64_t count);
 
   Config config_;
@@ -145,11 +162,34 @@ class CudaReplica final : public Replica {
   double waited_ = 0;  // seconds in collect() since the latest run()
   std::unique_ptr<SingleMicroBatches> single_;
   std::unique_ptr<CudaLockstep> lockstep_;  // where micro-batches run in pieces
+  std::optional<GradientWatch> watch_;      // where the host decides what becomes of a step
 
   std::int64_t chunk_;  // of evaluation
   std::array<TestBuffers, 2> test_;
   Buffer test_sums_;  // in the host's memory
   cuda::Event tested_;
 };
+
+template <class Visit, class Add>
+void CudaReplica::each_instruction(std::int64_t step, const Slot& slot, Visit&& visit, Add&& add) {
+  const StepPlan& plan = config_.schedule.plan(step);
+  const std::int64_t elements = config_.data.train->shape().elements();
+  std::int64_t offset = 0, place = 0, losses = 0;
+  for (const auto& instruction : program(step).instructions) {
+    if (instruction.kind == ReplicaProgram::Instruction::Kind::add) {
+      add(instruction);
+      continue;
+    }
+    const std::int64_t count = plan.micro_batches[static_cast<std::size_t>(instruction.micro_batch)].count;
+    visit(instruction,
+          Model::Input{.batch = count,
+                       .ids = ids(slot.header) + offset,
+                       .x = slot.samples.floats() + place,
+                       .labels = labels(slot.header) + offset},
+          as<LossSum>(slot.losses) + losses++);
+    offset += count;
+    place += on_gpu::places(count, elements);
+  }
+}
 
 }  // namespace dptrain

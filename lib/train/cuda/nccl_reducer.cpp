@@ -1,6 +1,7 @@
 #include "train/cuda/nccl_reducer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <thread>
@@ -216,6 +217,10 @@ void NcclReducer::decide(Member& m) {
     return cuda::norm_to_clip_factor(squares, chunks_, *clip_norm_, m.factor.floats(), m.stream.get());
   cuda::decide_step(squares, chunks_, clip_norm_.value_or(std::numeric_limits<double>::infinity()), loss_scaling_->rule,
                     m.factor.floats(), m.replica->scale(), m.stream.get());
+}
+
+bool NcclReducer::finite(int rank, const StepPlan&) {
+  return std::isfinite(member(rank).replica->gradient_bound());
 }
 
 std::optional<LossScale> NcclReducer::loss_scale() const {

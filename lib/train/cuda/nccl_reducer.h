@@ -59,6 +59,7 @@ class NcclReducer final : public GradientReducer {
   void begin(int rank, const StepUpdate& update) override;
   double gather(int rank) override;
   Times update(int rank, const StepPlan& plan) override;
+  bool finite(int rank, const StepPlan& plan) override;  ///< as CudaReducer's
   std::optional<LossScale> loss_scale() const override;
   void abandon() noexcept override { nccl_->abort(); }
   void close() override { nccl_->close(); }

@@ -25,14 +25,12 @@ bool takes_micro_batches_alone(const JobSpec& job, std::int64_t step) {
 void check_faults_fit(const JobSpec& job, const Placement& placement) {
   if (placement.type == DeviceType::cuda) {
     constexpr const char* kCpu = "needs replicas on the CPU: --set devices.type=cpu";
-    if (job.faults.on_nan != OnNan::stop && job.mode != Mode::async)
-      refuse(job.faults.on_nan_at, fmt::format("faults.on_nan: other than stop it {}", kCpu));
     if (job.faults.on_replica_failure != OnReplicaFailure::stop)
       refuse(job.faults.on_replica_failure_at, fmt::format("faults.on_replica_failure: continue {}", kCpu));
     if (job.balance != Balance::off) refuse(job.balance_at, fmt::format("balance: auto {}", kCpu));
     for (const DrillSpec& drill : job.drills) {
       const bool alone = takes_micro_batches_alone(job, drill.at_step);
-      if (!alone && (drill.kind == DrillKind::nan || drill.kind == DrillKind::slow))
+      if (!alone && (drill.kind == DrillKind::slow || (drill.kind == DrillKind::nan && job.mode != Mode::sync)))
         refuse(drill.at, fmt::format("this drill {}", kCpu));
     }
   }
@@ -42,6 +40,12 @@ void check_faults_fit(const JobSpec& job, const Placement& placement) {
              fmt::format("there is no replica {}: this run has {}, counted from 0", drill.replica, placement.replicas));
     }
   }
+}
+
+bool host_decides(const JobSpec& job) {
+  const auto spoils = [](const DrillSpec& drill) { return drill.kind == DrillKind::nan; };
+  return job.mode == Mode::sync &&
+         (job.faults.on_nan != OnNan::stop || std::any_of(job.drills.begin(), job.drills.end(), spoils));
 }
 
 std::optional<double> step_deadline(const JobSpec& job, const Communicator& processes) {

@@ -19,6 +19,8 @@ namespace dptrain {
 
 /// The job asks for nothing that its devices do not do, and its drills are for replicas that there are. Errors: usage.
 void check_faults_fit(const JobSpec& job, const Placement& placement);
+/// Whether what becomes of a step is decided on the host before its update, where devices could otherwise be ahead of it.
+bool host_decides(const JobSpec& job);
 /// `faults.step_deadline`; where several processes would wait for each other for good, one that is not set is a minute.
 /// Empty: none.
 std::optional<double> step_deadline(const JobSpec& job, const Communicator& processes);

@@ -92,8 +92,7 @@ std::string last_words(const Run& run, bool can_skip) {
       "{}: training has diverged. A lower learning rate, warm-up (train.lr_schedule.warmup_steps) or clipping "
       "(train.clip_grad_norm) may help{}",
       why,
-      policy.on_nan == OnNan::stop && run.job.mode != Mode::local_sgd &&
-              run.placement.type == DeviceType::cpu  // the others have no other policy
+      policy.on_nan == OnNan::stop && run.job.mode != Mode::local_sgd  // which has no other policy
           ? "; faults.on_nan can skip such a step or go back."
           : ".");
 }
