@@ -124,7 +124,7 @@ class Pool final : public UnaryBase {
   }
   void backward(Slot slot, const void*, const void*, const void* dy, void* dx) override {
     if (max_)
-      max_pool_backward(context_, shape(slot), dy, chosen(), dx);
+      max_pool_backward(context_, shape(slot), dy, chosen(), nullptr, dx);
     else
       average_pool_backward(context_, shape(slot), dy, dx);
   }

@@ -5,6 +5,7 @@
 #include "core/host_device.h"
 #include "kernels/clip.h"
 #include "kernels/cuda/elements.h"
+#include "kernels/cuda/groups.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/update.h"
 
@@ -143,31 +144,109 @@ struct ChunkSquares {
   }
 };
 
-struct ClipFactor {
-  const double* squares;
-  std::int64_t chunks;
-  double max_norm;
-  float* factor;
-  DPTRAIN_HD void operator()(std::int64_t) const {
-    double sum = 0;
-    for (std::int64_t k = 0; k < chunks; ++k) sum += squares[k];
-    *factor = clip_factor(std::sqrt(sum), max_norm);
+/// `count` doubles added in their order, so many of them on their way from memory at a time.
+DPTRAIN_HD inline double add_in_order(double sum, const double* values, std::int64_t count) {
+  constexpr int kAhead = 16;
+  std::int64_t k = 0;
+  for (; k + kAhead <= count; k += kAhead) {
+    double ahead[kAhead];
+    for (int a = 0; a < kAhead; ++a) ahead[a] = values[k + a];
+    for (int a = 0; a < kAhead; ++a) sum += ahead[a];
+  }
+  for (; k < count; ++k) sum += values[k];
+  return sum;
+}
+
+/// The squares of a chunk by all threads of a group, and their sum in index order by the first.
+struct ChunkOfSquares {
+  static constexpr int kThreads = 256;
+  double squares[kNormChunk];
+
+  DPTRAIN_HD void put(int place, float value, bool is_trained) {
+    squares[place] = is_trained ? static_cast<double>(value) * static_cast<double>(value) : 0.0;
+  }
+  DPTRAIN_HD double sum() const {
+    return add_in_order(0, squares, kNormChunk);
+  }
+};
+static_assert(kNormChunk % ChunkOfSquares::kThreads == 0);
+
+/// mean_of_sums() and chunk_squares() of a chunk, by a group of threads.
+struct MeanAndSquares {
+  static constexpr int kThreads = ChunkOfSquares::kThreads, kPhases = 2;
+  struct Thread {};
+  using Shared = ChunkOfSquares;
+  SumOrder order;
+  const StepConstants* step;
+  float* mean;
+  Blocks blocks;
+  const LossScale* scale;  // null: gradients are not scaled
+  std::int64_t count;
+  double* squares;
+
+  template <int phase>
+  DPTRAIN_HD void run(std::int64_t chunk, int thread, Shared& shared, Thread&) const {
+    if constexpr (phase == 0) {
+      for (int place = thread; place < static_cast<int>(kNormChunk); place += kThreads) {
+        const std::int64_t i = chunk * kNormChunk + place;
+        if (i >= count) {
+          shared.put(place, 0, false);
+          continue;
+        }
+        const bool is_trained = block_of(blocks, i).treatment != Treatment::statistic;
+        const float sum = ordered_sum(order, i) / step->samples;
+        const float value = scale != nullptr && is_trained ? sum / scale->factor : sum;
+        mean[i] = value;
+        shared.put(place, value, is_trained);
+      }
+    } else {
+      if (thread == 0) squares[chunk] = shared.sum();
+    }
   }
 };
 
-struct DecideStep {
+/// The sum of the chunks' squares in their order, and what is made of it, by the first thread of a group; the others bring it as many
+/// of them as they can keep, which are all of a model of four million parameters.
+template <class Use>
+struct OfAllSquares {
+  static constexpr int kThreads = 256, kPhases = 2;
+  static constexpr std::int64_t kKept = 4096;
+  struct Thread {};
+  struct Shared {
+    double squares[kKept];
+  };
   const double* squares;
   std::int64_t chunks;
+  Use use;
+
+  template <int phase>
+  DPTRAIN_HD void run(std::int64_t, int thread, Shared& shared, Thread&) const {
+    const std::int64_t kept = chunks < kKept ? chunks : kKept;
+    if constexpr (phase == 0) {
+      for (std::int64_t k = thread; k < kept; k += kThreads) shared.squares[k] = squares[k];
+    } else {
+      if (thread == 0) use(add_in_order(add_in_order(0, shared.squares, kept), squares + kept, chunks - kept));
+    }
+  }
+};
+
+struct ClipFactor {
+  double max_norm;
+  float* factor;
+  DPTRAIN_HD void operator()(double sum) const { *factor = clip_factor(std::sqrt(sum), max_norm); }
+};
+
+struct DecideStep {
   double max_norm;
   LossScaleRule rule;
   float* factor;
   LossScale* scale;
-  DPTRAIN_HD void operator()(std::int64_t) const {
-    double sum = 0;
-    for (std::int64_t k = 0; k < chunks; ++k) sum += squares[k];
+  DPTRAIN_HD void operator()(double sum) const {
     constexpr double kLargest =
         1e300;  // of finite floats the sum is far below, and neither infinity nor NaN is below it
-    rule.step(*scale, sum < kLargest);
+    LossScale state = *scale;
+    rule.step(state, sum < kLargest);
+    *scale = state;
     *factor = clip_factor(std::sqrt(sum), max_norm);
   }
 };
@@ -276,14 +355,20 @@ void chunk_squares(const float* mean, Blocks blocks, std::int64_t count, double*
   for_each((count + kNormChunk - 1) / kNormChunk, stream, ChunkSquares{mean, blocks, count, squares});
 }
 
+void mean_and_squares(const SumOrder& order, const StepConstants* step, std::int64_t count, float* mean, double* squares,
+                      cudaStream_t stream, Blocks blocks, const LossScale* scale) {
+  for_each_group((count + kNormChunk - 1) / kNormChunk, stream,
+                 MeanAndSquares{order, step, mean, blocks, scale, count, squares});
+}
+
 void norm_to_clip_factor(const double* squares, std::int64_t chunks, double max_norm, float* factor,
                          cudaStream_t stream) {
-  for_each(1, stream, ClipFactor{squares, chunks, max_norm, factor});
+  for_each_group(1, stream, OfAllSquares<ClipFactor>{squares, chunks, {max_norm, factor}});
 }
 
 void decide_step(const double* squares, std::int64_t chunks, double max_norm, const LossScaleRule& rule, float* factor,
                  LossScale* scale, cudaStream_t stream) {
-  for_each(1, stream, DecideStep{squares, chunks, max_norm, rule, factor, scale});
+  for_each_group(1, stream, OfAllSquares<DecideStep>{squares, chunks, {max_norm, rule, factor, scale}});
 }
 
 void apply_update(RuleKind kind, const StepConstants* step, const float* clip_factor, std::int64_t count,

@@ -148,8 +148,7 @@ void CudaReducer::enqueue(Member& member, const StepPlan& plan, const cuda::Step
   auto* squares = static_cast<double*>(chunk_squares_.data());
   float* factor = factors_[static_cast<std::size_t>(&member - members_.data())].floats();
   const std::int64_t chunks = (floats_ + kChunk - 1) / kChunk;
-  cuda::mean_of_sums(order, constants, count, mean, stream, blocks, member.replica->scale());
-  cuda::chunk_squares(mean, blocks, count, squares + first / kChunk, stream);
+  cuda::mean_and_squares(order, constants, count, mean, squares + first / kChunk, stream, blocks, member.replica->scale());
   meet();
   if (loss_scaling_)
     cuda::decide_step(squares, chunks, clip_norm_.value_or(std::numeric_limits<double>::infinity()),
