@@ -78,6 +78,7 @@ struct NormParameters {
 struct NormGradients {
   float* weight = nullptr;
   float* bias = nullptr;
+  float *mean = nullptr, *variance = nullptr;  ///< as statistics() has them, where backward_writes_statistics()
 };
 /// Each channel's sum of dy, then its sum of dy (x - mean), as it is or over the deviation, each device in its way: of the batch,
 /// and of all whose statistics it has.
@@ -99,6 +100,7 @@ class NormOperation : public Operation {
   /// wants it.
   virtual void backward(Slot slot, const void* x, const NormParameters& parameters, const void* dy, void* dx,
                         const NormGradients& gradients) = 0;
+  virtual bool backward_writes_statistics() const { return false; }
   /// Of a batch norm: mean and unbiased variance of the latest forward(), times the samples of the batch.
   virtual void statistics(Slot slot, float* mean, float* variance) = 0;
 

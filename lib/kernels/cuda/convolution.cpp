@@ -4,6 +4,7 @@
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/parameter_copies.h"
 #include "kernels/cuda/plan.h"
+#include "kernels/cuda/row_sums.h"
 
 namespace dptrain::cuda {
 
@@ -64,8 +65,7 @@ class Convolution final : public AffineOperation {
       grow(inner_x_, batch * channels_ * area_ * bytes_of(compute_));
       if (config_.input_gradient) grow(inner_dx_, batch * channels_ * area_ * bytes_of(compute_));
     }
-    if (config_.spec.bias)
-      grow(row_sums_, sum_rows_scratch_floats(rows(batch), output_.shape[0]) * bytes_of(ElementType::float32));
+    if (config_.spec.bias) grow(row_sums_, sum_rows_scratch_bytes(compute_, rows(batch), output_.shape[0]));
     prepared_.push_back(std::move(p));
   }
 
@@ -96,7 +96,7 @@ class Convolution final : public AffineOperation {
     p.backward_weights->run(bindings);
     if (narrow) convert(context_, weight_floats(), compute_, narrow_dw_.data(), ElementType::float32, weight_gradient);
     if (config_.spec.bias)
-      sum_rows(context_, compute_, dy, rows(p.batch), output_.shape[0], row_sums_.floats(), bias_gradient);
+      sum_rows(context_, compute_, dy, rows(p.batch), output_.shape[0], row_sums_.data(), bias_gradient);
   }
 
   void backward_data(Slot slot, const void* dy, const float* weight, std::int64_t /*version*/, void* dx) override {

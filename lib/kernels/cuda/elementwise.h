@@ -36,9 +36,4 @@ void transpose(const Context& context, std::int64_t batch, std::int64_t rows, st
 void convert(const Context& context, std::int64_t count, ElementType from_type, const void* from, ElementType to_type,
              void* to);
 
-/// sums[c] = sum over r of matrix[r, c]. `scratch` has sum_rows_scratch_floats(rows, columns) floats.
-void sum_rows(const Context& context, ElementType type, const void* matrix, std::int64_t rows, std::int64_t columns,
-              float* scratch, float* sums);
-std::int64_t sum_rows_scratch_floats(std::int64_t rows, std::int64_t columns);
-
 }  // namespace dptrain::cuda

@@ -4,6 +4,7 @@
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/parameter_copies.h"
 #include "kernels/cuda/product.h"
+#include "kernels/cuda/row_sums.h"
 
 namespace dptrain::cuda {
 
@@ -54,7 +55,7 @@ class Linear final : public AffineOperation {
     if (config_.input_gradient) p.backward_data = required({in_, batch, out_, false, false}, config_.input.type);
     if (config_.input.type != compute_) grow(x_copy_, batch * in_ * bytes_of(compute_));
     if (output_.type != compute_) grow(dy_copy_, batch * out_ * bytes_of(compute_));
-    if (config_.bias) grow(row_sums_, sum_rows_scratch_floats(batch, out_) * bytes_of(ElementType::float32));
+    if (config_.bias) grow(row_sums_, sum_rows_scratch_bytes(output_.type, batch, out_));
     prepared_.push_back(std::move(p));
   }
 
@@ -78,7 +79,7 @@ class Linear final : public AffineOperation {
     const void* in = config_.input.type == compute_ ? x : x_copy_.data();
     const void* difference = as_computed(dy, output_.type, p.batch * out_, dy_copy_);
     p.backward_weights->run(in, difference, nullptr, weight_gradient);
-    if (config_.bias) sum_rows(context_, output_.type, dy, p.batch, out_, row_sums_.floats(), bias_gradient);
+    if (config_.bias) sum_rows(context_, output_.type, dy, p.batch, out_, row_sums_.data(), bias_gradient);
   }
 
   /// dy is that of the latest backward_weights().

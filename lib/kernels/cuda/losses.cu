@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "core/host_device.h"
+#include "kernels/cuda/groups.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/losses.h"
 
@@ -12,10 +13,15 @@ DPTRAIN_HD inline float factor_of(const LossScale* scale) {
   return scale == nullptr ? 1.0f : scale->factor;
 }
 
-DPTRAIN_HD inline std::int64_t largest(const float* row, std::int64_t classes) {
-  std::int64_t best = 0;
+struct Largest {
+  std::int64_t place;
+  float value;
+};
+DPTRAIN_HD inline Largest largest(const float* row, std::int64_t classes) {
+  Largest best{0, row[0]};
   for (std::int64_t c = 1; c < classes; ++c) {
-    if (row[c] > row[best]) best = c;
+    const float value = row[c];
+    if (value > best.value) best = {c, value};
   }
   return best;
 }
@@ -25,14 +31,13 @@ struct CrossEntropy {
   const std::int32_t* labels;
   std::int64_t classes;
   float* gradient;  // null: not wanted
-  LossSum* losses;
   const LossScale* loss_scale;
   float smoothing;
-  DPTRAIN_HD void operator()(std::int64_t sample) const {
+  DPTRAIN_HD LossSum of(std::int64_t sample) const {
     const float* row = outputs + sample * classes;
-    const std::int64_t best = largest(row, classes);
-    const float top = row[best];
     const std::int32_t label = labels[sample];
+    const Largest best = largest(row, classes);
+    const float top = best.value;
     float total = 0;
     for (std::int64_t c = 0; c < classes; ++c) total += std::exp(row[c] - top);
     if (gradient != nullptr) {
@@ -49,8 +54,7 @@ struct CrossEntropy {
       for (std::int64_t c = 0; c < classes; ++c) all += static_cast<double>(top) - static_cast<double>(row[c]);
       below += static_cast<double>(smoothing) * (all / static_cast<double>(classes) - below);
     }
-    losses[sample].loss = static_cast<double>(std::log(total)) + below;
-    losses[sample].correct = best == label;
+    return {static_cast<double>(std::log(total)) + below, best.place == label};
   }
 };
 
@@ -59,9 +63,8 @@ struct SquaredError {
   const std::int32_t* labels;
   std::int64_t classes;
   float* gradient;  // null: not wanted
-  LossSum* losses;
   const LossScale* loss_scale;
-  DPTRAIN_HD void operator()(std::int64_t sample) const {
+  DPTRAIN_HD LossSum of(std::int64_t sample) const {
     const float* row = outputs + sample * classes;
     const std::int32_t label = labels[sample];
     const float scale = 2.0f / static_cast<float>(classes), factor = factor_of(loss_scale);
@@ -71,9 +74,70 @@ struct SquaredError {
       squares += static_cast<double>(difference) * static_cast<double>(difference);
       if (gradient != nullptr) gradient[sample * classes + c] = scale * difference * factor;
     }
-    losses[sample].loss = squares / static_cast<double>(classes);
-    losses[sample].correct = largest(row, classes) == label;
+    return {squares / static_cast<double>(classes), largest(row, classes).place == label};
   }
+};
+
+/// A batch that one group of threads gets through: samples and their sum in one kernel.
+template <class Loss>
+struct InOneGroup {
+  static constexpr int kThreads = 256, kPhases = 3, kLanes = 16;
+  static constexpr std::int64_t kMost = 1024;
+  struct Kept {  // a LossSum in memory that a group shares: nothing constructs it
+    double loss;
+    std::int64_t correct;
+    DPTRAIN_HD Kept& operator=(const LossSum& sum) {
+      loss = sum.loss;
+      correct = sum.correct;
+      return *this;
+    }
+  };
+  struct Thread {};
+  struct Shared {
+    Kept of_thread[kThreads], of_lane[kLanes];
+  };
+  Loss loss;
+  std::int64_t samples;
+  LossSum* sum;
+
+  template <int phase>
+  DPTRAIN_HD void run(std::int64_t, int thread, Shared& shared, Thread&) const {
+    if constexpr (phase == 0) {
+      LossSum all;
+      for (std::int64_t sample = thread; sample < samples; sample += kThreads) {
+        const LossSum one = loss.of(sample);
+        all.loss += one.loss;
+        all.correct += one.correct;
+      }
+      shared.of_thread[thread] = all;
+    }
+    if constexpr (phase == 1) {
+      constexpr int kEach = kThreads / kLanes;
+      if (thread < kLanes) shared.of_lane[thread] = added<kEach>(shared.of_thread + thread * kEach);
+    }
+    if constexpr (phase == 2) {
+      if (thread == 0) *sum = added<kLanes>(shared.of_lane);
+    }
+  }
+
+ private:
+  template <int count>
+  DPTRAIN_HD static LossSum added(const Kept* entries) {
+    LossSum all;
+    for (int k = 0; k < count; ++k) {
+      all.loss += entries[k].loss;
+      all.correct += entries[k].correct;
+    }
+    return all;
+  }
+};
+
+/// Of a larger one: each sample by itself.
+template <class Loss>
+struct EachSample {
+  Loss loss;
+  LossSum* losses;
+  DPTRAIN_HD void operator()(std::int64_t sample) const { losses[sample] = loss.of(sample); }
 };
 
 /// Entries [kChunk i, kChunk (i + 1)) to sums[i], onto what is there where `onto`.
@@ -97,14 +161,18 @@ struct SumEntries {
 template <class Loss, class... Settings>
 void run(const Context& context, const LossScratch& scratch, const float* outputs, const std::int32_t* labels,
          std::int64_t samples, std::int64_t classes, float* gradient, LossSum* sum, Settings... settings) {
+  const auto from = [&](std::int64_t first) {
+    const std::int64_t offset = first * classes;
+    return Loss{outputs + offset, labels + first, classes, gradient == nullptr ? nullptr : gradient + offset,
+                scratch.scale,    settings...};
+  };
+  if (samples <= InOneGroup<Loss>::kMost)
+    return for_each_group(1, context.stream, InOneGroup<Loss>{from(0), samples, sum});
   constexpr std::int64_t kChunk = LossScratch::kChunk;
   LossSum* chunks = scratch.samples + LossScratch::kSamples;
   for (std::int64_t first = 0; first < samples; first += LossScratch::kSamples) {
     const std::int64_t count = std::min(LossScratch::kSamples, samples - first);
-    const std::int64_t offset = first * classes;
-    for_each(count, context.stream,
-             Loss{outputs + offset, labels + first, classes, gradient == nullptr ? nullptr : gradient + offset,
-                  scratch.samples, scratch.scale, settings...});
+    for_each(count, context.stream, EachSample<Loss>{from(first), scratch.samples});
     const std::int64_t sums = (count + kChunk - 1) / kChunk;
     for_each(sums, context.stream, SumEntries{scratch.samples, chunks, count, kChunk, false});
     for_each(1, context.stream, SumEntries{chunks, sum, sums, sums, first > 0});

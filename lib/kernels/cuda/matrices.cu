@@ -1,6 +1,5 @@
-// Softmax, changes of layout and type, and sums over rows.
+// Softmax, and changes of layout and type.
 #include <cmath>
-#include <utility>
 
 #include "core/host_device.h"
 #include "kernels/cuda/elements.h"
@@ -70,26 +69,6 @@ void with_elements(ElementType from, ElementType to, const Use& use) {
   with_element(from, [&](auto one) { with_element(to, [&](auto other) { use(one, other); }); });
 }
 
-constexpr std::int64_t kRows = 64;  // of a partial sum
-
-template <class Element>
-struct PartialRowSums {
-  const Element* matrix;
-  float* sums;
-  std::int64_t rows, columns;
-  DPTRAIN_HD void operator()(std::int64_t i) const {
-    const std::int64_t chunk = i / columns, column = i % columns;
-    const std::int64_t last = chunk * kRows + kRows < rows ? chunk * kRows + kRows : rows;
-    float sum = 0;
-    for (std::int64_t row = chunk * kRows; row < last; ++row) sum += wide(matrix[row * columns + column]);
-    sums[i] = sum;
-  }
-};
-
-constexpr std::int64_t chunks(std::int64_t rows) {
-  return (rows + kRows - 1) / kRows;
-}
-
 }  // namespace
 
 void softmax(const Context& context, std::int64_t outer, std::int64_t classes, std::int64_t inner, const float* x,
@@ -115,26 +94,6 @@ void convert(const Context& context, std::int64_t count, ElementType from_type, 
   with_elements(from_type, to_type, [&]<class From, class To>(From, To) {
     for_each(count, context.stream, Convert<From, To>{elements<From>(from), elements<To>(to)});
   });
-}
-
-// Chunks of rows, then chunks of those sums, and so on. The levels alternate between the two halves of the scratch.
-void sum_rows(const Context& context, ElementType type, const void* matrix, std::int64_t rows, std::int64_t columns,
-              float* scratch, float* sums) {
-  const std::int64_t entries = chunks(rows);
-  float *from = entries > 1 ? scratch : sums, *other = scratch + entries * columns;
-  with_element(type, [&]<class Element>(Element) {
-    for_each(entries * columns, context.stream,
-             PartialRowSums<Element>{elements<Element>(matrix), from, rows, columns});
-  });
-  for (rows = entries; rows > 1; rows = chunks(rows)) {
-    float* to = rows <= kRows ? sums : other;
-    for_each(chunks(rows) * columns, context.stream, PartialRowSums<float>{from, to, rows, columns});
-    std::swap(from, other);
-  }
-}
-
-std::int64_t sum_rows_scratch_floats(std::int64_t rows, std::int64_t columns) {
-  return rows <= kRows ? 0 : (chunks(rows) + chunks(chunks(rows))) * columns;
 }
 
 }  // namespace dptrain::cuda

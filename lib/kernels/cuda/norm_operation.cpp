@@ -3,7 +3,7 @@
 
 #include "core/error.h"
 #include "device/cuda/runtime.h"
-#include "kernels/cuda/norm.h"
+#include "kernels/cuda/norm_rows.h"
 
 namespace dptrain::cuda {
 
@@ -30,11 +30,15 @@ class Norm final : public NormOperation {
     const NormShape shape = of(batch), channels = by_channel(shape);
     for (Buffer* buffer : {&moments_, &statistics_, &sums_}) grow(*buffer, std::max(shape.sets(), channels.sets()));
     grow(scratch_, std::max(norm_scratch_entries(shape), norm_scratch_entries(channels)));
+    if (normalises_rows(shape)) grow(scratch_, row_norm_scratch_entries(shape));
   }
 
   void forward(Slot slot, const void* x, const NormParameters& parameters, void* y) override {
     const NormShape shape = of_slot(slot);
     step_ = nullptr;
+    if (normalises_rows(shape))
+      return normalise_rows(context_, forward_of(shape, parameters), epsilon_, x, pairs(scratch_), pairs(moments_),
+                            pairs(statistics_), y);
     moments(context_, shape, x, pairs(scratch_), pairs(moments_));
     statistics_of_moments(context_, shape, pairs(moments_), epsilon_, pairs(statistics_));
     normalise(context_, forward_of(shape, parameters), x, y);
@@ -78,6 +82,9 @@ class Norm final : public NormOperation {
                 const NormGradients& gradients) override {
     const NormShape shape = of_slot(slot);
     const NormForward forward = forward_of(shape, parameters);
+    if (normalises_rows(shape))
+      return normalise_rows_backward(context_, forward, pairs(moments_), x, dy, pairs(scratch_),
+                                     {gradients.weight, gradients.bias, gradients.mean, gradients.variance}, dx);
     const bool batch_norm = shape.groups == 0;
     if (batch_norm || gradients.weight != nullptr || gradients.bias != nullptr) {
       gradient_sums(context_, forward, by_channel(shape), false, x, dy, pairs(scratch_), pairs(sums_));
@@ -88,6 +95,7 @@ class Norm final : public NormOperation {
     norm_backward(context_, forward, pairs(sums_), x, dy, dx);
   }
 
+  bool backward_writes_statistics() const override { return normalises_rows(sample_); }
   void statistics(Slot slot, float* mean, float* variance) override {
     if (step_ != nullptr) return running_sums_of_step(context_, of_slot(slot), step_, mean, variance);
     running_sums(context_, of_slot(slot), pairs(moments_), mean, variance);

@@ -1,6 +1,6 @@
 // Purpose: max and average pooling of images in a GPU's memory, plain or channels_last.
-// Thread safety, invariants and errors: as in elementwise.h. Backward gathers: each element of the input adds the
-//   gradients of its windows in the order of the windows.
+// Thread safety, invariants and errors: as in elementwise.h. Backward writes each element of the input once: the gradients of
+//   its windows, added in the order of the windows.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +23,12 @@ struct PoolShape {
 
   constexpr std::int64_t inputs() const { return outer * height * width * inner; }
   constexpr std::int64_t outputs() const { return outer * out_height * out_width * inner; }
+  /// No element of the input is in two windows, and all of a window are elements of the input.
+  constexpr bool apart() const {
+    return kernel_height <= stride_height && kernel_width <= stride_width && padding_height == 0 && padding_width == 0;
+  }
+  /// So few of them that a thread may write all that lie around a window.
+  constexpr bool small() const { return stride_height * stride_width <= 16; }
 };
 
 /// `chosen` receives for each output the pixel (row x width + column) of its maximum, the first one where several are

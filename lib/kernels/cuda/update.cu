@@ -4,7 +4,6 @@
 
 #include "core/host_device.h"
 #include "device/cuda/runtime.h"
-#include "kernels/clip.h"
 #include "kernels/cuda/elements.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/update.h"
@@ -12,22 +11,6 @@
 
 namespace dptrain::cuda {
 namespace {
-
-DPTRAIN_HD inline float ordered_sum(const SumOrder& order, std::int64_t i) {
-  if (order.length == 1) return order.leaves[0][i];
-  float stack[SumOrder::kDeepest];
-  int height = 0;
-  for (int k = 0; k < order.length; ++k) {
-    const int item = order.postfix[k];
-    if (item != SumOrder::kAdd) {
-      stack[height++] = order.leaves[item][i];
-      continue;
-    }
-    --height;
-    stack[height - 1] += stack[height];
-  }
-  return stack[0];
-}
 
 /// Whether all steps before this one, which applies, were left out by the loss scale: it is the optimizer's first.
 DPTRAIN_HD inline bool comes_first(const StepConstants& step, const LossScale* scale) {
@@ -86,52 +69,6 @@ struct MeanOfSums {
     const float value = ordered_sum(order, i) / step->samples;
     const bool scaled = scale != nullptr && block_of(blocks, i).treatment != Treatment::statistic;
     mean[i] = scaled ? value / scale->factor : value;
-  }
-};
-
-struct ChunkSquares {
-  const float* mean;
-  Blocks blocks;
-  std::int64_t count;
-  double* squares;
-  DPTRAIN_HD void operator()(std::int64_t chunk) const {
-    const std::int64_t first = chunk * kNormChunk;
-    const std::int64_t last = first + kNormChunk < count ? first + kNormChunk : count;
-    double sum = 0;
-    for (std::int64_t i = first; i < last; ++i) {
-      if (block_of(blocks, i).treatment != Treatment::statistic)
-        sum += static_cast<double>(mean[i]) * static_cast<double>(mean[i]);
-    }
-    squares[chunk] = sum;
-  }
-};
-
-struct ClipFactor {
-  const double* squares;
-  std::int64_t chunks;
-  double max_norm;
-  float* factor;
-  DPTRAIN_HD void operator()(std::int64_t) const {
-    double sum = 0;
-    for (std::int64_t k = 0; k < chunks; ++k) sum += squares[k];
-    *factor = clip_factor(std::sqrt(sum), max_norm);
-  }
-};
-
-struct DecideStep {
-  const double* squares;
-  std::int64_t chunks;
-  double max_norm;
-  LossScaleRule rule;
-  float* factor;
-  LossScale* scale;
-  DPTRAIN_HD void operator()(std::int64_t) const {
-    double sum = 0;
-    for (std::int64_t k = 0; k < chunks; ++k) sum += squares[k];
-    constexpr double kLargest =
-        1e300;  // of finite floats the sum is far below, and neither infinity nor NaN is below it
-    rule.step(*scale, sum < kLargest);
-    *factor = clip_factor(std::sqrt(sum), max_norm);
   }
 };
 
@@ -243,20 +180,6 @@ void add(float* target, const float* other, std::int64_t count, cudaStream_t str
 void mean_of_sums(const SumOrder& order, const StepConstants* step, std::int64_t count, float* mean,
                   cudaStream_t stream, Blocks blocks, const LossScale* scale) {
   for_each(count, stream, MeanOfSums{order, step, mean, blocks, scale});
-}
-
-void chunk_squares(const float* mean, Blocks blocks, std::int64_t count, double* squares, cudaStream_t stream) {
-  for_each((count + kNormChunk - 1) / kNormChunk, stream, ChunkSquares{mean, blocks, count, squares});
-}
-
-void norm_to_clip_factor(const double* squares, std::int64_t chunks, double max_norm, float* factor,
-                         cudaStream_t stream) {
-  for_each(1, stream, ClipFactor{squares, chunks, max_norm, factor});
-}
-
-void decide_step(const double* squares, std::int64_t chunks, double max_norm, const LossScaleRule& rule, float* factor,
-                 LossScale* scale, cudaStream_t stream) {
-  for_each(1, stream, DecideStep{squares, chunks, max_norm, rule, factor, scale});
 }
 
 void apply_update(RuleKind kind, const StepConstants* step, const float* clip_factor, std::int64_t count,

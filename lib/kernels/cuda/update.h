@@ -68,8 +68,9 @@ void add(float* target, const float* other, std::int64_t count, cudaStream_t str
 /// divided by its factor.
 void mean_of_sums(const SumOrder& order, const StepConstants* step, std::int64_t count, float* mean,
                   cudaStream_t stream, Blocks blocks = nullptr, const LossScale* scale = nullptr);
-/// squares[k] = sum of the squares of what is trained in chunk k, ceil(count / kNormChunk) of them.
-void chunk_squares(const float* mean, Blocks blocks, std::int64_t count, double* squares, cudaStream_t stream);
+/// The same, and squares[k] = the sum of the squares of what is trained in chunk k, ceil(count / kNormChunk) of them.
+void mean_and_squares(const SumOrder& order, const StepConstants* step, std::int64_t count, float* mean,
+                      double* squares, cudaStream_t stream, Blocks blocks = nullptr, const LossScale* scale = nullptr);
 /// *factor = clip_factor() for the norm whose square the chunks' squares add up to.
 void norm_to_clip_factor(const double* squares, std::int64_t chunks, double max_norm, float* factor,
                          cudaStream_t stream);

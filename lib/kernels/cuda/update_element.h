@@ -1,4 +1,4 @@
-// Purpose: the update of one element, which the kernels of update.cu and tensor_update.cu have in common. For .cu files alone.
+// Purpose: the sum and the update of one element, which the kernels of update.cu, gradient_norm.cu and tensor_update.cu have in common. For .cu files alone.
 // Thread safety: as the rules of update_rules.h.
 #pragma once
 
@@ -6,6 +6,22 @@
 #include "kernels/cuda/update.h"
 
 namespace dptrain::cuda {
+
+DPTRAIN_HD inline float ordered_sum(const SumOrder& order, std::int64_t i) {
+  if (order.length == 1) return order.leaves[0][i];
+  float stack[SumOrder::kDeepest];
+  int height = 0;
+  for (int k = 0; k < order.length; ++k) {
+    const int item = order.postfix[k];
+    if (item != SumOrder::kAdd) {
+      stack[height++] = order.leaves[item][i];
+      continue;
+    }
+    --height;
+    stack[height - 1] += stack[height];
+  }
+  return stack[0];
+}
 
 template <class Rule>
 DPTRAIN_HD const Rule& rule_of(const StepConstants& step);

@@ -57,12 +57,21 @@ void Norm::forward(const Pass& pass, const ParameterViews& parameters, const voi
 void Norm::backward(const Pass& pass, const ParameterViews& parameters, const void* x, const void*, void* dy,
                     void* dx) {
   operation_->backward(pass.slot, x, values(parameters), dy, dx, gradients(parameters));
-  if (has_statistics()) write_statistics(pass, parameters);
+  if (has_statistics() && !operation_->backward_writes_statistics()) write_statistics(pass, parameters);
 }
 
 NormGradients Norm::gradients(const ParameterViews& views) const {
-  if (!spec_.affine) return {};
-  return {views.gradients[0], views.gradients[1]};
+  NormGradients all;
+  std::size_t next = 0;
+  if (spec_.affine) {
+    all.weight = views.gradients[next++];
+    all.bias = views.gradients[next++];
+  }
+  if (has_statistics()) {
+    all.mean = views.gradients[next++];
+    all.variance = views.gradients[next];
+  }
+  return all;
 }
 
 void Norm::write_statistics(const Pass& pass, const ParameterViews& views) {

@@ -162,14 +162,15 @@ void CudaReducer::enqueue(Member& member, const StepPlan& plan, const cuda::Step
     return;
   }
   float* mean = mean_.floats() + first;
-  cuda::mean_of_sums(order, constants, count, mean, stream, blocks, member.replica->scale());
   const float* factor = nullptr;
   if (needs_norm_) {
     auto* squares = static_cast<double*>(chunk_squares_.data());
-    cuda::chunk_squares(mean, blocks, count, squares + first / kChunk, stream);
+    cuda::mean_and_squares(order, constants, count, mean, squares + first / kChunk, stream, blocks,
+                           member.replica->scale());
     meet();
     factor = decide(member, squares);
   } else {
+    cuda::mean_of_sums(order, constants, count, mean, stream, blocks, member.replica->scale());
     meet();
   }
   if (plan_.tensors.empty())

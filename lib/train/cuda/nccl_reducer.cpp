@@ -193,10 +193,11 @@ void NcclReducer::reduce_range(Member& m, const cuda::SumOrder& order, const ncc
   }
   const cuda::Blocks blocks = blocks_at(m.blocks, range.first);
   float* mean = m.mean.floats() + range.first;
-  cuda::mean_of_sums(order, m.replica->constants(), range.count, mean, stream, blocks, m.replica->scale());
-  if (!needs_norm_) return;
+  if (!needs_norm_)
+    return cuda::mean_of_sums(order, m.replica->constants(), range.count, mean, stream, blocks, m.replica->scale());
   auto* squares = static_cast<double*>(m.chunk_squares.data());
-  cuda::chunk_squares(mean, blocks, range.count, squares + range.first / kChunk, stream);
+  cuda::mean_and_squares(order, m.replica->constants(), range.count, mean, squares + range.first / kChunk, stream,
+                         blocks, m.replica->scale());
 }
 
 void NcclReducer::apply_range(Member& m, const nccl::Slice& range) {

@@ -46,8 +46,7 @@ Stepped step(const std::vector<float>& gradients, const LossScaleRule* rule, con
   order.leaves[0] = sums.floats();
   order.length = 1;
   auto* of_chunks = static_cast<double*>(squares.data());
-  cuda::mean_of_sums(order, constants, kCount, mean.floats(), stream.get(), table, state);
-  cuda::chunk_squares(mean.floats(), table, kCount, of_chunks, stream.get());
+  cuda::mean_and_squares(order, constants, kCount, mean.floats(), of_chunks, stream.get(), table, state);
   if (rule == nullptr)
     cuda::norm_to_clip_factor(of_chunks, kChunks, max_norm, factor.floats(), stream.get());
   else

@@ -118,8 +118,7 @@ TEST_CASE("clipping by the global norm has the CPU's bits") {
                    squares = cuda::device_buffer(static_cast<std::size_t>(chunks) * sizeof(double)),
                    factor = cuda::device_buffer(sizeof(float));
       auto* sums = static_cast<double*>(squares.data());
-      cuda::mean_of_sums(bench.order, constants, count, mean.floats(), stream.get());
-      cuda::chunk_squares(mean.floats(), nullptr, count, sums, stream.get());
+      cuda::mean_and_squares(bench.order, constants, count, mean.floats(), sums, stream.get());
       cuda::norm_to_clip_factor(sums, chunks, max_norm, factor.floats(), stream.get());
       cuda::apply_update(cuda::kind_of(rule), constants, factor.floats(), count, mean.floats(), bench.target(),
                          stream.get());
@@ -167,11 +166,11 @@ TEST_CASE("parameters that decay, that do not, and statistics, clipped and not")
       if (max_norm == 0) {
         cuda::combine_and_update(cuda::kind_of(rule), constants, bench.order, count, target, stream.get());
       } else {
-        const Buffer mean = on_device(stream, gradients);
+        const Buffer mean = cuda::device_buffer(gradients.size() * sizeof(float));
         const Buffer squares = cuda::device_buffer(static_cast<std::size_t>(chunks) * sizeof(double)),
                      factor = cuda::device_buffer(sizeof(float));
         auto* sums = static_cast<double*>(squares.data());
-        cuda::chunk_squares(mean.floats(), table, count, sums, stream.get());
+        cuda::mean_and_squares(bench.order, constants, count, mean.floats(), sums, stream.get(), table);
         cuda::norm_to_clip_factor(sums, chunks, max_norm, factor.floats(), stream.get());
         cuda::apply_update(cuda::kind_of(rule), constants, factor.floats(), count, mean.floats(), target, stream.get());
         double all = 0;
