@@ -74,7 +74,11 @@ dptrain_have(DPTRAIN_HAVE_JPEG JPEG::JPEG "libjpeg-turbo: this build reads no JP
 dptrain_have(DPTRAIN_HAVE_PNG PNG::PNG "libpng: this build reads no PNGs")
 dptrain_have(DPTRAIN_HAVE_LIBARCHIVE LibArchive::LibArchive "libarchive: this build reads no compressed archives")
 dptrain_have(DPTRAIN_HAVE_ONEDNN OneDNN::OneDNN "oneDNN: this build trains on GPUs alone, and tests of the CPU are left out")
-dptrain_have(DPTRAIN_HAVE_MPI MPI::MPI_C "MPI: this build trains in one process alone")
+set(mpi MPI::MPI_C)
+if(NOT MPI_FOUND)
+  set(mpi MPI::none)  # FindMPI makes its target where there is no MPI too
+endif()
+dptrain_have(DPTRAIN_HAVE_MPI ${mpi} "MPI: this build trains in one process alone")
 if(DPTRAIN_TESTS)
   dptrain_have(DPTRAIN_HAVE_RAPIDCHECK rapidcheck "rapidcheck: property tests are left out")
 endif()
