@@ -1,6 +1,7 @@
 #include "dptrain/signals.h"
 
 #include <csignal>
+#include <initializer_list>
 
 namespace dptrain {
 
