@@ -1,5 +1,5 @@
 """Parts of scripts/gpu_check: every shipped network on the GPU against PyTorch, and the table of all stages."""
-import json, os
+import json, os, re
 from pathlib import Path
 
 from gpu_runner import Failed
@@ -17,11 +17,13 @@ CASES = {
     "tiny_b1": ("mnist_tiny", "tiny", 1),
 }
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")  # PyTorch's 16 bits are its autocast, with its GradScaler in fp16
-SECONDS = 1.5  # of measurement a run of ours
+VARIANTS = ("plain", "graph", "compiled")
+SECONDS = 1.0  # of measurement a run of ours
 
 
 def ours(check, case, precision):
-    """Samples a second: a short run says how many steps make SECONDS of it."""
+    """Samples a second between a short run and a long one: a step's cost by itself, without the first ones, which load kernels and
+    record graphs, as PyTorch's are warmed up. The short one's rate may be theirs alone: it only says how long is too long."""
     config, _, batch = CASES[case]
     settings = [f"train.global_batch_size={batch}", f"train.micro_batch_size={batch}", "evaluate={}", "expect={}",
                 "dataset.test_samples=100"]
@@ -29,66 +31,81 @@ def ours(check, case, precision):
         settings.append("dataset.name=digits")
     if check.dry:
         settings.append("dataset.train_samples=600")
-    steps, rates = 3 if check.dry else 100, []
-    for _ in range(1 if check.dry else 2):
+    def run(steps):
         summary = check.dptrain(config, 1, [*settings, f"train.steps={steps}"], precision, limit=30)[1]
-        rates.append(summary["samples_per_second"])
-        steps = max(200, int(SECONDS * rates[-1] / batch))
-    return rates[-1]
+        return steps, summary["train_seconds"], summary["samples_per_second"]
+
+    if check.dry:
+        return run(3)[2]
+    short = run(200)
+    steps = int(max(400, min(20000, 25 * 200 / short[1])))
+    for _ in range(2):
+        long = run(steps)
+        each = (long[1] - short[1]) / (long[0] - short[0])
+        if each > 0 and long[1] - short[1] >= SECONDS / 4:
+            return round(batch / each, 1)
+        steps = int(min(1e6, max(2 * steps, SECONDS / max(each, 1e-6))))
+    return long[2]
 
 
-def torch(check):
-    """PyTorch's records, and a word where there are none."""
+def torch(check, case, seconds):
+    """PyTorch's records of one case, and a word where there is something amiss."""
     python = os.environ.get("DPTRAIN_TORCH_PYTHON") or "python3"
-    status, text = check.run([python, "-c", "import torch, numpy; print(torch.cuda.is_available())"], limit=60)
-    if status != 0:
-        return [], f"{python} has no PyTorch"
-    if text.strip().splitlines()[-1] != "True" and not check.dry:
-        return [], f"{python}'s PyTorch sees no GPU"
-    seconds = max(5.0, check.left() - 30)
-    out = check.work / "torch.jsonl"
-    cases = [f"{case}:{model}:{batch}" for case, (_, model, batch) in CASES.items()]
-    command = [python, HERE / "torch_gpu_peer.py", "--out", out, "--seconds", f"{seconds:.0f}",
-               "--cases", ",".join(cases[:1] if check.dry else cases)]
+    out = check.work / f"torch_{case}.jsonl"
+    _, model, batch = CASES[case]
+    command = [python, HERE / "torch_gpu_peer.py", "--out", out, "--seconds", f"{max(5.0, seconds - 15):.0f}", "--cases", f"{case}:{model}:{batch}"]
     if not check.machine["mnist"]:
         command.append("--random")
     if check.dry:
         command += ["--device", "cpu"]
     word = ""
     try:
-        status, _ = check.run(command)
-        word = "" if status == 0 else f"PyTorch's program ended with status {status}"
+        status, text = check.run(command, limit=seconds)
+        if status != 0:
+            missing = re.search(r"No module named '(?:torch|numpy)'", text)
+            word = f"{python} has no PyTorch" if missing else f"PyTorch's program ended with status {status}: {(text.strip().splitlines() or [''])[-1]}"
     except Failed as late:  # what it measured until then counts
         word = str(late)
     return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else [], word
 
 
 def compare(check):
+    """Case after case, ours and PyTorch's in turn: when time runs out, what is there is there in pairs."""
     check.binary()
-    rows, errors = [], []
-    cases = list(CASES)[:1] if check.dry else list(CASES)
-    for case in cases:
+    figures = {"torch": None, "torch_note": "", "torch_errors": [], "rows": []}
+    errors, with_torch = [], True
+    cases = check.options.cases[:1] if check.dry else check.options.cases
+    for i, case in enumerate(cases):
+        if check.left() < 15:
+            break
+        rows, share = [], check.left() / min(3, len(cases) - i)  # the first ones get more, and they are the most telling
+        ends = check.left() - share
         for precision in PRECISIONS[:1] if check.dry else PRECISIONS:
-            if check.left() < 10:
+            if check.left() < 8:
                 break
-            row = {"case": case, "precision": precision, "batch": CASES[case][2]}
+            row = {"case": case, "precision": precision, "batch": CASES[case][2], "dptrain": None, "ratio": None, **dict.fromkeys(VARIANTS)}
+            rows.append(row)
             try:
                 row["dptrain"] = ours(check, case, precision)
-            except Failed as error:
-                row["dptrain"] = None
-                errors.append(str(error))
-            rows.append(row)
-    records, word = torch(check)
-    for row in rows:
-        for record in records:
-            if (record.get("case"), record.get("precision")) == (row["case"], row["precision"]):
-                row[record["variant"]] = record.get("samples_per_second")
-        best = max((row[variant] for variant in ("plain", "graph", "compiled") if row.get(variant)), default=None)
-        row["ratio"] = round(row["dptrain"] / best, 2) if best and row["dptrain"] else None
-    figures = {"torch": next((record["torch"] for record in records if "torch" in record), None), "torch_note": word,
-               "torch_errors": [record for record in records if "error" in record], "rows": rows}
+            except Exception as error:  # a run that failed, or whose summary lacks what is asked of it
+                errors.append(f"{case} in {precision}: {error}")
+        figures["rows"] += rows
+        check.so_far(figures)
+        if with_torch and check.left() > 15:
+            records, word = torch(check, case, max(check.left() - ends, 15))
+            with_torch = bool(records)  # where it does not even start, once is enough
+            figures["torch"] = next((record["torch"] for record in records if "torch" in record), figures["torch"])
+            figures["torch_note"] = figures["torch_note"] or word
+            figures["torch_errors"] += [record for record in records if "error" in record]
+            for row in rows:
+                for record in records:
+                    if (record.get("case"), record.get("precision")) == (row["case"], row["precision"]) and "samples_per_second" in record:
+                        row[record["variant"]] = record["samples_per_second"]
+                best = max((row[variant] for variant in VARIANTS if row.get(variant)), default=None)
+                row["ratio"] = round(row["dptrain"] / best, 2) if best and row["dptrain"] else None
+            check.so_far(figures)
     if errors:
-        raise Failed(f"{len(errors)} of {len(rows)} runs of dptrain failed, the first: {errors[0]}", figures)
+        raise Failed(f"{len(errors)} of {len(figures['rows'])} runs of dptrain failed, the first: {errors[0]}", figures)
     return figures
 
 
@@ -113,7 +130,7 @@ def table(machine, stages):
                   "| case | precision | dptrain | PyTorch plain | CUDA graph | compiled | ratio | step, µs |", "|---|---|---|---|---|---|---|---|"]
     for row in rows:
         step = row["batch"] / row["dptrain"] * 1e6 if row["dptrain"] else None
-        cells = [row["case"], row["precision"], number(row["dptrain"]), *(number(row.get(v)) for v in ("plain", "graph", "compiled")),
+        cells = [row["case"], row["precision"], number(row["dptrain"]), *(number(row.get(v)) for v in VARIANTS),
                  number(row["ratio"], "{:.2f}"), number(step, "{:.1f}")]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

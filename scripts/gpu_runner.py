@@ -1,5 +1,5 @@
 """Parts of scripts/gpu_check: running commands within their time, and what there is on the machine."""
-import json, os, re, shutil, signal, subprocess, tempfile, time
+import json, os, re, shutil, signal, subprocess, tarfile, tempfile, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,11 +41,13 @@ class Runner:
         """Exit status and output; where `apart`, standard output alone. All goes to the log. Late ones are killed."""
         command = [str(word) for word in command]
         seconds = max(1.0, min(limit or self.left(), self.left()))
-        with open(self.log, "ab") as log, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as messages:
+        # What is said goes to the log as it is said: that of a command during which all is killed is there, too.
+        with open(self.log, "ab+") as log, tempfile.TemporaryFile() as output:
             log.write(("$ " + " ".join(command) + "\n").encode())
             log.flush()
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, cwd=ROOT, start_new_session=True,
-                                       stderr=messages if apart else subprocess.STDOUT, env={**self.environment, **(environment or {})})
+            start = log.tell()
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output if apart else log, cwd=ROOT, start_new_session=True,
+                                       stderr=log if apart else subprocess.STDOUT, env={**self.environment, **(environment or {})})
             late = False
             try:
                 process.wait(timeout=seconds)
@@ -55,16 +57,20 @@ class Runner:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
-            output.seek(0)
-            messages.seek(0)
-            text, self.said = output.read(), messages.read()
-            log.write(self.said + text)
+            log.seek(start)
+            self.said = log.read()
+            if apart:
+                output.seek(0)
+                text = output.read()
+                log.write(text)
+            else:
+                text = self.said
+            self.text = text.decode(errors="replace")
             if late:
                 log.write(f"\n[not done after {seconds:.0f} s: killed]\n".encode())
-        text = text.decode(errors="replace")
         if late:
             raise Failed(f"not done after {seconds:.0f} s: {' '.join(command[:4])}")
-        return process.returncode, text
+        return process.returncode, self.text
 
     def must(self, command, what, **more):
         status, text = self.run(command, **more)
@@ -97,37 +103,82 @@ class Runner:
         return binary
 
     def tests(self):
-        """{name: command} of the tests that are labelled gpu."""
+        """{name: command} of the tests that are labelled gpu; self.test_environments has the environment of each."""
         if not (self.build / "CTestTestfile.cmake").exists():
             raise Skipped("nothing was configured")
         done = subprocess.run(["ctest", "--test-dir", str(self.build), "--show-only=json-v1", "-L", "^gpu$"],
                               capture_output=True, text=True)
         if done.returncode != 0:
             raise Failed("ctest cannot list the tests: " + done.stderr.strip()[-300:])
-        return {test["name"]: test.get("command", []) for test in json.loads(done.stdout).get("tests", [])}
+        tests = json.loads(done.stdout[done.stdout.index("{"):]).get("tests", [])
+        self.test_environments = {}
+        for test in tests:
+            words = next((p["value"] for p in test.get("properties", []) if p["name"] == "ENVIRONMENT"), [])
+            self.test_environments[test["name"]] = dict(word.split("=", 1) for word in words)
+        return {test["name"]: test.get("command", []) for test in tests}
 
-    def ctest(self, names):
+    def test(self, names):
+        """Runs these tests one by one, each in its share of the time, so that one that hangs does not cost the others."""
         if not names:
             raise Skipped("this build has no such test")
-        status, text = self.run(["ctest", "--test-dir", self.build, "-V", "--no-tests=error", "-R", f"^({'|'.join(names)})$"])
-        unfit = re.search(r"\bskipped: (?!DPTRAIN_DATA)(.*)", text)  # what the tests say where they find no GPU
-        if unfit and not self.dry:
-            raise Failed(f"tests were skipped: {unfit[1]}")
-        bad = re.findall(r"^\s*\d+ - (\S+) \(", text.partition("The following tests FAILED")[2], re.M)
-        if status != 0:
-            raise Failed(f"{len(bad)} of {len(names)} tests failed: {', '.join(bad)}")
-        return {"tests": len(names)}
+        commands, bad, seconds = self.tests(), [], {}
+        for i, name in enumerate(names):
+            began = time.monotonic()
+            try:
+                if not commands[name] or not Path(shutil.which(commands[name][0]) or commands[name][0]).exists():
+                    raise Failed("was not built")
+                limit = self.left() if i + 1 == len(names) else self.left() * 0.6
+                status, text = self.run([*commands[name], "-d"], limit=limit, environment=self.test_environments.get(name))
+                unfit = re.search(r"\bskipped: (?!DPTRAIN_DATA)(.*)", text)  # what the tests say where they find no GPU
+                if unfit and not self.dry:
+                    bad.append(f"{name} was skipped: {unfit[1]}")
+                elif status not in (0, 77):
+                    wrong = re.findall(r"^(\S+:\d+): (?:FATAL )?ERROR: (.*)", text, re.M)
+                    bad.append(f"{name} (exit status {status})" + (f", {len(wrong)} errors, the first {wrong[0][0]}: {wrong[0][1]}" if wrong else ""))
+            except Failed as reason:
+                done = len(re.findall(r"^\d+\.\d+ s: ", getattr(self, "text", ""), re.M))
+                bad.append(f"{name}: {reason}" + (f", {done} test cases were through" if done else ""))
+            seconds[name] = round(time.monotonic() - began, 1)
+        if bad:
+            raise Failed(f"{len(bad)} of {len(names)} tests failed: {'; '.join(bad)}", {"seconds": seconds})
+        return {"tests": len(names), "seconds": seconds}
+
+    def unpack(self, packages):
+        """What Debian packages hold, into a folder of its own, and an environment in which it is found."""
+        folder = ROOT / "build-packages"
+        for package in sorted(packages.glob("*.deb")):
+            self.must(["dpkg", "-x", package, folder], f"{package.name} cannot be unpacked")
+        usr = folder / "usr"
+        for name in ("mpirun", "mpicc"):
+            if (usr / "bin" / f"{name}.openmpi").exists() and not (usr / "bin" / name).exists():
+                (usr / "bin" / name).symlink_to(f"{name}.openmpi")
+        libraries = usr / "lib" / "x86_64-linux-gnu"
+        own = {"CMAKE_PREFIX_PATH": str(usr), "OPAL_PREFIX": str(usr), "PMIX_INSTALL_PREFIX": str(usr), "OMPI_MCA_plm_rsh_agent": "/bin/true",
+               "LD_LIBRARY_PATH": f"{libraries}:{libraries / 'openmpi' / 'lib'}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":"),
+               "PATH": f"{os.environ.get('PATH', '')}:{usr / 'bin'}"}
+        self.environment.update(own)
+        os.environ["PATH"] = own["PATH"]  # where mpirun is looked for
+
+    def keep_build(self):
+        """The programs and the list of tests, without objects, for --build on the same kind of machine."""
+        with tarfile.open(self.out / "built.tar.xz", "w:xz", preset=1) as archive:
+            for file in sorted(self.build.rglob("*")):
+                if file.name in ("CTestTestfile.cmake", "build.ninja") or (file.is_file() and os.access(file, os.X_OK) and "CMakeFiles" not in file.parts):
+                    archive.add(file, file.relative_to(self.build))
 
     def look_around(self):
         """Machine, versions and data; False where there is no GPU."""
         query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader"]
         gpus = []
         if shutil.which("nvidia-smi"):
-            done = subprocess.run(query, capture_output=True, text=True)
-            gpus = done.stdout.strip().splitlines() if done.returncode == 0 else []
+            try:
+                done = subprocess.run(query, capture_output=True, text=True, timeout=30)
+                gpus = done.stdout.strip().splitlines() if done.returncode == 0 else []
+            except subprocess.TimeoutExpired:
+                pass
         commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
         self.machine = {"date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "gpus": gpus, "cores": os.cpu_count(),
-                        "kernel": os.uname().release, "commit": commit.stdout.strip(), "dry_run": self.dry, "libraries": []}
+                        "kernel": os.uname().release, "commit": commit.stdout.strip() or os.environ.get("DPTRAIN_COMMIT", ""), "dry_run": self.dry, "libraries": []}
         data = self.options.data or os.environ.get("DPTRAIN_DATA")
         self.machine["mnist"] = False
         if data:

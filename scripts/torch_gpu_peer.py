@@ -4,8 +4,10 @@
   torch_gpu_peer.py --cases mlp_b256:mlp:256,... --out FILE [--seconds 90] [--random]
 
 One process measures every case in fp32, in TF32, and in autocast to bf16 and to fp16 (with a GradScaler), as plain code, as a
-captured CUDA graph of the whole step, and compiled by torch.compile with CUDA graphs, and appends a JSON object a line to FILE: samples per second (median of three). What has
-not begun after --seconds is left out. MNIST is read from $DPTRAIN_DATA/mnist; --random: noise of the same shape.
+captured CUDA graph of the whole step, and compiled by torch.compile and captured likewise (where that cannot be captured,
+compiled with the CUDA graphs of "reduce-overhead"), and appends a JSON object a line to FILE: samples per second (median of
+three), and the seconds that it took to get there. What has not begun after --seconds is left out. MNIST is read from
+$DPTRAIN_DATA/mnist; --random: noise of the same shape.
 """
 import argparse, gzip, json, os, statistics, time
 from pathlib import Path
@@ -55,8 +57,8 @@ def synchronize():
         torch.cuda.synchronize()
 
 
-def step_of(name, batch, variant, precision):
-    """One training step as a function, warmed up."""
+def step_of(name, batch, variant, precision, captured):
+    """One training step as a function, warmed up; `captured`: as a CUDA graph."""
     torch.manual_seed(1)
     torch.compiler.reset()
     model, lr = torch_models.make(name)
@@ -72,7 +74,8 @@ def step_of(name, batch, variant, precision):
         with torch.autocast(device.type, dtype=HALVES.get(precision), enabled=precision in HALVES):
             return F.cross_entropy(model(x), y)
 
-    forward = torch.compile(loss_of, mode="reduce-overhead") if variant == "compiled" else loss_of
+    mode = None if captured else "reduce-overhead"
+    forward = torch.compile(loss_of, mode=mode) if variant == "compiled" else loss_of
 
     def step():
         chosen = torch.randint(len(images), (batch,), device=device)
@@ -81,7 +84,7 @@ def step_of(name, batch, variant, precision):
         scaler.step(optimizer)
         scaler.update()
 
-    if variant != "graph":
+    if not captured:
         for _ in range(12):
             step()
         synchronize()
@@ -109,7 +112,7 @@ def measure(step, batch):
         synchronize()
         return time.perf_counter() - began
 
-    count = max(20, int(0.4 / (seconds(20) / 20)))
+    count = max(20, int(0.25 / (seconds(20) / 20)))
     return batch / statistics.median(seconds(count) / count for _ in range(3))
 
 
@@ -123,8 +126,12 @@ for variant in VARIANTS:  # the cheap ones of every case first: compiling takes 
                 raise SystemExit(0)
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
             record = {"case": name, "variant": variant, "precision": precision}
-            try:
-                step = step_of(model, int(batch), variant, precision)
-                put({**record, "samples_per_second": round(measure(step, int(batch)), 1)})
-            except Exception as error:  # one that cannot be captured or compiled does not cost the others
-                put({**record, "error": f"{type(error).__name__}: {error}"[:300]})
+            began = time.monotonic()
+            for captured in {"plain": (False,), "graph": (True,), "compiled": (True, False)}[variant]:
+                try:
+                    step = step_of(model, int(batch), variant, precision, captured)
+                    rate = round(measure(step, int(batch)), 1)
+                    put({**record, "captured": captured, "samples_per_second": rate, "seconds": round(time.monotonic() - began, 1)})
+                    break
+                except Exception as error:  # one that cannot be captured or compiled does not cost the others
+                    put({**record, "captured": captured, "error": f"{type(error).__name__}: {error}"[:300]})

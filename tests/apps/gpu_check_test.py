@@ -19,11 +19,12 @@ echo "-- CUDA 13.0.88: /somewhere"; echo "-- cuDNN 9.19.0: /x"; echo "-- NCCL 2.
     "ctest": '''case "$*" in
   *show-only*) echo '{"tests": [{"name": "units", "command": ["units"]}, {"name": "kernels_cuda", "command": ["parity"]},
                 {"name": "comm_nccl", "command": ["nccl"]}, {"name": "gpu_processes", "command": ["processes"]}]}'; exit 0 ;;
-esac
-echo "${CTEST_SAYS-fine}"
-case "$*" in
-  *"${CTEST_FAILS:-none}"*) printf 'The following tests FAILED:\\n\\t  2 - %s (Failed)\\n' "$CTEST_FAILS"; exit 8 ;;
 esac''',
+    **dict.fromkeys(("units", "parity", "nccl", "processes"), '''echo "${TEST_SAYS-fine}"
+[ -z "${TEST_HANGS-}" ] || exec sleep 600
+case "$0" in
+  *"${TEST_FAILS:-none}") echo "x.cpp:3: ERROR: CHECK( 1 == 2 ) is NOT correct!"; exit 1 ;;
+esac'''),
     "mpirun": "",
     "compute-sanitizer": 'echo "${SANITIZER_SAYS-ERROR SUMMARY: 0 errors}"; exit "${SANITIZER_STATUS:-0}"',
     "dptrain": '''echo "$*" >>"$CALLS"
@@ -92,8 +93,9 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual(stages["same_weights"]["figures"], {"replicas": [1, 2, 4], "weights_hash": "aaaa"})
         self.assertEqual({key: stages["halves"]["figures"][key] for key in ("bf16 test_accuracy", "fp16 weights_hash", "fp16 loss_scale")},
                          {"bf16 test_accuracy": 0.992, "fp16 weights_hash": "aaaa", "fp16 loss_scale": {"scale": 65536, "skipped_steps": 2}})
-        self.assertEqual(stages["modes"]["figures"], {"sync_and_async": "aaaa", "local_sgd": "aaaa", "replayed": "aaaa"})
-        self.assertEqual(stages["sanitizer"]["figures"]["checked"], ["units", "kernels_cuda"])
+        self.assertEqual(stages["modes"]["figures"], {"async": "aaaa", "local_sgd": "aaaa", "replayed": "aaaa"})
+        self.assertEqual(stages["sanitizer"]["figures"]["checked"],
+                         ["memcheck units", "memcheck kernels_cuda", "racecheck units", "racecheck kernels_cuda"])
         calls = (self.folder / "calls").read_text()
         self.assertIn("devices={type: cuda, count: 4, share: true}", calls)
         for precision in ("tf32", "bf16", "fp16"):
@@ -115,7 +117,7 @@ class GpuCheck(unittest.TestCase):
         self.assertIn("| cnn_b64 | tf32 | 64,000 | - | 32,000 | - | 2.00 | 1000.0 |", self.out)
         figures = self.check("--only", "benchmarks", TORCH_STATUS="1")["benchmarks"]["figures"]
         self.assertIn("status 1", figures["torch_note"])
-        self.fake("python-with-torch", "exit 1")
+        self.fake("python-with-torch", "echo \"ModuleNotFoundError: No module named 'torch'\"; exit 1")
         stage = self.check("--only", "benchmarks")["benchmarks"]
         self.assertEqual((stage["status"], stage["figures"]["torch"]), ("passed", None))
         self.assertIn("has no PyTorch", stage["figures"]["torch_note"])
@@ -127,16 +129,17 @@ class GpuCheck(unittest.TestCase):
         self.assertIn("configs/mnist.yaml", (self.folder / "calls").read_text())
 
     def test_a_failed_stage_stops_no_other(self):
-        stages = self.check(status=1, CTEST_FAILS="kernels_cuda")
+        stages = self.check(status=1, TEST_FAILS="parity")
         self.assertEqual(stages["parity"]["status"], "failed")
-        self.assertIn("1 of 1 tests failed: kernels_cuda", stages["parity"]["why"])
-        self.assertIn("The following tests FAILED", stages["parity"]["log_tail"])
+        self.assertIn("1 of 1 tests failed: kernels_cuda (exit status 1), 1 errors, the first x.cpp:3: CHECK( 1 == 2 )", stages["parity"]["why"])
+        self.assertTrue(stages["parity"]["log_tail"].startswith("x.cpp:3: ERROR"))
+        self.assertIn("    | x.cpp:3: ERROR", self.out)  # printed too
         self.assertEqual(stages["mnist"]["status"], "passed")
         self.assertEqual(stages["benchmarks"]["status"], "passed")
 
     def test_what_fails(self):
         for stage, environment, why in (
-                ("unit_tests", {"CTEST_SAYS": "skipped: no GPU that CUDA can use"}, "tests were skipped: no GPU that CUDA can use"),
+                ("unit_tests", {"TEST_SAYS": "skipped: no GPU that CUDA can use"}, "units was skipped: no GPU that CUDA can use"),
                 ("mnist", {"RUN_STATUS": "4"}, "below what the job expects"),
                 ("mnist", {"RUN_STATUS": "2"}, "ended with status 2"),
                 ("same_weights", {"DIFFER_AT": "2"}, "weights differ"),
@@ -145,7 +148,7 @@ class GpuCheck(unittest.TestCase):
                 ("modes", {"DIFFER_AT": "4"}, "weights differ in mode async"),
                 ("modes", {"DIFFER_IN": "async"}, "weights differ in mode async"),
                 ("modes", {"REPLAY_STATUS": "1"}, "a recorded run was not replayed"),
-                ("sanitizer", {"SANITIZER_SAYS": "ERROR SUMMARY: 3 errors", "SANITIZER_STATUS": "99"}, "units: ERROR SUMMARY: 3 errors")):
+                ("sanitizer", {"SANITIZER_SAYS": "ERROR SUMMARY: 3 errors", "SANITIZER_STATUS": "99"}, "memcheck units: ERROR SUMMARY: 3 errors")):
             with self.subTest(stage=stage, environment=environment):
                 result = self.check("--only", stage, status=1, **environment)[stage]
                 self.assertEqual(result["status"], "failed")
@@ -171,6 +174,16 @@ class GpuCheck(unittest.TestCase):
         self.assertIn("not done after", stages["mnist"]["why"])
         self.assertIn("killed", stages["mnist"]["log_tail"])
         self.assertEqual(stages["same_weights"]["why"], "no time was left")
+        stages = self.check("--only", "unit_tests,mnist", "--minutes", "0.3", status=1, TEST_HANGS="yes")
+        self.assertIn("not done after", stages["unit_tests"]["why"])
+        self.assertEqual(stages["mnist"]["status"], "passed")  # its part of the time was kept
+
+    def test_packages(self):
+        (self.folder / "packages").mkdir()
+        (self.folder / "packages" / "x.deb").touch()
+        self.fake("dpkg", "exit 1")
+        self.check("--only", "mnist", "--packages", str(self.folder / "packages"))
+        self.assertIn("x.deb cannot be unpacked", self.err)
 
     def test_configure_and_build(self):
         # The fakes write into the build folder, which is the source's own: only what they refuse is tried here.
