@@ -91,6 +91,9 @@ class Runner:
         if status not in expected:
             said = re.findall(r"^dptrain: (.*)", self.said.decode(errors="replace"), re.M)
             raise Failed(f"dptrain {job} on {replicas} replica(s) ended with status {status}" + (f": {said[-1]}" if said else ""))
+        slow = re.search(r"^.*ran steps without a graph.*$", self.said.decode(errors="replace"), re.M)
+        if slow:  # all that is measured is slower for it
+            self.machine["without_graphs"] = slow[0]
         try:
             return status, json.loads(text.strip().splitlines()[-1])
         except (ValueError, IndexError):
@@ -166,6 +169,13 @@ class Runner:
                 if file.name in ("CTestTestfile.cmake", "build.ninja") or (file.is_file() and os.access(file, os.X_OK) and "CMakeFiles" not in file.parts):
                     archive.add(file, file.relative_to(self.build))
 
+    def datasets(self):
+        """The folder in which datasets are looked for."""
+        folder = self.work / "data"
+        folder.mkdir(exist_ok=True)
+        self.environment["DPTRAIN_DATA"] = str(folder)
+        return folder
+
     def look_around(self):
         """Machine, versions and data; False where there is no GPU."""
         query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader"]
@@ -185,9 +195,7 @@ class Runner:
             folder = Path(data).resolve()
             for place in (folder, folder / "mnist"):
                 if any((place / ("train-images-idx3-ubyte" + ending)).exists() for ending in ("", ".gz")):
-                    (self.work / "data").mkdir(exist_ok=True)
-                    (self.work / "data" / "mnist").symlink_to(place)
-                    self.environment["DPTRAIN_DATA"] = str(self.work / "data")
+                    (self.datasets() / "mnist").symlink_to(place)
                     self.machine["mnist"] = True
                     break
         return bool(gpus) or Path("/dev/nvidia0").exists() or Path("/dev/dxg").exists()

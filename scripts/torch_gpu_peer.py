@@ -52,6 +52,12 @@ def data():
     return x.view(-1, 784), torch.from_numpy(idx("train-labels-idx1-ubyte", 8)).to(device).long()
 
 
+def images_of(name):
+    if name == "resnet20":  # noise of CIFAR-10's shape
+        return torch.randn(50000, 3, 32, 32, device=device)
+    return X if name in torch_models.FLAT else X.view(-1, 1, 28, 28)
+
+
 def synchronize():
     if on_gpu:
         torch.cuda.synchronize()
@@ -62,7 +68,7 @@ def step_of(name, batch, variant, precision, captured):
     torch.manual_seed(1)
     torch.compiler.reset()
     model, lr = torch_models.make(name)
-    images = X if name in torch_models.FLAT else X.view(-1, 1, 28, 28)
+    images = images_of(name)
     model = model.to(device)
     if name not in torch_models.FLAT and on_gpu:
         model = model.to(memory_format=torch.channels_last)

@@ -108,7 +108,7 @@ class GpuCheck(unittest.TestCase):
     def test_benchmarks(self):
         figures = self.check("--only", "benchmarks")["benchmarks"]["figures"]
         rows = {(row["case"], row["precision"]): row for row in figures["rows"]}
-        self.assertEqual(len(rows), 28)
+        self.assertEqual(len(rows), 32)
         row = rows["cnn_b64", "tf32"]
         self.assertEqual((row["dptrain"], row["graph"], row["compiled"], row["ratio"]), (64000, 32000, None, 2.0))
         self.assertEqual(rows["cnn_b64", "bf16"]["ratio"], 4.0)

@@ -130,7 +130,7 @@ void LocalSgdStrategy::take_over(Run& run) {
   const int me = run.processes.rank();
   const bool is_spread = run.reducer->is_spread();
   if (is_spread) run.reducer->gather_state();
-  if (run.processes.first_of_host()) run.reducer->save(workers.average());
+  if (run.processes.first_of_host()) run.reducer->save(workers.average_weights());
   const auto bytes = static_cast<std::size_t>(workers.floats()) * sizeof(float);
   std::vector<Message> sends, receives;
   for (int k = 0; k < run.optimizer->state_buffers(); ++k) {
@@ -252,7 +252,7 @@ void LocalSgdStrategy::at_average(Run& run, int rank, Replica& replica, std::int
   if (saves || evaluates) run.group.barrier([this] { exchange_->gather_states(); });
   if (run.leads(rank) && stopped) save(run, replica.parameters(), step);
   if (evaluates && !run.options.until) {
-    replica.bind_host(local_->workers.average());
+    replica.bind_host(local_->workers.average_weights());
     evaluate(run, replica, rank, step);
   }
   if (run.leads(rank) && saves && !stopped && step < run.end) save(run, replica.parameters(), step);
@@ -271,7 +271,7 @@ void LocalSgdStrategy::run(Run& run, int rank, Replica& replica) {
   run.group.barrier();
   // A run that was stopped after its last step and before the evaluation.
   if (run.first == run.end && run.options.checkpoints.resume_from->snapshot.state.evaluated_step != run.end) {
-    replica.bind_host(local_->workers.average());
+    replica.bind_host(local_->workers.average_weights());
     evaluate(run, replica, rank, run.end);
   }
   LocalSteps steps(run, *local_, rank, replica, step);

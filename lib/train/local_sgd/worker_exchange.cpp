@@ -95,7 +95,7 @@ void WorkerExchange::take_mean(Range chunks, std::span<const std::int64_t> sampl
 void WorkerExchange::average(int rank, std::span<const std::int64_t> samples, std::int64_t averages) {
   const Range here = share(workers_.chunks(), replicas_of_host_.count(), rank - replicas_of_host_.first);
   if (pairs_.hosts().size() == 1) {
-    workers_.average(here, samples, averages);
+    workers_.take_average(here, samples, averages);
     return;
   }
   group_.barrier([this] { processes_.exchange(sends_, receives_); });

@@ -64,11 +64,11 @@ void Workers::load(float* to, const float* from) const {
 }
 
 void Workers::load(const float* parameters) {
-  load(average(), parameters);
+  load(average_weights(), parameters);
 }
 
 void Workers::save(float* parameters) const {
-  std::copy_n(average(), floats_, parameters);
+  std::copy_n(average_weights(), floats_, parameters);
 }
 
 void Workers::load_state(int k, const float* from) {
@@ -81,7 +81,7 @@ void Workers::save_state(int k, float* to) const {
 
 void Workers::set_out(bool with_state_of_first) {
   for (int worker = here_.first; worker < here_.last; ++worker) {
-    load(values(worker, 0), average());
+    load(values(worker, 0), average_weights());
     for (int k = 0; with_state_of_first && worker > here_.first && k < state_buffers_; ++k)
       load(state(worker, k), state(here_.first, k));
   }
@@ -104,7 +104,7 @@ int Workers::chunks() const {
   return static_cast<int>((floats_ + kChunk - 1) / kChunk);
 }
 
-void Workers::average(Range chunks, std::span<const std::int64_t> samples, std::int64_t averages) {
+void Workers::take_average(Range chunks, std::span<const std::int64_t> samples, std::int64_t averages) {
   std::vector<const float*> parts(static_cast<std::size_t>(count_));
   alignas(64) float mean[kChunk];
   for (int chunk = chunks.first; chunk < chunks.last; ++chunk) {
@@ -126,8 +126,8 @@ void Workers::take(int which, std::int64_t offset, std::span<float> mean, std::i
   if (outer_)
     outer_step(outer_->rule(averages, outer_lr_), offset, mean);
   else
-    std::copy(mean.begin(), mean.end(), average() + offset);
-  to_all(0, average() + offset);
+    std::copy(mean.begin(), mean.end(), average_weights() + offset);
+  to_all(0, average_weights() + offset);
   if (state_rule_ != WorkerState::reset) return;
   std::fill(mean.begin(), mean.end(), 0.0F);
   for (int k = 0; k < state_buffers_; ++k) to_all(1 + k, mean.data());
@@ -141,7 +141,7 @@ void Workers::outer_step(const UpdateRule& rule, std::int64_t offset, std::span<
                    const auto of = [&](int k) {
                      return k < outer_->state_buffers() ? part(outer_state(k), begin, n) : std::span<float>();
                    };
-                   const std::span<float> found = mean.subspan(first, count), average = part(this->average(), begin, n);
+                   const std::span<float> found = mean.subspan(first, count), average = part(average_weights(), begin, n);
                    if (range.treatment == Treatment::statistic) {
                      if (range.statistic_rate == 0) return;
                      std::copy(found.begin(), found.end(), average.begin());

@@ -2,8 +2,8 @@
 //   that they set out from, and the outer optimizer. How they are averaged: McMahan et al., "Communication-efficient learning of
 //   deep networks from decentralized data", AISTATS 2017; with an outer optimizer: Douillard et al., "DiLoCo: distributed
 //   low-communication training of language models", 2023.
-// Thread safety: between two barriers different workers belong to different threads, or different chunks to average().
-// Invariants: an element's bits do not depend on who computes it. Between average() and the next update() all weights are the same.
+// Thread safety: between two barriers different workers belong to different threads, or different chunks to take_average().
+// Invariants: an element's bits do not depend on who computes it. Between take_average() and the next update() all weights are the same.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +43,7 @@ class Workers final : public WeightsHolder {
   Range here() const { return here_; }
   const float* weights(int worker) const { return values(worker, 0); }
   /// The average: what is evaluated, saved, and the result.
-  float* average() const { return weights_.floats(); }
+  float* average_weights() const { return weights_.floats(); }
   /// Buffer k of a worker's optimizer state.
   float* state(int worker, int k) const { return values(worker, 1 + k); }
   /// The outer optimizer; null where there is none. Its state buffers, as above.
@@ -51,7 +51,7 @@ class Workers final : public WeightsHolder {
   float* outer_state(int k) const { return states_.floats() + k * room_; }
 
   /// As a holder of the run's weights: the average, and the state of the first worker here, which in the first process is worker 0.
-  const float* parameters(int) const override { return average(); }
+  const float* parameters(int) const override { return average_weights(); }
   void load(const float* parameters) override;
   void save(float* parameters) const override;
   void load_state(int k, const float* from) override;
@@ -78,7 +78,7 @@ class Workers final : public WeightsHolder {
   /// average, its state averaged, kept or zero. `averages` were made before. The mean is spent.
   void take(int which, std::int64_t offset, std::span<float> mean, std::int64_t averages);
   /// All of it for these chunks, where all workers are here.
-  void average(Range chunks, std::span<const std::int64_t> samples, std::int64_t averages);
+  void take_average(Range chunks, std::span<const std::int64_t> samples, std::int64_t averages);
 
  private:
   /// The outer optimizer's step on a chunk, towards the workers' `mean`, which is spent.

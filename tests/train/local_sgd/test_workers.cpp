@@ -67,9 +67,9 @@ std::vector<float> solve(const Quadratic& problem, const LocalSgdSpec& spec, con
         workers.update(k, optimizer->rule(updates, base_lr(inner)), gradient.data(), 8, std::nullopt);
       }
     }
-    workers.average({0, workers.chunks()}, samples, round);
+    workers.take_average({0, workers.chunks()}, samples, round);
   }
-  return {workers.average(), workers.average() + kFloats};
+  return {workers.average_weights(), workers.average_weights() + kFloats};
 }
 
 }  // namespace
@@ -144,12 +144,12 @@ TEST_CASE("the state after an average: everybody's mean, each one's own, or none
     ready(whole);
     ready(parts);
     const std::vector<std::int64_t> samples{1, 3};
-    whole.average({0, 3}, samples, 0);
-    parts.average({1, 3}, samples, 0);
-    parts.average({0, 1}, samples, 0);
+    whole.take_average({0, 3}, samples, 0);
+    parts.take_average({1, 3}, samples, 0);
+    parts.take_average({0, 1}, samples, 0);
     for (const std::int64_t i : {std::int64_t{0}, std::int64_t{1500}, kFloats - 1}) {
-      CHECK(whole.average()[i] == -0.75f);
-      CHECK(parts.average()[i] == -0.75f);
+      CHECK(whole.average_weights()[i] == -0.75f);
+      CHECK(parts.average_weights()[i] == -0.75f);
       for (int k = 0; k < 2; ++k) {
         const float expected = rule == WorkerState::average ? 3.0f : rule == WorkerState::keep ? 4.0f * k : 0.0f;
         CHECK(whole.state(k, 0)[i] == expected);
@@ -181,9 +181,9 @@ TEST_CASE("statistics are averaged and no outer step is taken with them; nor are
     CHECK(workers.weights(k)[17] == doctest::Approx(-1 / std::sqrt(1040.0)));
     CHECK(workers.weights(k)[2000] == 0.5f * static_cast<float>(k + 1));
   }
-  workers.average({0, 3}, std::vector<std::int64_t>{1, 3}, 0);
-  CHECK(workers.average()[17] == doctest::Approx(-0.5 / std::sqrt(1040.0)));
-  CHECK(workers.average()[2000] == 0.875f);
+  workers.take_average({0, 3}, std::vector<std::int64_t>{1, 3}, 0);
+  CHECK(workers.average_weights()[17] == doctest::Approx(-0.5 / std::sqrt(1040.0)));
+  CHECK(workers.average_weights()[2000] == 0.875f);
 }
 
 }  // namespace dptrain
