@@ -100,7 +100,7 @@ void agree_on_outcome(Run& run) {
 Outcome save_or_go_back(Run& run, int rank, Replica& replica, std::int64_t step) {
   if (run.job.faults.on_nan != OnNan::rollback) {
     if (run.leads(rank)) save(run, replica.parameters(), step);
-    // The copy waits for whole GPUs, which may not be while another replica captures a step on one of them.
+    // What is copied from the GPUs must not be changed meanwhile by a replica that has gone on.
     if (run.placement.type == DeviceType::cuda) run.group.barrier([] {});
     return Outcome::good;
   }

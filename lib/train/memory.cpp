@@ -58,8 +58,10 @@ ReplicaMemory replica_memory(const ModelPlan& model, std::int64_t buffers, std::
 SyncMemory sync_memory(const JobSpec& job, const RunSchedule& schedule, const ModelPlan& model,
                        std::int64_t sample_floats, const std::optional<LockstepMemory>& lockstep) {
   const std::int64_t state = make_optimizer(job.train.optimizer)->state_buffers() + (job.train.ema ? 1 : 0);
-  const bool needs_norm = job.train.clip_norm || job.train.precision == Precision::fp16;  // of the mean gradients, then
-  const std::int64_t shared = (1 + state + (needs_norm ? 1 : 0)) * model.parameters.floats() * kFloat;
+  // The mean gradients lie somewhere where their norm is wanted before the update, or tensors as wholes.
+  const bool keeps_means =
+      job.train.clip_norm || job.train.precision == Precision::fp16 || takes_whole_tensors(job.train.optimizer);
+  const std::int64_t shared = (1 + state + (keeps_means ? 1 : 0)) * model.parameters.floats() * kFloat;
   const bool may_go_back = job.faults.on_nan == OnNan::rollback;
   const Share share = largest_share(job, schedule);
   const std::int64_t alive = lockstep ? share.micro_batches : 0;

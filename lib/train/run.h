@@ -104,6 +104,7 @@ struct Run {
   ReplicaThreads threads;
   std::vector<std::optional<NotFinite>> not_finite;  // by replica
   std::vector<char> finite;                          // by replica: its slice of the gradients' sum
+  bool can_skip = false;                             // what is not finite is a step's gradient, and no state of the run
   std::optional<LossScale> loss_scale;               // after the step that was collected last, where losses are scaled
   int outcome = 0;
   StepNews step_news;

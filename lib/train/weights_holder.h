@@ -20,7 +20,8 @@ class WeightsHolder {
   virtual void load_state(int k, const float* state) = 0;
   virtual void save_state(int k, float* state) const = 0;
 
-  /// Whether each process has a part of the optimizer's state: then the first one alone can save it, as it was gathered last.
+  /// Whether each process has a part of the optimizer's state: then the first one alone can save it, as it was gathered last, and what
+  /// another saves is its own part among zeros.
   virtual bool is_spread() const { return false; }
   /// Where it is, brings it to the first process. All processes together, by one thread of each between two steps. Errors:
   /// GroupAborted.

@@ -74,6 +74,30 @@ TEST_CASE("gpu processes: one hash in 16 bits, and one loss scale, which all bri
   }
 }
 
+TEST_CASE(
+    "gpu processes: one hash where the optimizer looks at whole tensors, norms at whole steps, or a step is left out") {
+  SKIP_WITHOUT_RANKS();
+  const std::string sync_norm =
+      std::string(gpu_cnn).replace(gpu_cnn.find("batch_norm"), 10, "{batch_norm: {sync: true}}");
+  const std::string lamb = "train.optimizer={name: lamb, lr: 0.01}",
+                    muon = "train.optimizer={name: muon, lr: 0.02, adamw_lr: 0.01}";
+  const std::string nan = "drills=[{at_step: 4, replica: 0, do: nan}]";
+  const std::pair<std::string, std::vector<std::string>> cases[] = {
+      {gpu_cnn, {lamb}},
+      {gpu_cnn, {muon, "train.clip_grad_norm=0.5"}},
+      {sync_norm, {}},
+      {sync_norm, {"faults.on_nan=skip", nan}},
+      {gpu_cnn, {"faults={on_nan: rollback, rollback_lr_factor: 0.5}", "checkpoint.every=2 steps", nan, muon}}};
+  for (const auto& [job, settings] : cases) {
+    CAPTURE(settings.size());
+    const GpuRanks here(job);
+    std::vector<std::string> one = settings;
+    one.push_back("devices.count=1");
+    const std::string whole = here.weights(here.alone(run_with(one)), "run");
+    for (const int ranks : {2, 3}) CHECK(here.weights(here.together(ranks, run_with(settings)), "run") == whole);
+  }
+}
+
 TEST_CASE("gpu processes: what travels in bf16 between processes is right to its rounding") {
   SKIP_WITHOUT_RANKS();
   const GpuRanks here;
@@ -184,7 +208,7 @@ TEST_CASE("gpu processes: what does not fit is refused, by name") {
   refused(2, {"devices.count=5"}, "the job asks for 5 GPUs, and its 2 processes have 4");
   refused(2, {"devices.count=auto"}, "have 1 GPU between them: two would be on one", {{"CUDA_VISIBLE_DEVICES", "0"}});
   refused(2, {}, "the job asks for GPUs, and rank 0 on ", {{"FAKE_CUDA_DEVICES", "0"}});
-  refused(2, {"faults.on_nan=skip"}, "needs replicas on the CPU");
+  refused(2, {"drills=[{at_step: 1, replica: 0, do: slow, factor: 2}]"}, "needs replicas on the CPU");
 
   const std::vector<std::string> any = run_with({"devices.count=auto"});
   check(here.apart(any, {}, {{"FAKE_CUDA_DEVICES", "0"}}), "the job asks for GPUs, and rank 1 on ");

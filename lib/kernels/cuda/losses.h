@@ -1,5 +1,5 @@
 // Purpose: losses with their gradients in a GPU's memory. Thread safety, invariants and errors: as in elementwise.h.
-//   The sum is over fixed chunks of samples in index order. See Kernels for what the functions do.
+//   The sum is in an order that depends on the number of samples alone. See Kernels for what the functions do.
 #pragma once
 
 #include <cstdint>

@@ -2,5 +2,5 @@
 set(kernels_cuda_sources
     activations.cu add.cu context.cpp convolution.cpp cuda_kernels.cpp dropout.cu engines.cpp gradient_norm.cu
     graph.cpp images.cu library_status.cpp linear.cpp losses.cu magnitude.cu matrices.cu norm.cu norm_operation.cpp
-    norm_rows.cu norm_rows_backward.cu orthogonalise.cpp parameter_copies.cpp plan.cpp pool.cu product.cpp row_sums.cu
-    tensor_update.cu unary_operations.cpp update.cu views.cu)
+    norm_rows.cu norm_rows_backward.cu norm_step.cu orthogonalise.cpp parameter_copies.cpp plan.cpp pool.cu
+    product.cpp row_sums.cu tensor_update.cu unary_operations.cpp update.cu views.cu)

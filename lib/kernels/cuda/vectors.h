@@ -1,6 +1,7 @@
 // Purpose: neighbouring elements that are read and written as one, 16 bytes at a time where they lie so; and tensors of rows of
 //   channels cut for groups of threads. For .cu files alone. Thread safety: pure functions.
-// Invariants: rows and channels are fewer than 2^31. The cut depends on the tensor's shape alone, so that sums over it have the same bits wherever they are taken.
+// Invariants: rows and channels are fewer than 2^31. The cut depends on the tensor's shape alone, as all tensors of ours begin at
+//   multiples of 16 bytes: sums over it have the same bits wherever they are taken.
 #pragma once
 
 #include <algorithm>

@@ -1,7 +1,6 @@
 #include "train/cuda/cuda_replica.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "core/clock.h"
 #include "core/error.h"
@@ -209,40 +208,6 @@ void CudaReplica::release_batch() {
   batch_lent_ = false;
 }
 
-double CudaReplica::compute(const StepTask& task, Slot& slot) {
-  const std::int64_t step = task.step;
-  const StepPlan& plan = config_.schedule.plan(step);
-  std::vector<Recording>& recordings = slot.recordings[&plan == &config_.schedule.last() ? 1 : 0];
-  // Not on the copy stream: a reducer's kernels behind the step that had the slot before may still read its constants.
-  copy_async(slot.header.data(), slot.host_header.data(), slot.header.size(), cudaMemcpyHostToDevice, compute_.get());
-  if (loader_) batch_copied_.make_wait(compute_.get());
-  double waited = 0;
-  if (!lockstep_) {
-    recordings.front().run(compute_.get(), [&] { enqueue(step, slot); });
-  } else {
-    std::vector<int> micro_batches;
-    for (const auto& instruction : program(step).instructions)
-      if (instruction.kind == Kind::run) micro_batches.push_back(instruction.micro_batch);
-    for (int piece = 0; piece < lockstep_->pieces(); ++piece) {
-      recordings[static_cast<std::size_t>(piece)].run(compute_.get(), [&] { enqueue_piece(piece, step, slot); });
-      if (piece + 1 < lockstep_->pieces()) waited += lockstep_->meet(piece, plan, micro_batches, wait_);
-    }
-  }
-  if (watch_) watch(task);
-  slot.computed.record(compute_.get());
-  return waited;
-}
-
-/// How large the gradients are, with what a drill does to them; not where losses are scaled, whose gradients may be too large.
-void CudaReplica::watch(const StepTask& task) {
-  const std::size_t sums = program(task.step).roots.size();
-  if (task.poison && sums > 0) {
-    cuda::check(cudaMemsetAsync(gradient_views_.front(), 0xff, sizeof(float), compute_.get()),  // one that is no number
-                "a gradient could not be spoilt");
-  }
-  watch_->enqueue(gradient_views_, scale() == nullptr ? sums : 0, parameters().floats(), compute_.get());
-}
-
 void CudaReplica::assign(std::shared_ptr<const Assignment> assignment, std::int64_t step) {
   Loader::Source source =
       micro_batch_source(config_, std::move(assignment), step);  // the same shares from another step on
@@ -252,77 +217,6 @@ void CudaReplica::assign(std::shared_ptr<const Assignment> assignment, std::int6
   }
   release_batch();
   loader_->restart(std::move(source));
-}
-
-/// The samples of a micro-batch, where the dataset lies on the GPU; with labels it says where they go.
-void CudaReplica::gather(const Model::Input& input) {
-  if (!resident_.train) return;
-  cuda::gather_images(resident_.train->images(), input.ids, 0, input.batch, const_cast<float*>(input.x),
-                      const_cast<std::int32_t*>(input.labels), compute_.get());
-}
-
-void CudaReplica::add_floats(const ReplicaProgram::Instruction& addition, std::int64_t first, std::int64_t count) {
-  const auto target = static_cast<std::size_t>(addition.buffer);
-  cuda::add(gradient_views_[target] + first, gradient_views_[target + 1] + first, count, compute_.get());
-}
-
-/// The step's kernels. What is recorded here is replayed for other steps: nothing may depend on `step` but its plan.
-void CudaReplica::enqueue(std::int64_t step, Slot& slot) {
-  const std::int64_t floats = parameters().floats();
-  const std::int64_t version = versions_.next();
-  const auto& instructions = program(step).instructions;
-  // What is added behind the last micro-batch is added mark by mark, while its backward pass goes on.
-  const auto behind_runs = std::find_if(instructions.rbegin(), instructions.rend(), [](const auto& instruction) {
-                             return instruction.kind == Kind::run;
-                           }).base();
-  const auto runs_left = [&](const auto& instruction) {
-    return behind_runs - instructions.begin() - (&instruction - instructions.data());
-  };
-  auto mark = marks_.begin();
-  std::int64_t added = 0;
-  const auto finished = [&](std::int64_t done) {
-    for (; mark != marks_.end() && mark->floats <= done; ++mark) {
-      for (auto addition = behind_runs; addition != instructions.end(); ++addition)
-        add_floats(*addition, added, mark->floats - added);
-      added = mark->floats;
-      mark->event->record_outside(compute_.get());
-    }
-  };
-  each_instruction(
-      step, slot,
-      [&](const auto& instruction, const Model::Input& input, LossSum* loss) {
-        gather(input);
-        const bool is_last = runs_left(instruction) == 1;
-        model_->train(config_.job.seed, {step, &slot.constants()->step, version}, input,
-                      {.gradients = gradient_views_[static_cast<std::size_t>(instruction.buffer)],
-                       .loss = loss,
-                       .finished = is_last && !marks_.empty() ? std::function<void(std::int64_t)>(finished) : nullptr});
-      },
-      [&](const auto& instruction) {
-        if (marks_.empty() || runs_left(instruction) > 0) add_floats(instruction, 0, floats);
-      });
-  finished(floats);
-  if (finish_) finish_(config_.schedule.plan(step), slot.constants());
-}
-
-/// The same for one piece of all micro-batches.
-void CudaReplica::enqueue_piece(int piece, std::int64_t step, Slot& slot) {
-  const Model::Step of_step{step, &slot.constants()->step, versions_.next()};
-  const std::int64_t first = piece == 0 ? 0 : lockstep_->final_floats(piece - 1), last = lockstep_->final_floats(piece);
-  lockstep_->begin(piece);
-  int k = 0;
-  each_instruction(
-      step, slot,
-      [&](const auto& instruction, const Model::Input& input, LossSum* loss) {
-        if (piece == 0) gather(input);
-        float* gradients = gradient_views_[static_cast<std::size_t>(instruction.buffer)];
-        lockstep_->enqueue(piece, k++, of_step, {input, {.gradients = gradients, .loss = loss}});
-      },
-      [&](const auto& instruction) { add_floats(instruction, first, last - first); });
-  lockstep_->end(piece);
-  if (piece + 1 < lockstep_->pieces()) return;
-  for (const Mark& mark : marks_) mark.event->record_outside(compute_.get());
-  if (finish_) finish_(config_.schedule.plan(step), slot.constants());
 }
 
 void CudaReplica::set_scale(const LossScale& scale) {
@@ -378,53 +272,6 @@ Replica::Gradient CudaReplica::gradient(const GradientTask& task) {
 void CudaReplica::bind_host(const float* weights) {
   DPTRAIN_CHECK(single_, "a replica that was made for whole steps alone");
   single_->bind(weights, wait_);
-}
-
-bool CudaReplica::evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) {
-  const Dataset& test = *config_.data.test;
-  std::vector<std::int64_t> ids(static_cast<std::size_t>(chunk_));
-  const auto mine = [&](auto&& visit) {
-    for (std::size_t c = static_cast<std::size_t>(config_.rank); c < sums.size();
-         c += static_cast<std::size_t>(config_.replicas)) {
-      if (!visit(c)) return false;
-    }
-    return true;
-  };
-  const std::int64_t version = versions_.next();
-  std::size_t turn = 0;
-  const bool complete = mine([&](std::size_t c) {
-    if (give_up()) return false;
-    TestBuffers& buffers = test_[turn++ % test_.size()];
-    wait_(buffers.computed);  // the pass before the last, which had them
-    const std::int64_t first = static_cast<std::int64_t>(c) * chunk_;
-    const auto count = static_cast<std::size_t>(std::min(chunk_, test.size() - first));
-    std::iota(ids.begin(), ids.end(), first);
-    if (resident_.test) {
-      cuda::gather_images(resident_.test->images(), nullptr, first, static_cast<std::int64_t>(count),
-                          buffers.samples.floats(), as<std::int32_t>(buffers.labels), compute_.get());
-    } else {
-      test.gather({ids.data(), count}, buffers.host_samples.floats(), as<std::int32_t>(buffers.host_labels));
-      const std::size_t bytes = count * static_cast<std::size_t>(test.shape().elements()) * sizeof(float);
-      copy_async(buffers.samples.data(), buffers.host_samples.data(), bytes, cudaMemcpyHostToDevice, compute_.get());
-      copy_async(buffers.labels.data(), buffers.host_labels.data(), count * sizeof(std::int32_t),
-                 cudaMemcpyHostToDevice, compute_.get());
-    }
-    model_->evaluate({step, nullptr, version},
-                     {.batch = static_cast<std::int64_t>(count),
-                      .ids = nullptr,
-                      .x = buffers.samples.floats(),
-                      .labels = as<std::int32_t>(buffers.labels)},
-                     as<LossSum>(test_sums_) + c);
-    buffers.computed.record(compute_.get());
-    return true;
-  });
-  tested_.record(compute_.get());
-  wait_(tested_);
-  if (!complete) return false;
-  return mine([&](std::size_t c) {
-    sums[c] = as<LossSum>(test_sums_)[c];
-    return true;
-  });
 }
 
 }  // namespace dptrain

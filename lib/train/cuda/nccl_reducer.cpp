@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <thread>
 
 #include "core/clock.h"
 #include "core/error.h"
@@ -257,7 +256,7 @@ void NcclReducer::meet_at_first(int rank) {
   if (member(rank).step == 0) group_.barrier([] {});
 }
 
-void NcclReducer::gather(int rank, float* values, std::span<const std::vector<nccl::Slice>> groups) {
+void NcclReducer::gather_slices(int rank, float* values, std::span<const std::vector<nccl::Slice>> groups) {
   communicator(rank).all_gather(values, groups, member(rank).stream.get());
   meet_at_first(rank);
 }
@@ -283,19 +282,19 @@ void NcclReducer::reduce_in_order(int rank, const StepPlan& plan) {
     reduce_range(m, order(rank, plan, b), buckets_[b].slices[static_cast<std::size_t>(rank)]);
     // Where the norm of all gradients is wanted first, the parameters come behind the last bucket.
     if (m.tensors)
-      gather(rank, m.mean.floats(), {&buckets_[b].slices, 1});
+      gather_slices(rank, m.mean.floats(), {&buckets_[b].slices, 1});
     else if (!needs_norm_)
-      gather(rank, m.parameters.floats(), {&buckets_[b].slices, 1});
+      gather_slices(rank, m.parameters.floats(), {&buckets_[b].slices, 1});
     m.reduced[static_cast<std::size_t>(m.step % 2)][b].record(stream);
   }
   if (needs_norm_) {
-    gather(rank, static_cast<float*>(m.chunk_squares.data()), slices_of_squares_);
+    gather_slices(rank, static_cast<float*>(m.chunk_squares.data()), slices_of_squares_);
     decide(m);
   }
   if (m.tensors) return update_tensors(m);
   if (!needs_norm_) return;
   for (const Bucket& bucket : buckets_) apply_range(m, bucket.slices[static_cast<std::size_t>(rank)]);
-  gather(rank, m.parameters.floats(), slices_);
+  gather_slices(rank, m.parameters.floats(), slices_);
 }
 
 void NcclReducer::reduce_by_nccl(int rank, const StepPlan& plan) {
@@ -337,61 +336,6 @@ void NcclReducer::all_reduce(int rank, const Bucket& bucket, float* values) {
   communicator(rank).all_reduce(m.packed.data(), bucket.count, stream, ElementType::bfloat16);
   meet_at_first(rank);
   cuda::unpack_bf16(m.packed.data(), bucket.count, values, stream);
-}
-
-void NcclReducer::wait(int rank, const cuda::Event& event) const {
-  using Clock = std::chrono::steady_clock;
-  constexpr int kEager = 2000;  // a step's end is usually near; a peer that is lost is never in a hurry
-  for (int tries = 0; tries < kEager; ++tries)
-    if (event.reached()) return;
-  std::chrono::nanoseconds waited{0};
-  for (Clock::time_point before = Clock::now(); !event.reached();) {
-    std::this_thread::sleep_for(std::chrono::microseconds(50));
-    if (group_.aborted()) throw GroupAborted{};
-    const Clock::time_point now = Clock::now();
-    waited +=
-        std::min<std::chrono::nanoseconds>(now - before, std::chrono::seconds(1));  // longer: it was stopped itself
-    before = now;
-    const std::string error = communicator(rank).async_error();
-    // What NCCL says of a rank that has given up is not why: that comes with the news.
-    constexpr std::chrono::seconds kForNews(1);
-    for (const auto noticed = Clock::now();
-         !error.empty() && size_ > here_.count() && !group_.aborted() && Clock::now() - noticed < kForNews;)
-      std::this_thread::sleep_for(std::chrono::microseconds(200));
-    if (group_.aborted()) throw GroupAborted{};
-    const std::string why = !error.empty()                    ? "NCCL says " + error
-                            : waited > options_.step_deadline ? why_late(rank, waited)
-                                                              : "";
-    if (why.empty()) continue;
-    // The group, and other processes, learn it before the others are woken, who would only say that they were.
-    const std::string text = fmt::format("replica {} (GPU {}): {}", rank, device(rank), why);
-    group_.abort(std::make_exception_ptr(Error(ExitStatus::retry, text)));
-    if (options_.processes != nullptr) options_.processes->fail(ExitStatus::retry, text);
-    nccl_->abort(text);
-    throw GroupAborted{};
-  }
-}
-
-/// What has not come to its end since the deadline; empty while it may be for another to say: the one whose own kernels hang knows
-/// it, and those that wait for its gradients give it a little time.
-std::string NcclReducer::why_late(int rank, std::chrono::nanoseconds waited) const {
-  constexpr std::chrono::seconds kLatest(1);
-  const Member& m = member(rank);
-  const double seconds = std::chrono::duration<double>(options_.step_deadline).count();
-  const std::string late = fmt::format("did not end within {:g} s", seconds);
-  for (std::int64_t step = std::max<std::int64_t>(0, m.step - 1); step <= m.step; ++step) {
-    // Of the step before the latest the losses are known: its own kernels are over.
-    if (step == m.step && !m.computed->reached()) break;
-    const auto& reduced = m.reduced[static_cast<std::size_t>(step % 2)];
-    const auto bucket = std::find_if(reduced.begin(), reduced.end(), [](const cuda::Event& e) { return !e.reached(); });
-    if (bucket == reduced.end() && m.updated[static_cast<std::size_t>(step % 2)].reached()) continue;
-    if (waited < options_.step_deadline + kLatest) return "";
-    const std::string what = bucket == reduced.end() ? "the exchange of new parameters"
-                                                     : fmt::format("the reduction of bucket {} of {}",
-                                                                   bucket - reduced.begin() + 1, reduced.size());
-    return fmt::format("{} of its step {} {}; a peer may be lost", what, step, late);
-  }
-  return "its own kernels " + late;
 }
 
 }  // namespace dptrain

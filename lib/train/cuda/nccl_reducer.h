@@ -103,7 +103,7 @@ class NcclReducer final : public GradientReducer {
   void to_device(int rank, const Buffer& target, const float* from) const;
   void from_device(int rank, const float* source, std::int64_t count, float* to) const;
   void exchange(int rank, const StepPlan& plan, std::size_t b);
-  void gather(int rank, float* values, std::span<const std::vector<nccl::Slice>> groups);
+  void gather_slices(int rank, float* values, std::span<const std::vector<nccl::Slice>> groups);
   void meet_at_first(int rank);
   cuda::SumOrder order(int rank, const StepPlan& plan, std::size_t b);
   void reduce_in_order(int rank, const StepPlan& plan);

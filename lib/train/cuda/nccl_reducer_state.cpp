@@ -48,8 +48,10 @@ void NcclReducer::save_state(int k, float* state) const {
   if (k == state_buffers_) return from_device(here_.first, first.average.floats(), floats_, state);
   if (!in_slices_) return from_device(here_.first, first.state[k].floats(), floats_, state);
   // Each replica keeps the state of its slices up to date, and no other.
-  DPTRAIN_CHECK(!is_spread() || !gathered_.empty(), "optimizer state of which this process has only a part");
-  if (!gathered_.empty()) std::copy_n(gathered_[static_cast<std::size_t>(k)].data(), floats_, state);
+  if (!gathered_.empty())
+    std::copy_n(gathered_[static_cast<std::size_t>(k)].data(), floats_, state);
+  else if (is_spread())
+    std::fill_n(state, floats_, 0.0f);  // the others' part is nobody's here
   each_slice(here_, [&](int r, const nccl::Slice& part) {
     from_device(r, member(r).state[k].floats() + part.first, part.count, state + part.first);
   });

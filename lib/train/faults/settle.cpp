@@ -71,6 +71,14 @@ void share_findings(Run& run) {
   }
 }
 
+/// Whether all processes can: of the optimizer's state each may have a part.
+void agree_to_skip(Run& run) {
+  const char mine = run.can_skip ? 1 : 0;
+  std::vector<char> all(static_cast<std::size_t>(run.processes.size()));
+  run.processes.all_gather(&mine, sizeof mine, all.data());
+  run.can_skip = std::find(all.begin(), all.end(), 0) == all.end();
+}
+
 void roll_back(Run& run, std::int64_t step) {
   run.lr_factor *= run.job.faults.rollback_lr_factor;
   ++run.rollbacks;
@@ -157,8 +165,12 @@ Outcome settle(Run& run, int rank, Replica& replica, const StepTask& task, const
   found.reset();
   if (!run.faults.out(rank)) found = replica.diagnose(task);
   run.group.barrier([&run] { share_findings(run); });
+  if (run.job.faults.on_nan == OnNan::skip) {
+    if (run.leads(rank)) run.can_skip = state_is_finite(run, replica.parameters());
+    run.group.barrier([&run] { agree_to_skip(run); });
+  }
   if (run.leads(rank)) {
-    const bool can_skip = run.job.faults.on_nan == OnNan::skip && state_is_finite(run, replica.parameters());
+    const bool can_skip = run.job.faults.on_nan == OnNan::skip && run.can_skip;
     run.outcome = static_cast<int>(decide(run, not_finite(run, task.step), began, can_skip));
   }
   run.group.barrier();

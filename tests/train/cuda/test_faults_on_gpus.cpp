@@ -108,6 +108,17 @@ TEST_CASE("on_nan: rollback on GPUs with factor 1 is a run without the fault: no
   }
 }
 
+TEST_CASE("in fp16, whose loss scale leaves steps out, other policies are refused") {
+  const std::string train = std::string("precision: fp16, ") + kCases[0].train;
+  const Case half{"half", kCases[0].layers, train.c_str()};
+  for (const char* more : {"faults: {on_nan: skip}", "faults: {on_nan: rollback}\ncheckpoint: {every: 2 steps}",
+                           "drills: [{at_step: 1, replica: 0, do: nan}]"}) {
+    CAPTURE(more);
+    CHECK_THROWS_WITH_AS(run_on(kMachines[0], half, more), doctest::Contains("in precision: fp16 the loss scale"),
+                         Error);
+  }
+}
+
 TEST_CASE("a drill that spoils a gradient on a GPU ends a run that says stop, with the place") {
   const std::string said = failure_of(kCases[1], "drills: [{at_step: 4, replica: 0, do: nan}]");
   CHECK(has(said, " is not finite at step 4"));
