@@ -55,6 +55,35 @@ TEST_CASE("on a GPU a loss scale that is too large is halved, the same number of
   CHECK(shared.loss_scale->skipped_steps == one.loss_scale->skipped_steps);
 }
 
+TEST_CASE("norms over the step on a GPU: the CPU's result to rounding, and one hash however many replicas share it") {
+  const Summary cpu = run(job_of(kNormsOverTheStep, "{type: cpu, count: 2}")),
+                one = run(job_of(kNormsOverTheStep, "{type: cuda, count: 1}"));
+  CHECK(one.test_loss == doctest::Approx(cpu.test_loss).epsilon(1e-3));
+  for (const int replicas : {2, 3}) {
+    const std::string shared = fmt::format("{{type: cuda, count: {}, share: true}}", replicas);
+    CHECK(run(job_of(kNormsOverTheStep, shared)).weights_hash == one.weights_hash);
+  }
+}
+
+TEST_CASE("on a GPU a step that is not finite is left out, or gone back from without a trace; looking changes no bit") {
+  const std::string bad = "drills: [{at_step: 5, replica: 0, do: nan}]\n",
+                    back = bad + "checkpoint: {every: 2 steps}\nfaults: {on_nan: rollback, rollback_lr_factor: 1}";
+  for (const Case& c : {kCases[1], kNormsOverTheStep}) {
+    CAPTURE(std::string(c.name));
+    const std::string wanted = run(job_of(c, "{type: cuda, count: 1}")).weights_hash;
+    std::string left_out;
+    for (const int replicas : {1, 2}) {
+      const std::string shared = fmt::format("{{type: cuda, count: {}, share: true}}", replicas);
+      CHECK(run(job_of(c, shared, "faults: {on_nan: skip}")).weights_hash == wanted);
+      CHECK(run(job_of(c, shared, back)).weights_hash == wanted);
+      const Summary skipped = run(job_of(c, shared, bad + "faults: {on_nan: skip}"));
+      CHECK(skipped.skipped_steps == 1);
+      if (left_out.empty()) left_out = skipped.weights_hash;
+      CHECK(skipped.weights_hash == left_out);
+    }
+  }
+}
+
 TEST_CASE("samples of odd sizes on a GPU") {
   const auto run_odd = [](const std::string& devices) {
     Reporter silent;
