@@ -28,8 +28,7 @@ std::string remedy(cudaError_t status) {
       return "GPUs that NVSwitch joins need NVIDIA's fabric manager: start nvidia-fabricmanager";
     case cudaErrorUnknown:
       return "see whether /dev/nvidia-uvm is there and may be opened (nvidia-modprobe -u makes it); in a container, "
-             "start "
-             "it with its GPUs (--gpus all)";
+             "start it with its GPUs (--gpus all)";
     case cudaErrorStubLibrary:
       return "the toolkit's stub of libcuda.so stands before the driver's: take its folder out of LD_LIBRARY_PATH";
     default:

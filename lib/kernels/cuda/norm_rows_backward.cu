@@ -71,23 +71,13 @@ struct RowGradientSums {
   DPTRAIN_HD void add_lanes(std::int64_t group, int thread, Shared& shared) const {
     const RowCut::Addition at = cut.addition(thread);
     if (!at.works || cut.channel(group, at.channel) >= cut.channels) return;
-    Pair all;
-    for (int lane = at.part; lane < cut.lanes; lane += cut.parts) {
-      const Pair one = shared.of_lane[lane * cut.strip() + at.channel];
-      all.first += one.first;
-      all.second += one.second;
-    }
-    shared.of_part[thread] = all;
+    shared.of_part[thread] = added(at.part, cut.lanes, cut.parts,
+                                   [&](int lane) -> Pair { return shared.of_lane[lane * cut.strip() + at.channel]; });
   }
   DPTRAIN_HD void add_parts(std::int64_t group, int thread, const Shared& shared) const {
     if (thread >= cut.strip() || cut.channel(group, thread) >= cut.channels) return;
-    Pair all;
-    for (int part = 0; part < cut.parts; ++part) {
-      const Pair one = shared.of_part[part * cut.strip() + thread];
-      all.first += one.first;
-      all.second += one.second;
-    }
-    out[cut.span_of(group) * cut.channels + cut.channel(group, thread)] = all;
+    out[cut.span_of(group) * cut.channels + cut.channel(group, thread)] =
+        added(0, cut.parts, 1, [&](int part) -> Pair { return shared.of_part[part * cut.strip() + thread]; });
   }
 };
 
@@ -119,23 +109,14 @@ struct RowBackward {
     const RowCut::Addition at = cut.addition(thread);
     const int channel = cut.channel(group, at.channel);
     if (!at.works || channel >= cut.channels) return;
-    Pair all;
-    for (int span = at.part; span < cut.spans; span += cut.parts) {
-      const Pair one = of_spans[span * cut.channels + channel];
-      all.first += one.first;
-      all.second += one.second;
-    }
-    shared.of_part[thread] = all;
+    shared.of_part[thread] =
+        added(at.part, cut.spans, cut.parts, [&](int span) { return of_spans[span * cut.channels + channel]; });
   }
   DPTRAIN_HD void finish(std::int64_t group, int thread, Shared& shared) const {
     const int channel = cut.channel(group, thread);
     if (thread >= cut.strip() || channel >= cut.channels) return;
-    Pair all;
-    for (int part = 0; part < cut.parts; ++part) {
-      const Pair one = shared.of_part[part * cut.strip() + thread];
-      all.first += one.first;
-      all.second += one.second;
-    }
+    const Pair all =
+        added(0, cut.parts, 1, [&](int part) -> Pair { return shared.of_part[part * cut.strip() + thread]; });
     const float rows = static_cast<float>(cut.rows);
     shared.means[thread] = Pair{all.first / rows, all.second / rows};
     if (cut.span_of(group) != 0) return;

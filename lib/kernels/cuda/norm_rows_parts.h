@@ -19,6 +19,18 @@ struct Kept {
   DPTRAIN_HD operator Pair() const { return {first, second}; }
 };
 
+/// entry(first) + entry(first + stride) + ..., those before `last`, in that order.
+template <class Entry>
+DPTRAIN_HD inline Pair added(int first, int last, int stride, const Entry& entry) {
+  Pair all;
+  for (int k = first; k < last; k += stride) {
+    const Pair one = entry(k);
+    all.first += one.first;
+    all.second += one.second;
+  }
+  return all;
+}
+
 /// What the elements of a vector are normalised with.
 template <int width>
 struct Columns {

@@ -1,6 +1,9 @@
-// Purpose: the sum and the update of one element, which the kernels of update.cu, gradient_norm.cu and tensor_update.cu have in common. For .cu files alone.
+// Purpose: the sum and the update of one element, which the kernels of update.cu, gradient_norm.cu and tensor_update.cu have in
+//   common. For .cu files alone.
 // Thread safety: as the rules of update_rules.h.
 #pragma once
+
+#include <type_traits>
 
 #include "core/host_device.h"
 #include "kernels/cuda/update.h"
@@ -24,42 +27,16 @@ DPTRAIN_HD inline float ordered_sum(const SumOrder& order, std::int64_t i) {
 }
 
 template <class Rule>
-DPTRAIN_HD const Rule& rule_of(const StepConstants& step);
-template <>
-DPTRAIN_HD inline const SgdRule& rule_of<SgdRule>(const StepConstants& step) {
-  return step.sgd;
-}
-template <>
-DPTRAIN_HD inline const MomentumRule& rule_of<MomentumRule>(const StepConstants& step) {
-  return step.momentum;
-}
-template <>
-DPTRAIN_HD inline const AdamRule& rule_of<AdamRule>(const StepConstants& step) {
-  return step.adam;
-}
-template <>
-DPTRAIN_HD inline const RmspropRule& rule_of<RmspropRule>(const StepConstants& step) {
-  return step.rmsprop;
-}
-template <>
-DPTRAIN_HD inline const RmspropMomentumRule& rule_of<RmspropMomentumRule>(const StepConstants& step) {
-  return step.rmsprop_momentum;
-}
-template <>
-DPTRAIN_HD inline const AdagradRule& rule_of<AdagradRule>(const StepConstants& step) {
-  return step.adagrad;
-}
-template <>
-DPTRAIN_HD inline const LarsRule& rule_of<LarsRule>(const StepConstants& step) {
-  return step.lars;
-}
-template <>
-DPTRAIN_HD inline const LambRule& rule_of<LambRule>(const StepConstants& step) {
-  return step.lamb;
-}
-template <>
-DPTRAIN_HD inline const MuonRule& rule_of<MuonRule>(const StepConstants& step) {
-  return step.muon;
+DPTRAIN_HD const Rule& rule_of(const StepConstants& step) {
+  if constexpr (std::is_same_v<Rule, SgdRule>) return step.sgd;
+  if constexpr (std::is_same_v<Rule, MomentumRule>) return step.momentum;
+  if constexpr (std::is_same_v<Rule, AdamRule>) return step.adam;
+  if constexpr (std::is_same_v<Rule, RmspropRule>) return step.rmsprop;
+  if constexpr (std::is_same_v<Rule, RmspropMomentumRule>) return step.rmsprop_momentum;
+  if constexpr (std::is_same_v<Rule, AdagradRule>) return step.adagrad;
+  if constexpr (std::is_same_v<Rule, LarsRule>) return step.lars;
+  if constexpr (std::is_same_v<Rule, LambRule>) return step.lamb;
+  if constexpr (std::is_same_v<Rule, MuonRule>) return step.muon;
 }
 
 DPTRAIN_HD inline UpdateBlock block_of(Blocks blocks, std::int64_t i) {

@@ -3,25 +3,12 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "train/cuda/in_line.h"
 #include "train/cuda/update_blocks.h"
 
 namespace dptrain {
 
 namespace {
-
-template <class T>
-Buffer upload(const std::vector<T>& values) {
-  Buffer buffer = cuda::device_buffer(std::max<std::size_t>(1, values.size()) * sizeof(T));
-  cuda::check(cudaMemcpy(buffer.data(), values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice),
-              "a table of tensors could not be copied to the GPU");
-  cuda::check(cudaDeviceSynchronize(), "a table of tensors could not be copied to the GPU");
-  return buffer;
-}
-
-template <class T>
-T* as(const Buffer& buffer) {
-  return static_cast<T*>(buffer.data());
-}
 
 std::vector<std::int32_t> tensors_by_block(const UpdateRanges& tensors, std::int64_t floats) {
   std::vector<std::int32_t> of_block(static_cast<std::size_t>((floats + kUpdateBlock - 1) / kUpdateBlock));

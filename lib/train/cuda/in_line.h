@@ -2,9 +2,11 @@
 //   replayed. Thread safety: the replica's own thread. Errors: Error(failed) with CUDA's reason. The host does not wait.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/error.h"
 #include "device/cuda/runtime.h"
@@ -27,6 +29,17 @@ inline void copy_async(void* to, const void* from, std::size_t bytes, cudaMemcpy
 inline void read_behind(void* to, const void* from, std::size_t bytes, cudaStream_t stream) {
   copy_async(to, from, bytes, cudaMemcpyDeviceToHost, stream);
   cuda::check(cudaStreamSynchronize(stream), "the GPU's last step failed");
+}
+
+/// A table in the current device's memory; there on return.
+template <class T>
+Buffer upload(const std::vector<T>& values) {
+  Buffer buffer = cuda::device_buffer(std::max<std::size_t>(1, values.size()) * sizeof(T));
+  cuda::check(cudaMemcpy(buffer.data(), values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice),
+              "a table could not be copied to the GPU");
+  // A copy from pageable memory returns when it has been read, and our streams do not wait for the default one.
+  cuda::check(cudaDeviceSynchronize(), "a table could not be copied to the GPU");
+  return buffer;
 }
 
 /// New versions of the weights of a replica's model, see Model::Step: one for each step that is put in line, whether the weights

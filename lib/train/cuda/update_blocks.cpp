@@ -1,17 +1,14 @@
 #include "train/cuda/update_blocks.h"
 
 #include "core/error.h"
+#include "train/cuda/in_line.h"
 
 namespace dptrain {
 
 Buffer upload_blocks(const UpdateRanges& ranges, std::int64_t floats) {
   const std::vector<UpdateBlock> blocks = cuda::update_blocks(ranges, floats);
   if (blocks.empty()) return {};
-  Buffer uploaded = cuda::device_buffer(blocks.size() * sizeof(UpdateBlock));
-  cuda::check(cudaMemcpy(uploaded.data(), blocks.data(), uploaded.size(), cudaMemcpyHostToDevice),
-              "the table of updates could not be copied to the GPU");
-  cuda::check(cudaDeviceSynchronize(), "the table of updates could not be copied to the GPU");
-  return uploaded;
+  return upload(blocks);
 }
 
 cuda::Blocks blocks_at(const Buffer& blocks, std::int64_t first) {
