@@ -53,7 +53,7 @@ def data():
 
 
 def images_of(name):
-    if name == "resnet20":  # noise of CIFAR-10's shape
+    if name in torch_models.CIFAR:  # noise
         return torch.randn(50000, 3, 32, 32, device=device)
     return X if name in torch_models.FLAT else X.view(-1, 1, 28, 28)
 
@@ -61,6 +61,45 @@ def images_of(name):
 def synchronize():
     if on_gpu:
         torch.cuda.synchronize()
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for weights (Jordan 2024), AdamW for the others, with the settings of configs/cifar10_fast.yaml."""
+    lr, momentum, decay, iterations, adamw_lr = 0.04, 0.8, 0.1, 3, 0.01
+
+    def __init__(self, parameters):
+        parameters = [p for p in parameters if p.requires_grad]
+        super().__init__(parameters, {})
+        self.weights = [p for p in parameters if p.dim() > 1]
+        self.averages = [torch.zeros_like(p) for p in self.weights]
+        fused = {"fused": True, "capturable": True} if on_gpu else {}
+        self.others = torch.optim.AdamW([p for p in parameters if p.dim() < 2], self.adamw_lr, weight_decay=self.decay, **fused)
+
+    def direction(self, gradient):
+        x = gradient.flatten(1).bfloat16()
+        tall = len(x) > x.shape[1]
+        x = x.T if tall else x
+        x = x / (x.norm() + 1e-7)
+        for _ in range(self.iterations):
+            gram = x @ x.T
+            x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+        return (x.T if tall else x).view_as(gradient) * max(1, len(gradient) / gradient[0].numel()) ** 0.5
+
+    @torch.no_grad()
+    def step(self):
+        gradients = [p.grad for p in self.weights]
+        torch._foreach_lerp_(self.averages, gradients, 1 - self.momentum)
+        torch._foreach_lerp_(gradients, self.averages, self.momentum)  # Nesterov's
+        torch._foreach_mul_(self.weights, 1 - self.lr * self.decay)
+        for weight, gradient in zip(self.weights, gradients):
+            weight.sub_(self.direction(gradient), alpha=self.lr)
+        self.others.step()
+
+
+def optimizer_of(name, model, lr):
+    if name == "fast":
+        return Muon(model.parameters())
+    return torch.optim.SGD(model.parameters(), lr, momentum=0.9, **({"fused": True} if on_gpu else {}))
 
 
 def step_of(name, batch, variant, precision, captured):
@@ -72,13 +111,13 @@ def step_of(name, batch, variant, precision, captured):
     model = model.to(device)
     if name not in torch_models.FLAT and on_gpu:
         model = model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(model.parameters(), lr, momentum=0.9, **({"fused": True} if on_gpu else {}))
-
+    optimizer = optimizer_of(name, model, lr)
+    smoothing = 0.1 if name == "fast" else 0.0
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
     def loss_of(x, y):
         with torch.autocast(device.type, dtype=HALVES.get(precision), enabled=precision in HALVES):
-            return F.cross_entropy(model(x), y)
+            return F.cross_entropy(model(x), y, label_smoothing=smoothing)
 
     mode = None if captured else "reduce-overhead"
     forward = torch.compile(loss_of, mode=mode) if variant == "compiled" else loss_of

@@ -1,4 +1,4 @@
-"""The networks of the shipped configs, and two that are still to come, as a PyTorch user writes them."""
+"""The networks of the shipped configs, and one that is still to come, as a PyTorch user writes them."""
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -39,6 +39,22 @@ def resnet20():
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
+def cifar_cnn():
+    return nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+                         nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+                         nn.Flatten(), nn.Dropout(0.25), nn.Linear(4096, 120), nn.ReLU(), nn.Linear(120, 10))
+
+
+def fast():
+    layers, cin = [nn.Conv2d(3, 24, 2, bias=False), nn.BatchNorm2d(24), nn.ReLU()], 24
+    layers[0].weight.requires_grad_(False)  # they whiten, and stay as they are
+    for cout in (64, 192, 320):
+        layers += [nn.Conv2d(cin, cout, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(cout), nn.ReLU(),
+                   nn.Conv2d(cout, cout, 3, padding=1, bias=False), nn.BatchNorm2d(cout), nn.ReLU()]
+        cin = cout
+    return nn.Sequential(*layers, nn.MaxPool2d(3), nn.Flatten(), nn.Linear(320, 10))
+
+
 class GptBlock(nn.Module):
     def __init__(self, width, heads, context):
         super().__init__()
@@ -71,10 +87,11 @@ class Gpt(nn.Module):
 
 
 FLAT = ("mlp", "softmax", "tiny")  # those whose input is a vector
+CIFAR = ("resnet20", "cifar_cnn", "fast")  # those whose input is of CIFAR-10's shape
 
 
 def make(name):
-    """A network by name, and the learning rate of its SGD; none for AdamW."""
+    """A network by name, and the learning rate of its SGD; none for another optimizer."""
     if name == "mlp":
         return nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10)), 0.1
     if name == "tiny":
@@ -91,4 +108,8 @@ def make(name):
                              nn.Flatten(), nn.Linear(1200, 64), nn.ReLU(), nn.Linear(64, 10)), 0.1
     if name == "resnet20":
         return resnet20(), 0.1
+    if name == "cifar_cnn":
+        return cifar_cnn(), 0.05
+    if name == "fast":
+        return fast(), None
     return Gpt(), None
