@@ -16,13 +16,14 @@ class Failed(Exception):
 
 
 class Runner:
-    def __init__(self, options):
+    def __init__(self, options, logs):
+        """`logs`: the names that it gives them."""
         self.options = options
         self.dry = options.dry_run
         self.out = Path(os.environ.get("OUT") or ROOT / "runs" / "gpu_check")
         self.out.mkdir(parents=True, exist_ok=True)
-        for old in (*self.out.glob("*.log"), *self.out.glob("gpu_check.*")):
-            old.unlink()
+        for old in (*(f"{log}.log" for log in logs), "gpu_check.json", "gpu_check.md"):  # the folder may hold other things
+            (self.out / old).unlink(missing_ok=True)
         self.build = Path(options.build).resolve() if options.build else ROOT / "build-gpu"
         self.work = Path(tempfile.mkdtemp(prefix="dptrain-gpu-check-"))
         self.ends = time.monotonic() + 60 * options.minutes

@@ -82,7 +82,12 @@ class GpuCheck(unittest.TestCase):
         return {stage["name"]: stage for stage in self.report.get("stages", [])}
 
     def test_all_passes(self):
+        (self.folder / "out").mkdir()
+        for name in ("other.log", "training.log"):
+            (self.folder / "out" / name).write_text("before\n")
         stages = self.check()
+        self.assertEqual((self.folder / "out" / "other.log").read_text(), "before\n")  # not its own
+        self.assertNotIn("before", (self.folder / "out" / "training.log").read_text())
         self.assertEqual({name: stage["status"] for name, stage in stages.items()},
                          {"configure": "skipped", "build": "skipped", "unit_tests": "passed", "parity": "passed", "nccl": "passed",
                           "processes": "passed", "mnist": "passed", "same_weights": "passed", "halves": "passed", "modes": "passed",
@@ -102,13 +107,13 @@ class GpuCheck(unittest.TestCase):
             self.assertIn(f"train.precision={precision}", calls)
         self.assertIn("digits.yaml", calls)  # there is no MNIST
         files = list((self.folder / "out").iterdir())
-        self.assertLessEqual(len(files), 8, files)
+        self.assertLessEqual(len(files), 9, files)
         self.assertIn("| mnist | passed |", self.out)
 
     def test_benchmarks(self):
         figures = self.check("--only", "benchmarks")["benchmarks"]["figures"]
         rows = {(row["case"], row["precision"]): row for row in figures["rows"]}
-        self.assertEqual(len(rows), 32)
+        self.assertEqual(len(rows), 40)
         row = rows["cnn_b64", "tf32"]
         self.assertEqual((row["dptrain"], row["graph"], row["compiled"], row["ratio"]), (64000, 32000, None, 2.0))
         self.assertEqual(rows["cnn_b64", "bf16"]["ratio"], 4.0)

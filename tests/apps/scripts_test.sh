@@ -263,8 +263,10 @@ FETCH_STATUS=2 expect 2 "$source/scripts/quickstart" --no-install
 RUN_STATUS=4 expect 4 "$source/scripts/quickstart" --no-install
 
 # ---- test: usage
-expect 2 "$source/scripts/test" --no-install --sanitizers some
-has err "takes sample, full or none"
+for given in some ""; do  # shellcheck disable=SC2086
+  expect 2 "$source/scripts/test" --no-install --sanitizers $given
+  has err "takes sample, full or none"
+done
 
 # ---- kill_drill: what it must not let pass
 cat >drilled <<'END'
