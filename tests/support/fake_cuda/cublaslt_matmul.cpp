@@ -37,7 +37,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t lightHandle, cublasLtMatmulDesc_t
     if (keep != 0) fake_cuda::require_reachable(C, c.bytes(), device, "cuBLASLt's C");
     if (biased(d.epilogue))
       fake_cuda::require_reachable(d.bias, s.rows * fake_cuda::bytes_of(out.type), device, "cuBLASLt's bias");
-    if (workspaceSizeInBytes > 0) std::memset(workspace, 0xff, workspaceSizeInBytes);
+    fake_cuda::spoil_workspace(workspace, workspaceSizeInBytes);
     const bool tf32 = d.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
     for (std::uint64_t row = 0; row < s.rows; ++row) {
       for (std::uint64_t column = 0; column < s.columns; ++column) {

@@ -264,7 +264,7 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
     for (const auto& [name, tensor] : tensors)
       fake_cuda::require_reachable(pointers.at(name), tensor.bytes(), device, "a tensor of cuDNN's");
     fake_cuda::require_reachable(workspace, bytes, device, "cuDNN's workspace");
-    if (bytes > 0) std::memset(workspace, 0xff, bytes);
+    fake_cuda::spoil_workspace(workspace, bytes);
     carry_out(steps, pointers, tf32);
   });
   return CUDNN_STATUS_SUCCESS;

@@ -77,5 +77,8 @@ bool is_pinned_memory(const void* pointer, std::size_t bytes);
 void require_reachable(const void* pointer, std::size_t bytes, int device, const char* what);
 /// The words of a kernel's arguments that look like addresses must be reachable memory.
 void require_reachable_words(const void* arguments, std::size_t bytes, int device);
+/// As a library does that uses its workspace, in device memory: what its neighbours keep there is lost. The ends alone, for it may
+/// be large and is spoilt at each call.
+void spoil_workspace(void* workspace, std::size_t bytes);
 
 }  // namespace fake_cuda

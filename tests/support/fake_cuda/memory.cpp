@@ -50,6 +50,14 @@ void require_reachable_words(const void* arguments, std::size_t bytes, int devic
   }
 }
 
+void spoil_workspace(void* workspace, std::size_t bytes) {
+  constexpr std::size_t kEnd = std::size_t{64} << 10;
+  const std::size_t end = std::min(bytes, kEnd);
+  if (end == 0) return;
+  std::memset(workspace, 0xFF, end);
+  std::memset(static_cast<std::byte*>(workspace) + bytes - end, 0xFF, end);
+}
+
 namespace {
 
 constexpr std::size_t kAlignment = 256;  // what cudaMalloc promises
