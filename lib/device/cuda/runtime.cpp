@@ -99,13 +99,18 @@ void Graph::launch(cudaStream_t stream) const {
   check(cudaGraphLaunch(handle_.get(), stream), "a CUDA graph could not be launched");
 }
 
-Buffer device_buffer(std::size_t bytes) {
+Buffer device_scratch(std::size_t bytes) {
   if (bytes == 0) return {};
   void* memory = nullptr;
   check_allocation(cudaMalloc(&memory, bytes), bytes, "GPU");
-  Buffer buffer = Buffer::adopt(memory, bytes, [](void* old) { cudaFree(old); });
+  return Buffer::adopt(memory, bytes, [](void* old) { cudaFree(old); });
+}
+
+Buffer device_buffer(std::size_t bytes) {
+  Buffer buffer = device_scratch(bytes);
+  if (bytes == 0) return buffer;
   // The default stream is not waited for by ours, so the zeros must be there before anybody uses them.
-  check(cudaMemsetAsync(memory, 0, bytes, nullptr), "GPU memory could not be cleared");
+  check(cudaMemsetAsync(buffer.data(), 0, bytes, nullptr), "GPU memory could not be cleared");
   check(cudaStreamSynchronize(nullptr), "GPU memory could not be cleared");
   return buffer;
 }

@@ -99,6 +99,8 @@ class Graph {
 
 /// Zeroed memory of the current device, aligned to 256 bytes. Waits. Errors: Error(failed) where memory runs out.
 Buffer device_buffer(std::size_t bytes);
+/// The same, not zeroed: for what is written before it is read.
+Buffer device_scratch(std::size_t bytes);
 /// `buffer` has at least so many from now on; where it has to be another one, what was in it is lost.
 void grow(Buffer& buffer, std::int64_t bytes);
 /// Zeroed host memory that every device copies from and to without the host's help. Waits. Errors: as above.

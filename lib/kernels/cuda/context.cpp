@@ -35,7 +35,7 @@ void Context::close() noexcept {
 }
 
 void Context::require_workspace(std::size_t bytes) {
-  if (workspace.size() < bytes) workspace = device_buffer(bytes);
+  if (workspace.size() < bytes) workspace = device_scratch(bytes);
 }
 
 }  // namespace dptrain::cuda

@@ -51,8 +51,7 @@ void require_reachable_words(const void* arguments, std::size_t bytes, int devic
 }
 
 void spoil_workspace(void* workspace, std::size_t bytes) {
-  constexpr std::size_t kEnd = std::size_t{64} << 10;
-  const std::size_t end = std::min(bytes, kEnd);
+  const std::size_t end = std::min(bytes, std::size_t{64} << 10);
   if (end == 0) return;
   std::memset(workspace, 0xFF, end);
   std::memset(static_cast<std::byte*>(workspace) + bytes - end, 0xFF, end);
@@ -61,6 +60,7 @@ void spoil_workspace(void* workspace, std::size_t bytes) {
 namespace {
 
 constexpr std::size_t kAlignment = 256;  // what cudaMalloc promises
+constexpr std::size_t kLarge = std::size_t{16} << 20;  // in tests a workspace alone is; to fill it takes longer than the test
 
 cudaError_t allocate(void** pointer, std::size_t bytes, int device) {
   const Lock lock = lock_state();
@@ -75,7 +75,10 @@ cudaError_t allocate(void** pointer, std::size_t bytes, int device) {
   const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
   *pointer = std::aligned_alloc(kAlignment, rounded);
   if (*pointer == nullptr) return done_with(cudaErrorMemoryAllocation);
-  std::memset(*pointer, 0xFF, rounded);
+  if (rounded > kLarge)
+    spoil_workspace(*pointer, rounded);
+  else
+    std::memset(*pointer, 0xFF, rounded);
   ++s.counters.allocations;
   s.allocations[reinterpret_cast<std::uintptr_t>(*pointer)] = {bytes, device};
   return cudaSuccess;
