@@ -13,7 +13,8 @@ DatasetSpec read_dataset(const Value& block);
 std::vector<AugmentSpec> read_augment(const Value& list);
 ModelSpec read_model(const Value& block);
 TrainSpec read_train(const Value& block);
-OptimizerSpec read_optimizer(const Value& block);
+/// `schedules_lr`: the learning rate where the block gives none and its schedule does, in place of the optimizer's own default.
+OptimizerSpec read_optimizer(const Value& block, std::optional<double> schedules_lr = {});
 LocalSgdSpec read_local_sgd(const Value& block);
 /// What local_sgd asks of other blocks, where it is the mode.
 void check_local_sgd(const JobSpec& job, Diagnostics& diagnostics);

@@ -29,8 +29,14 @@ void read_decay(MapReader& map, Spec& spec) {
 }
 
 template <class Spec>
-void read_lr_and_epsilon(MapReader& map, Spec& spec) {
+void read_lr(MapReader& map, Spec& spec, std::optional<double> schedules_lr) {
+  spec.lr = schedules_lr.value_or(spec.lr);
   map.optional("lr", spec.lr, number(kAtLeastZero), {"learning_rate"});
+}
+
+template <class Spec>
+void read_lr_and_epsilon(MapReader& map, Spec& spec, std::optional<double> schedules_lr) {
+  read_lr(map, spec, schedules_lr);
   map.optional("eps", spec.epsilon, number(kAboveZero), {"epsilon"});
 }
 
@@ -50,11 +56,11 @@ SgdSpec read_sgd(MapReader& map) {
   return sgd;
 }
 
-AdamSpec read_adam(MapReader& map, bool decoupled) {
+AdamSpec read_adam(MapReader& map, bool decoupled, std::optional<double> schedules_lr) {
   AdamSpec adam;
   adam.decoupled_weight_decay = decoupled;
   adam.weight_decay = decoupled ? 0.01 : 0.0;
-  map.optional("lr", adam.lr, number(kAtLeastZero), {"learning_rate"});
+  read_lr(map, adam, schedules_lr);
   read_betas(map, "betas", adam.beta1, adam.beta2);
   map.optional("eps", adam.epsilon, number(kAboveZero), {"epsilon"});
   read_decay(map, adam);
@@ -62,9 +68,9 @@ AdamSpec read_adam(MapReader& map, bool decoupled) {
   return adam;
 }
 
-RmspropSpec read_rmsprop(MapReader& map) {
+RmspropSpec read_rmsprop(MapReader& map, std::optional<double> schedules_lr) {
   RmspropSpec rmsprop;
-  read_lr_and_epsilon(map, rmsprop);
+  read_lr_and_epsilon(map, rmsprop, schedules_lr);
   map.optional("alpha", rmsprop.alpha, number(kBelowOne));
   map.optional("momentum", rmsprop.momentum, number(kBelowOne));
   read_decay(map, rmsprop);
@@ -72,9 +78,9 @@ RmspropSpec read_rmsprop(MapReader& map) {
   return rmsprop;
 }
 
-AdagradSpec read_adagrad(MapReader& map) {
+AdagradSpec read_adagrad(MapReader& map, std::optional<double> schedules_lr) {
   AdagradSpec adagrad;
-  read_lr_and_epsilon(map, adagrad);
+  read_lr_and_epsilon(map, adagrad, schedules_lr);
   map.optional("lr_decay", adagrad.lr_decay, number(kAtLeastZero));
   read_decay(map, adagrad);
   map.later("initial_accumulator_value", "the sums of squares begin at 0");
@@ -91,17 +97,17 @@ LarsSpec read_lars(MapReader& map) {
   return lars;
 }
 
-LambSpec read_lamb(MapReader& map) {
+LambSpec read_lamb(MapReader& map, std::optional<double> schedules_lr) {
   LambSpec lamb;
-  read_lr_and_epsilon(map, lamb);
+  read_lr_and_epsilon(map, lamb, schedules_lr);
   read_betas(map, "betas", lamb.beta1, lamb.beta2);
   read_decay(map, lamb);
   return lamb;
 }
 
-MuonSpec read_muon(MapReader& map) {
+MuonSpec read_muon(MapReader& map, std::optional<double> schedules_lr) {
   MuonSpec muon;
-  read_lr_and_epsilon(map, muon);
+  read_lr_and_epsilon(map, muon, schedules_lr);
   map.optional("momentum", muon.momentum, number(kBelowOne));
   map.optional("nesterov", muon.nesterov, boolean);
   map.optional("ns_steps", muon.iterations, integer(1, 99));
@@ -119,7 +125,7 @@ MuonSpec read_muon(MapReader& map) {
 
 }  // namespace
 
-OptimizerSpec read_optimizer(const Value& block) {
+OptimizerSpec read_optimizer(const Value& block, std::optional<double> schedules_lr) {
   static const Choices<OptimizerKind> choices{"optimizer",
                                               {{"sgd", OptimizerKind::sgd},
                                                {"adam", OptimizerKind::adam},
@@ -139,19 +145,19 @@ OptimizerSpec read_optimizer(const Value& block) {
         return read_sgd(map);
       case OptimizerKind::adam:
       case OptimizerKind::adamw:
-        return read_adam(map, *kind == OptimizerKind::adamw);
+        return read_adam(map, *kind == OptimizerKind::adamw, schedules_lr);
       case OptimizerKind::rmsprop:
-        return read_rmsprop(map);
+        return read_rmsprop(map, schedules_lr);
       case OptimizerKind::adagrad:
-        return read_adagrad(map);
+        return read_adagrad(map, schedules_lr);
       case OptimizerKind::lars:
         return read_lars(map);
       case OptimizerKind::lamb:
-        return read_lamb(map);
+        return read_lamb(map, schedules_lr);
       case OptimizerKind::muon:
         break;
     }
-    return read_muon(map);
+    return read_muon(map, schedules_lr);
   };
   OptimizerSpec optimizer = read();
   map.finish();

@@ -39,17 +39,16 @@ MultiStepSchedule read_multi_step(MapReader& map, ScheduleUnit& unit) {
   return steps;
 }
 
-/// The highest learning rate is the optimizer's lr. `max_lr` is a second name for it, so that either may be left out.
-OneCycleSchedule read_one_cycle(MapReader& map, OptimizerLr& lr) {
+/// The highest learning rate is the optimizer's lr. `max_lr` is a second name for it, so that either may be left out: see
+/// schedules_lr().
+OneCycleSchedule read_one_cycle(MapReader& map, const OptimizerLr& lr) {
   OneCycleSchedule cycle;
   cycle.max_lr = lr.value;
   map.optional("max_lr", cycle.max_lr, number(kAtLeastZero));
   map.optional("pct_start", cycle.pct_start, number({0, 1, true, true}));
   map.optional("div_factor", cycle.div_factor, number({1, 1e9, false, false}));
   map.optional("final_div_factor", cycle.final_div_factor, number({1, 1e9, false, false}));
-  if (!lr.is_given) {
-    lr.value = cycle.max_lr;
-  } else if (cycle.max_lr != lr.value) {
+  if (lr.is_given && cycle.max_lr != lr.value) {
     map.error("max_lr", fmt::format("{} is not the optimizer's lr of {}", cycle.max_lr, lr.value),
               "both are the highest learning rate of one_cycle: remove max_lr, or make them equal");
   }
@@ -66,7 +65,7 @@ CosineSchedule read_cosine(MapReader& map, double lr) {
   return cosine;
 }
 
-ScheduleSpec read_schedule(const Value& block, OptimizerLr& lr) {
+ScheduleSpec read_schedule(const Value& block, const OptimizerLr& lr) {
   static const Choices<ScheduleKind> choices{
       "schedule",
       {{"constant", ScheduleKind::constant},
@@ -164,8 +163,21 @@ std::optional<LossScaleSpec> read_loss_scale(const Value& block) {
   return scale;
 }
 
-double& lr_of(OptimizerSpec& optimizer) {
-  return std::visit([](auto& spec) -> double& { return spec.lr; }, optimizer);
+double lr_of(const OptimizerSpec& optimizer) {
+  return std::visit([](const auto& spec) { return spec.lr; }, optimizer);
+}
+
+/// What the block's schedule says of the optimizer's lr, looked up before the optimizer is read, because other defaults go by the
+/// lr. What is wrong here the schedule's own reader says.
+std::optional<double> schedules_lr(const Value& train) {
+  const auto find = [](const Node* map, const char* key) {
+    return map != nullptr && map->kind == Node::Kind::map ? map->find(key) : nullptr;
+  };
+  const Node* schedule = find(&train.node, "lr_schedule");
+  const Node *name = find(schedule, "name"), *max_lr = find(schedule, "max_lr");
+  if (name == nullptr || name->text != "one_cycle" || max_lr == nullptr) return std::nullopt;
+  Diagnostics unheard;
+  return number(kAtLeastZero)(Value{*max_lr, "", train.block_at, unheard});
 }
 
 }  // namespace
@@ -196,7 +208,7 @@ TrainSpec read_train(const Value& block) {
   bool lr_is_given = false;
   if (const std::optional<Value> optimizer = map.take("optimizer")) {
     const std::size_t before = block.diagnostics.problems();
-    train.optimizer = read_optimizer(*optimizer);
+    train.optimizer = read_optimizer(*optimizer, schedules_lr(block));
     train.optimizer_at = map.at("optimizer").outlive();
     const Node& node = optimizer->node;
     lr_is_given = block.diagnostics.problems() == before && node.kind == Node::Kind::map &&
@@ -204,11 +216,8 @@ TrainSpec read_train(const Value& block) {
   } else {
     map.missing("optimizer", "write {name: sgd, lr: 0.1, momentum: 0.9}");
   }
-  if (const std::optional<Value> schedule = map.take("lr_schedule")) {
-    OptimizerLr lr{lr_of(train.optimizer), lr_is_given};
-    train.schedule = read_schedule(*schedule, lr);
-    lr_of(train.optimizer) = lr.value;
-  }
+  if (const std::optional<Value> schedule = map.take("lr_schedule"))
+    train.schedule = read_schedule(*schedule, {lr_of(train.optimizer), lr_is_given});
   map.optional("lr_scaling", train.lr_scaling, or_keyword<LrScalingSpec>("none", read_lr_scaling));
   map.optional("ema", train.ema, or_keyword<EmaSpec>("none", read_ema));
   train.ema_at = map.at("ema").outlive();

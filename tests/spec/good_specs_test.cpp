@@ -137,6 +137,22 @@ TEST_CASE("schedules and optimizers fill in what depends on each other") {
   CHECK(std::get<AdamSpec>(adam.train.optimizer) == AdamSpec{1e-3, 0.9, 0.999, 1e-8, 0, false});
 }
 
+TEST_CASE("muon's adamw_lr is its lr, where that is one_cycle's max_lr too") {
+  const auto read = [](const char* optimizer, const std::string& max_lr) {
+    return read_job_text(kSmallSpec + "  lr_schedule: {name: one_cycle, max_lr: " + max_lr + "}\n", "job.yaml",
+                         {{"--set", "train.optimizer", optimizer}});
+  };
+  const auto muon = [](const JobSpec& job) { return std::get<MuonSpec>(job.train.optimizer); };
+  CHECK(muon(read("{name: muon}", "0.02")) == MuonSpec{.lr = 0.02, .adamw_lr = 0.02});
+  CHECK(muon(read("{name: muon, adamw_lr: 0.003}", "0.02")) == MuonSpec{.lr = 0.02, .adamw_lr = 0.003});
+  CHECK(muon(read("{name: muon, lr: 0.02}", "0.02")) == MuonSpec{.lr = 0.02, .adamw_lr = 0.02});
+  const JobSpec still = read("{name: muon}", "0");
+  CHECK(muon(still) == MuonSpec{.lr = 0, .adamw_lr = 0});
+  CHECK(read_job_text(to_yaml(still), "job.yaml") == still);
+  CHECK(refusal([&] { read("{name: muon, adamw_lr: 0.003}", "0"); }).find("schedules multiply lr") !=
+        std::string::npos);
+}
+
 TEST_CASE("the resolved spec writes one step and one epoch in the singular") {
   for (const char* every : {"1 step", "1 epoch", "2 steps", "0.5 epochs"}) {
     const std::string yaml = to_yaml(read_job_text(kSmallSpec, "job.yaml", {{"--set", "log.every", every}}));
