@@ -72,9 +72,10 @@ class LiveConsole final : public Console {
     const double done = plan_.steps > 0 ? static_cast<double>(report.step) / static_cast<double>(plan_.steps) : 0;
     const int filled = static_cast<int>(done * bar_width);
     std::string bar = fmt::format("[{}{}]", std::string(filled, '#'), std::string(bar_width - filled, '.')), left;
-    if (report.step > 0 && report.step < plan_.steps) {
+    if (report.step > plan_.first_step && report.step < plan_.steps) {
       const double seconds = std::chrono::duration<double>(now - start_).count();
-      left = remaining_text(seconds * (1 - done) / done);
+      const auto made = static_cast<double>(report.step - plan_.first_step);  // in these seconds
+      left = remaining_text(seconds * static_cast<double>(plan_.steps - report.step) / made);
     }
     StepParts parts = step_parts(plan_, report);
     const auto line = [&] {

@@ -103,6 +103,7 @@ RunPlan describe(const Run& run, const ParameterTable& table) {
   plan.step_samples = run.schedule.full().samples;
   plan.micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
   plan.steps = run.schedule.steps();
+  plan.first_step = run.first;
   plan.epochs = static_cast<double>(plan.steps) / static_cast<double>(run.schedule.steps_per_epoch());
   return plan;
 }

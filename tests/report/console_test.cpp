@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <csignal>
 #include <regex>
+#include <thread>
 
 #include "report/output.h"
 #include "report/process.h"
@@ -136,6 +137,23 @@ TEST_CASE("live: what matters least goes first in a narrow window, the time left
   CHECK(line(60) == "step   100/1,175  loss 0.3412  31,204 samples/s  0:00 left");
   CHECK(line(42) == "step   100/1,175  loss 0.3412  0:00 left");
   CHECK(line(30) == "step   100/1,175  0:00 left");
+}
+
+TEST_CASE("live: the time left of a run that goes on is that of its own steps") {
+  Captured log, messages;
+  const auto console = make_live_console(log.stream(), messages.stream(), every_time());
+  RunPlan plan = sample_plan();
+  plan.first_step = 1075;  // of 1175
+  console->started(plan);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  StepReport step = sample_step();
+  step.step = 1076;
+  console->live(step);
+  // One step of a hundred took 0.3 s at least, so that 29.7 are left; the whole run's share would make it 0.03.
+  std::smatch left;
+  const std::string text = log.text();
+  REQUIRE(std::regex_search(text, left, std::regex("([0-9]+):([0-9]{2}) left")));
+  CHECK(60 * std::stoi(left[1]) + std::stoi(left[2]) >= 29);
 }
 
 TEST_CASE("live: a part that did not fit does not come and go with the length of the others") {
