@@ -31,7 +31,7 @@ Aimed look_back(const std::filesystem::path& run_folder, double target) {
   aimed.parts = history.parts;
   for (const EvalReport& report : history.evaluations) {
     aimed.at = report;
-    if (!(report.test_accuracy >= target)) continue;
+    if (!(that_counts(report).accuracy >= target)) continue;
     aimed.reached = true;
     break;
   }

@@ -117,8 +117,8 @@ int status_of(const Summary& summary) {
 
 /// What a run to a target comes to, in a sentence and as the status.
 int target_status(const Aimed& aimed, double target, Reporter& reporter) {
-  const std::string found =
-      fmt::format("{} after {:.2f} s of training", accuracy_text(aimed.at.test_accuracy), aimed.at.train_seconds);
+  const std::string found = fmt::format("{} after {:.2f} s of training", accuracy_text(that_counts(aimed.at).accuracy),
+                                        aimed.at.train_seconds);
   reporter.message(aimed.reached ? fmt::format("reached {:g}%: {}", 100 * target, found)
                                  : fmt::format("missed {:g}%: {}", 100 * target, found));
   return static_cast<int>(aimed.reached ? ExitStatus::ok : ExitStatus::expectation);
@@ -260,7 +260,7 @@ int train_job(const TrainCommand& command, Communicator& processes) {
   Aimed aimed;
   if (command.target) {
     options.enough = [&](const EvalReport& report) {
-      aimed = {.reached = report.test_accuracy >= *command.target, .at = report};
+      aimed = {.reached = that_counts(report).accuracy >= *command.target, .at = report};
       return aimed.reached;
     };
   }

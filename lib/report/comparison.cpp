@@ -55,7 +55,7 @@ struct ModeRuns {
     return spread(false, [](const ComparedRun& run) { return run.samples_per_second; });
   }
   Spread accuracy() const {
-    return spread(false, [](const ComparedRun& run) { return run.at.test_accuracy; });
+    return spread(false, [](const ComparedRun& run) { return that_counts(run.at).accuracy; });
   }
 };
 
@@ -121,13 +121,14 @@ Json settings_json(const ComparedMode& mode) {
 }
 
 Json run_json(const ComparedRun& run) {
-  const bool evaluated = !std::isnan(run.at.test_accuracy);
+  const double accuracy = that_counts(run.at).accuracy;
+  const bool evaluated = !std::isnan(accuracy);
   return {{"seed", run.seed},
           {"reached", run.reached},
           {"step", evaluated ? Json(run.at.step) : Json()},
           {"epoch", evaluated ? Json(run.at.epoch) : Json()},
           {"train_seconds", run.at.train_seconds},
-          {"test_accuracy", run.at.test_accuracy},
+          {"test_accuracy", accuracy},
           {"samples_per_second", run.samples_per_second},
           {"parts", run.parts},
           {"weights_hash", run.weights_hash},
@@ -156,9 +157,9 @@ Spread spread_of(std::vector<double> values) {
 
 std::string outcome_text(const ComparedRun& run) {
   if (run.failed()) return fmt::format("failed with status {}: {}", run.exit_status, run.error);
-  return fmt::format("{} after {:.2f} s of training, {} steps, {:.2f} epochs{}{}", accuracy_text(run.at.test_accuracy),
-                     run.at.train_seconds, grouped(run.at.step), run.at.epoch,
-                     run.parts > 1 ? fmt::format(", in {} parts", run.parts) : std::string(),
+  return fmt::format("{} after {:.2f} s of training, {} steps, {:.2f} epochs{}{}",
+                     accuracy_text(that_counts(run.at).accuracy), run.at.train_seconds, grouped(run.at.step),
+                     run.at.epoch, run.parts > 1 ? fmt::format(", in {} parts", run.parts) : std::string(),
                      run.reached ? "" : ": missed");
 }
 

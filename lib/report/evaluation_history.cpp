@@ -17,12 +17,15 @@ EvaluationHistory read_evaluations(const std::filesystem::path& metrics) {
       const auto real = [&](const char* key) {
         return json.at(key).is_null() ? not_known : json.at(key).get<double>();
       };
+      const auto real_if_there = [&](const char* key) { return json.contains(key) ? real(key) : not_known; };
       history.evaluations.push_back({.step = json.at("step"),
                                      .epoch = real("epoch"),
                                      .test_loss = real("test_loss"),
                                      .test_accuracy = real("test_accuracy"),
                                      .seconds = real("seconds"),
-                                     .train_seconds = real("train_seconds")});
+                                     .train_seconds = real("train_seconds"),
+                                     .ema_test_loss = real_if_there("ema_test_loss"),
+                                     .ema_test_accuracy = real_if_there("ema_test_accuracy")});
     } catch (const Json::exception&) {
     }
   }

@@ -4,6 +4,7 @@
 //   null in JSON and is left out of the text.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <limits>
@@ -80,6 +81,19 @@ struct StepReport {
   std::optional<AsyncReport> async{};           ///< in mode async
   std::optional<LossScaleReport> loss_scale{};  ///< where the precision is fp16
 };
+
+/// What a pass over the test set has found.
+struct Tested {
+  double loss = not_known;
+  double accuracy = not_known;  ///< 0 to 1; not known where the task has no classes
+};
+
+/// What counts of a report, a summary or a checkpoint's state: where an average of the weights is kept, it is the result.
+template <class Figures>
+Tested that_counts(const Figures& of) {
+  const bool averaged = !std::isnan(of.ema_test_loss);
+  return averaged ? Tested{of.ema_test_loss, of.ema_test_accuracy} : Tested{of.test_loss, of.test_accuracy};
+}
 
 /// One pass over the test set; the event "evaluate".
 struct EvalReport {

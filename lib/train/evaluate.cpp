@@ -29,7 +29,7 @@ bool pass_over(Run& run, Replica& replica, int rank, std::int64_t step, const st
   return std::find(run.evaluated.begin(), run.evaluated.end(), false) == run.evaluated.end();
 }
 
-Progress::Tested tested(const Run& run) {
+Tested tested(const Run& run) {
   LossSum sum;
   for (const LossSum& chunk : run.test_sums) {
     sum.loss += chunk.loss;
@@ -55,7 +55,7 @@ Outcome evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
     return steady_seconds() - asked >= run.options.evaluation_grace;
   };
   bool complete = pass_over(run, replica, rank, step, give_up);
-  Progress::Tested weights, average;
+  Tested weights, average;
   if (complete && run.leads(rank)) weights = tested(run);
   if (complete && run.job.train.ema) {
     run.group.barrier();  // the next pass writes the sums again

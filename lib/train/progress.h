@@ -59,9 +59,6 @@ class Progress {
   /// Of the interval that was reported last, or of the steps since.
   double last_loss() const { return final_loss_; }
   /// What an evaluation found.
-  struct Tested {
-    double loss = not_known, accuracy = not_known;
-  };
   /// `average`: with the weights' moving average. `seconds` it took. A loss that is not finite is reported as it is.
   EvalReport evaluated(std::int64_t steps, const Tested& weights, const Tested& average, double seconds);
 

@@ -198,10 +198,8 @@ RunState state_at(Run& run, std::int64_t step) {
   state.basis = run.basis;
   run.progress->describe(state);
   // The better of two is kept: by accuracy where there is one, by loss otherwise; NaN compares as worse.
-  // Where an average of the weights is kept, it is the result.
-  const bool averaged = !std::isnan(state.ema_test_loss);
-  const double accuracy = averaged ? state.ema_test_accuracy : state.test_accuracy;
-  const double metric = std::isnan(accuracy) ? -(averaged ? state.ema_test_loss : state.test_loss) : accuracy;
+  const Tested tested = that_counts(state);
+  const double metric = std::isnan(tested.accuracy) ? -tested.loss : tested.accuracy;
   if (state.evaluated_step == step && (run.best_step < 0 || metric > run.best_metric || std::isnan(run.best_metric))) {
     run.best_step = step;
     run.best_metric = metric;

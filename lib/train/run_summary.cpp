@@ -6,6 +6,7 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "report/lines.h"
 #include "report/process.h"
 #include "spec/names.h"
 #include "train/run.h"
@@ -56,14 +57,10 @@ void summarise(Run& run) {
 /// What `expect` asks for and the run has not reached.
 std::vector<std::string> misses(const ExpectSpec& expect, const Summary& s) {
   std::vector<std::string> missed;
-  // Where an average of the weights is kept, it is the result.
-  const bool averaged = !std::isnan(s.ema_test_loss);
-  const double accuracy = averaged ? s.ema_test_accuracy : s.test_accuracy;
-  const double loss = averaged ? s.ema_test_loss : s.test_loss;
+  const auto [loss, accuracy] = that_counts(s);
   if (expect.test_accuracy && !(accuracy >= *expect.test_accuracy)) {
-    const double shown = std::floor(1e4 * accuracy + 1e-6) / 100;  // rounding up could show what is asked for
-    missed.push_back(fmt::format("test accuracy {:.2f}% is below the {:.6g}% that expect.test_accuracy asks for", shown,
-                                 100 * *expect.test_accuracy));
+    missed.push_back(fmt::format("test accuracy {} is below the {:.6g}% that expect.test_accuracy asks for",
+                                 accuracy_text(accuracy), 100 * *expect.test_accuracy));
   }
   if (expect.test_loss && !(loss <= *expect.test_loss)) {
     missed.push_back(

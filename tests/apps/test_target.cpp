@@ -33,4 +33,31 @@ TEST_CASE("training to a target: 0 where it is reached, 4 where it is not, and -
   CHECK(train("high", {"--fresh"}).status == 2);
 }
 
+TEST_CASE("where an average of the weights is kept, --target and a comparison go by it, as `expect` does") {
+  const Workplace here;
+  // One evaluation, at the end.
+  const std::vector<std::string> averaged{"--set", "train.ema={decay: 0.9}", "--set", "evaluate.every=6 steps"};
+  const auto run = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), averaged.begin(), averaged.end());
+    return here.dptrain(arguments);
+  };
+  REQUIRE(run({"job.yaml", "--quiet", "--out", "plain"}).status == 0);
+  const json plain = here.summary("plain");
+  const double weights = plain.at("test_accuracy"), average = plain.at("ema_test_accuracy");
+  REQUIRE(weights != average);
+  const std::string between = std::to_string((weights + average) / 2);
+  const int status = average > weights ? 0 : 4;
+  CHECK(run({"job.yaml", "--quiet", "--out", "expecting", "--set", "expect.test_accuracy=" + between}).status ==
+        status);
+  const Finished aimed = run({"job.yaml", "--out", "aimed", "--target", between});
+  CHECK(aimed.status == status);
+  CHECK(has(aimed.out + aimed.err, (status == 0 ? "reached " : "missed ")));
+  CHECK(run({"job.yaml", "--quiet", "--out", "aimed", "--target", between, "--resume"}).status == status);
+  CHECK(run({"compare", "job.yaml", "--quiet", "--out", "compared", "--modes", "sync", "--seeds", "1", "--target",
+             between})
+            .status == status);
+  const json compared = json::parse(read_text(here.folder / "compared" / "comparison.json"));
+  CHECK(compared.at("modes").at(0).at("runs").at(0).at("test_accuracy") == average);
+}
+
 }  // namespace dptrain::test
