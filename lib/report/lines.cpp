@@ -168,11 +168,11 @@ std::string step_line(const RunPlan& plan, const StepReport& report) {
 
 std::string evaluation_line(const EvalReport& report) {
   std::string line = fmt::format("test at epoch {:.2f}", report.epoch);
-  if (!std::isnan(report.test_accuracy)) line += fmt::format("  accuracy {:.2f}%", 100 * report.test_accuracy);
+  if (!std::isnan(report.test_accuracy)) line += "  accuracy " + accuracy_text(report.test_accuracy);
   line += fmt::format("  loss {}", loss_text(report.test_loss));
   if (!std::isnan(report.ema_test_loss)) {
     line += "  average:";
-    if (!std::isnan(report.ema_test_accuracy)) line += fmt::format(" accuracy {:.2f}%", 100 * report.ema_test_accuracy);
+    if (!std::isnan(report.ema_test_accuracy)) line += " accuracy " + accuracy_text(report.ema_test_accuracy);
     line += fmt::format(" loss {}", loss_text(report.ema_test_loss));
   }
   return line + fmt::format("  ({:.1f} s)", report.seconds);
@@ -201,7 +201,8 @@ std::vector<std::string> end_lines(const Summary& summary) {
   }
   if (!std::isnan(summary.test_accuracy) || !std::isnan(summary.test_loss)) {
     std::string line;
-    if (!std::isnan(summary.test_accuracy)) line = fmt::format("test accuracy {:.2f}%  ", 100 * summary.test_accuracy);
+    if (!std::isnan(summary.test_accuracy))
+      line = fmt::format("test accuracy {}  ", accuracy_text(summary.test_accuracy));
     lines.push_back(line + fmt::format("test loss {}", loss_text(summary.test_loss)));
   }
   if (summary.async) {
@@ -218,7 +219,7 @@ std::vector<std::string> end_lines(const Summary& summary) {
   if (!std::isnan(summary.ema_test_loss)) {
     std::string line = "with the weights' average: ";
     if (!std::isnan(summary.ema_test_accuracy))
-      line += fmt::format("test accuracy {:.2f}%  ", 100 * summary.ema_test_accuracy);
+      line += fmt::format("test accuracy {}  ", accuracy_text(summary.ema_test_accuracy));
     lines.push_back(line + fmt::format("test loss {}", loss_text(summary.ema_test_loss)));
   }
   if (!summary.faults.empty()) {

@@ -109,6 +109,23 @@ TEST_CASE("a step and an evaluation") {
   CHECK(evaluation_line(sample_evaluation()) == "test at epoch 1.00  accuracy 97.45%  loss 0.0812  (0.6 s)");
 }
 
+TEST_CASE("no accuracy is rounded up") {
+  EvalReport evaluation = sample_evaluation();
+  evaluation.test_accuracy = 0.98996;
+  evaluation.ema_test_accuracy = 0.97996;
+  evaluation.ema_test_loss = 0.5;
+  CHECK(evaluation_line(evaluation) ==
+        "test at epoch 1.00  accuracy 98.99%  loss 0.0812  average: accuracy 97.99% loss 0.5000  (0.6 s)");
+  Summary summary = sample_summary();
+  summary.test_accuracy = 0.98996;
+  summary.ema_test_accuracy = 0.97996;
+  summary.ema_test_loss = 0.5;
+  const auto lines = end_lines(summary);
+  CHECK(std::count(lines.begin(), lines.end(), "test accuracy 98.99%  test loss 0.0283") == 1);
+  CHECK(std::count(lines.begin(), lines.end(), "with the weights' average: test accuracy 97.99%  test loss 0.5000") ==
+        1);
+}
+
 TEST_CASE("small, large and unknown numbers") {
   StepReport step = sample_step();
   const auto line = [&] { return step_line(sample_plan(), step); };
