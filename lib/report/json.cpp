@@ -1,5 +1,7 @@
 #include "report/json.h"
 
+#include <cmath>
+#include <concepts>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -13,24 +15,6 @@ using Json = nlohmann::ordered_json;  // keeps the order in which keys are writt
 
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-Json fault_object(const FaultReport& report) {
-  return {{"kind", report.kind},
-          {"action", report.action},
-          {"step", report.step},
-          {"replica", report.replica < 0 ? Json() : Json(report.replica)},
-          {"micro_batch", report.micro_batch < 0 ? Json() : Json(report.micro_batch)},
-          {"parameter", report.parameter.empty() ? Json() : Json(report.parameter)},
-          {"message", report.message},
-          {"recovery_seconds", report.recovery_seconds}};
-}
-
-/// Of the weights' average: keys that only runs with one have.
-void add_ema(Json& json, double loss, double accuracy) {
-  if (std::isnan(loss)) return;
-  json["ema_test_loss"] = loss;
-  json["ema_test_accuracy"] = accuracy;
 }
 
 }  // namespace
@@ -51,19 +35,173 @@ std::string text(RunStatus status) {
 
 namespace {
 
-void add_loss_scale(Json& json, const std::optional<LossScaleReport>& report) {
-  if (report) json["loss_scale"] = {{"scale", report->scale}, {"skipped_steps", report->skipped_steps}};
+template <class T, class Of>
+concept Same = std::same_as<std::remove_const_t<T>, Of>;
+
+// What a summary holds, each key with its member: one list for the writer and for the reader, which `Io` is one of.
+
+template <class Io>
+void each_key(const Io& io, Same<TimeShares> auto& shares) {
+  io("data", shares.data);
+  io("compute", shares.compute);
+  io("reduce", shares.reduce);
+  io("wait", shares.wait);
 }
 
-AsyncReport async_of(const Json& json) {
-  const Json& staleness = json.at("staleness");
-  return {.versions = json.at("versions"),
-          .max_staleness = staleness.at("max"),
-          .mean_staleness = staleness.at("mean"),
-          .histogram = staleness.at("histogram").get<std::vector<std::int64_t>>(),
-          .dropped = json.at("dropped"),
-          .skipped = json.at("skipped_gradients"),
-          .fallback_step = json.at("fallback_step").is_null() ? -1 : json.at("fallback_step").get<std::int64_t>()};
+template <class Io>
+void each_key(const Io& io, Same<FaultReport> auto& fault) {
+  io("kind", fault.kind);
+  io("action", fault.action);
+  io("step", fault.step);
+  io.or_null("replica", fault.replica, -1);
+  io.or_null("micro_batch", fault.micro_batch, -1);
+  io.or_null("parameter", fault.parameter, std::string());
+  io("message", fault.message);
+  io("recovery_seconds", fault.recovery_seconds);
+}
+
+template <class Io>
+void each_key(const Io& io, Same<LocalSgdSummary> auto& local) {
+  io("workers", local.workers);
+  io("sync_every", local.sync_every);
+  io("averages", local.averages);
+}
+
+template <class Io>
+void each_key(const Io& io, Same<LossScaleReport> auto& scaling) {
+  io("scale", scaling.scale);
+  io("skipped_steps", scaling.skipped_steps);
+}
+
+template <class Io>
+void each_key(const Io& io, Same<AsyncReport> auto& async) {
+  io.object("staleness", [&](const Io& staleness) {
+    staleness("max", async.max_staleness);
+    staleness("mean", async.mean_staleness);
+    staleness("histogram", async.histogram);
+  });
+  io("dropped", async.dropped);
+  io("skipped_gradients", async.skipped);
+  io("versions", async.versions);
+  io.or_null("fallback_step", async.fallback_step, std::int64_t{-1});
+}
+
+template <class Io>
+void each_key(const Io& io, Same<Summary> auto& s) {
+  io("status", s.status);
+  io("name", s.name);
+  io("dataset", s.dataset);
+  io("device_type", s.device_type);
+  io("devices", s.devices);
+  io("replicas", s.replicas);
+  io("micro_batches", s.micro_batches);
+  io("mode", s.mode);
+  io("reproducible", s.reproducible);
+  io("seed", s.seed);
+  io("parameters", s.parameters);
+  io("steps", s.steps);
+  io("epochs", s.epochs);
+  io("samples", s.samples);
+  io("wall_seconds", s.wall_seconds);
+  io("startup_seconds", s.startup_seconds);
+  io("train_seconds", s.train_seconds);
+  io("samples_per_second", s.samples_per_second);
+  io("final_loss", s.final_loss);
+  io("test_loss", s.test_loss);
+  io("test_accuracy", s.test_accuracy);
+  io("weights_hash", s.weights_hash);
+  io("shares", s.shares);
+  io("peak_rss_bytes", s.peak_rss_bytes);
+  io("skipped_steps", s.skipped_steps);
+  io("faults", s.faults);
+  std::string program = version();  // that wrote it
+  io("version", program);
+  if (io.has("error", !s.error.empty())) io("error", s.error);
+  if (io.has("local_sgd", s.local_sgd)) io("local_sgd", *s.local_sgd);
+  if (io.has("versions", s.async)) each_key(io, *s.async);
+  if (io.has("loss_scale", s.loss_scale)) io("loss_scale", *s.loss_scale);
+  if (io.has("ema_test_loss", !std::isnan(s.ema_test_loss))) {
+    io("ema_test_loss", s.ema_test_loss);
+    io("ema_test_accuracy", s.ema_test_accuracy);
+  }
+}
+
+/// Members into an object.
+struct Writer {
+  Json& json;
+
+  template <class T>
+  void operator()(const char* key, const T& value) const {
+    if constexpr (requires { each_key(*this, value); }) {
+      each_key(Writer{json[key]}, value);
+    } else {
+      json[key] = value;
+    }
+  }
+  void operator()(const char* key, RunStatus status) const { json[key] = text(status); }
+  void operator()(const char* key, const std::vector<FaultReport>& faults) const {
+    json[key] = Json::array();
+    for (const FaultReport& fault : faults) each_key(Writer{json[key].emplace_back()}, fault);
+  }
+  /// A value that stands for "none" is written as null.
+  template <class T>
+  void or_null(const char* key, const T& value, const T& none) const {
+    json[key] = value == none ? Json() : Json(value);
+  }
+  template <class Keys>
+  void object(const char* key, const Keys& keys) const {
+    keys(Writer{json[key]});
+  }
+  /// Whether there is anything to write under `key`, which is left out otherwise.
+  static bool has(const char*, bool value) { return value; }
+  template <class T>
+  static bool has(const char*, const std::optional<T>& value) {
+    return value.has_value();
+  }
+};
+
+/// And out of it. Errors: Json::exception.
+struct Reader {
+  const Json& json;
+
+  template <class T>
+  void operator()(const char* key, T& value) const {
+    if constexpr (requires { each_key(*this, value); }) {
+      each_key(Reader{json.at(key)}, value);
+    } else {
+      json.at(key).get_to(value);
+    }
+  }
+  void operator()(const char* key, double& number) const { or_null(key, number, not_known); }
+  void operator()(const char* key, RunStatus& status) const {
+    for (const RunStatus known : {RunStatus::done, RunStatus::expect_not_met, RunStatus::stopped, RunStatus::failed}) {
+      if (json.at(key) == text(known)) status = known;
+    }
+  }
+  void operator()(const char* key, std::vector<FaultReport>& faults) const {
+    for (const Json& fault : json.at(key)) each_key(Reader{fault}, faults.emplace_back());
+  }
+  template <class T>
+  void or_null(const char* key, T& value, const T& none) const {
+    value = json.at(key).is_null() ? none : json.at(key).get<T>();
+  }
+  template <class Keys>
+  void object(const char* key, const Keys& keys) const {
+    keys(Reader{json.at(key)});
+  }
+  bool has(const char* key, bool) const { return json.contains(key); }
+  template <class T>
+  bool has(const char* key, std::optional<T>& value) const {
+    if (json.contains(key)) value.emplace();
+    return value.has_value();
+  }
+};
+
+template <class Record>
+Json object_of(const Record& record) {
+  Json json;
+  each_key(Writer{json}, record);
+  return json;
 }
 
 }  // namespace
@@ -71,41 +209,9 @@ AsyncReport async_of(const Json& json) {
 Summary parse_summary(const std::string& text_of_file, const std::string& file) {
   try {
     const Json json = Json::parse(text_of_file);
-    const auto real = [&](const char* key) { return json.at(key).is_null() ? not_known : json.at(key).get<double>(); };
-    Summary s;
-    for (const RunStatus status : {RunStatus::done, RunStatus::expect_not_met, RunStatus::stopped, RunStatus::failed}) {
-      if (json.at("status") == text(status)) s.status = status;
-    }
-    json.at("name").get_to(s.name);
-    json.at("dataset").get_to(s.dataset);
-    json.at("device_type").get_to(s.device_type);
-    json.at("mode").get_to(s.mode);
-    json.at("weights_hash").get_to(s.weights_hash);
-    json.at("seed").get_to(s.seed);
-    json.at("devices").get_to(s.devices);
-    json.at("replicas").get_to(s.replicas);
-    json.at("micro_batches").get_to(s.micro_batches);
-    json.at("parameters").get_to(s.parameters);
-    json.at("reproducible").get_to(s.reproducible);
-    json.at("steps").get_to(s.steps);
-    json.at("samples").get_to(s.samples);
-    s.epochs = real("epochs");
-    s.wall_seconds = real("wall_seconds");
-    s.train_seconds = real("train_seconds");
-    s.samples_per_second = real("samples_per_second");
-    s.final_loss = real("final_loss");
-    s.test_loss = real("test_loss");
-    s.test_accuracy = real("test_accuracy");
-    if (json.contains("ema_test_loss")) s.ema_test_loss = real("ema_test_loss");
-    if (json.contains("ema_test_accuracy")) s.ema_test_accuracy = real("ema_test_accuracy");
-    const Json& shares = json.at("shares");
-    s.shares = {shares.at("data"), shares.at("compute"), shares.at("reduce"), shares.at("wait")};
-    json.at("peak_rss_bytes").get_to(s.peak_rss_bytes);
-    if (json.contains("versions")) s.async = async_of(json);
-    if (json.contains("loss_scale"))
-      s.loss_scale = LossScaleReport{.scale = json.at("loss_scale").at("scale"),
-                                     .skipped_steps = json.at("loss_scale").at("skipped_steps")};
-    return s;
+    Summary summary;
+    each_key(Reader{json}, summary);
+    return summary;
   } catch (const Json::exception& error) {
     fail(ExitStatus::failed, "{}: is no summary of a run: {}", file, error.what());
   }
@@ -146,7 +252,7 @@ std::string train_json(const StepReport& report) {
     json["staleness"] = {{"max", report.async->max_staleness}, {"mean", report.async->mean_staleness}};
     json["dropped"] = report.async->dropped;
   }
-  add_loss_scale(json, report.loss_scale);
+  if (report.loss_scale) json["loss_scale"] = object_of(*report.loss_scale);
   return dump(json);
 }
 
@@ -158,12 +264,15 @@ std::string evaluate_json(const EvalReport& report) {
             {"test_accuracy", report.test_accuracy},
             {"seconds", report.seconds},
             {"train_seconds", report.train_seconds}};
-  add_ema(json, report.ema_test_loss, report.ema_test_accuracy);
+  if (!std::isnan(report.ema_test_loss)) {  // keys that only runs with an average of the weights have
+    json["ema_test_loss"] = report.ema_test_loss;
+    json["ema_test_accuracy"] = report.ema_test_accuracy;
+  }
   return dump(json);
 }
 
 std::string fault_json(const FaultReport& report) {
-  Json json = fault_object(report);
+  Json json = object_of(report);
   json.erase("recovery_seconds");
   json["unix_time"] = report.unix_time;
   Json event{{"event", "fault"}};
@@ -196,54 +305,7 @@ std::string end_json(const Summary& summary) {
 }
 
 std::string summary_json(const Summary& summary) {
-  Json faults = Json::array();
-  for (const FaultReport& fault : summary.faults) faults.push_back(fault_object(fault));
-  Json json{{"status", text(summary.status)},
-            {"name", summary.name},
-            {"dataset", summary.dataset},
-            {"device_type", summary.device_type},
-            {"devices", summary.devices},
-            {"replicas", summary.replicas},
-            {"micro_batches", summary.micro_batches},
-            {"mode", summary.mode},
-            {"reproducible", summary.reproducible},
-            {"seed", summary.seed},
-            {"parameters", summary.parameters},
-            {"steps", summary.steps},
-            {"epochs", summary.epochs},
-            {"samples", summary.samples},
-            {"wall_seconds", summary.wall_seconds},
-            {"startup_seconds", summary.startup_seconds},
-            {"train_seconds", summary.train_seconds},
-            {"samples_per_second", summary.samples_per_second},
-            {"final_loss", summary.final_loss},
-            {"test_loss", summary.test_loss},
-            {"test_accuracy", summary.test_accuracy},
-            {"weights_hash", summary.weights_hash},
-            {"shares",
-             {{"data", summary.shares.data},
-              {"compute", summary.shares.compute},
-              {"reduce", summary.shares.reduce},
-              {"wait", summary.shares.wait}}},
-            {"peak_rss_bytes", summary.peak_rss_bytes},
-            {"skipped_steps", summary.skipped_steps},
-            {"faults", faults},
-            {"version", version()}};
-  if (!summary.error.empty()) json["error"] = summary.error;
-  if (const std::optional<LocalSgdSummary>& local = summary.local_sgd) {
-    json["local_sgd"] = {{"workers", local->workers}, {"sync_every", local->sync_every}, {"averages", local->averages}};
-  }
-  if (summary.async) {
-    const AsyncReport& async = *summary.async;
-    json["staleness"] = {{"max", async.max_staleness}, {"mean", async.mean_staleness}, {"histogram", async.histogram}};
-    json["dropped"] = async.dropped;
-    json["skipped_gradients"] = async.skipped;
-    json["versions"] = async.versions;
-    json["fallback_step"] = async.fallback_step < 0 ? Json() : Json(async.fallback_step);
-  }
-  add_loss_scale(json, summary.loss_scale);
-  add_ema(json, summary.ema_test_loss, summary.ema_test_accuracy);
-  return dump(json);
+  return dump(object_of(summary));
 }
 
 }  // namespace dptrain

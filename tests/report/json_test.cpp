@@ -2,9 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "core/error.h"
 #include "report/lines.h"
 #include "report/process.h"
 #include "report/samples.h"
@@ -157,6 +159,52 @@ TEST_CASE("the loss scale of fp16, in reports, in the summary and back") {
   REQUIRE(read.loss_scale);
   CHECK(read.loss_scale->scale == 32768);
   CHECK(read.loss_scale->skipped_steps == 3);
+}
+
+TEST_CASE("a summary in which everything is set is read back as it was written") {
+  Summary full = sample_summary();
+  full.status = RunStatus::failed;
+  full.error = "the loss is not finite";
+  full.reproducible = false;
+  full.skipped_steps = 5;
+  full.ema_test_loss = 0.02;
+  full.ema_test_accuracy = 0.995;
+  full.faults = {{.kind = "not_finite",
+                  .action = "skip",
+                  .step = 12,
+                  .replica = 1,
+                  .micro_batch = 3,
+                  .parameter = "1.weight",
+                  .message = "a gradient",
+                  .recovery_seconds = 0.25},
+                 {.kind = "deadline", .action = "stop", .step = 13}};
+  full.local_sgd = LocalSgdSummary{.workers = 4, .sync_every = 8, .averages = 30};
+  full.async = AsyncReport{.versions = 12,
+                           .max_staleness = 2,
+                           .mean_staleness = 0.5,
+                           .histogram = {8, 2, 2},
+                           .dropped = 3,
+                           .skipped = 1,
+                           .fallback_step = 9};
+  full.loss_scale = LossScaleReport{.scale = 32768, .skipped_steps = 5};
+  const Summary read = parse_summary(summary_json(full), "summary.json");
+  CHECK(summary_json(read) == summary_json(full));
+  CHECK(end_lines(read) == end_lines(full));
+  REQUIRE(read.faults.size() == 2);
+  CHECK(read.faults[1].replica == -1);
+  CHECK(std::isnan(read.faults[1].recovery_seconds));
+  const Summary plain = parse_summary(summary_json(sample_summary()), "summary.json");
+  CHECK(summary_json(plain) == summary_json(sample_summary()));
+  CHECK(std::isnan(plain.ema_test_loss));
+  Summary unknown = sample_summary();
+  unknown.test_accuracy = unknown.startup_seconds = not_known;
+  CHECK(summary_json(parse_summary(summary_json(unknown), "summary.json")) == summary_json(unknown));
+}
+
+TEST_CASE("what is no summary is refused, and the file named") {
+  for (const char* text : {"", "{}", "[]", "{\"status\": 3}"})
+    CHECK_THROWS_WITH_AS(parse_summary(text, "a/summary.json"),
+                         doctest::Contains("a/summary.json: is no summary of a run"), Error);
 }
 
 TEST_CASE("events of metrics.jsonl") {
