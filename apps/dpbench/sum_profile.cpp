@@ -6,12 +6,14 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "comm/communicator.h"
 #include "comm/launch.h"
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/statistics.h"
 #include "spec/reader.h"
 #include "train/cpu/cpu_reducer.h"
 #include "train/float_mode.h"
@@ -31,12 +33,6 @@ JobSpec job_of(int processes) {
                        "dpbench sum");
 }
 
-double median(std::vector<double>& seconds) {
-  const auto middle = seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2);
-  std::nth_element(seconds.begin(), middle, seconds.end());
-  return *middle;
-}
-
 /// Seconds of `work`, which all processes begin together, by this process's clock: the median.
 template <class Work>
 double time_together(Communicator& processes, std::int64_t repeats, Work&& work) {
@@ -48,7 +44,7 @@ double time_together(Communicator& processes, std::int64_t repeats, Work&& work)
     processes.host_barrier();
     seconds.push_back(steady_seconds() - began);
   }
-  return median(seconds);
+  return median(std::move(seconds));
 }
 
 void measure(Communicator& processes, std::int64_t floats, std::int64_t repeats) {
@@ -80,15 +76,15 @@ void measure(Communicator& processes, std::int64_t floats, std::int64_t repeats)
   }
 
   std::vector<float> copy(zeros.size());
-  const double copying = time_together(
-      processes, repeats, [&] { std::memcpy(copy.data(), zeros.data(), copy.size() * sizeof(float)); });
+  const double copying =
+      time_together(processes, repeats, [&] { std::memcpy(copy.data(), zeros.data(), copy.size() * sizeof(float)); });
   const double adding = time_together(processes, repeats, [&] { sum(0.5F); });
   if (rank == 0) {
     const double megabytes = static_cast<double>(floats) * sizeof(float) / 1e6;
-    fmt::print("{:.1f} MB summed between {} processes, parameters updated: {:.2f} ms, {:.2f} GB/s\n", megabytes, size, adding * 1e3,
-               megabytes / 1e3 / adding);
-    fmt::print("{:.1f} MB copied by each of them at once: {:.2f} ms, {:.2f} GB/s\nratio {:.2f}\n", megabytes, copying * 1e3,
-               megabytes / 1e3 / copying, copying / adding);
+    fmt::print("{:.1f} MB summed between {} processes, parameters updated: {:.2f} ms, {:.2f} GB/s\n", megabytes, size,
+               adding * 1e3, megabytes / 1e3 / adding);
+    fmt::print("{:.1f} MB copied by each of them at once: {:.2f} ms, {:.2f} GB/s\nratio {:.2f}\n", megabytes,
+               copying * 1e3, megabytes / 1e3 / copying, copying / adding);
   }
 }
 
@@ -104,7 +100,8 @@ int profile_sum(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : static_cast<int>(ExitStatus::usage);
   }
-  if (!find_launch().by_launcher) fail(ExitStatus::usage, "dpbench sum is for several processes: mpirun -np 2 dpbench sum");
+  if (!find_launch().by_launcher)
+    fail(ExitStatus::usage, "dpbench sum is for several processes: mpirun -np 2 dpbench sum");
   const std::unique_ptr<Communicator> processes = join_processes();
   check_count(find_launch(), processes->size());
   try {

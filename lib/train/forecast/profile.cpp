@@ -11,9 +11,9 @@
 #include "comm/local/local_group.h"
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/statistics.h"
 #include "optim/average.h"
 #include "optim/optimizer.h"
-#include "report/comparison.h"
 #include "train/backend.h"
 #include "train/float_mode.h"
 #include "train/update_plan.h"
@@ -66,10 +66,6 @@ double meeting_seconds(int replicas, double seconds) {
     if (rank == 0) each = (steady_seconds() - start) / static_cast<double>(meetings);
   });
   return each;
-}
-
-double median(std::vector<double> values) {
-  return spread_of(std::move(values)).median;
 }
 
 /// What one replica has spent, in all its steps.
