@@ -81,6 +81,7 @@ struct Plan {
   const RunSchedule& schedule;
   const ModelPlan& model;
   std::int64_t sample_floats;
+  int workers;  ///< that load ahead of each replica
   std::optional<LockstepMemory> lockstep{};
 };
 
@@ -135,7 +136,8 @@ void print_sync(const Plan& plan, std::ostream& out) {
                exchanged, exchanged == 1 ? "" : "s", halves ? ", which travel in bf16" : "",
                exchanged > replicas ? "; with a power of two of replicas and micro-batches it would be one each" : "");
   }
-  const SyncMemory memory = sync_memory(plan.job, plan.schedule, plan.model, plan.sample_floats, plan.lockstep);
+  const SyncMemory memory =
+      sync_memory(plan.job, plan.schedule, plan.model, plan.sample_floats, plan.workers, plan.lockstep);
   fmt::print(out, "memory          {} weights and optimizer state, shared\n", megabytes(memory.shared));
   if (memory.copies > 0)
     fmt::print(out, "                {} copies to go back to, at most\n", megabytes(memory.copies));
@@ -177,10 +179,10 @@ void print_workers(const Plan& plan, std::ostream& out) {
   std::int64_t buffers = replica_program(most, {0, most}).buffers, warm = 0;
   for (const ReplicaProgram& program : full.programs) warm = std::max<std::int64_t>(warm, program.buffers);
   if (local.warmup_sync_steps > 0) buffers += warm;
-  print_replica_memory(
-      replica_memory(plan.model, buffers, loader_batches(plan.job) * (local.warmup_sync_steps > 0 ? 2 : 1),
-                     plan.schedule, plan.sample_floats),
-      out);
+  print_replica_memory(replica_memory(plan.model, buffers,
+                                      loader_batches(plan.job, plan.workers) * (local.warmup_sync_steps > 0 ? 2 : 1),
+                                      plan.schedule, plan.sample_floats),
+                       out);
   const std::int64_t a_step = static_cast<std::int64_t>(sizeof(ToldStep)) +
                               most_micro_batches(plan.schedule) * static_cast<std::int64_t>(sizeof(LossSum)) +
                               plan.placement.replicas * static_cast<std::int64_t>(sizeof(StepTimes));
@@ -214,8 +216,7 @@ void print_async(const Plan& plan, std::ostream& out) {
       gradient_buffers(rules_of(job.async, per_version), job.faults.on_nan == OnNan::skip, replicas);
   fmt::print(out, "memory          {} weights and optimizer state, {} gradients ({} buffers), shared\n",
              megabytes((1 + state) * flat), megabytes(buffers * flat), buffers);
-  const std::int64_t workers = job.data.workers.value_or(1),
-                     ahead = workers == 0 ? 0 : std::max(job.data.prefetch, workers);
+  const std::int64_t ahead = plan.workers == 0 ? 0 : std::max<std::int64_t>(job.data.prefetch, plan.workers);
   const std::int64_t batches = (1 + ahead) * schedule.largest_batch() * plan.sample_floats * 4;
   fmt::print(out, "                {} a replica: {} weights, {} activations, {}{} for its batch and those ahead\n",
              megabytes(flat + plan.model.activation_bytes + plan.model.copy_bytes + batches), megabytes(flat),
@@ -266,7 +267,10 @@ int check_job(const JobOptions& options, std::ostream& out) {
                "loss scale      {:g} at first, doubled after {} good steps, halved where gradients are not finite; "
                "at least {:g}\n",
                scaling->start.scale, grouped(scaling->rule.growth_interval), scaling->rule.least);
-  const Plan plan{job, placement, schedule, model, data.shape.elements(), lockstep_memory(job, *backend, schedule)};
+  const std::int64_t sample_floats = data.shape.elements();
+  const int workers =
+      loader_workers(job, replicas, schedule.largest_batch() * sample_floats, is_costly_to_load(job.dataset));
+  const Plan plan{job, placement, schedule, model, sample_floats, workers, lockstep_memory(job, *backend, schedule)};
   switch (job.mode) {
     case Mode::sync:
       print_sync(plan, out);

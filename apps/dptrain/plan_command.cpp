@@ -8,9 +8,9 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/statistics.h"
 #include "data/open.h"
 #include "dptrain/device_counts.h"
-#include "report/comparison.h"
 #include "report/scaling.h"
 #include "spec/reader.h"
 #include "spec/shapes.h"
@@ -66,11 +66,12 @@ struct Asked {
   std::vector<int> linked, crowded;  // numbers of devices: with a core each; sharing this machine's
 };
 
-ScalingRow row_of(const Asked& asked, const Forecast& forecast, std::int64_t train_samples,
-                  std::int64_t sample_floats) {
-  const RunSchedule schedule(asked.job, train_samples, forecast.devices);
+ScalingRow row_of(const Asked& asked, const Forecast& forecast, const Dataset& data) {
+  const RunSchedule schedule(asked.job, data.size(), forecast.devices);
   const int replicas = (forecast.devices + forecast.machines - 1) / forecast.machines;
-  std::int64_t memory = sync_memory(asked.job, schedule, asked.model, sample_floats).bytes(replicas);
+  const std::int64_t sample_floats = data.shape().elements();
+  const int workers = loader_workers(asked.job, replicas, schedule.largest_batch() * sample_floats, data.is_costly());
+  std::int64_t memory = sync_memory(asked.job, schedule, asked.model, sample_floats, workers).bytes(replicas);
   if (forecast.machines > 1) {  // the slices that it gets, and the sum of all
     const std::int64_t flat = asked.work.floats * static_cast<std::int64_t>(sizeof(float));
     memory += forecast.traffic.sums * flat / forecast.machines + flat;
@@ -149,10 +150,9 @@ Scaling forecast(const PlanCommand& command, const Asked& asked, const DatasetPa
                   .worthwhile = kWorthwhile,
                   .measured = command.measure};
   for (const Forecast& row : all) {
-    scaling.rows.push_back(row_of(asked, row, data.train->size(), data.train->shape().elements()));
+    scaling.rows.push_back(row_of(asked, row, *data.train));
     const auto found = measured.find(row.devices);
-    if (found != measured.end() && row.machines == 1)
-      scaling.rows.back().measured_seconds = spread_of(found->second).median;
+    if (found != measured.end() && row.machines == 1) scaling.rows.back().measured_seconds = median(found->second);
   }
   return scaling;
 }

@@ -35,9 +35,8 @@ Share largest_share(const JobSpec& job, const RunSchedule& schedule) {
 
 }  // namespace
 
-std::int64_t loader_batches(const JobSpec& job) {
-  const std::int64_t workers = job.data.workers.value_or(1);
-  return workers == 0 ? 1 : std::max(job.data.prefetch, workers + 1);
+std::int64_t loader_batches(const JobSpec& job, int workers) {
+  return workers == 0 ? 1 : std::max<std::int64_t>(job.data.prefetch, workers + 1);
 }
 
 std::optional<LockstepMemory> lockstep_memory(const JobSpec& job, Backend& backend, const RunSchedule& schedule) {
@@ -56,7 +55,7 @@ ReplicaMemory replica_memory(const ModelPlan& model, std::int64_t buffers, std::
 }
 
 SyncMemory sync_memory(const JobSpec& job, const RunSchedule& schedule, const ModelPlan& model,
-                       std::int64_t sample_floats, const std::optional<LockstepMemory>& lockstep) {
+                       std::int64_t sample_floats, int workers, const std::optional<LockstepMemory>& lockstep) {
   const std::int64_t state = make_optimizer(job.train.optimizer)->state_buffers() + (job.train.ema ? 1 : 0);
   // The mean gradients lie somewhere where their norm is wanted before the update, or tensors as wholes.
   const bool keeps_means =
@@ -68,7 +67,7 @@ SyncMemory sync_memory(const JobSpec& job, const RunSchedule& schedule, const Mo
   SyncMemory memory{
       .shared = shared,
       .copies = may_go_back ? static_cast<std::int64_t>(RollbackPoints::kPoints) * shared : 0,
-      .replica = replica_memory(model, share.buffers, loader_batches(job) + alive, schedule, sample_floats)};
+      .replica = replica_memory(model, share.buffers, loader_batches(job, workers) + alive, schedule, sample_floats)};
   memory.replica.alive = alive;
   if (alive > 1) {
     memory.replica.activations += (alive - 1) * lockstep->activations;

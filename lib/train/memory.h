@@ -19,9 +19,9 @@ struct ReplicaMemory {
   std::int64_t alive = 0;                                    ///< micro-batches in lockstep; 0: one after the other
   std::int64_t bytes() const { return gradients + activations + copies + batches; }
 };
-/// Batches of samples that a replica's loader has, as far as the job says how many workers it has; without any the one that it
+/// Batches of samples that a replica's loader has with so many `workers`, which loader_workers() says; without any the one that it
 /// loads itself.
-std::int64_t loader_batches(const JobSpec& job);
+std::int64_t loader_batches(const JobSpec& job, int workers);
 /// What each further micro-batch takes that a replica runs in lockstep, in bytes; empty: it runs one after the other.
 struct LockstepMemory {
   std::int64_t activations = 0, copies = 0;
@@ -38,8 +38,8 @@ struct SyncMemory {
   ReplicaMemory replica;
   std::int64_t bytes(int replicas) const { return shared + copies + replicas * replica.bytes(); }
 };
-/// The schedule says how many replicas there are.
+/// The schedule says how many replicas there are, and loader_workers() how many `workers` load for each.
 SyncMemory sync_memory(const JobSpec& job, const RunSchedule& schedule, const ModelPlan& model,
-                       std::int64_t sample_floats, const std::optional<LockstepMemory>& lockstep = {});
+                       std::int64_t sample_floats, int workers, const std::optional<LockstepMemory>& lockstep = {});
 
 }  // namespace dptrain

@@ -7,6 +7,8 @@
 #include "apps/end_to_end.h"
 #include "core/hash.h"
 #include "interop/safetensors.h"
+#include "spec/reader.h"
+#include "train/fit/fit.h"
 
 namespace dptrain::test {
 
@@ -40,8 +42,8 @@ TEST_CASE("--json prints one object and nothing else, the same as summary.json, 
 TEST_CASE("evaluate.views: the weights are the same, the test result is of the mean, at any number of replicas") {
   const Workplace here;
   const auto run = [&](const std::string& views, const std::string& devices) {
-    const Finished done = here.dptrain({"job.yaml", "--quiet", "--fresh", "--out", "run", "--devices", devices, "--set",
-                                        "evaluate.views=" + views});
+    const Finished done = here.dptrain(
+        {"job.yaml", "--quiet", "--fresh", "--out", "run", "--devices", devices, "--set", "evaluate.views=" + views});
     CHECK(done.status == 0);
     return here.summary("run");
   };
@@ -87,6 +89,22 @@ TEST_CASE("metrics.jsonl: an object a line, the contract's keys in each training
   CHECK(std::count(events.begin(), events.end(), "evaluate") == 2);
   CHECK(events.front() == "start");
   CHECK(events.back() == "end");
+}
+
+TEST_CASE("check counts the batches of as many loading threads as a run has") {
+  const Workplace here;
+  for (const int replicas : {1, 2}) {
+    const auto memory = [&](const std::string& mode, const std::string& workers) {
+      const Finished check = here.dptrain({"check", "job.yaml", "--mode", mode, "--devices", std::to_string(replicas),
+                                           "--set", "data={prefetch: 1, workers: " + workers + "}", "--set",
+                                           "dataset.augment=[horizontal_flip: 0.5]"});
+      CHECK_MESSAGE(check.status == 0, check.err);
+      return check.out.substr(check.out.find("\nmemory "));
+    };
+    const JobSpec job = read_job(here.folder / "job.yaml");
+    const std::string workers = std::to_string(loader_workers(job, replicas, 16 * 784, true));
+    for (const char* mode : {"sync", "async", "local_sgd"}) CHECK(memory(mode, "auto") == memory(mode, workers));
+  }
 }
 
 TEST_CASE("the run folder's job.yaml runs again to the same weights") {

@@ -1,8 +1,10 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include "data/open.h"
 #include "spec/reader.h"
 #include "train/faults/rollback.h"
+#include "train/fit/fit.h"
 #include "train/memory.h"
 
 namespace dptrain {
@@ -22,7 +24,7 @@ JobSpec small_job(const std::string& more = "", const std::string& optimizer = "
 struct Case {
   explicit Case(const JobSpec& job_, int replicas)
       : job(job_), schedule(job, 640, replicas), model(make_backend(job, {})->plan(schedule.batch_sizes())) {}
-  SyncMemory memory() const { return sync_memory(job, schedule, model, 784); }
+  SyncMemory memory(int workers = 1) const { return sync_memory(job, schedule, model, 784, workers); }
   std::int64_t flat() const { return model.parameters.floats() * 4; }
   JobSpec job;
   RunSchedule schedule;
@@ -70,6 +72,31 @@ TEST_CASE("what an optimizer, an average, rollbacks and micro-batches that may m
   CHECK(careful.memory().copies == static_cast<std::int64_t>(RollbackPoints::kPoints) * careful.flat());
   const Case balanced(small_job("balance: auto\n"), 2);
   CHECK(balanced.memory().replica.buffers == buffers_for_any_range(8));
+}
+
+TEST_CASE("batches ahead: as many as are asked for, and one for each worker beside the replica's own") {
+  const Case one(small_job(), 1);
+  constexpr std::int64_t kBatch = 8 * 784 * 4;
+  CHECK(one.memory(0).replica.batches == kBatch);
+  CHECK(one.memory(2).replica.batches == 3 * kBatch);
+  CHECK(one.memory(8).replica.batches == 9 * kBatch);
+}
+
+TEST_CASE("whether loading is costly is known before a dataset is opened") {
+  for (const char* augment : {"[]", "[horizontal_flip: 0.5]"}) {
+    const JobSpec job = read_job_text(to_yaml(small_job()), "small.yaml",
+                                      {{"--set", "dataset", "{name: digits, train_samples: 10, test_samples: 10}"},
+                                       {"--set", "dataset.augment", augment}});
+    CHECK(is_costly_to_load(job.dataset) == open_dataset(job.dataset, {.offline = true}).train->is_costly());
+  }
+  DatasetSpec images;
+  images.format = DatasetFormat::image_tar;
+  CHECK(is_costly_to_load(images));
+  images = {};
+  images.name = "cifar10-jpg";
+  CHECK(is_costly_to_load(images));
+  images.name = "cifar10";
+  CHECK_FALSE(is_costly_to_load(images));
 }
 
 }  // namespace dptrain

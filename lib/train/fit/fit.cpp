@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "core/error.h"
+#include "data/descriptors.h"
 #include "kernels/kernels.h"
 #include "spec/diagnostics.h"
 #include "spec/names.h"
@@ -175,6 +176,12 @@ int loader_workers(const JobSpec& job, int replicas, std::int64_t batch_floats, 
   const std::int64_t spare = std::max<std::int64_t>(usable_cores() - busy, 0);
   if (is_costly) return static_cast<int>(std::min(spare / replicas, kMost));
   return batch_floats >= kWorthAWakeUp && spare >= busy ? 1 : 0;
+}
+
+bool is_costly_to_load(const DatasetSpec& dataset) {
+  if (!dataset.augment.empty()) return true;
+  const DatasetFormat format = dataset.format ? *dataset.format : find_descriptor(dataset.name).format;
+  return format == DatasetFormat::image_folder || format == DatasetFormat::image_tar;  // decoded
 }
 
 void check_data_fit(const JobSpec& job, const Shape& sample, std::int64_t classes) {

@@ -56,6 +56,8 @@ int replica_count(const JobSpec& job, std::int64_t train_samples);
 /// as there are spare cores, at most eight. On a full machine a worker only takes turns with its replica, which costs more than
 /// it hides.
 int loader_workers(const JobSpec& job, int replicas, std::int64_t batch_floats, bool is_costly);
+/// Dataset::is_costly() of the training set, before that is opened. Errors: unknown name (usage).
+bool is_costly_to_load(const DatasetSpec& dataset);
 
 /// The data fit the model: sample shape and number of classes. Errors: usage, with the spec's lines.
 void check_data_fit(const JobSpec& job, const Shape& sample, std::int64_t classes);
