@@ -17,7 +17,7 @@ show_help() { sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; }
 
 # A CUDA build is wanted where a GPU is visible and can be built for.
 cuda_visible() {
-  grep -q '"name": *"cuda"' "$root/CMakePresets.json" && command -v nvcc >/dev/null 2>&1 &&
+  command -v nvcc >/dev/null 2>&1 &&
     { [ -e /dev/nvidiactl ] || [ -e /dev/dxg ]; } && nvidia-smi -L >/dev/null 2>&1
 }
 

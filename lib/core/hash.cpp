@@ -17,8 +17,6 @@ Hash128::Hash128() : state_(std::make_unique<State>()) {
   XXH3_128bits_reset(state_->value);
 }
 Hash128::~Hash128() = default;
-Hash128::Hash128(Hash128&&) noexcept = default;
-Hash128& Hash128::operator=(Hash128&&) noexcept = default;
 
 void Hash128::update(const void* bytes, std::size_t count) {
   XXH3_128bits_update(state_->value, bytes, count);

@@ -12,8 +12,6 @@ class Hash128 {
  public:
   Hash128();
   ~Hash128();
-  Hash128(Hash128&&) noexcept;
-  Hash128& operator=(Hash128&&) noexcept;
   void update(const void* bytes, std::size_t count);
   /// 32 hexadecimal digits, high half first; the hash may go on being updated.
   std::string hex() const;

@@ -77,11 +77,6 @@ double Schedule::shape(const OneCycleSchedule& cycle, std::int64_t step) const {
   return half_cosine(highest, last, (now - peak) / (end - peak));
 }
 
-Schedule make_schedule(const ScheduleSpec& spec, double base_lr, std::int64_t total_steps, std::int64_t steps_per_epoch,
-                       double scale) {
-  return Schedule(spec, base_lr, total_steps, steps_per_epoch, scale);
-}
-
 double lr_scale(const TrainSpec& train, std::int64_t batch) {
   if (!train.lr_scaling) return 1;
   const double factor = static_cast<double>(batch) / static_cast<double>(train.lr_scaling->reference_batch_size);

@@ -51,9 +51,6 @@ class Schedule {
   double scale_;
 };
 
-Schedule make_schedule(const ScheduleSpec& spec, double base_lr, std::int64_t total_steps, std::int64_t steps_per_epoch,
-                       double scale = 1);
-
 /// What `lr_scaling` multiplies the learning rate with, for updates from `batch` samples each: 1 where there is none, else
 /// batch / reference batch, or the root of it.
 double lr_scale(const TrainSpec& train, std::int64_t batch);

@@ -42,7 +42,6 @@ AsyncSpec read_async(const Value& block) {
   map.take("train");  // is in its place already: spec/mode_settings.h
   if (const std::optional<Value> fallback = map.take("fallback")) async.fallback_loss_above = read_fallback(*fallback);
   async.updates_per_apply_at = map.at("updates_per_apply").outlive();
-  async.updates_at = map.at("updates").outlive();
   if (async.updates == StoreUpdates::hogwild) {
     if (async.updates_per_apply.value_or(1) > 1) {
       map.error("updates_per_apply", "hogwild applies each gradient as it comes",

@@ -233,7 +233,7 @@ struct AsyncSpec {
   std::optional<std::int64_t> shards;         ///< of the store; empty: `auto`, a few a replica
   bool record = false;                        ///< for `dptrain replay`
   std::optional<double> fallback_loss_above;  ///< `fallback: {to: sync, if_loss_above: X}`; empty: `none`
-  SourceMark updates_per_apply_at, updates_at;
+  SourceMark updates_per_apply_at;
   bool operator==(const AsyncSpec&) const = default;
 };
 

@@ -170,7 +170,6 @@ ModelSpec read_model(const Value& block) {
   if (const std::optional<Value> loss = map.take("loss")) read_loss(*loss, model);
   map.finish();
   model.input_at = map.at("input").outlive();
-  model.loss_at = map.at("loss").outlive();
   return model;
 }
 

@@ -15,7 +15,15 @@ namespace dptrain {
 /// How weights start; the defaults are PyTorch's (Kaiming uniform with a = sqrt(5), i.e. bound 1/sqrt(fan_in)).
 /// `whiten` is for a convolution that is the first layer: filters that whiten the patches of the training images, in pairs of
 /// opposite sign, which are not trained; what is beyond two for each value of a patch is by the default, biases start at zero.
-enum class Initialiser { pytorch_default, kaiming_uniform, kaiming_normal, xavier_uniform, xavier_normal, zeros, whiten };
+enum class Initialiser {
+  pytorch_default,
+  kaiming_uniform,
+  kaiming_normal,
+  xavier_uniform,
+  xavier_normal,
+  zeros,
+  whiten
+};
 
 struct LinearSpec {
   std::int64_t out_features = 0;
@@ -116,7 +124,6 @@ struct ModelSpec {
   std::vector<LayerSpec> layers;  ///< at least one
   LossKind loss = LossKind::cross_entropy;
   double label_smoothing = 0;  ///< of cross_entropy, in [0, 1); in training alone
-  SourceMark loss_at;
   bool operator==(const ModelSpec&) const = default;
 };
 

@@ -53,7 +53,7 @@ TEST_CASE("the learning rate scales with the global batch") {
   ScheduleSpec cosine{CosineSchedule{0.01}, ScheduleUnit::epoch, 2, 0.1};
   const ScheduleSpec cycle{OneCycleSchedule{.max_lr = 0.1}};
   for (const ScheduleSpec& spec : {cosine, cycle}) {
-    const Schedule plain = make_schedule(spec, 0.1, 20, 10), scaled = make_schedule(spec, 0.1, 20, 10, 4);
+    const Schedule plain(spec, 0.1, 20, 10), scaled(spec, 0.1, 20, 10, 4);
     for (std::int64_t step = 0; step < 25; ++step) CHECK(scaled.lr(step) == 4 * plain.lr(step));
   }
 }
@@ -65,7 +65,7 @@ TEST_CASE("sixty steps of each schedule agree with PyTorch's") {
   for (const auto& [name, spec] : settings()) {
     CAPTURE(name);
     tested.insert(name);
-    const Schedule schedule = make_schedule(spec, kBase, kSteps, 7);
+    const Schedule schedule(spec, kBase, kSteps, 7);
     const auto expected = golden.floats(name);
     REQUIRE(expected.size() == kSteps);
     for (std::int64_t step = 0; step < kSteps; ++step) {
@@ -82,30 +82,30 @@ TEST_CASE("sixty steps of each schedule agree with PyTorch's") {
 
 TEST_CASE("step sizes and milestones count in epochs where the unit is one") {
   ScheduleSpec spec{.shape = StepSchedule{.step_size = 2, .gamma = 0.5}, .unit = ScheduleUnit::epoch};
-  const Schedule steps = make_schedule(spec, 1, 100, 10);
+  const Schedule steps(spec, 1, 100, 10);
   CHECK(steps.lr(0) == 1);
   CHECK(steps.lr(19) == 1);
   CHECK(steps.lr(20) == 0.5);
   CHECK(steps.lr(45) == 0.25);
   spec.shape = MultiStepSchedule{.milestones = {1, 3}, .gamma = 0.5};
-  const Schedule milestones = make_schedule(spec, 1, 100, 10);
+  const Schedule milestones(spec, 1, 100, 10);
   CHECK(milestones.lr(9) == 1);
   CHECK(milestones.lr(10) == 0.5);
   CHECK(milestones.lr(30) == 0.25);
 }
 
 TEST_CASE("a warm-up rises in equal steps, from 0 unless told otherwise, and may fill the run") {
-  const Schedule schedule = make_schedule(in_steps(CosineSchedule{}, 4), 2, 4, 1);
+  const Schedule schedule(in_steps(CosineSchedule{}, 4), 2, 4, 1);
   for (std::int64_t step = 0; step < 4; ++step)
     CHECK(schedule.lr(step) == doctest::Approx(0.5 * static_cast<double>(step)));
-  const Schedule longer = make_schedule(in_steps(LinearSchedule{}, 100), 1, 4, 1);
+  const Schedule longer(in_steps(LinearSchedule{}, 100), 1, 4, 1);
   CHECK(longer.lr(3) == doctest::Approx(0.03));
 }
 
 TEST_CASE("after the run's last step the rate stays at its end") {
-  CHECK(make_schedule(in_steps(CosineSchedule{.min_lr = 0.1}), 1, 10, 1).lr(1000) == doctest::Approx(0.1));
-  CHECK(make_schedule(in_steps(LinearSchedule{.end_factor = 0.2}), 1, 10, 1).lr(1000) == doctest::Approx(0.2));
-  const Schedule cycle = make_schedule(in_steps(OneCycleSchedule{.max_lr = 1}), 1, 10, 1);
+  CHECK(Schedule(in_steps(CosineSchedule{.min_lr = 0.1}), 1, 10, 1).lr(1000) == doctest::Approx(0.1));
+  CHECK(Schedule(in_steps(LinearSchedule{.end_factor = 0.2}), 1, 10, 1).lr(1000) == doctest::Approx(0.2));
+  const Schedule cycle(in_steps(OneCycleSchedule{.max_lr = 1}), 1, 10, 1);
   CHECK(cycle.lr(9) == doctest::Approx(1.0 / 25 / 1e4));
   CHECK(cycle.lr(1000) == cycle.lr(9));
 }
@@ -115,14 +115,13 @@ TEST_CASE("one cycle at its limits: every rate is finite and within bounds") {
     for (const std::int64_t total : {1, 2, 3, 4, 10}) {
       CAPTURE(pct_start);
       CAPTURE(total);
-      const Schedule cycle =
-          make_schedule(in_steps(OneCycleSchedule{.max_lr = 2, .pct_start = pct_start}), 1, total, 1);
+      const Schedule cycle(in_steps(OneCycleSchedule{.max_lr = 2, .pct_start = pct_start}), 1, total, 1);
       for (std::int64_t step = 0; step < total; ++step) {
         CHECK(cycle.lr(step) >= 2.0 / 25 / 1e4 * 0.999);
         CHECK(cycle.lr(step) <= 2);
       }
     }
   }
-  const Schedule implied = make_schedule(in_steps(OneCycleSchedule{.pct_start = 0.5}), 0.3, 10, 1);
+  const Schedule implied(in_steps(OneCycleSchedule{.pct_start = 0.5}), 0.3, 10, 1);
   CHECK(implied.lr(4) == doctest::Approx(0.3));  // no max_lr of its own: the optimizer's rate is the peak
 }

@@ -86,7 +86,7 @@ TEST_CASE("every key arrives where it belongs") {
   CHECK_FALSE(spec.train.shuffle);
   CHECK(spec.devices == DevicesSpec{DeviceType::cpu, 3, 2, false, {}});
   CHECK(spec.mode == Mode::async);
-  CHECK(spec.async == AsyncSpec{3, OnStale::scale, 2, StoreUpdates::locked, 5, true, 4.5, {}, {}});
+  CHECK(spec.async == AsyncSpec{3, OnStale::scale, 2, StoreUpdates::locked, 5, true, 4.5, {}});
   CHECK(spec.local_sgd == LocalSgdSpec{5, 20, SgdSpec{0.7, 0.9, 0, true, 0}, WorkerState::keep, 30, {}});
   CHECK_FALSE(spec.reproducible);
   CHECK(spec.evaluate.every == Interval{0.5, Interval::Unit::epochs});

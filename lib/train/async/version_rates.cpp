@@ -67,11 +67,10 @@ VersionRates::VersionRates(const JobSpec& job, const MicroBatchPlaces& places, c
                            std::int64_t per_version)
     : per_version_(per_version),
       planned_(planned_versions(places, rests, per_version, rests.end)),
-      schedule_(make_schedule(
-          job.train.schedule, base_lr(job.train.optimizer), planned_,
-          planned_versions(places, {rests.evaluate_every, rests.checkpoint_every, rests.epoch, rests.epoch},
-                           per_version, rests.epoch),
-          lr_scale(job.train, samples_of(places, per_version)))),
+      schedule_(job.train.schedule, base_lr(job.train.optimizer), planned_,
+                planned_versions(places, {rests.evaluate_every, rests.checkpoint_every, rests.epoch, rests.epoch},
+                                 per_version, rests.epoch),
+                lr_scale(job.train, samples_of(places, per_version))),
       scale_of_step_(lr_scale(job.train, job.train.global_batch_size) /
                      lr_scale(job.train, samples_of(places, per_version))) {}
 

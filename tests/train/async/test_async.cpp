@@ -154,7 +154,7 @@ TEST_CASE("messages name the rate of the version, not that of the step") {
     message = error.what();
   }
   CAPTURE(message);
-  const Schedule rates = make_schedule(job.train.schedule, 0.05, 33, 11);
+  const Schedule rates(job.train.schedule, 0.05, 33, 11);
   CHECK(contains(
       message, fmt::format("the test loss is not finite after step 2 (epoch 0.67, learning rate {:g})", rates.lr(8))));
 }

@@ -23,8 +23,7 @@ std::string hash_over_nccl(const JobSpec& job, int replicas) {
   const DatasetPair data = memory_pair(43, 70, kShape, 3);
   const RunSchedule schedule(job, data.train->size(), replicas);
   const auto optimizer = make_optimizer(job.train.optimizer);
-  const Schedule rate =
-      make_schedule(job.train.schedule, base_lr(job.train.optimizer), schedule.steps(), schedule.steps_per_epoch());
+  const Schedule rate(job.train.schedule, base_lr(job.train.optimizer), schedule.steps(), schedule.steps_per_epoch());
   LocalGroup group(replicas);
   std::vector<std::unique_ptr<Replica>> all(static_cast<std::size_t>(replicas));
   std::unique_ptr<NcclReducer> reducer;
