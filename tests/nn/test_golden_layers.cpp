@@ -4,6 +4,7 @@
 #include "support/compare.h"
 #include "support/golden.h"
 #include "support/layer_bench.h"
+#include "support/process.h"
 
 using namespace dptrain;
 using namespace dptrain::testing;
@@ -45,6 +46,11 @@ void compare(LayerBench& bench, const SafetensorsFile& golden) {
 }
 
 }  // namespace
+
+TEST_CASE("a folder without golden files is an error, lest tests that compare nothing pass") {
+  const test::TemporaryFolder empty;
+  CHECK_THROWS_WITH(golden_files(empty.path().string()), doctest::Contains("no golden files"));
+}
 
 TEST_CASE("layers agree with PyTorch in every layout") {
   int compared = 0;

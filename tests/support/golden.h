@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -16,10 +18,12 @@ inline std::filesystem::path golden_folder() {
   return std::filesystem::path(DPTRAIN_TESTS_DIR) / "golden";
 }
 
-/// All files of a folder of tests/golden, by name.
+/// All files of a folder of tests/golden, by name. Errors: there are none, with which a test would show nothing.
 inline std::vector<std::filesystem::path> golden_files(const std::string& folder) {
   std::vector<std::filesystem::path> files;
   for (const auto& entry : std::filesystem::directory_iterator(golden_folder() / folder)) files.push_back(entry.path());
+  if (files.empty())
+    throw std::runtime_error(fmt::format("no golden files in {}", (golden_folder() / folder).string()));
   std::sort(files.begin(), files.end());
   return files;
 }
