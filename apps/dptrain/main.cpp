@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "core/process.h"
 #include "dptrain/check_command.h"
 #include "dptrain/compare_command.h"
 #include "dptrain/data_command.h"
@@ -16,7 +17,6 @@
 #include "dptrain/train_command.h"
 #include "dptrain/verify_command.h"
 #include "report/output.h"
-#include "report/process.h"
 
 namespace dptrain {
 namespace {

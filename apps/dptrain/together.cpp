@@ -8,7 +8,7 @@
 
 #include "comm/launch.h"
 #include "core/hash.h"
-#include "report/process.h"
+#include "core/process.h"
 #include "spec/reader.h"
 #include "train/backend.h"
 

@@ -7,9 +7,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/process.h"
 #include "core/statistics.h"
 #include "report/lines.h"
-#include "report/process.h"
 
 namespace dptrain {
 

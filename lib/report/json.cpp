@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "report/process.h"
+#include "core/process.h"
 
 namespace dptrain {
 

@@ -7,8 +7,8 @@
 #include <array>
 #include <cmath>
 
+#include "core/process.h"
 #include "report/json.h"
-#include "report/process.h"
 
 namespace dptrain {
 

@@ -6,8 +6,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/process.h"
 #include "report/lines.h"
-#include "report/process.h"
 
 namespace dptrain {
 

@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 #include "core/magnitude.h"
-#include "report/process.h"
+#include "core/process.h"
 #include "spec/reader.h"
 #include "train/checkpoint/first_weights.h"
 #include "train/run.h"

@@ -6,8 +6,8 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/process.h"
 #include "report/lines.h"
-#include "report/process.h"
 #include "spec/names.h"
 #include "train/run.h"
 

@@ -10,9 +10,9 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/process.h"
 #include "kernels/moments.h"
 #include "report/fault_history.h"
-#include "report/process.h"
 #include "spec/reader.h"
 #include "spec/shapes.h"
 #include "train/checkpoint/first_weights.h"

@@ -11,8 +11,8 @@
 #include <regex>
 #include <thread>
 
+#include "core/process.h"
 #include "report/output.h"
-#include "report/process.h"
 #include "report/samples.h"
 
 using namespace dptrain;

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/process.h"
 #include "report/lines.h"
-#include "report/process.h"
 #include "report/samples.h"
 
 using namespace dptrain;

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "report/process.h"
+#include "core/process.h"
 #include "report/samples.h"
 
 using namespace dptrain;

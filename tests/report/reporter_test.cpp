@@ -9,8 +9,8 @@
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "core/process.h"
 #include "report/json.h"
-#include "report/process.h"
 #include "report/samples.h"
 
 using namespace dptrain;
