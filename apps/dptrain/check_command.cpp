@@ -286,4 +286,11 @@ int check_job(const JobOptions& options, std::ostream& out) {
   return static_cast<int>(ExitStatus::ok);
 }
 
+const CLI::App* add_check(CLI::App& app, JobOptions& options) {
+  CLI::App* added = app.add_subcommand("check", "validate a job and print its plan; trains nothing");
+  add_job_options(*added, options);
+  added->get_option("JOB")->required();
+  return added;
+}
+
 }  // namespace dptrain

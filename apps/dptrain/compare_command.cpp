@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 #include <set>
 
@@ -19,6 +18,7 @@
 #include "dptrain/same_run.h"
 #include "dptrain/signals.h"
 #include "dptrain/target.h"
+#include "dptrain/text_file.h"
 #include "report/comparison.h"
 #include "report/json.h"
 #include "report/run_folder.h"
@@ -33,11 +33,6 @@ namespace dptrain {
 namespace fs = std::filesystem;
 
 namespace {
-
-std::string read_text(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 /// A reader that has gone is no error.
 void tell(const std::string& line) {
@@ -280,6 +275,31 @@ int compare_modes(const CompareCommand& command, std::ostream& out) {
   print(command, comparison, out);
   if (stopped != 0) return stopped;
   return static_cast<int>(comparison.reached() ? ExitStatus::ok : ExitStatus::expectation);
+}
+
+const CLI::App* add_compare(CLI::App& app, CompareCommand& command) {
+  CLI::App* added = app.add_subcommand("compare", "train in several modes and compare their times to an accuracy");
+  add_job_options(*added, command.job);
+  added->get_option("JOB")->required();
+  added->add_option("--modes", command.modes, "those to compare, such as sync,local_sgd (default: all)")
+      ->delimiter(',')
+      ->allow_extra_args(false);  // JOB may follow
+  added->add_option("--target", command.target, "the test accuracy to reach, such as 0.985")->required();
+  added->add_option("--seeds", command.seeds, "how many runs a mode: the job's seed and those that follow it")
+      ->check(CLI::Range(1, 1000));
+  added->add_option("--out", command.out, "the folder of the runs (default: runs/<name>/compare-<UTC time>/)");
+  added->add_flag("--fresh", command.fresh, "replace the runs that are there");
+  added->add_flag("--resume", command.resume,
+                  "go on with the comparison that is there: runs that are complete are not repeated, others go on");
+  added->add_flag("--offline", command.offline, "download nothing");
+  added->add_flag("--quiet", command.quiet, "nothing but the table");
+  added->add_flag("--json", command.json, "one JSON object in place of the table");
+  added->footer(
+      "Batch and rate of one mode alone: `async: {train: {optimizer: {lr: 0.1}}}` in the job, or\n"
+      "`--set async.train.optimizer.lr=0.1`; likewise sync.train and local_sgd.train.\n"
+      "Exit status: 0 every run reached the target, 4 one did not (it missed, or failed), 2 usage or job spec,\n"
+      "3 dataset missing or corrupt, 128+n ended by signal n. comparison.json holds what is known at any end.");
+  return added;
 }
 
 }  // namespace dptrain

@@ -20,6 +20,9 @@ struct CompareCommand {
   bool fresh = false, resume = false, offline = false, quiet = false, json = false;
 };
 
+/// Its options, into `command`, which must outlive `app`. Returns what is parsed where it is asked for.
+const CLI::App* add_compare(CLI::App& app, CompareCommand& command);
+
 /// Trains each mode with each seed, in turn, each in a process of its own until an evaluation reaches the target or to its end, and
 /// prints the table, or with `json` the object that comparison.json holds too; that file is written after every run. The exit status:
 /// 0, or 4 where a run does not reach the target; 128 + n where signal n ends it. With `resume` a run that is complete is taken as it

@@ -3,6 +3,7 @@
 #include <fmt/ostream.h>
 #include <fmt/ranges.h>
 
+#include <iostream>
 #include <limits>
 #include <ostream>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "data/formats/idx.h"
 #include "data/image_dataset.h"
 #include "data/locate.h"
+#include "data/open.h"
 #include "data/open_images.h"
 #include "data/sha256.h"
 #include "data/verify.h"
@@ -97,9 +99,7 @@ int info_of_files(const DatasetDescriptor& descriptor, std::ostream& out) {
   return status;
 }
 
-}  // namespace
-
-int data_list(std::ostream& out) {
+int list(std::ostream& out) {
   for (const DatasetDescriptor& descriptor : list_descriptors()) {
     std::string where = "generated";
     if (descriptor.format != DatasetFormat::generated) {
@@ -112,7 +112,7 @@ int data_list(std::ostream& out) {
   return kFine;
 }
 
-int data_info(const std::string& dataset, std::ostream& out) {
+int info(const std::string& dataset, std::ostream& out) {
   if (dataset.find('/') != std::string::npos) {
     const bool holds_images =
         fs::is_regular_file(dataset) || fs::is_directory(fs::path(dataset) / "train") || find_cifar(dataset);
@@ -131,9 +131,44 @@ int data_info(const std::string& dataset, std::ostream& out) {
   return kFine;
 }
 
-int data_fetch(const std::string& name, const DataOptions& options, std::ostream& out) {
-  fmt::print(out, "{}\n", fetch_dataset(find_descriptor(name), options).string());
+int fetch(const DataCommand& command, std::ostream& out) {
+  const DataOptions options = {.offline = command.offline,
+                               .progress = [](const std::string& line) { std::cerr << line << '\n'; }};
+  fmt::print(out, "{}\n", fetch_dataset(find_descriptor(command.dataset), options).string());
   return kFine;
+}
+
+}  // namespace
+
+const CLI::App* add_data(CLI::App& app, DataCommand& command) {
+  CLI::App* added = app.add_subcommand("data", "list, inspect or download datasets");
+  added->require_subcommand(1);
+  const auto add = [&](const char* name, const char* help, DataCommand::What what) {
+    CLI::App* one = added->add_subcommand(name, help);
+    one->callback([&command, what] { command.what = what; });
+    return one;
+  };
+  using What = DataCommand::What;
+  add("list", "the datasets with a descriptor, and whether they are on this machine", What::list);
+  add("info", "counts, shape and hashes of a dataset", What::info)
+      ->add_option("DATASET", command.dataset, "a name, or a folder (with a '/')")
+      ->required();
+  CLI::App* fetch = add("fetch", "check a dataset where it is, or download it into the cache", What::fetch);
+  fetch->add_option("NAME", command.dataset, "see `dptrain data list`")->required();
+  fetch->add_flag("--offline", command.offline, "download nothing");
+  return added;
+}
+
+int look_after_data(const DataCommand& command, std::ostream& out) {
+  switch (command.what) {
+    case DataCommand::What::list:
+      return list(out);
+    case DataCommand::What::info:
+      return info(command.dataset, out);
+    case DataCommand::What::fetch:
+      break;
+  }
+  return fetch(command, out);
 }
 
 }  // namespace dptrain

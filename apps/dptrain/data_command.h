@@ -1,22 +1,26 @@
 // Purpose: `dptrain data list | info | fetch`. Thread safety: one call at a time.
-// Each returns the exit status of the process; errors are thrown as Error.
+// It returns the exit status of the process; errors are thrown as Error.
 #pragma once
 
+#include <CLI/CLI.hpp>
 #include <iosfwd>
 #include <string>
 
-#include "data/open.h"
-
 namespace dptrain {
 
-/// One line for each dataset that has a descriptor, and whether its files are on this machine.
-int data_list(std::ostream& out);
+struct DataCommand {
+  enum class What { list, info, fetch };
+  What what = What::list;
+  std::string dataset;  ///< of info: a name, or a folder where it holds a '/'; of fetch: a name
+  bool offline = false;
+};
 
-/// What is known of a dataset: `dataset` is a name, or a folder where it holds a '/'. Files are read in full and
-/// hashed. Returns 3 where they are not there or a hash is wrong, which `out` says too.
-int data_info(const std::string& dataset, std::ostream& out);
+/// Its options, into `command`, which must outlive `app`. Returns what is parsed where it is asked for.
+const CLI::App* add_data(CLI::App& app, DataCommand& command);
 
-/// Checks a named dataset where it is, or downloads it; prints the folder.
-int data_fetch(const std::string& name, const DataOptions& options, std::ostream& out);
+/// list: one line for each dataset that has a descriptor, and whether its files are on this machine. info: what is known of a dataset,
+/// whose files are read in full and hashed; 3 where they are not there or a hash is wrong, which `out` says too. fetch: checks a dataset
+/// where it is, or downloads it, and prints the folder.
+int look_after_data(const DataCommand& command, std::ostream& out);
 
 }  // namespace dptrain

@@ -199,4 +199,24 @@ int plan_job(const PlanCommand& command, std::ostream& out) {
   return static_cast<int>(ExitStatus::ok);
 }
 
+const CLI::App* add_plan(CLI::App& app, PlanCommand& command) {
+  CLI::App* added = app.add_subcommand("plan", "forecast step time, efficiency and memory on other numbers of devices");
+  add_spec_options(*added, command.job);
+  added->get_option("JOB")->required();
+  added->add_option("--devices", command.devices, "numbers of devices, such as 1,2,4,...,1024")->capture_default_str();
+  added->add_option("--link", command.link, "what joins machines: bits a second of each, and latency")
+      ->capture_default_str();
+  added->add_option("--seconds", command.seconds, "how long to profile, and to run at each number of replicas, about")
+      ->check(CLI::Range(0.01, 3600.0))
+      ->check([](const std::string& text) {  // NaN is in every range
+        return text.find_first_not_of("+0123456789.eE-") == std::string::npos ? "" : "a number of seconds";
+      })
+      ->capture_default_str();
+  added->add_flag("--measure", command.measure,
+                  "hold the forecast against short runs, where this machine can run them");
+  added->add_flag("--offline", command.offline, "download nothing");
+  added->add_flag("--json", command.json, "one JSON object in place of the table");
+  return added;
+}
+
 }  // namespace dptrain

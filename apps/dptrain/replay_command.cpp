@@ -10,6 +10,7 @@
 #include "data/open.h"
 #include "device/accelerators.h"
 #include "dptrain/same_run.h"
+#include "dptrain/text_file.h"
 #include "report/json.h"
 #include "report/lines.h"
 #include "spec/names.h"
@@ -27,10 +28,9 @@ namespace {
 /// What the run came to. Errors: usage where it did not.
 Summary summary_of(const std::filesystem::path& run) {
   const std::filesystem::path file = run / "summary.json";
-  std::ifstream in(file, std::ios::binary);
-  if (!in) fail(ExitStatus::usage, "{}: the run has no summary.json: it has not ended", run.string());
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
-  Summary summary = parse_summary(text, file.string());
+  if (!std::filesystem::exists(file))
+    fail(ExitStatus::usage, "{}: the run has no summary.json: it has not ended", run.string());
+  Summary summary = parse_summary(read_text(file), file.string());
   if (summary.weights_hash.empty())
     fail(ExitStatus::usage, "{}: the run failed, and there are no weights to reach", run.string());
   return summary;
@@ -112,6 +112,18 @@ int replay_run(const ReplayCommand& command, const std::function<void(const std:
       "weights         {}: {}", result.weights_hash,
       same_weights ? "the bits of the run" : fmt::format("NOT those of the run, {}", summary.weights_hash)));
   return static_cast<int>(same_weights && same_versions ? ExitStatus::ok : ExitStatus::failed);
+}
+
+const CLI::App* add_replay(CLI::App& app, ReplayCommand& command) {
+  CLI::App* added =
+      app.add_subcommand("replay", "re-execute a recorded asynchronous run and compare the weights, to the bit");
+  added->add_option("RUN", command.run, "the run folder")->required();
+  added->add_option("--devices", command.devices, "how many replicas, however many the run had")
+      ->check(CLI::Range(1, 4096));
+  added->add_option("--init-from", command.init_from,
+                    "the first weights, as the run had them, where they are not in its folder");
+  added->add_flag("--offline", command.offline, "download nothing");
+  return added;
 }
 
 }  // namespace dptrain

@@ -1,6 +1,5 @@
 #include "dptrain/train_command.h"
 
-#include <fstream>
 #include <string>
 
 #include "core/error.h"
@@ -8,6 +7,7 @@
 #include "dptrain/same_run.h"
 #include "dptrain/signals.h"
 #include "dptrain/target.h"
+#include "dptrain/text_file.h"
 #include "dptrain/together.h"
 #include "report/json.h"
 #include "report/lines.h"
@@ -22,11 +22,6 @@
 namespace dptrain {
 
 namespace {
-
-std::string read_text(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 /// A run goes on only as the same job. How long, on which devices, and what it reports may change.
 void refuse_another_job(const std::filesystem::path& folder, const JobSpec& job) {
@@ -273,6 +268,20 @@ int train_job(const TrainCommand& command, Communicator& processes) {
 
 int run_training(const TrainCommand& command) {
   return run_together([&](Communicator& processes) { return train_job(command, processes); });
+}
+
+void add_training(CLI::App& app, TrainCommand& command) {
+  add_job_options(app, command.job);
+  app.add_option("--out", command.out, "the run folder (default: runs/<name>/<UTC time>/)");
+  app.add_flag("--fresh", command.fresh, "replace the run that is in the run folder");
+  app.add_flag("--resume", command.resume,
+               "go on with the run that is in the run folder; start one where there is none");
+  app.add_option("--init-from", command.init_from, "the first weights, a safetensors file, instead of the seed's");
+  app.add_option("--target", command.target,
+                 "end at the first evaluation with this test accuracy, such as 0.985; status 4 where there is none");
+  app.add_flag("--offline", command.offline, "download nothing");
+  app.add_flag("--quiet", command.quiet, "no log");
+  app.add_flag("--json", command.json, "no log; the summary as one JSON object on standard output");
 }
 
 }  // namespace dptrain

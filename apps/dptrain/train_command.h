@@ -16,6 +16,9 @@ struct TrainCommand {
   bool resume = false, fresh = false, offline = false, quiet = false, json = false;
 };
 
+/// Its options, into `command`, which must outlive `app`.
+void add_training(CLI::App& app, TrainCommand& command);
+
 /// The exit status of the process: with a target 0 where it was reached, 4 where not. Errors: thrown as Error.
 int run_training(const TrainCommand& command);
 

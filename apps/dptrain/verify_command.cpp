@@ -188,4 +188,16 @@ int verify_run(const VerifyCommand& command, const Say& say) {
   return static_cast<int>(good ? ExitStatus::ok : ExitStatus::failed);
 }
 
+const CLI::App* add_verify(CLI::App& app, VerifyCommand& command) {
+  CLI::App* added = app.add_subcommand("verify", "train a stretch of a run again and compare the weights, to the bit");
+  added->add_option("RUN", command.run, "the run folder")->required();
+  added->add_option("--devices", command.devices, "how many replicas, however many the run had")
+      ->check(CLI::Range(1, 4096));
+  CLI::Option* all = added->add_flag("--all", command.all, "every stretch between two checkpoints, not only the last");
+  added->add_option("--steps", command.steps, "N[,M...]: the checkpoints to reach again, from the ones before them")
+      ->excludes(all);
+  added->add_flag("--offline", command.offline, "download nothing");
+  return added;
+}
+
 }  // namespace dptrain

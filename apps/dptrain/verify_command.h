@@ -2,6 +2,7 @@
 //   the weights' hashes; and shows that an epoch uses each sample exactly once. Thread safety: one thread.
 #pragma once
 
+#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -16,6 +17,9 @@ struct VerifyCommand {
   bool all = false;                     ///< every one
   bool offline = false;                 ///< download nothing
 };
+
+/// Its options, into `command`, which must outlive `app`. Returns what is parsed where it is asked for.
+const CLI::App* add_verify(CLI::App& app, VerifyCommand& command);
 
 /// The exit status: 0 where all is as the run left it, 1 where anything differs or a checkpoint is damaged. `say` gets each line as
 /// soon as it is known. Drills that cost time and no bit, and the step deadline, are left out.
