@@ -30,7 +30,7 @@ struct Model {
     data.train = random_dataset(4096, job.model.input, classes);
     data.test = random_dataset(64, job.model.input, classes);
     replica = std::make_unique<CpuReplica>(Replica::Config{.job = job, .schedule = schedule, .data = data});
-    names = make_optimizer(job.train.optimizer)->state_names();
+    names = state_names(job.train.optimizer);
     for (std::size_t k = 0; k <= names.size(); ++k) {
       buffers.push_back(Buffer::host_floats(table().floats()));
       table().initialise(k + 1, buffers.back().floats());

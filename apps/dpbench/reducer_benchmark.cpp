@@ -78,9 +78,9 @@ void update(benchmark::State& state, const OptimizerSpec& spec) {
   const ParameterTable table(std::move(parameters));
   TrainSpec train;
   train.optimizer = spec;
-  const auto optimizer = make_optimizer(spec);
+  const OptimizerSpec& optimizer = spec;
   LocalGroup group(1);
-  CpuReducer reducer(group, table.floats(), optimizer->state_buffers(), std::nullopt, update_plan(table, train));
+  CpuReducer reducer(group, table.floats(), state_buffers(optimizer), std::nullopt, update_plan(table, train));
   const Buffer gradient = Buffer::host_floats(table.floats());
   for (std::int64_t i = 0; i < table.floats(); ++i) gradient.floats()[i] = static_cast<float>(i % 101 - 50) * 1e-3f;
   reducer.load(gradient.floats());
@@ -88,7 +88,7 @@ void update(benchmark::State& state, const OptimizerSpec& spec) {
   omp_set_num_threads(1);
   const StepPlan plan = plan_step(1, 1, 1);
   for (auto _ : state) {
-    reducer.begin(0, optimizer->rule(5, 1e-3));
+    reducer.begin(0, rule_of(optimizer, 5, 1e-3));
     reducer.gather(0);
     reducer.update(0, plan);
   }

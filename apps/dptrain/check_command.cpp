@@ -163,8 +163,8 @@ void print_workers(const Plan& plan, std::ostream& out) {
   fmt::print(out, "replicas        {} {}; workers: {}\n", plan.placement.replicas, where_text(plan.job, plan.placement),
              shares);
   const std::int64_t flat = plan.model.parameters.floats() * static_cast<std::int64_t>(sizeof(float));
-  const int state = make_optimizer(plan.job.train.optimizer)->state_buffers();
-  const int outer = local.outer_optimizer ? make_optimizer(*local.outer_optimizer)->state_buffers() : 0;
+  const int state = state_buffers(plan.job.train.optimizer);
+  const int outer = local.outer_optimizer ? state_buffers(*local.outer_optimizer) : 0;
   const bool with_state = local.worker_state == WorkerState::average;
   fmt::print(out, "averaged        every {} steps: {} of weights{}\n", grouped(local.sync_every),
              megabytes(workers * (with_state ? 1 + state : 1) * flat), with_state && state > 0 ? " and state" : "");
@@ -211,7 +211,7 @@ void print_async(const Plan& plan, std::ostream& out) {
   fmt::print(out, "replicas        {} {}, each with its own micro-batches as it is free\n", replicas,
              gpus ? where_text(job, plan.placement) : "on the CPU");
   const std::int64_t flat = plan.model.parameters.floats() * static_cast<std::int64_t>(sizeof(float));
-  const int state = make_optimizer(job.train.optimizer)->state_buffers();
+  const int state = state_buffers(job.train.optimizer);
   const std::int64_t buffers =
       gradient_buffers(rules_of(job.async, per_version), job.faults.on_nan == OnNan::skip, replicas);
   fmt::print(out, "memory          {} weights and optimizer state, {} gradients ({} buffers), shared\n",

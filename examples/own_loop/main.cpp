@@ -27,7 +27,7 @@ int main() {
   model.parameters().initialise(kSeed, weights.floats());
   model.bind(weights.floats());
   const auto span = [&](const Buffer& buffer) { return std::span(buffer.floats(), static_cast<std::size_t>(floats)); };
-  const auto optimizer = make_optimizer(SgdSpec{.lr = 0.05, .momentum = 0.9});
+  const OptimizerSpec optimizer = SgdSpec{.lr = 0.05, .momentum = 0.9};
   const Sampler sampler(data.train->size(), kSeed, /*shuffle=*/true);
   std::vector<std::int64_t> ids(kBatch);
   std::vector<std::int32_t> labels(kBatch);
@@ -38,7 +38,7 @@ int main() {
     data.train->gather(ids, x.data(), labels.data());
     const LossSum sum = model.train(kSeed, step, ids, x.data(), labels.data(), gradients.floats());
     for (float& gradient : span(gradients)) gradient /= kBatch;  // the model gives sums over the batch
-    apply_update(optimizer->rule(step, 0.05), span(weights), span(gradients), span(momentum), {});
+    apply_update(rule_of(optimizer, step, 0.05), span(weights), span(gradients), span(momentum), {});
     if (step % 100 == 99)
       fmt::print("step {}  loss {:.4f}  {} of {} right\n", step + 1, sum.loss / kBatch, sum.correct, kBatch);
   }

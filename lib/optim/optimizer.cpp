@@ -1,42 +1,17 @@
 #include "optim/optimizer.h"
 
-#include "optim/adagrad.h"
-#include "optim/adam.h"
-#include "optim/lamb.h"
-#include "optim/lars.h"
-#include "optim/muon.h"
-#include "optim/rmsprop.h"
-#include "optim/sgd.h"
-
 namespace dptrain {
-namespace {
 
-std::unique_ptr<Optimizer> make(const SgdSpec& spec) {
-  return std::make_unique<Sgd>(spec);
-}
-std::unique_ptr<Optimizer> make(const AdamSpec& spec) {
-  return std::make_unique<Adam>(spec);
-}
-std::unique_ptr<Optimizer> make(const RmspropSpec& spec) {
-  return std::make_unique<Rmsprop>(spec);
-}
-std::unique_ptr<Optimizer> make(const AdagradSpec& spec) {
-  return std::make_unique<Adagrad>(spec);
-}
-std::unique_ptr<Optimizer> make(const LarsSpec& spec) {
-  return std::make_unique<Lars>(spec);
-}
-std::unique_ptr<Optimizer> make(const LambSpec& spec) {
-  return std::make_unique<Lamb>(spec);
-}
-std::unique_ptr<Optimizer> make(const MuonSpec& spec) {
-  return std::make_unique<Muon>(spec);
+std::vector<std::string> state_names(const OptimizerSpec& spec) {
+  return std::visit([](const auto& named) { return state_names(named); }, spec);
 }
 
-}  // namespace
+int state_buffers(const OptimizerSpec& spec) {
+  return static_cast<int>(state_names(spec).size());
+}
 
-std::unique_ptr<Optimizer> make_optimizer(const OptimizerSpec& spec) {
-  return std::visit([](const auto& named) { return make(named); }, spec);
+UpdateRule rule_of(const OptimizerSpec& spec, std::int64_t step, double lr) {
+  return std::visit([&](const auto& named) -> UpdateRule { return rule_of(named, step, lr); }, spec);
 }
 
 std::string optimizer_name(const OptimizerSpec& spec) {

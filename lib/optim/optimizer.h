@@ -1,11 +1,10 @@
 // Purpose: what an optimizer is to the rest: how much state it keeps a parameter, and the update rule of each step.
-// Thread safety: immutable; all members may be called from any thread.
+// Thread safety: pure functions.
 // Invariants: nothing that changes lives here. The state is in flat buffers that the caller owns (zero before step 0),
-//   and a rule is a pure function of step and learning rate, so a run resumes from (weights, buffers, step).
+//   and a rule is a function of step and learning rate alone, so a run resumes from (weights, buffers, step).
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -14,20 +13,28 @@
 
 namespace dptrain {
 
-class Optimizer {
- public:
-  virtual ~Optimizer() = default;
+/// Names of the state buffers in the order in which the rule takes them, as PyTorch calls them in a state_dict: at most two, each
+/// with one float a parameter.
+std::vector<std::string> state_names(const OptimizerSpec& spec);
+int state_buffers(const OptimizerSpec& spec);
+/// The update of step `step` (counted from 0) at learning rate `lr`.
+UpdateRule rule_of(const OptimizerSpec& spec, std::int64_t step, double lr);
 
-  /// Names of the state buffers in the order in which the rule takes them, as PyTorch calls them in a state_dict.
-  virtual std::vector<std::string> state_names() const = 0;
-  /// How many state buffers there are, 0 to 2, each with one float a parameter.
-  int state_buffers() const { return static_cast<int>(state_names().size()); }
-
-  /// The update of step `step` (counted from 0) at learning rate `lr`.
-  virtual UpdateRule rule(std::int64_t step, double lr) const = 0;
-};
-
-std::unique_ptr<Optimizer> make_optimizer(const OptimizerSpec& spec);
+// The same of each, in a file of its own name.
+std::vector<std::string> state_names(const SgdSpec& spec);
+std::vector<std::string> state_names(const AdamSpec& spec);
+std::vector<std::string> state_names(const RmspropSpec& spec);
+std::vector<std::string> state_names(const AdagradSpec& spec);
+std::vector<std::string> state_names(const LarsSpec& spec);
+std::vector<std::string> state_names(const LambSpec& spec);
+std::vector<std::string> state_names(const MuonSpec& spec);
+UpdateRule rule_of(const SgdSpec& spec, std::int64_t step, double lr);
+AdamRule rule_of(const AdamSpec& spec, std::int64_t step, double lr);
+UpdateRule rule_of(const RmspropSpec& spec, std::int64_t step, double lr);
+AdagradRule rule_of(const AdagradSpec& spec, std::int64_t step, double lr);
+LarsRule rule_of(const LarsSpec& spec, std::int64_t step, double lr);
+LambRule rule_of(const LambSpec& spec, std::int64_t step, double lr);
+MuonRule rule_of(const MuonSpec& spec, std::int64_t step, double lr);
 
 /// "sgd", as in the spec.
 std::string optimizer_name(const OptimizerSpec& spec);

@@ -1,20 +1,22 @@
-#include "optim/rmsprop.h"
+// RMSprop (Tieleman and Hinton, lecture 6.5 of "Neural networks for machine learning", 2012) as
+// torch.optim.RMSprop without centring: epsilon is added to the root, and the learning rate multiplies the momentum buffer.
+#include "optim/optimizer.h"
 
 namespace dptrain {
 
-std::vector<std::string> Rmsprop::state_names() const {
-  if (spec_.momentum == 0) return {"square_avg"};
+std::vector<std::string> state_names(const RmspropSpec& spec) {
+  if (spec.momentum == 0) return {"square_avg"};
   return {"square_avg", "momentum_buffer"};
 }
 
-UpdateRule Rmsprop::rule(std::int64_t, double lr) const {
+UpdateRule rule_of(const RmspropSpec& spec, std::int64_t, double lr) {
   const RmspropRule plain{.lr = static_cast<float>(lr),
-                          .weight_decay = static_cast<float>(spec_.weight_decay),
-                          .square_decay = static_cast<float>(spec_.alpha),
-                          .square_share = static_cast<float>(1 - spec_.alpha),
-                          .epsilon = static_cast<float>(spec_.epsilon)};
-  if (spec_.momentum == 0) return plain;
-  return RmspropMomentumRule{.scale = plain, .momentum = static_cast<float>(spec_.momentum)};
+                          .weight_decay = static_cast<float>(spec.weight_decay),
+                          .square_decay = static_cast<float>(spec.alpha),
+                          .square_share = static_cast<float>(1 - spec.alpha),
+                          .epsilon = static_cast<float>(spec.epsilon)};
+  if (spec.momentum == 0) return plain;
+  return RmspropMomentumRule{.scale = plain, .momentum = static_cast<float>(spec.momentum)};
 }
 
 }  // namespace dptrain

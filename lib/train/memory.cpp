@@ -56,7 +56,7 @@ ReplicaMemory replica_memory(const ModelPlan& model, std::int64_t buffers, std::
 
 SyncMemory sync_memory(const JobSpec& job, const RunSchedule& schedule, const ModelPlan& model,
                        std::int64_t sample_floats, int workers, const std::optional<LockstepMemory>& lockstep) {
-  const std::int64_t state = make_optimizer(job.train.optimizer)->state_buffers() + (job.train.ema ? 1 : 0);
+  const std::int64_t state = state_buffers(job.train.optimizer) + (job.train.ema ? 1 : 0);
   // The mean gradients lie somewhere where their norm is wanted before the update, or tensors as wholes.
   const bool keeps_means =
       job.train.clip_norm || job.train.precision == Precision::fp16 || takes_whole_tensors(job.train.optimizer);

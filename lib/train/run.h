@@ -65,7 +65,6 @@ struct Run {
   LocalGroup group;
   RunSchedule schedule;
   std::shared_ptr<const Assignment> assignment;  // who runs what, from the coming step on
-  std::unique_ptr<Optimizer> optimizer;
   std::vector<std::string> state_names;  // of the sets of floats that the run keeps beside its parameters, as saved
   UpdatePlan update_plan;                // of the model's parameters, known to rank 0 first
   Schedule learning_rate;
@@ -124,7 +123,8 @@ struct Run {
   double lr(std::int64_t step) const { return learning_rate.lr(step) * lr_factor; }
   /// What a step applies.
   StepUpdate update(std::int64_t step) const {
-    return {optimizer->rule(step, lr(step)), job.train.ema ? average_rule(job.train.ema->decay, step) : AverageRule{}};
+    return {rule_of(job.train.optimizer, step, lr(step)),
+            job.train.ema ? average_rule(job.train.ema->decay, step) : AverageRule{}};
   }
 };
 

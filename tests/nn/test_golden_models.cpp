@@ -27,8 +27,7 @@ class Training {
         job_(job),
         cut_(std::move(cut)),
         kernels_(make_cpu_kernels()),
-        model_(job.model, *kernels_, cut_.front()),
-        optimizer_(make_optimizer(job.train.optimizer)) {
+        model_(job.model, *kernels_, cut_.front()) {
     std::vector<std::int64_t> sizes;
     for (const std::int64_t size : cut_) {
       if (std::find(sizes.begin(), sizes.end(), size) == sizes.end()) sizes.push_back(size);
@@ -81,8 +80,8 @@ class Training {
     if (job_.train.clip_norm) {
       for (float& g : gradients) g *= clip_factor(std::sqrt(squares), *job_.train.clip_norm);
     }
-    apply_update(optimizer_->rule(step, base_lr(job_.train.optimizer)), {parameters_.floats(), floats}, gradients,
-                 {state_[0].floats(), floats}, {state_[1].floats(), floats});
+    apply_update(rule_of(job_.train.optimizer, step, base_lr(job_.train.optimizer)), {parameters_.floats(), floats},
+                 gradients, {state_[0].floats(), floats}, {state_[1].floats(), floats});
     return loss / static_cast<double>(batch_);
   }
 
@@ -104,7 +103,6 @@ class Training {
   std::vector<std::int64_t> cut_;
   std::unique_ptr<Kernels> kernels_;
   Model model_;
-  std::unique_ptr<Optimizer> optimizer_;
   std::int64_t batch_ = 0;
   Buffer parameters_, gradients_, part_, state_[2];
   std::vector<float> logits_;

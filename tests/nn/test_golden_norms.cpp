@@ -76,7 +76,7 @@ void compare(const SafetensorsFile& data, const SafetensorsFile& golden, const s
   const Buffer values = Buffer::host_floats(table.floats());
   for (const Parameter& p : table.all()) table.set_canonical(p, data.floats("init." + p.name).data(), values.floats());
   pieces.bind(values.floats());
-  const auto optimizer = make_optimizer(job.train.optimizer);
+  const OptimizerSpec& optimizer = job.train.optimizer;
   std::vector<float> state(floats);
   const UpdateRanges ranges = update_ranges(table);
 
@@ -96,8 +96,8 @@ void compare(const SafetensorsFile& data, const SafetensorsFile& golden, const s
     for (float& g : gradients) g /= 24;
     CHECK(std::abs(loss / 24 - double{losses[static_cast<std::size_t>(step)]}) <
           kTolerance * double{losses[static_cast<std::size_t>(step)]});
-    apply_update(optimizer->rule(step, base_lr(job.train.optimizer)), ranges, 0, {values.floats(), floats}, gradients,
-                 state, {});
+    apply_update(rule_of(optimizer, step, base_lr(job.train.optimizer)), ranges, 0, {values.floats(), floats},
+                 gradients, state, {});
   }
   std::size_t named = 0;
   for (const Parameter& p : table.all()) {

@@ -61,7 +61,7 @@ TEST_CASE("updating slice by slice gives the bits of updating all at once") {
     const OptimizerSpec spec = *rc::gen::elementOf(specs());
     const auto count = *rc::gen::inRange<std::size_t>(1, 300);
     const auto step = *rc::gen::inRange<std::int64_t>(0, 50);
-    const UpdateRule rule = make_optimizer(spec)->rule(step, 0.1);
+    const UpdateRule rule = rule_of(spec, step, 0.1);
     Buffers whole(count), sliced(count);
     whole.update(rule, 0, count);
     for (std::size_t begin = 0; begin < count;) {
@@ -78,7 +78,7 @@ TEST_CASE("updating slice by slice gives the bits of updating all at once") {
 
 TEST_CASE("the loop gives the bits of the rule called alone") {
   for (const OptimizerSpec& spec : specs()) {
-    const UpdateRule rule = make_optimizer(spec)->rule(3, 0.1);
+    const UpdateRule rule = rule_of(spec, 3, 0.1);
     constexpr std::size_t kCount = 100;
     Buffers looped(kCount), called(kCount);
     looped.update(rule, 0, kCount);
@@ -102,7 +102,7 @@ TEST_CASE("the loop gives the bits of the rule called alone") {
 
 TEST_CASE("a value that is not finite stays where it is") {
   for (const OptimizerSpec& spec : specs()) {
-    const UpdateRule rule = make_optimizer(spec)->rule(3, 0.1);
+    const UpdateRule rule = rule_of(spec, 3, 0.1);
     Buffers clean(64), tainted(64);
     tainted.gradients[33] = std::numeric_limits<float>::quiet_NaN();
     clean.update(rule, 0, 64);
@@ -125,7 +125,7 @@ TEST_CASE("ranges: each part by its own rule, wherever the flat buffer is cut") 
                             {112, 88}};
   CHECK(rc::check([&] {
     const OptimizerSpec spec = *rc::gen::elementOf(specs());
-    const UpdateRule rule = make_optimizer(spec)->rule(2, 0.1);
+    const UpdateRule rule = rule_of(spec, 2, 0.1);
     Buffers wanted(200), sliced(200);
     const Buffers start(200);
     for (const UpdateRange& range : ranges) {
@@ -161,8 +161,8 @@ TEST_CASE("statistics are no part of norms, and are not clipped") {
 TEST_CASE("without decay a rule is that of an optimizer without weight decay") {
   const auto same = [](const OptimizerSpec& with, const OptimizerSpec& without) {
     Buffers a(50), b(50);
-    a.update(without_decay(make_optimizer(with)->rule(4, 0.1)), 0, 50);
-    b.update(make_optimizer(without)->rule(4, 0.1), 0, 50);
+    a.update(without_decay(rule_of(with, 4, 0.1)), 0, 50);
+    b.update(rule_of(without, 4, 0.1), 0, 50);
     return same_bits(a.parameters, b.parameters) && same_bits(a.state0, b.state0) && same_bits(a.state1, b.state1);
   };
   CHECK(same(SgdSpec{.lr = 1, .weight_decay = 0.1}, SgdSpec{.lr = 1}));

@@ -30,7 +30,7 @@ train: {steps: 7, global_batch_size: 40, micro_batch_size: 4, clip_grad_norm: 1,
 std::string trained(const JobSpec& job, const DatasetPair& data, int replicas, std::int64_t workers,
                     const std::vector<std::vector<double>>& assignments) {
   const RunSchedule schedule(job, data.train->size(), replicas);
-  const auto optimizer = make_optimizer(job.train.optimizer);
+  const OptimizerSpec& optimizer = job.train.optimizer;
   LocalGroup group(replicas);
   std::unique_ptr<CpuReducer> reducer;
   std::string hash;
@@ -46,7 +46,7 @@ std::string trained(const JobSpec& job, const DatasetPair& data, int replicas, s
                         .reassigned = !planned.empty()});
     const ParameterTable& table = replica.parameters();
     if (rank == 0) {
-      reducer = std::make_unique<CpuReducer>(group, table.floats(), optimizer->state_buffers(), job.train.clip_norm);
+      reducer = std::make_unique<CpuReducer>(group, table.floats(), state_buffers(optimizer), job.train.clip_norm);
       const Buffer weights = Buffer::host_floats(table.floats());
       table.initialise(job.seed, weights.floats());
       reducer->load(weights.floats());
@@ -62,7 +62,7 @@ std::string trained(const JobSpec& job, const DatasetPair& data, int replicas, s
         replica.assign(assignment, step);
         plan = &assignment->plan(step);
       }
-      reducer->begin(rank, optimizer->rule(step, 0.01));
+      reducer->begin(rank, rule_of(optimizer, step, 0.01));
       replica.run({.step = step, .weights = step});
       reducer->gather(rank);
       reducer->update(rank, *plan);

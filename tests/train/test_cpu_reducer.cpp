@@ -62,7 +62,7 @@ std::vector<float> initial(std::int64_t floats) {
 std::vector<float> reference(const Setting& s) {
   std::vector<float> parameters = initial(s.floats);
   std::vector<float> state0(parameters.size()), state1(parameters.size()), mean(parameters.size());
-  const auto optimizer = make_optimizer(s.optimizer);
+  const OptimizerSpec& optimizer = s.optimizer;
   const int count = static_cast<int>(cut(s.samples, s.micro_batch).size());
   for (std::int64_t step = 0; step < s.steps; ++step) {
     double squares = 0, chunk = 0;
@@ -81,7 +81,7 @@ std::vector<float> reference(const Setting& s) {
         parameters[i] = parameters[i] + range.statistic_rate * (mean[i] - parameters[i]);
         continue;
       }
-      UpdateRule rule = optimizer->rule(step, 0.1);
+      UpdateRule rule = rule_of(optimizer, step, 0.1);
       if (range.treatment == Treatment::undecayed) rule = without_decay(rule);
       const float gradient = s.clip ? mean[i] * clip_factor(std::sqrt(squares), *s.clip) : mean[i];
       std::visit(
@@ -98,10 +98,10 @@ std::vector<float> reference(const Setting& s) {
 }
 
 std::vector<float> reduced(const Setting& s, int replicas) {
-  const auto optimizer = make_optimizer(s.optimizer);
+  const OptimizerSpec& optimizer = s.optimizer;
   const StepPlan plan = plan_step(s.samples, s.micro_batch, replicas);
   LocalGroup group(replicas);
-  CpuReducer reducer(group, s.floats, optimizer->state_buffers(), s.clip, {.ranges = s.ranges});
+  CpuReducer reducer(group, s.floats, state_buffers(optimizer), s.clip, {.ranges = s.ranges});
   const std::vector<float> start = initial(s.floats);
   reducer.load(start.data());
   std::vector<std::thread> threads;
@@ -115,7 +115,7 @@ std::vector<float> reduced(const Setting& s, int replicas) {
       reducer.lend(rank, views);
       group.barrier();
       for (std::int64_t step = 0; step < s.steps; ++step) {
-        reducer.begin(rank, optimizer->rule(step, 0.1));
+        reducer.begin(rank, rule_of(optimizer, step, 0.1));
         for (const auto& instruction : program.instructions) {
           auto& target = buffers[static_cast<std::size_t>(instruction.buffer)];
           for (std::size_t i = 0; i < target.size(); ++i) {

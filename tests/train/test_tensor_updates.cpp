@@ -61,9 +61,9 @@ struct Golden {
 /// The parameters after each step, and the average after the last where one is kept.
 std::vector<std::vector<float>> run(const Golden& golden, const TrainSpec& train, int replicas,
                                     std::optional<double> clip = {}) {
-  const auto optimizer = make_optimizer(train.optimizer);
+  const OptimizerSpec& optimizer = train.optimizer;
   LocalGroup group(replicas);
-  CpuReducer reducer(group, golden.table.floats(), optimizer->state_buffers(), clip, update_plan(golden.table, train));
+  CpuReducer reducer(group, golden.table.floats(), state_buffers(optimizer), clip, update_plan(golden.table, train));
   reducer.load(golden.flat("initial.").data());
   const StepPlan plan = plan_step(1, 1, 1);
   std::vector<float> gradient(static_cast<std::size_t>(golden.table.floats()));
@@ -75,7 +75,7 @@ std::vector<std::vector<float>> run(const Golden& golden, const TrainSpec& train
       for (std::size_t step = 0; step < after.size(); ++step) {
         if (rank == 0) std::ranges::copy(golden.flat("gradients.", step), gradient.begin());
         const auto number = static_cast<std::int64_t>(step);
-        reducer.begin(rank, {optimizer->rule(number, base_lr(train.optimizer)),
+        reducer.begin(rank, {rule_of(optimizer, number, base_lr(train.optimizer)),
                              train.ema ? average_rule(train.ema->decay, number) : AverageRule{}});
         reducer.gather(rank);
         reducer.update(rank, plan);
@@ -87,7 +87,7 @@ std::vector<std::vector<float>> run(const Golden& golden, const TrainSpec& train
   for (std::thread& thread : threads) thread.join();
   if (train.ema) {
     after.emplace_back(gradient.size());
-    reducer.save_state(optimizer->state_buffers(), after.back().data());
+    reducer.save_state(state_buffers(optimizer), after.back().data());
   }
   return after;
 }

@@ -61,7 +61,8 @@ class AsyncStrategy final : public UpdateStrategy {
     const StorePlace* const kept = async_->kept_by(run.processes.rank());
     if (kept != nullptr) make_store(run, floats, static_cast<int>(kept - async_->parts.data()));
     if (run.processes.rank() == 0 && async_->parts.size() > 1) {
-      for (int k = 0; k < run.optimizer->state_buffers(); ++k) async_->states.push_back(Buffer::host_floats(floats));
+      for (int k = 0; k < state_buffers(run.job.train.optimizer); ++k)
+        async_->states.push_back(Buffer::host_floats(floats));
     }
     float* weights = async_->store ? async_->store->weights() : async_->memory->weights().floats();
     async_->weights = {weights, static_cast<std::size_t>(floats)};
@@ -143,7 +144,7 @@ class AsyncStrategy final : public UpdateStrategy {
   void make_store(Run& run, std::int64_t floats, int part) {
     const int parts = static_cast<int>(async_->parts.size());
     StoreConfig config{.floats = floats,
-                       .state_buffers = run.optimizer->state_buffers(),
+                       .state_buffers = state_buffers(run.job.train.optimizer),
                        .ranges = run.update_plan.ranges,
                        .shards = static_cast<std::int64_t>(async_->shards()),
                        .part = {part, parts},
@@ -169,20 +170,20 @@ class AsyncStrategy final : public UpdateStrategy {
       async.rates.fall_back(before_.fallback_version, rules.per_version);
     }
     async.dispatcher = std::make_unique<Dispatcher>(
-        DispatcherConfig{
-            .rules = rules,
-            .version = before_.version,
-            .next = async.segment,
-            .replicas = run.placement.replicas,
-            .skips = run.job.faults.on_nan == OnNan::skip,
-            .counts = before_.staleness,
-            .samples = [&async](std::int64_t index) { return async.places.samples(index); },
-            .rate = [&async](std::int64_t version,
-                             std::int64_t left_out) { return async.rates.rate(version, left_out); },
-            .rule = [&run](std::int64_t version, double rate) { return run.optimizer->rule(version, rate); },
-            .stop_at = [&async](std::int64_t next) { return async.stop_at(next); },
-            .allocate = [&async, next = 0](std::size_t) mutable { return async.memory->gradient(next++); },
-            .others = async.orders.get()},
+        DispatcherConfig{.rules = rules,
+                         .version = before_.version,
+                         .next = async.segment,
+                         .replicas = run.placement.replicas,
+                         .skips = run.job.faults.on_nan == OnNan::skip,
+                         .counts = before_.staleness,
+                         .samples = [&async](std::int64_t index) { return async.places.samples(index); },
+                         .rate = [&async](std::int64_t version,
+                                          std::int64_t left_out) { return async.rates.rate(version, left_out); },
+                         .rule = [&run](std::int64_t version,
+                                        double rate) { return rule_of(run.job.train.optimizer, version, rate); },
+                         .stop_at = [&async](std::int64_t next) { return async.stop_at(next); },
+                         .allocate = [&async, next = 0](std::size_t) mutable { return async.memory->gradient(next++); },
+                         .others = async.orders.get()},
         *async.store);
     async.collector.emplace(
         run.schedule, run.first,

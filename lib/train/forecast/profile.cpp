@@ -128,7 +128,7 @@ Profiler::Burst Profiler::burst(int replicas, double seconds) const {
   const std::int64_t batch_floats = schedule.largest_batch() * data_.train->shape().elements();
   const int workers = loader_workers(job, replicas, batch_floats, data_.train->is_costly());
   const auto backend = make_backend(job, {.type = DeviceType::cpu, .replicas = replicas, .gpus = {}});
-  const auto optimizer = make_optimizer(job.train.optimizer);
+  const OptimizerSpec& optimizer = job.train.optimizer;
 
   LocalGroup group(replicas);
   std::vector<std::unique_ptr<Replica>> made(static_cast<std::size_t>(replicas));
@@ -152,7 +152,7 @@ Profiler::Burst Profiler::burst(int replicas, double seconds) const {
       reducer = backend->make_reducer({.group = group,
                                        .schedule = schedule,
                                        .floats = table.floats(),
-                                       .state_buffers = optimizer->state_buffers(),
+                                       .state_buffers = state_buffers(optimizer),
                                        .clip_norm = job.train.clip_norm,
                                        .plan = update_plan(table, job.train)});
       const Buffer weights = Buffer::host_floats(table.floats());
@@ -169,7 +169,7 @@ Profiler::Burst Profiler::burst(int replicas, double seconds) const {
     const double began = steady_seconds();
     for (std::int64_t step = 0; !over; ++step) {
       const AverageRule average = job.train.ema ? average_rule(job.train.ema->decay, step) : AverageRule{};
-      reducer->begin(rank, {optimizer->rule(step, 0), average});
+      reducer->begin(rank, {rule_of(optimizer, step, 0), average});
       const Replica::Times computed = replica.run({.step = step, .weights = step});
       reducer->gather(rank);
       if (rank == 0) {

@@ -59,7 +59,7 @@ class LocalSgdStrategy final : public UpdateStrategy {
 };
 
 WeightsHolder& LocalSgdStrategy::hold(Run& run, std::int64_t floats) {
-  const int states = run.optimizer->state_buffers();
+  const int states = state_buffers(run.job.train.optimizer);
   const auto& checkpoint = run.options.checkpoints.resume_from;
   const WorkersConfig workers{
       .spec = run.job.local_sgd,
@@ -105,7 +105,7 @@ void LocalSgdStrategy::doubt_longer_run(const Run& run) const {
 /// optimizer's.
 void LocalSgdStrategy::name_states(Run& run) const {
   const Workers& workers = local_->workers;
-  const std::vector<std::string> names = run.optimizer->state_names();
+  const std::vector<std::string> names = state_names(run.job.train.optimizer);
   for (int worker = 1; local_->spec.worker_state == WorkerState::keep && worker < workers.count(); ++worker) {
     for (std::size_t k = 0; k < names.size(); ++k) {
       const int number = static_cast<int>(k);
@@ -114,8 +114,8 @@ void LocalSgdStrategy::name_states(Run& run) const {
                                 .save = [=, this](float* to) { exchange_->save_state(worker, number, to); }});
     }
   }
-  if (workers.outer() == nullptr) return;
-  const std::vector<std::string> outer = workers.outer()->state_names();
+  if (!workers.outer()) return;
+  const std::vector<std::string> outer = state_names(*workers.outer());
   for (std::size_t k = 0; k < outer.size(); ++k) {
     float* values = workers.outer_state(static_cast<int>(k));
     run.more_state.push_back({.name = fmt::format("outer.{}", outer[k]),
@@ -133,7 +133,7 @@ void LocalSgdStrategy::take_over(Run& run) {
   if (run.processes.first_of_host()) run.reducer->save(workers.average_weights());
   const auto bytes = static_cast<std::size_t>(workers.floats()) * sizeof(float);
   std::vector<Message> sends, receives;
-  for (int k = 0; k < run.optimizer->state_buffers(); ++k) {
+  for (int k = 0; k < state_buffers(run.job.train.optimizer); ++k) {
     float* const state = workers.state(workers.here().first, k);
     if (is_spread ? me == 0 : run.processes.first_of_host()) run.reducer->save_state(k, state);
     for (const int host : run.processes.hosts()) {

@@ -93,7 +93,7 @@ bool LocalSteps::update(int worker, std::int64_t step, const ToldStep& told, Rep
     times.reduce += steady_seconds() - start;
   }
   const double start = steady_seconds();
-  local_.workers.update(worker, run_.optimizer->rule(local_.updates(worker, step), run_.lr(step)),
+  local_.workers.update(worker, rule_of(run_.job.train.optimizer, local_.updates(worker, step), run_.lr(step)),
                         gradients_.front().floats(), slice.samples, run_.job.train.clip_norm);
   ++version_;
   times.reduce += steady_seconds() - start;

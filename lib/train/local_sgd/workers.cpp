@@ -38,12 +38,12 @@ Workers::Workers(const WorkersConfig& config)
       writes_(config.writes),
       ranges_(config.ranges) {
   if (config.spec.outer_optimizer) {
-    outer_ = make_optimizer(*config.spec.outer_optimizer);
+    outer_ = *config.spec.outer_optimizer;
     outer_lr_ = base_lr(*config.spec.outer_optimizer);
   }
   const auto bytes = [this](int vectors) { return static_cast<std::size_t>(vectors * room_) * sizeof(float); };
   weights_ = config.weights(bytes(1 + here_.count()));
-  const int states = (outer_ ? outer_->state_buffers() : 0) + here_.count() * state_buffers_;
+  const int states = (outer_ ? dptrain::state_buffers(*outer_) : 0) + here_.count() * state_buffers_;
   if (states > 0) states_ = config.states(bytes(states));
 }
 
@@ -51,7 +51,7 @@ float* Workers::values(int worker, int which) const {
   const int place = worker - here_.first;
   DPTRAIN_CHECK(worker >= here_.first && worker < here_.last, "worker {} is elsewhere", worker);
   if (which == 0) return weights_.floats() + (1 + place) * room_;
-  const int outer = outer_ ? outer_->state_buffers() : 0;
+  const int outer = outer_ ? dptrain::state_buffers(*outer_) : 0;
   return states_.floats() + (outer + place * state_buffers_ + which - 1) * room_;
 }
 
@@ -124,7 +124,7 @@ void Workers::take(int which, std::int64_t offset, std::span<float> mean, std::i
   };
   if (which != 0) return to_all(which, mean.data());
   if (outer_)
-    outer_step(outer_->rule(averages, outer_lr_), offset, mean);
+    outer_step(rule_of(*outer_, averages, outer_lr_), offset, mean);
   else
     std::copy(mean.begin(), mean.end(), average_weights() + offset);
   to_all(0, average_weights() + offset);
@@ -139,9 +139,10 @@ void Workers::outer_step(const UpdateRule& rule, std::int64_t offset, std::span<
                    const std::int64_t begin = offset + static_cast<std::int64_t>(first);
                    const auto n = static_cast<std::int64_t>(count);
                    const auto of = [&](int k) {
-                     return k < outer_->state_buffers() ? part(outer_state(k), begin, n) : std::span<float>();
+                     return k < dptrain::state_buffers(*outer_) ? part(outer_state(k), begin, n) : std::span<float>();
                    };
-                   const std::span<float> found = mean.subspan(first, count), average = part(average_weights(), begin, n);
+                   const std::span<float> found = mean.subspan(first, count),
+                                          average = part(average_weights(), begin, n);
                    if (range.treatment == Treatment::statistic) {
                      if (range.statistic_rate == 0) return;
                      std::copy(found.begin(), found.end(), average.begin());

@@ -47,7 +47,7 @@ class Workers final : public WeightsHolder {
   /// Buffer k of a worker's optimizer state.
   float* state(int worker, int k) const { return values(worker, 1 + k); }
   /// The outer optimizer; null where there is none. Its state buffers, as above.
-  const Optimizer* outer() const { return outer_.get(); }
+  const std::optional<OptimizerSpec>& outer() const { return outer_; }
   float* outer_state(int k) const { return states_.floats() + k * room_; }
 
   /// As a holder of the run's weights: the average, and the state of the first worker here, which in the first process is worker 0.
@@ -91,7 +91,7 @@ class Workers final : public WeightsHolder {
   const Range here_;
   const bool writes_;
   UpdateRanges ranges_;
-  std::unique_ptr<Optimizer> outer_;
+  std::optional<OptimizerSpec> outer_;
   double outer_lr_ = 0;
   Buffer weights_, states_;  // the average, then the workers' weights; the outer optimizer's states, then the workers'
 };

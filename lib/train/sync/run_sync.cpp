@@ -203,7 +203,7 @@ class SyncStrategy final : public UpdateStrategy {
     run.reducer = run.backend->make_reducer({.group = run.group,
                                              .schedule = run.schedule,
                                              .floats = floats,
-                                             .state_buffers = run.optimizer->state_buffers(),
+                                             .state_buffers = state_buffers(run.job.train.optimizer),
                                              .clip_norm = run.job.train.clip_norm,
                                              .plan = run.update_plan,
                                              .loss_scaling = loss_scaling(run.job, resumed(run)),

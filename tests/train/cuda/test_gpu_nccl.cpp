@@ -22,7 +22,7 @@ namespace {
 std::string hash_over_nccl(const JobSpec& job, int replicas) {
   const DatasetPair data = memory_pair(43, 70, kShape, 3);
   const RunSchedule schedule(job, data.train->size(), replicas);
-  const auto optimizer = make_optimizer(job.train.optimizer);
+  const OptimizerSpec& optimizer = job.train.optimizer;
   const Schedule rate(job.train.schedule, base_lr(job.train.optimizer), schedule.steps(), schedule.steps_per_epoch());
   LocalGroup group(replicas);
   std::vector<std::unique_ptr<Replica>> all(static_cast<std::size_t>(replicas));
@@ -39,21 +39,21 @@ std::string hash_over_nccl(const JobSpec& job, int replicas) {
       reducer = std::make_unique<NcclReducer>(ReducerConfig{.group = group,
                                                             .schedule = schedule,
                                                             .floats = table.floats(),
-                                                            .state_buffers = optimizer->state_buffers(),
+                                                            .state_buffers = state_buffers(optimizer),
                                                             .clip_norm = job.train.clip_norm,
                                                             .plan = update_plan(table, job.train)},
                                               NcclReducer::Options{.devices = std::vector<int>(all.size(), 0)});
       const Buffer weights = Buffer::host_floats(table.floats());
       table.initialise(job.seed, weights.floats());
       reducer->load(weights.floats());
-      if (job.train.ema) reducer->load_state(optimizer->state_buffers(), weights.floats());
+      if (job.train.ema) reducer->load_state(state_buffers(optimizer), weights.floats());
     }
     group.barrier();
     replica->bind(reducer->parameters(rank));
     reducer->join(rank, *replica);
     group.barrier();
     for (std::int64_t step = 0; step < schedule.steps(); ++step) {
-      reducer->begin(rank, {optimizer->rule(step, rate.lr(step)),
+      reducer->begin(rank, {rule_of(optimizer, step, rate.lr(step)),
                             job.train.ema ? average_rule(job.train.ema->decay, step) : AverageRule{}});
       replica->run({.step = step, .weights = step});
       if (step > 0) replica->collect(step - 1, losses);

@@ -53,8 +53,8 @@ struct Quadratic {
 
 /// Runs `rounds` of `every` steps and returns the average.
 std::vector<float> solve(const Quadratic& problem, const LocalSgdSpec& spec, const OptimizerSpec& inner, int rounds) {
-  const auto optimizer = make_optimizer(inner);
-  Workers workers({.spec = spec, .floats = kFloats, .state_buffers = optimizer->state_buffers()});
+  const OptimizerSpec& optimizer = inner;
+  Workers workers({.spec = spec, .floats = kFloats, .state_buffers = state_buffers(optimizer)});
   workers.set_out(true);
   std::vector<float> gradient(kFloats);
   const std::vector<std::int64_t> samples(kWorkers, 8 * spec.sync_every);
@@ -64,7 +64,7 @@ std::vector<float> solve(const Quadratic& problem, const LocalSgdSpec& spec, con
       for (int k = 0; k < kWorkers; ++k) {
         problem.gradient(k, workers.weights(k), 8, gradient);
         const std::int64_t updates = spec.worker_state == WorkerState::reset ? h : step;
-        workers.update(k, optimizer->rule(updates, base_lr(inner)), gradient.data(), 8, std::nullopt);
+        workers.update(k, rule_of(optimizer, updates, base_lr(inner)), gradient.data(), 8, std::nullopt);
       }
     }
     workers.take_average({0, workers.chunks()}, samples, round);

@@ -23,7 +23,7 @@ void share_weights(Run& run, AsyncRun& async) {
 void gather_state(Run& run, AsyncRun& async) {
   std::vector<Message> sends, receives;
   const int me = run.processes.rank();
-  for (int k = 0; k < run.optimizer->state_buffers() && async.parts.size() > 1; ++k) {
+  for (int k = 0; k < state_buffers(run.job.train.optimizer) && async.parts.size() > 1; ++k) {
     for (const StorePlace& part : async.parts) {
       const std::size_t bytes = static_cast<std::size_t>(part.floats.count()) * sizeof(float);
       float* const all = me == 0 ? async.states[static_cast<std::size_t>(k)].floats() + part.floats.first : nullptr;

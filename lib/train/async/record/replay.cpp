@@ -65,7 +65,6 @@ class Replay {
         group_(placement_.replicas),
         schedule_(job_, data.train->size(), placement_.replicas),
         places_(schedule_),
-        optimizer_(make_optimizer(job_.train.optimizer)),
         backend_(make_backend(job_, placement_)) {
     if (header_.job != hash_of_text(weights_yaml(job)))
       fail(ExitStatus::failed, "{}: is a record of another job than the run's job.yaml", file_.string());
@@ -119,7 +118,7 @@ class Replay {
       fail(ExitStatus::failed, "{}: is of a model of {} floats, and this one has {}", file_.string(), header.floats,
            table.floats());
     store_ = make_locked_store({.floats = table.floats(),
-                                .state_buffers = optimizer_->state_buffers(),
+                                .state_buffers = state_buffers(job_.train.optimizer),
                                 .ranges = update_plan(table, job_.train).ranges,
                                 .shards = header.shards,
                                 .version = header.version,
@@ -162,8 +161,8 @@ class Replay {
       whose = first_weights_.string();
     } else if (std::filesystem::exists(checkpoint)) {
       std::vector<float*> states;
-      for (int k = 0; k < optimizer_->state_buffers(); ++k) states.push_back(store_->state(k));
-      read_checkpoint(checkpoint).restore(table, store_->weights(), optimizer_->state_names(), states);
+      for (int k = 0; k < state_buffers(job_.train.optimizer); ++k) states.push_back(store_->state(k));
+      read_checkpoint(checkpoint).restore(table, store_->weights(), state_names(job_.train.optimizer), states);
       whose = checkpoint.string();
     } else if (header.step > 0) {
       fail(ExitStatus::failed, "{}: the record begins at step {}, and {} is missing", file_.string(), header.step,
@@ -226,7 +225,8 @@ class Replay {
     const auto rate = record_.rates.find(version);
     if (rate == record_.rates.end())
       fail(ExitStatus::failed, "{}: the record is incomplete: it has no rate of version {}", file_.string(), version);
-    VersionUpdate update{.leaves = sums_->leaves(version), .rule = optimizer_->rule(version - 1, rate->second)};
+    VersionUpdate update{.leaves = sums_->leaves(version),
+                         .rule = rule_of(job_.train.optimizer, version - 1, rate->second)};
     std::int64_t samples = 0;
     for (const RecordedGradient* member : members) samples += places_.samples(member->index);
     update.samples = static_cast<float>(samples);
@@ -243,7 +243,6 @@ class Replay {
   LocalGroup group_;
   const RunSchedule schedule_;
   const MicroBatchPlaces places_;
-  const std::unique_ptr<Optimizer> optimizer_;
   const std::unique_ptr<Backend> backend_;
 
   // Rank 0's between barriers.

@@ -143,21 +143,21 @@ TEST_CASE("a version of a step's gradients has the bits of the synchronous step"
   for (const OptimizerSpec& spec : optimizers) {
     for (const std::optional<double> clip : {std::optional<double>(), std::optional<double>(0.5)}) {
       for (const int count : {1, 2, 5, 8}) {
-        const auto optimizer = make_optimizer(spec);
+        const OptimizerSpec& optimizer = spec;
         const StepPlan plan = plan_step(count * 3 - 1, 3, 1);
         LocalGroup group(1);
-        CpuReducer reducer(group, kFloats, optimizer->state_buffers(), clip);
+        CpuReducer reducer(group, kFloats, state_buffers(optimizer), clip);
         const std::vector<float> first = values(0, 0);
         reducer.load(first.data());
         const StoreConfig config{
-            .floats = kFloats, .state_buffers = optimizer->state_buffers(), .shards = 3, .clip_norm = clip};
+            .floats = kFloats, .state_buffers = state_buffers(optimizer), .shards = 3, .clip_norm = clip};
         const auto locked = make(config, false), hogwild = make(config, true);
         Parts two(config, 2, false), three(config, 3, true);
         for (std::int64_t step = 0; step < 4; ++step) {
           std::vector<std::vector<float>> gradients, again;
           for (int m = 0; m < count; ++m) gradients.push_back(values(1, static_cast<std::uint64_t>(step * count + m)));
           again = gradients;
-          const UpdateRule rule = optimizer->rule(step, 0.1);
+          const UpdateRule rule = rule_of(optimizer, step, 0.1);
           for (Store* store : {locked.get(), hogwild.get()}) {
             again = gradients;  // clipping works in place
             VersionUpdate update{.samples = static_cast<float>(plan.samples), .rule = rule};
