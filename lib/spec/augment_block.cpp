@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "spec/blocks.h"
+#include "spec/named_items.h"
 #include "spec/values.h"
 
 namespace dptrain {
@@ -95,42 +96,21 @@ const Kind* find_kind(const Value& at, const std::string& name) {
   return nullptr;
 }
 
-std::optional<AugmentSpec> read_settings(const Kind& kind, const Value& settings) {
-  Node map = settings.node;
-  if (!kind.main.empty() && (map.kind == Node::Kind::scalar || map.kind == Node::Kind::sequence)) {
-    map.kind = Node::Kind::map;
-    map.keys = {Key{std::string(kind.main), settings.node.at}};
-    map.items = {settings.node};
-  }
+std::optional<AugmentSpec> read_settings(const Value& name, const Value& settings) {
+  const Kind* kind = find_kind(name, name.node.text);
+  if (kind == nullptr) return std::nullopt;
+  const Node map = as_settings(settings.node, kind->main);
   MapReader reader(Value{map, settings.path, settings.block_at, settings.diagnostics},
-                   {.title = fmt::format("augmentation {}", kind.name), .may_be_empty = true});
+                   {.title = fmt::format("augmentation {}", kind->name), .may_be_empty = true});
   if (!reader.is_map()) return std::nullopt;
-  AugmentSpec spec = kind.read(reader);
+  AugmentSpec spec = kind->read(reader);
   reader.finish();
   return spec;
 }
 
 std::optional<AugmentSpec> read_item(const Value& item) {
-  const Node& node = item.node;
-  Node nothing;
-  nothing.at = node.at;
-  if (node.kind == Node::Kind::scalar) {
-    const Kind* kind = find_kind(item, node.text);
-    if (kind == nullptr) return std::nullopt;
-    return read_settings(*kind, Value{nothing, fmt::format("{}.{}", item.path, node.text), node.at, item.diagnostics});
-  }
-  if (node.kind == Node::Kind::map && node.keys.size() == 1) {
-    Node name;
-    name.kind = Node::Kind::scalar;
-    name.at = node.keys[0].at;
-    name.text = node.keys[0].text;
-    const Kind* kind = find_kind(Value{name, item.path, name.at, item.diagnostics}, name.text);
-    if (kind == nullptr) return std::nullopt;
-    return read_settings(*kind,
-                         Value{node.items[0], fmt::format("{}.{}", item.path, name.text), name.at, item.diagnostics});
-  }
-  item.expected("an augmentation", "write a name such as 'horizontal_flip', or 'random_crop: {padding: 4}'");
-  return std::nullopt;
+  return read_named<AugmentSpec>(
+      item, "an augmentation", "write a name such as 'horizontal_flip', or 'random_crop: {padding: 4}'", read_settings);
 }
 
 std::string size_text(std::int64_t height, std::int64_t width) {

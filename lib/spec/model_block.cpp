@@ -1,7 +1,12 @@
 // The `model:` block. A layer is a bare name, a name with its one main setting, or a name with a map of settings.
 
+#include <fmt/ranges.h>
+
+#include <span>
+
 #include "spec/blocks.h"
 #include "spec/layer_kinds.h"
+#include "spec/named_items.h"
 #include "spec/names.h"
 
 namespace dptrain {
@@ -9,27 +14,15 @@ namespace {
 
 constexpr std::int64_t kMaxLayers = 2000;  ///< of a list; what they are written out as must be readable again
 
-/// The settings as a map: `linear: 128` is short for `linear: {out_features: 128}`.
-Node as_settings(const LayerKind& kind, const Value& settings) {
-  const Node& node = settings.node;
-  const bool is_short = node.kind == Node::Kind::scalar || node.kind == Node::Kind::sequence;
-  if (!is_short || kind.main.empty()) return node;
-  Node map;
-  map.kind = Node::Kind::map;
-  map.at = node.at;
-  map.keys = {Key{std::string(kind.main), node.at}};
-  map.items = {node};
-  return map;
-}
-
-std::optional<LayerSpec> read_settings(const Value& name, const std::string& written, const Value& settings) {
+std::optional<LayerSpec> read_settings(const Value& name, const Value& settings) {
+  const std::string& written = name.node.text;
   const LayerKind* kind = find_layer_kind(name, written);
   if (kind == nullptr) return std::nullopt;
-  if (kind->main.empty() && (settings.node.kind == Node::Kind::scalar || settings.node.kind == Node::Kind::sequence)) {
+  if (kind->main.empty() && is_short_form(settings.node)) {
     settings.expected("a map of settings", fmt::format("write '{}: {{setting: value}}'", written));
     return std::nullopt;
   }
-  const Node map = as_settings(*kind, settings);
+  const Node map = as_settings(settings.node, kind->main);
   MapReader reader(Value{map, settings.path, settings.block_at, settings.diagnostics},
                    {.title = "layer " + written, .may_be_empty = true});
   LayerSpec layer{kind->read(reader), {}};
@@ -42,29 +35,9 @@ std::optional<LayerSpec> read_settings(const Value& name, const std::string& wri
 
 /// The errors of one layer are found even where another is not readable; its place is then missing from the model.
 std::optional<LayerSpec> read_layer(const Value& layer) {
-  const Node& node = layer.node;
-  Node nothing;
-  nothing.at = node.at;
-  if (node.kind == Node::Kind::scalar) {
-    return read_settings(layer, node.text, Value{nothing, layer.path + "." + node.text, node.at, layer.diagnostics});
-  }
-  if (node.kind == Node::Kind::map && node.keys.size() == 1) {
-    Node name;
-    name.kind = Node::Kind::scalar;
-    name.at = node.keys[0].at;
-    name.text = node.keys[0].text;
-    const Value settings{node.items[0], layer.path + "." + name.text, name.at, layer.diagnostics};
-    return read_settings(Value{name, layer.path, name.at, layer.diagnostics}, name.text, settings);
-  }
-  if (node.kind == Node::Kind::map && node.keys.size() > 1) {
-    layer.diagnostics.error(
-        node.keys[1].at, fmt::format("{}: a layer has one name, this has {} keys", layer.path, node.keys.size()),
-        fmt::format("indent the settings of '{0}' below it, or write '{0}: {{setting: value}}'", node.keys[0].text));
-    return std::nullopt;
-  }
-  layer.expected("a layer",
-                 "write a name such as 'relu', or 'linear: 128', or 'conv2d: {out_channels: 32, kernel_size: 3}'");
-  return std::nullopt;
+  return read_named<LayerSpec>(
+      layer, "a layer",
+      "write a name such as 'relu', or 'linear: 128', or 'conv2d: {out_channels: 32, kernel_size: 3}'", read_settings);
 }
 
 /// Where a layer is said to be in complaints about its shapes: what the command line changed in it, or else its line.
