@@ -2,6 +2,7 @@
 
 #include "spec/blocks.h"
 #include "spec/names.h"
+#include "spec/texts.h"
 
 namespace dptrain {
 
@@ -73,6 +74,20 @@ void check_async(const JobSpec& job, Diagnostics& diagnostics) {
           "async.updates_per_apply: max_staleness 0 makes a version of a whole step, which has {} micro-batches",
           micro_batches),
       fmt::format("set it to auto or {}, or max_staleness to 1 or more", micro_batches));
+}
+
+std::string async_text(const AsyncSpec& async) {
+  std::string out = "async:\n";
+  out += fmt::format("  max_staleness: {}\n", value_or(async.max_staleness, "null"));
+  out += fmt::format("  on_stale: {}\n", names::on_stale.name_of(async.on_stale));
+  out += fmt::format("  updates_per_apply: {}\n", value_or(async.updates_per_apply, "auto"));
+  out += fmt::format("  updates: {}\n", names::store_updates.name_of(async.updates));
+  out += fmt::format("  shards: {}\n", value_or(async.shards, "auto"));
+  out += fmt::format("  record: {}\n", async.record);
+  return out + fmt::format("  fallback: {}\n",
+                           async.fallback_loss_above
+                               ? fmt::format("{{to: sync, if_loss_above: {}}}", *async.fallback_loss_above)
+                               : "none");
 }
 
 }  // namespace dptrain

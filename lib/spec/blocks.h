@@ -24,8 +24,18 @@ void check_async(const JobSpec& job, Diagnostics& diagnostics);
 FaultsSpec read_faults(const Value& block);
 std::vector<DrillSpec> read_drills(const Value& list);
 
-/// The list as one line of YAML.
+// The blocks as YAML, each where it is read: lines that begin with the block's own key; lists and optimizers as one line's value.
+std::string dataset_text(const DatasetSpec& dataset);
 std::string augment_text(const std::vector<AugmentSpec>& augment);
+std::string model_text(const ModelSpec& model);
+std::string train_text(const TrainSpec& train);
+std::string optimizer_text(const OptimizerSpec& optimizer);
+std::string local_sgd_text(const LocalSgdSpec& local);
+std::string async_text(const AsyncSpec& async);
+/// `faults`, `balance` and `drills`.
+std::string faults_text(const JobSpec& job);
+/// What decides the weights where a value that is not finite does not end the run. On which replica a drill makes one does not.
+std::string decisive_faults(const JobSpec& job);
 
 /// The whole spec: the top level with its small blocks, and the checks that need several blocks.
 JobSpec read_job_tree(const Value& root, const std::filesystem::path& file);

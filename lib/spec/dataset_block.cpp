@@ -2,6 +2,7 @@
 
 #include "spec/blocks.h"
 #include "spec/names.h"
+#include "spec/texts.h"
 
 namespace dptrain {
 
@@ -70,6 +71,24 @@ DatasetSpec read_dataset(const Value& block) {
     map.error("channels", "a named dataset has its own", "remove it");
   }
   return dataset;
+}
+
+std::string dataset_text(const DatasetSpec& dataset) {
+  std::string out = "dataset:\n";
+  if (dataset.format) {
+    out += fmt::format("  format: {}\n", names::dataset_format.name_of(*dataset.format));
+  } else {
+    out += fmt::format("  name: {}\n", quote(dataset.name));
+  }
+  if (!dataset.path.empty()) out += fmt::format("  path: {}\n", quote(dataset.path.string()));
+  out += fmt::format("  train_samples: {}\n", value_or(dataset.train_samples, "all"));
+  out += fmt::format("  test_samples: {}\n", value_or(dataset.test_samples, "all"));
+  out += fmt::format("  seed: {}\n", dataset.generator_seed);
+  if (dataset.resize) out += fmt::format("  resize: [{}, {}]\n", dataset.resize->first, dataset.resize->second);
+  if (dataset.channels) out += fmt::format("  channels: {}\n", *dataset.channels);
+  out += fmt::format("  augment: {}\n", augment_text(dataset.augment));
+  out += fmt::format("  on_bad_sample: {}\n", names::on_bad_sample.name_of(dataset.on_bad_sample));
+  return out;
 }
 
 }  // namespace dptrain

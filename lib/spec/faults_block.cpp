@@ -7,6 +7,7 @@
 #include "spec/blocks.h"
 #include "spec/names.h"
 #include "spec/reader.h"
+#include "spec/texts.h"
 
 namespace dptrain {
 
@@ -74,6 +75,39 @@ std::vector<std::int64_t> nan_drill_steps(const JobSpec& job) {
   std::vector<std::int64_t> steps;
   for (const auto& [step, count] : most) steps.insert(steps.end(), static_cast<std::size_t>(count), step);
   return steps;
+}
+
+std::string faults_text(const JobSpec& job) {
+  const FaultsSpec& faults = job.faults;
+  std::string out = fmt::format(
+      "faults:\n  on_nan: {}\n  rollback_lr_factor: {}\n  max_rollbacks: {}\n  max_skips: {}\n",
+      names::on_nan.name_of(faults.on_nan), faults.rollback_lr_factor, faults.max_rollbacks, faults.max_skips);
+  out +=
+      fmt::format("  on_replica_failure: {}\n  step_deadline: {}\n",
+                  names::on_replica_failure.name_of(faults.on_replica_failure), value_or(faults.step_deadline, "none"));
+  out += fmt::format("balance: {}\ndrills:{}\n", names::balance.name_of(job.balance), job.drills.empty() ? " []" : "");
+  for (const DrillSpec& drill : job.drills) {
+    out += fmt::format("  - {{at_step: {}, replica: {}, do: {}{}{}}}\n", drill.at_step, drill.replica,
+                       names::drill.name_of(drill.kind),
+                       drill.seconds ? fmt::format(", seconds: {}", *drill.seconds) : std::string(),
+                       drill.kind == DrillKind::slow ? fmt::format(", factor: {}", drill.factor) : std::string());
+  }
+  return out;
+}
+
+std::string decisive_faults(const JobSpec& job) {
+  const OnNan on_nan = job.faults.on_nan;
+  if (on_nan == OnNan::stop) return "";
+  std::string out = fmt::format("faults: {{on_nan: {}", names::on_nan.name_of(on_nan));
+  if (on_nan == OnNan::rollback) {
+    out += fmt::format(", rollback_lr_factor: {}}}\ncheckpoint: {{every: {}", job.faults.rollback_lr_factor,
+                       interval_or(job.checkpoint.every, "end"));  // how far it goes back
+  }
+  out += "}\n";
+  const std::vector<std::int64_t> steps = nan_drill_steps(job);
+  if (!steps.empty()) out += "drills:\n";
+  for (const std::int64_t step : steps) out += fmt::format("  - {{at_step: {}, do: nan}}\n", step);
+  return out;
 }
 
 }  // namespace dptrain

@@ -55,4 +55,11 @@ void check_local_sgd(const JobSpec& job, Diagnostics& diagnostics) {
   }
 }
 
+std::string local_sgd_text(const LocalSgdSpec& local) {
+  const std::string outer = local.outer_optimizer ? optimizer_text(*local.outer_optimizer) : "none";
+  return fmt::format(
+      "local_sgd: {{workers: {}, sync_every: {}, worker_state: {}, warmup_sync_steps: {}, outer_optimizer: {}}}\n",
+      local.workers, local.sync_every, names::worker_state.name_of(local.worker_state), local.warmup_sync_steps, outer);
+}
+
 }  // namespace dptrain

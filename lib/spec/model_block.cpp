@@ -146,4 +146,88 @@ ModelSpec read_model(const Value& block) {
   return model;
 }
 
+namespace {
+
+struct LayerSettings {
+  std::string operator()(const LinearSpec& linear) const {
+    return fmt::format("out_features: {}, bias: {}, init: {}", linear.out_features, linear.bias,
+                       names::initialiser.name_of(linear.init));
+  }
+  std::string operator()(const Conv2dSpec& conv) const {
+    return fmt::format("out_channels: {}, {}, groups: {}, bias: {}, init: {}", conv.out_channels, window(conv),
+                       conv.groups, conv.bias, names::initialiser.name_of(conv.init));
+  }
+  std::string operator()(const Pool2dSpec& pool) const { return window(pool); }
+  std::string operator()(const DropoutSpec& dropout) const { return fmt::format("p: {}", dropout.probability); }
+  std::string operator()(const ActivationSpec& activation) const {
+    if (activation.kind != ActivationKind::leaky_relu) return "";
+    return fmt::format("negative_slope: {}", activation.negative_slope);
+  }
+  std::string operator()(const FlattenSpec&) const { return ""; }
+  std::string operator()(const SoftmaxSpec&) const { return ""; }
+  std::string operator()(const NormSpec& norm) const {
+    return fmt::format("{}eps: {}{}, affine: {}",
+                       norm.kind == NormKind::group ? fmt::format("groups: {}, ", norm.groups) : std::string(),
+                       norm.epsilon,
+                       norm.kind == NormKind::batch ? fmt::format(", momentum: {}, sync: {}", norm.momentum, norm.sync)
+                                                    : std::string(),
+                       norm.affine);
+  }
+  std::string operator()(const GlobalPoolSpec&) const { return ""; }
+
+  template <class Window>
+  static std::string window(const Window& w) {
+    return fmt::format("kernel_size: [{}, {}], stride: [{}, {}], padding: [{}, {}]", w.kernel_height, w.kernel_width,
+                       w.stride_height, w.stride_width, w.padding_height, w.padding_width);
+  }
+};
+
+/// One layer a line, those of containers indented further. `block`: how many of the recomputed blocks that begin with the first
+/// layer are written already.
+std::string layers_text(std::span<const LayerSpec> layers, const std::string& indent, std::size_t block = 0) {
+  std::string out;
+  for (; !layers.empty(); block = 0) {
+    const LayerSpec& layer = layers.front();
+    const auto* residual = std::get_if<ResidualSpec>(&layer.op);
+    const std::size_t length = block < layer.recompute.size() ? layer.recompute[block] : 0;
+    if (length > 1 || (length == 1 && residual == nullptr)) {
+      out += fmt::format("{0}- repeat:\n{0}    times: 1\n{0}    recompute: true\n{0}    layers:\n{1}", indent,
+                         layers_text(layers.first(length), indent + "      ", block + 1));
+      layers = layers.subspan(length);
+      continue;
+    }
+    layers = layers.subspan(1);
+    out += fmt::format("{}- {}", indent, layer_kind(layer));
+    if (residual != nullptr) {
+      const std::string inside = fmt::format("{}      ", indent);
+      out += fmt::format(":\n{2}{0}    layers:\n{1}{0}    shortcut:", indent, layers_text(residual->layers, inside),
+                         length == 1 ? fmt::format("{}    recompute: true\n", indent) : std::string());
+      out += residual->shortcut == Shortcut::layers
+                 ? fmt::format("\n{}", layers_text(residual->shortcut_layers, inside))
+                 : fmt::format(" {}\n", names::shortcut.name_of(residual->shortcut));
+      continue;
+    }
+    const std::string settings = std::visit(
+        [](const auto& op) {
+          if constexpr (std::is_same_v<std::decay_t<decltype(op)>, ResidualSpec>)
+            return std::string();
+          else
+            return LayerSettings{}(op);
+        },
+        layer.op);
+    out += settings.empty() ? std::string("\n") : fmt::format(": {{{}}}\n", settings);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string model_text(const ModelSpec& model) {
+  return fmt::format("model:\n  input: [{}]\n  layers:\n{}  loss: {{name: {}{}}}\n",
+                     fmt::join(model.input.extents(), ", "), layers_text(model.layers, "    "),
+                     names::loss.name_of(model.loss),
+                     model.loss == LossKind::cross_entropy ? fmt::format(", label_smoothing: {}", model.label_smoothing)
+                                                           : std::string());
+}
+
 }  // namespace dptrain

@@ -164,4 +164,52 @@ OptimizerSpec read_optimizer(const Value& block, std::optional<double> schedules
   return optimizer;
 }
 
+namespace {
+
+struct OptimizerSettings {
+  std::string operator()(const SgdSpec& sgd) const {
+    return fmt::format("name: sgd, lr: {}, momentum: {}, dampening: {}, nesterov: {}, {}", sgd.lr, sgd.momentum,
+                       sgd.dampening, sgd.nesterov, decay(sgd));
+  }
+  std::string operator()(const AdamSpec& adam) const {
+    return fmt::format("name: {}, lr: {}, betas: [{}, {}], eps: {}, {}", adam.decoupled_weight_decay ? "adamw" : "adam",
+                       adam.lr, adam.beta1, adam.beta2, adam.epsilon, decay(adam));
+  }
+  std::string operator()(const RmspropSpec& rmsprop) const {
+    return fmt::format("name: rmsprop, lr: {}, alpha: {}, eps: {}, momentum: {}, {}", rmsprop.lr, rmsprop.alpha,
+                       rmsprop.epsilon, rmsprop.momentum, decay(rmsprop));
+  }
+  std::string operator()(const AdagradSpec& adagrad) const {
+    return fmt::format("name: adagrad, lr: {}, lr_decay: {}, eps: {}, {}", adagrad.lr, adagrad.lr_decay,
+                       adagrad.epsilon, decay(adagrad));
+  }
+  std::string operator()(const LarsSpec& lars) const {
+    return fmt::format("name: lars, lr: {}, momentum: {}, trust_coefficient: {}, eps: {}, {}", lars.lr, lars.momentum,
+                       lars.trust_coefficient, lars.epsilon, decay(lars));
+  }
+  std::string operator()(const LambSpec& lamb) const {
+    return fmt::format("name: lamb, lr: {}, betas: [{}, {}], eps: {}, {}", lamb.lr, lamb.beta1, lamb.beta2,
+                       lamb.epsilon, decay(lamb));
+  }
+  std::string operator()(const MuonSpec& muon) const {
+    return fmt::format(
+        "name: muon, lr: {}, momentum: {}, nesterov: {}, ns_steps: {}, eps: {}, adjust_lr: {}, adamw_lr: {}, "
+        "adamw_betas: [{}, {}], adamw_eps: {}, {}",
+        muon.lr, muon.momentum, muon.nesterov, muon.iterations, muon.epsilon, names::muon_scale.name_of(muon.scale),
+        muon.adamw_lr, muon.adamw_beta1, muon.adamw_beta2, muon.adamw_epsilon, decay(muon));
+  }
+
+  template <class Spec>
+  static std::string decay(const Spec& spec) {
+    return fmt::format("weight_decay: {}, weight_decay_on: {}", spec.weight_decay,
+                       names::decay_on.name_of(spec.decay_on));
+  }
+};
+
+}  // namespace
+
+std::string optimizer_text(const OptimizerSpec& optimizer) {
+  return fmt::format("{{{}}}", std::visit(OptimizerSettings{}, optimizer));
+}
+
 }  // namespace dptrain

@@ -1,10 +1,13 @@
 // The `train:` block: how long, the batch, the optimizer and its learning rate.
 
+#include <fmt/ranges.h>
+
 #include <cmath>
 
 #include "spec/blocks.h"
 #include "spec/kinds.h"
 #include "spec/names.h"
+#include "spec/texts.h"
 
 namespace dptrain {
 namespace {
@@ -227,6 +230,62 @@ TrainSpec read_train(const Value& block) {
   map.later("averaging", "set ema: {decay: 0.999}");
   map.finish();
   return train;
+}
+
+namespace {
+
+struct ScheduleSettings {
+  std::string_view unit;
+
+  std::string operator()(const ConstantSchedule&) const { return "name: constant"; }
+  std::string operator()(const StepSchedule& step) const {
+    return fmt::format("name: step, step_size: {}, gamma: {}, unit: {}", step.step_size, step.gamma, unit);
+  }
+  std::string operator()(const MultiStepSchedule& steps) const {
+    return fmt::format("name: multi_step, milestones: [{}], gamma: {}, unit: {}", fmt::join(steps.milestones, ", "),
+                       steps.gamma, unit);
+  }
+  std::string operator()(const CosineSchedule& cosine) const {
+    return fmt::format("name: cosine, min_lr: {}", cosine.min_lr);
+  }
+  std::string operator()(const LinearSchedule& linear) const {
+    return fmt::format("name: linear, end_factor: {}", linear.end_factor);
+  }
+  std::string operator()(const OneCycleSchedule& cycle) const {
+    return fmt::format("name: one_cycle, max_lr: {}, pct_start: {}, div_factor: {}, final_div_factor: {}", cycle.max_lr,
+                       cycle.pct_start, cycle.div_factor, cycle.final_div_factor);
+  }
+};
+
+}  // namespace
+
+std::string train_text(const TrainSpec& train) {
+  const ScheduleSpec& schedule = train.schedule;
+  std::string out = "train:\n";
+  if (train.epochs) out += fmt::format("  epochs: {}\n", *train.epochs);
+  if (train.steps) out += fmt::format("  steps: {}\n", *train.steps);
+  out += fmt::format("  global_batch_size: {}\n", train.global_batch_size);
+  out += fmt::format("  micro_batch_size: {}\n", value_or(train.micro_batch_size, "auto"));
+  out += fmt::format("  precision: {}\n", names::precision.name_of(train.precision));
+  // Where they have an effect, or the job sets them: what fp32 trains is not another job for settings that it never had.
+  if (train.precision == Precision::fp16 || train.loss_scale != LossScaleSpec{})
+    out += fmt::format("  loss_scale: {{init_scale: {}, growth_interval: {}, min_scale: {}}}\n",
+                       train.loss_scale.init_scale, train.loss_scale.growth_interval, train.loss_scale.min_scale);
+  if (train.communication != Communication::fp32)
+    out += fmt::format("  communication: {}\n", names::communication.name_of(train.communication));
+  out += fmt::format("  optimizer: {}\n", optimizer_text(train.optimizer));
+  out += fmt::format("  lr_schedule: {{{}, warmup_steps: {}, warmup_start: {}}}\n",
+                     std::visit(ScheduleSettings{names::schedule_unit.name_of(schedule.unit)}, schedule.shape),
+                     schedule.warmup_steps, schedule.warmup_start);
+  out += fmt::format("  lr_scaling: {}\n", train.lr_scaling
+                                               ? fmt::format("{{name: {}, reference_batch_size: {}}}",
+                                                             names::lr_scaling.name_of(train.lr_scaling->rule),
+                                                             train.lr_scaling->reference_batch_size)
+                                               : "none");
+  out += fmt::format("  ema: {}\n", train.ema ? fmt::format("{{decay: {}}}", train.ema->decay) : "none");
+  out += fmt::format("  clip_grad_norm: {}\n", value_or(train.clip_norm, "none"));
+  out += fmt::format("  shuffle: {}\n", train.shuffle);
+  return out;
 }
 
 }  // namespace dptrain
