@@ -1,6 +1,5 @@
-// Purpose: one reader for each block of a job spec; each complains about everything wrong in its block and returns what
-// it
-//   could read. What they return is only to be used where nothing was complained about.
+// Purpose: one reader for each block of a job spec; each complains about everything wrong in its block and returns what it could
+//   read. What they return is only to be used where nothing was complained about.
 // Thread safety: one reader at a time.
 #pragma once
 

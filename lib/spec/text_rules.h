@@ -1,5 +1,5 @@
-// Purpose: what a spec must be as text, before and beside being YAML. Each function complains about the first
-// violation. Thread safety: pure functions.
+// Purpose: what a spec must be as text, before and beside being YAML. Each function complains about the first violation.
+// Thread safety: pure functions.
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
 // Purpose: `mode: async` as the trainer sees it. See train/update_strategy.h.
+// Thread safety: as there.
 #pragma once
 
 #include "train/update_strategy.h"

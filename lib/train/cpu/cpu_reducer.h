@@ -1,6 +1,6 @@
 // Purpose: the reducer of replicas that share the host's memory, as threads or as processes: one copy of parameters and optimizer
 //   state, of which each replica reduces and updates its own slice. Hosts first add up each other's sums: cpu/host_sums.h. See
-//   train/gradient_reducer.h.
+//   train/gradient_reducer.h. Thread safety: as there.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
 // Purpose: a replica on CPU cores: the host's thread is the device's. See train/replica.h.
+// Thread safety: as there.
 #pragma once
 
 #include <memory>
