@@ -4,17 +4,12 @@
 #include <cmath>
 #include <numeric>
 
+#include "core/statistics.h"
 #include "train/assignment.h"
 
 namespace dptrain {
 
 namespace {
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 /// When the last replica is done.
 double step_seconds(const std::vector<int>& shares, const std::vector<double>& costs) {
