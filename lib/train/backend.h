@@ -30,6 +30,7 @@ struct ReducerConfig {
   std::optional<double> clip_norm;
   UpdatePlan plan{};  ///< how each part of them is updated
   std::optional<LossScaling> loss_scaling{};
+  bool reassigned = false;       ///< replicas may get other micro-batches than they began with
   Watchdog* watchdog = nullptr;  ///< does not count the time that a replica waits for others in the reducer's name
 };
 

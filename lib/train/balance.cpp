@@ -22,8 +22,9 @@ double step_seconds(const std::vector<int>& shares, const std::vector<double>& c
 
 }  // namespace
 
-std::optional<std::vector<double>> Balancer::stepped(const std::vector<double>& seconds, const std::vector<int>& shares,
-                                                     const std::vector<double>& costs) {
+std::optional<std::vector<double>> Balancer::stepped(std::int64_t step, const std::vector<double>& seconds,
+                                                     const std::vector<int>& shares, const std::vector<double>& costs) {
+  if (step < first_) return std::nullopt;
   bool whole = false;
   for (std::size_t r = 0; r < shares.size(); ++r) {
     if (shares[r] == 0) continue;
@@ -35,13 +36,18 @@ std::optional<std::vector<double>> Balancer::stepped(const std::vector<double>& 
   for (std::size_t r = 0; r < shares.size(); ++r) {
     if (shares[r] > 0) measured[r] = std::max(median(std::move(samples_[r])), 1e-9);
   }
-  restart();
+  clear();
   const std::vector<int> better = allot(std::accumulate(shares.begin(), shares.end(), 0), measured);
   if (step_seconds(better, measured) >= kWorthIt * step_seconds(shares, measured)) return std::nullopt;
   return measured;
 }
 
-void Balancer::restart() {
+void Balancer::restart(std::int64_t step) {
+  first_ = step;
+  clear();
+}
+
+void Balancer::clear() {
   for (auto& replica : samples_) replica.clear();
 }
 

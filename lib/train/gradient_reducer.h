@@ -31,6 +31,9 @@ class GradientReducer : public WeightsHolder {
   /// The replica's gradients from now on. Before the first step.
   virtual void join(int rank, Replica& replica) = 0;
 
+  /// Whether steps of this plan can be added up: devices may take only so many sums.
+  virtual bool takes(const StepPlan&) const { return true; }
+
   /// What the coming step of this replica applies. Before Replica::run().
   virtual void begin(int rank, const StepUpdate& update) = 0;
   /// Returns when all replicas have run their part of the step; seconds waited. Until the same thread's update() no replica

@@ -35,6 +35,7 @@ struct StepTask {
   std::int64_t step = 0;
   std::int64_t weights = 0;  ///< the version of the weights: another number where they have changed in any way
   bool poison = false;       ///< a drill: the gradient of its first micro-batch is not a number
+  double slow = 1;           ///< a drill: the replica's part of it takes so many times as long
 };
 
 /// One micro-batch by itself, for modes in which replicas do not take steps together.
@@ -69,8 +70,9 @@ class Replica {
     const DatasetPair& data;
     int rank = 0, replicas = 1;
     std::int64_t first_step = 0;
-    int loader_workers = 0;                    ///< threads of its own that load ahead
-    bool reassigned = false;                   ///< assign() may come: there are buffers for any range of micro-batches
+    int loader_workers = 0;  ///< threads of its own that load ahead
+    /// assign() may come: there are buffers for any range of micro-batches, and steps are measured.
+    bool reassigned = false;
     bool steps = true;                         ///< run() is called: a loader and gradient buffers are made for it
     std::vector<std::int64_t> single_sizes{};  ///< the batch sizes with which gradient() is called
     /// Where gradients() are, of so many floats each; empty: in memory of its own.
@@ -108,7 +110,7 @@ class Replica {
   /// One micro-batch, whole, on return. Needs Config::single_sizes.
   virtual Gradient gradient(const GradientTask& task);
   /// The next step is `step`, and this is who runs what from then on; before the first step it is an equal share each.
-  /// Needs Config::reassigned. Errors: none of its own; replicas that cannot are not asked to (see check_faults_fit).
+  /// Needs Config::reassigned. Steps before it may still be under way, and are collected as they ran.
   virtual void assign(std::shared_ptr<const Assignment> assignment, std::int64_t step);
   /// After run(): no element of the sum of what it hands over is larger than this; infinite where one is not finite.
   /// Replicas that do not look say 0.
@@ -119,8 +121,9 @@ class Replica {
   /// How many steps the host may be ahead of the device: collect(step) without waiting needs run(step + lag()).
   virtual int lag() const = 0;
   /// The loss sums of its micro-batches of `step` into losses[micro-batch]; waits for the device where it must. Once a step,
-  /// in order, at most lag() steps behind.
-  virtual void collect(std::int64_t step, std::vector<LossSum>& losses) = 0;
+  /// in order, at most lag() steps behind. Where Config::reassigned, returns the seconds that its device was at its part of that
+  /// step, by the assignment that was in force then.
+  virtual double collect(std::int64_t step, std::vector<LossSum>& losses) = 0;
 
   /// The scale of losses after the step that was collected last; empty where losses are not scaled.
   virtual std::optional<LossScale> loss_scale() const { return {}; }

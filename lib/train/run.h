@@ -88,7 +88,7 @@ struct Run {
   std::int64_t best_step = -1;  // of the checkpoints
   double best_metric = not_known;
   std::vector<StepTimes> times;  // by replica, of the step that just ended
-  std::vector<double> busy;      // by replica, seconds in its part of the step
+  std::vector<double> busy;      // by replica, seconds in its part of the step that was collected last
   std::int64_t end = 0;          // steps after which the run ends; moved forward by a stop request
   std::int64_t parameters = 0;   // of the model; known to rank 0 first
   std::unique_ptr<Backend> backend;

@@ -156,21 +156,43 @@ TEST_CASE("the balancer proposes a change at the end of a window, by medians, an
   Balancer balancer(2);
   const std::vector<double> equal{1, 1};
   const std::vector<int> shares{8, 8};
+  std::int64_t step = 0;
   for (std::size_t k = 1; k < Balancer::kWindow; ++k) {
-    CHECK_FALSE(balancer.stepped({k % 4 == 0 ? 100.0 : 8.0, 16}, shares, equal));  // outliers do not count
+    CHECK_FALSE(balancer.stepped(step++, {k % 4 == 0 ? 100.0 : 8.0, 16}, shares, equal));  // outliers do not count
   }
-  const auto costs = balancer.stepped({8, 16}, shares, equal);
+  const auto costs = balancer.stepped(step++, {8, 16}, shares, equal);
   REQUIRE(costs);
   CHECK(*costs == std::vector<double>{1, 2});
   // With 11 + 5 the next window proposes nothing: 11 against 10 is as good as it gets.
-  for (std::size_t k = 0; k < Balancer::kWindow; ++k) CHECK_FALSE(balancer.stepped({11, 10}, {11, 5}, *costs));
-  for (std::size_t k = 0; k < Balancer::kWindow; ++k) CHECK_FALSE(balancer.stepped({8, 8.2}, shares, equal));
+  for (std::size_t k = 0; k < Balancer::kWindow; ++k) CHECK_FALSE(balancer.stepped(step++, {11, 10}, {11, 5}, *costs));
+  for (std::size_t k = 0; k < Balancer::kWindow; ++k) CHECK_FALSE(balancer.stepped(step++, {8, 8.2}, shares, equal));
+}
+
+TEST_CASE("what steps of an older assignment took does not count, whenever it becomes known") {
+  Balancer balancer(2);
+  const std::vector<double> equal{1, 1};
+  const std::vector<int> shares{8, 8};
+  const auto half = static_cast<std::int64_t>(Balancer::kWindow / 2), window = 2 * half;
+  for (std::int64_t step = 0; step < half; ++step) CHECK_FALSE(balancer.stepped(step, {8, 80}, shares, equal));
+  balancer.restart(half + 2);
+  for (std::int64_t step = half; step < half + 2; ++step)
+    CHECK_FALSE(balancer.stepped(step, {8, 80}, shares, equal));  // the devices were at these still
+  for (std::int64_t step = half + 2; step < half + 1 + window; ++step)
+    CHECK_FALSE(balancer.stepped(step, {24, 8}, shares, equal));
+  const auto costs = balancer.stepped(half + 1 + window, {24, 8}, shares, equal);
+  REQUIRE(costs);
+  CHECK(*costs == std::vector<double>{3, 1});
+  // The run goes back, to steps that come again.
+  balancer.restart(2);
+  for (std::int64_t step = 2; step < 1 + window; ++step) CHECK_FALSE(balancer.stepped(step, {8, 24}, shares, equal));
+  CHECK(balancer.stepped(1 + window, {8, 24}, shares, equal) == std::vector<double>{1, 3});
 }
 
 TEST_CASE("the balancer leaves replicas that have failed alone") {
   Balancer balancer(3);
   std::optional<std::vector<double>> costs;
-  for (std::size_t k = 0; k < Balancer::kWindow; ++k) costs = balancer.stepped({0, 8, 24}, {0, 8, 8}, {kNever, 1, 1});
+  for (std::size_t k = 0; k < Balancer::kWindow; ++k)
+    costs = balancer.stepped(static_cast<std::int64_t>(k), {0, 8, 24}, {0, 8, 8}, {kNever, 1, 1});
   REQUIRE(costs);
   CHECK(*costs == std::vector<double>{kNever, 1, 3});
   CHECK(allot(16, *costs) == std::vector<int>{0, 12, 4});

@@ -20,9 +20,9 @@ cudaStream_t make_stream() {
   return stream;
 }
 
-cudaEvent_t make_event() {
+cudaEvent_t make_event(unsigned flags) {
   cudaEvent_t event = nullptr;
-  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "a CUDA event could not be made");
+  check(cudaEventCreateWithFlags(&event, flags), "a CUDA event could not be made");
   return event;
 }
 
@@ -41,7 +41,7 @@ void Stream::synchronize() const {
   check(cudaStreamSynchronize(get()), "work on the GPU failed");
 }
 
-Event::Event() : handle_(make_event()) {}
+Event::Event() : handle_(make_event(cudaEventDisableTiming)) {}
 
 void Event::record(cudaStream_t stream) {
   check(cudaEventRecord(get(), stream), "a CUDA event could not be recorded");
@@ -70,6 +70,19 @@ bool Event::reached() const {
 
 void Event::synchronize() const {
   check(cudaEventSynchronize(get()), "work on the GPU failed");
+}
+
+TimedEvent::TimedEvent() : handle_(make_event(cudaEventDefault)) {}
+
+void TimedEvent::record(cudaStream_t stream) {
+  check(cudaEventRecord(handle_.get(), stream), "a CUDA event could not be recorded");
+}
+
+double TimedEvent::seconds_since(const TimedEvent& earlier) const {
+  float milliseconds = 0;
+  check(cudaEventElapsedTime(&milliseconds, earlier.handle_.get(), handle_.get()),
+        "work on the GPU could not be timed");
+  return 1e-3 * static_cast<double>(milliseconds);
 }
 
 // Thread-local: replicas capture, allocate and copy in threads of their own.

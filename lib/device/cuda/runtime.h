@@ -69,6 +69,19 @@ class Event {
   Handle<cudaEvent_t, &cudaEventDestroy> handle_;
 };
 
+/// A point in a stream at a time that the device takes down. Nobody waits for it: that is what an Event behind it is for. Errors:
+/// Error(failed).
+class TimedEvent {
+ public:
+  TimedEvent();
+  void record(cudaStream_t stream);
+  /// Of the latest records of both, on one device; both have been reached.
+  double seconds_since(const TimedEvent& earlier) const;
+
+ private:
+  Handle<cudaEvent_t, &cudaEventDestroy> handle_;
+};
+
 /// Work that was captured from streams once and is launched as a whole many times. Errors: Error(failed).
 class Graph {
  public:

@@ -53,7 +53,7 @@ class LocalExecutor final : public Executor {
       Replica::Gradient gradient = replica_.gradient(task);
       gradient.data += loaded - start;
       Replica::Times times{.data = gradient.data, .compute = gradient.compute};
-      run_.drills.after(rank(), place.step, times);
+      linger(run_.drills.slowness(rank(), place.step), times);
       gradient.compute = times.compute;
       if (gradient.is_finite()) waiting([&] { others_.push(work.gradient, work.buffer); });
       if (run_.watchdog) run_.watchdog->end(rank());

@@ -8,6 +8,7 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "core/magnitude.h"
+#include "train/faults/drills.h"
 
 namespace dptrain {
 
@@ -121,7 +122,13 @@ Replica::Times CpuReplica::run_in_lockstep(const StepTask& task) {
 }
 
 Replica::Times CpuReplica::run(const StepTask& task) {
-  if (lockstep_) return run_in_lockstep(task);
+  Times times = lockstep_ ? run_in_lockstep(task) : run_one_by_one(task);
+  linger(task.slow, times);
+  busy_ = times.data + times.compute + times.reduce;
+  return times;
+}
+
+Replica::Times CpuReplica::run_one_by_one(const StepTask& task) {
   Times times;
   bool first = true;
   const std::int64_t floats = model_->parameters().floats();
@@ -177,11 +184,12 @@ std::optional<NotFinite> CpuReplica::diagnose(const StepTask& task) {
   return std::nullopt;
 }
 
-void CpuReplica::collect(std::int64_t step, std::vector<LossSum>& losses) {
+double CpuReplica::collect(std::int64_t step, std::vector<LossSum>& losses) {
   for (const auto& instruction : program(step).instructions) {
     const auto k = static_cast<std::size_t>(instruction.micro_batch);
     if (instruction.kind == Kind::run) losses[k] = losses_[k];
   }
+  return busy_;
 }
 
 bool CpuReplica::evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) {

@@ -27,7 +27,7 @@ class CpuReplica final : public Replica {
   double gradient_bound() const override { return bound_; }
   std::optional<NotFinite> diagnose(const StepTask& task) override;
   int lag() const override { return 0; }
-  void collect(std::int64_t step, std::vector<LossSum>& losses) override;
+  double collect(std::int64_t step, std::vector<LossSum>& losses) override;
   bool evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) override;
 
  private:
@@ -42,6 +42,7 @@ class CpuReplica final : public Replica {
     return assignment_->plan(step).programs[static_cast<std::size_t>(config_.rank)];
   }
   void prepare_steps();
+  Times run_one_by_one(const StepTask& task);
   Times run_in_lockstep(const StepTask& task);
   /// The samples of a micro-batch by itself that comes without them: in replays, whose order is not known ahead.
   Batch load(const GradientTask& task);
@@ -56,6 +57,7 @@ class CpuReplica final : public Replica {
   std::vector<float*> gradient_views_;
   std::vector<LossSum> losses_;  // of the latest step, by micro-batch
   double bound_ = 0;             // of the latest step's gradients
+  double busy_ = 0;              // seconds in the latest step
   std::int64_t evaluated_ = 0;   // counts down: versions of weights that no step has
   std::unique_ptr<Loader> loader_;
   std::optional<OwnBatch> own_;

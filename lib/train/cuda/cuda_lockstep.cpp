@@ -43,14 +43,14 @@ void CudaLockstep::end(int piece) {
     copy_async(host_parts_.data(), parts_.data(), parts_.size(), cudaMemcpyDeviceToHost, stream_);
 }
 
-double CudaLockstep::meet(int piece, const StepPlan& plan, const std::vector<int>& micro_batches,
-                          const std::function<void(const cuda::Event&)>& wait) {
+double CudaLockstep::meet(int piece, const StepPlan& plan, const std::function<void(const cuda::Event&)>& wait) {
   const Model& model = *models_.front();
   measured_.record(stream_);
   wait(measured_);
-  for (std::size_t k = 0; k < micro_batches.size(); ++k) {
-    std::copy_n(part(host_parts_, static_cast<int>(k)), model.measured_floats(piece),
-                exchange_.own(config_.rank, micro_batches[k]));
+  int k = 0;
+  for (const Range& root : plan.programs[static_cast<std::size_t>(config_.rank)].roots) {
+    for (int m = root.first; m < root.last; ++m)
+      std::copy_n(part(host_parts_, k++), model.measured_floats(piece), exchange_.own(config_.rank, m));
   }
   const double waited = exchange_.meet(config_.rank);
   merge_.merge(model, piece, static_cast<int>(plan.micro_batches.size()), host_whole_.floats());

@@ -34,9 +34,8 @@ class CudaLockstep {
   void begin(int piece);
   void enqueue(int piece, int k, const Model::Step& step, const Lane& lane);
   void end(int piece);
-  /// Waits for the piece, and for the others; seconds waited for those. `micro_batches`: this replica's, by their numbers in the step.
-  double meet(int piece, const StepPlan& plan, const std::vector<int>& micro_batches,
-              const std::function<void(const cuda::Event&)>& wait);
+  /// Waits for the piece, and for the others; seconds waited for those.
+  double meet(int piece, const StepPlan& plan, const std::function<void(const cuda::Event&)>& wait);
   /// So many of the first floats of the gradients are final behind a piece.
   std::int64_t final_floats(int piece) const { return models_.front()->final_floats(piece); }
 

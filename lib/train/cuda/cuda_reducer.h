@@ -30,6 +30,7 @@ class CudaReducer final : public GradientReducer {
   void load_state(int k, const float* state) override;
   void save_state(int k, float* state) const override;
   void join(int rank, Replica& replica) override;
+  bool takes(const StepPlan& plan) const override { return fits(plan.combine); }
   void begin(int rank, const StepUpdate& update) override;
   double gather(int rank) override;
   Times update(int rank, const StepPlan& plan) override;

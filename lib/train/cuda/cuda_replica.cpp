@@ -13,15 +13,18 @@ namespace {
 
 using Kind = ReplicaProgram::Instruction::Kind;
 
-/// The most of one step that replica `rank` runs.
+/// The most of one step that the replica runs: any part of it where that may change.
 struct Largest {
   std::int64_t samples = 0, micro_batches = 0, floats = 0;  ///< floats: of its samples as they are laid out
   int buffers = 0;
 };
-Largest largest_step(const RunSchedule& schedule, int rank, std::int64_t elements) {
+Largest largest_step(const Replica::Config& config) {
+  const std::int64_t elements = config.data.train->shape().elements();
   Largest largest;
-  for (const StepPlan* plan : {&schedule.full(), &schedule.last()}) {
-    const ReplicaProgram& program = plan->programs[static_cast<std::size_t>(rank)];
+  for (const StepPlan* plan : {&config.schedule.full(), &config.schedule.last()}) {
+    const int parts = static_cast<int>(plan->micro_batches.size());
+    const ReplicaProgram program =
+        config.reassigned ? replica_program(parts, {0, parts}) : plan->programs[static_cast<std::size_t>(config.rank)];
     std::int64_t samples = 0, micro_batches = 0, floats = 0;
     for (const auto& instruction : program.instructions) {
       if (instruction.kind != Kind::run) continue;
@@ -33,9 +36,14 @@ Largest largest_step(const RunSchedule& schedule, int rank, std::int64_t element
     largest.floats = std::max(largest.floats, floats);
     largest.samples = std::max(largest.samples, samples);
     largest.micro_batches = std::max(largest.micro_batches, micro_batches);
-    largest.buffers = std::max(largest.buffers, program.buffers);
+    largest.buffers = std::max(largest.buffers, config.reassigned ? buffers_for_any_range(parts) : program.buffers);
   }
   return largest;
+}
+
+bool is_slowed(const JobSpec& job, int rank) {
+  return std::any_of(job.drills.begin(), job.drills.end(),
+                     [rank](const DrillSpec& drill) { return drill.kind == DrillKind::slow && drill.replica == rank; });
 }
 
 Buffer scale_of(const JobSpec& job) {
@@ -52,6 +60,7 @@ const Replica::Config& on_device(const Replica::Config& config, int device) {
 CudaReplica::CudaReplica(const Config& config, int device, Resident resident)
     : config_(on_device(config, device)),  // streams and events are made on the thread's current device
       device_(device),
+      assignment_(equal_shares(config.schedule, config.replicas)),
       scale_(scale_of(config.job)),
       kernels_(make_cuda_kernels({.device = device,
                                   .stream = compute_.get(),
@@ -90,7 +99,7 @@ CudaReplica::~CudaReplica() {
 }
 
 void CudaReplica::prepare_steps() {
-  const Largest largest = largest_step(config_.schedule, config_.rank, config_.data.train->shape().elements());
+  const Largest largest = largest_step(config_);
   for (int b = 0; b < largest.buffers; ++b) {
     gradients_.push_back(cuda::device_buffer(static_cast<std::size_t>(parameters().floats()) * sizeof(float)));
     gradient_views_.push_back(gradients_.back().floats());
@@ -101,10 +110,12 @@ void CudaReplica::prepare_steps() {
                                                std::max(1, static_cast<int>(largest.micro_batches)), compute_.get());
   }
   if (host_decides(config_.job)) watch_.emplace(gradients_.size());
+  if (is_slowed(config_.job, config_.rank)) began_ = cuda::device_buffer(sizeof(std::uint64_t));
   for (Slot& slot : slots_) {
     allocate(slot);
     for (auto& recordings : slot.recordings)
       recordings = std::vector<Recording>(static_cast<std::size_t>(model_->pieces()));
+    if (config_.reassigned) slot.clock.emplace(static_cast<std::size_t>(model_->pieces()));
   }
   if (resident_.train) {
     source_ = micro_batch_source(config_);
@@ -115,7 +126,7 @@ void CudaReplica::prepare_steps() {
 }
 
 void CudaReplica::allocate(Slot& slot) {
-  const Largest largest = largest_step(config_.schedule, config_.rank, config_.data.train->shape().elements());
+  const Largest largest = largest_step(config_);
   const auto samples = static_cast<std::size_t>(largest.samples);
   const std::size_t header = sizeof(cuda::StepConstants) + samples * (sizeof(std::int64_t) + sizeof(std::int32_t));
   const std::size_t losses = static_cast<std::size_t>(largest.micro_batches) * sizeof(LossSum);
@@ -148,6 +159,7 @@ Replica::Times CudaReplica::run(const StepTask& task) {
   latest_ = step;
   // Nothing uses the slot any more: collect() has waited for the step that had it before.
   Slot& free = slot(step);
+  take_assignment(free);
   times.data = load(step, free);
   times.wait = compute(task, free);
   times.compute = steady_seconds() - start - times.data - times.wait + waited_;
@@ -155,8 +167,16 @@ Replica::Times CudaReplica::run(const StepTask& task) {
   return times;
 }
 
+/// The slot's next step runs by the latest assignment. What was recorded of another one has been replayed for the last time.
+void CudaReplica::take_assignment(Slot& slot) const {
+  if (slot.assignment == assignment_) return;
+  slot.assignment = assignment_;
+  for (auto& recordings : slot.recordings)
+    for (Recording& recording : recordings) recording.renew();
+}
+
 double CudaReplica::load(std::int64_t step, Slot& slot) {
-  const auto samples = static_cast<float>(config_.schedule.plan(step).samples);
+  const auto samples = static_cast<float>(plan(step).samples);
   *as<cuda::StepConstants>(slot.host_header) = cuda::step_constants(step, update_, samples);
   if (loader_) return load_batches(step, slot);
   name_samples(step, slot);
@@ -175,7 +195,7 @@ void CudaReplica::name_samples(std::int64_t step, Slot& slot) {
 }
 
 double CudaReplica::load_batches(std::int64_t step, Slot& slot) {
-  const StepPlan& plan = config_.schedule.plan(step);
+  const StepPlan& plan = this->plan(step);
   const std::int64_t elements = config_.data.train->shape().elements();
   double waited = 0;
   std::int64_t offset = 0, place = 0;  // of the micro-batch: in samples, in floats
@@ -209,8 +229,13 @@ void CudaReplica::release_batch() {
 }
 
 void CudaReplica::assign(std::shared_ptr<const Assignment> assignment, std::int64_t step) {
-  Loader::Source source =
-      micro_batch_source(config_, std::move(assignment), step);  // the same shares from another step on
+  for (const StepPlan* plan : {&assignment->full(), &assignment->last()}) {
+    const int needed = plan->programs[static_cast<std::size_t>(config_.rank)].buffers;
+    DPTRAIN_CHECK(static_cast<std::size_t>(needed) <= gradients_.size(), "{} gradient buffers for a program of {}",
+                  gradients_.size(), needed);
+  }
+  assignment_ = std::move(assignment);
+  Loader::Source source = micro_batch_source(config_, assignment_, step);
   if (!loader_) {
     source_ = std::move(source);
     return;
@@ -238,7 +263,7 @@ void CudaReplica::send_scale() {
   of_step.scaled.record(compute_.get());
 }
 
-void CudaReplica::collect(std::int64_t step, std::vector<LossSum>& losses) {
+double CudaReplica::collect(std::int64_t step, std::vector<LossSum>& losses) {
   const double start = steady_seconds();
   wait_(slot(step).computed);
   if (scale() != nullptr) {
@@ -250,6 +275,7 @@ void CudaReplica::collect(std::int64_t step, std::vector<LossSum>& losses) {
   for (const auto& instruction : program(step).instructions) {
     if (instruction.kind == Kind::run) losses[static_cast<std::size_t>(instruction.micro_batch)] = *sums++;
   }
+  return slot(step).clock ? slot(step).clock->seconds() : 0;
 }
 
 std::string CudaReplica::handicap() const {

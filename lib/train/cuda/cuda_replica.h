@@ -2,12 +2,13 @@
 //   A step's way: where the dataset lies on the GPU, only its samples' ids go there; otherwise the loader's pinned batches do, on
 //   the copy stream. The compute stream takes the step's number, the constants of its update and the ids, runs the step as one
 //   recorded graph, and writes the losses to the host's memory. Two steps are under way at a time, each with its own slot of device memory, so that the copies of one overlap the kernels
-//   of the other and the host waits only for the step before the latest. In modes without common steps a micro-batch goes its way by
+//   of the other and the host waits only for the step before the latest. Each slot keeps the assignment by which its step runs: a
+//   new one comes to a slot when its step before is over, and what was recorded of the old one goes then. In modes without common steps a micro-batch goes its way by
 //   itself: see train/cuda/single_micro_batches.h.
 // Thread safety: as train/replica.h says; stream(), computed() and gradients() may be read by other replicas' threads
 //   between two barriers.
-// Invariants: addresses never change, so that a recorded step can be replayed; what changes from step to step is read from
-//   device memory.
+// Invariants: addresses never change, not with the assignment either, so that a recorded step can be replayed; what changes from
+//   step to step is read from device memory.
 #pragma once
 
 #include <array>
@@ -22,6 +23,7 @@
 #include "train/cuda/in_line.h"
 #include "train/cuda/resident_images.h"
 #include "train/cuda/single_micro_batches.h"
+#include "train/cuda/step_clock.h"
 #include "train/replica.h"
 
 namespace dptrain {
@@ -58,7 +60,7 @@ class CudaReplica final : public Replica {
   std::optional<NotFinite> diagnose(const StepTask& task) override;
   /// None where the host decides what becomes of a step before its update.
   int lag() const override { return watch_ ? 0 : kSlots - 1; }
-  void collect(std::int64_t step, std::vector<LossSum>& losses) override;
+  double collect(std::int64_t step, std::vector<LossSum>& losses) override;
   std::optional<LossScale> loss_scale() const override { return collected_scale_; }
   std::string handicap() const override;
   bool evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) override;
@@ -96,8 +98,10 @@ class CudaReplica final : public Replica {
   static constexpr int kSlots = 2;
 
   struct Slot {
-    Buffer samples;  // of all micro-batches of a step
-    Buffer losses;   // likewise; in the host's memory, which kernels write as well: a copy would hold the step up
+    std::shared_ptr<const Assignment> assignment;  // of its latest step
+    std::optional<StepClock> clock;                // where steps are measured
+    Buffer samples;                                // of all micro-batches of a step
+    Buffer losses;  // likewise; in the host's memory, which kernels write as well: a copy would hold the step up
     Buffer header, host_header;    // constants, ids and labels in one, because each copy costs the host time
     Buffer host_scale;             // of losses, after the step
     cuda::Event computed, scaled;  // scaled: that is there
@@ -116,11 +120,14 @@ class CudaReplica final : public Replica {
 
   Slot& slot(std::int64_t step) { return slots_[static_cast<std::size_t>(step % kSlots)]; }
   const Slot& slot(std::int64_t step) const { return slots_[static_cast<std::size_t>(step % kSlots)]; }
+  /// Of a step that has a slot: the two latest.
+  const StepPlan& plan(std::int64_t step) const { return slot(step).assignment->plan(step); }
   const ReplicaProgram& program(std::int64_t step) const {
-    return config_.schedule.plan(step).programs[static_cast<std::size_t>(config_.rank)];
+    return plan(step).programs[static_cast<std::size_t>(config_.rank)];
   }
   void prepare_steps();
   void allocate(Slot& slot);
+  void take_assignment(Slot& slot) const;
   double load(std::int64_t step, Slot& slot);  // seconds spent waiting for data
   double load_batches(std::int64_t step, Slot& slot);
   void name_samples(std::int64_t step, Slot& slot);
@@ -132,13 +139,14 @@ class CudaReplica final : public Replica {
   template <class Visit, class Add>
   void each_instruction(std::int64_t step, const Slot& slot, Visit&& visit, Add&& add);
   void gather(const Model::Input& input);
-  void enqueue(std::int64_t step, Slot& slot);
+  void enqueue_whole(std::int64_t step, Slot& slot);
   void enqueue_piece(int piece, std::int64_t step, Slot& slot);
   void watch(const StepTask& task);
   void add_floats(const ReplicaProgram::Instruction& addition, std::int64_t first, std::int64_t count);
 
   Config config_;
   int device_;
+  std::shared_ptr<const Assignment> assignment_;  // of the coming steps
   cuda::Stream copy_, compute_;
   Buffer scale_;  // of losses, empty where they are not scaled
   std::unique_ptr<Kernels> kernels_;
@@ -160,6 +168,7 @@ class CudaReplica final : public Replica {
   std::int64_t latest_ = 0;
   std::optional<LossScale> collected_scale_;
   double waited_ = 0;  // seconds in collect() since the latest run()
+  Buffer began_;       // the device's time before a piece of a step; where a drill slows it down
   std::unique_ptr<SingleMicroBatches> single_;
   std::unique_ptr<CudaLockstep> lockstep_;  // where micro-batches run in pieces
   std::optional<GradientWatch> watch_;      // where the host decides what becomes of a step
@@ -172,7 +181,7 @@ class CudaReplica final : public Replica {
 
 template <class Visit, class Add>
 void CudaReplica::each_instruction(std::int64_t step, const Slot& slot, Visit&& visit, Add&& add) {
-  const StepPlan& plan = config_.schedule.plan(step);
+  const StepPlan& plan = this->plan(step);
   const std::int64_t elements = config_.data.train->shape().elements();
   std::int64_t offset = 0, place = 0, losses = 0;
   for (const auto& instruction : program(step).instructions) {

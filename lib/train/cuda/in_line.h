@@ -74,6 +74,11 @@ class Recording {
     if (graph_) return graph_.launch(stream);
     std::forward<Enqueue>(enqueue)();  // what is wrong for other reasons is so again, and says so
   }
+  /// The work is another from now on; what was recorded is not in line any more.
+  void renew() {
+    ran_ = false;
+    graph_ = {};
+  }
   /// Why there is no graph; empty where there is one, or none was due so far.
   const std::string& refused() const { return refused_; }
 

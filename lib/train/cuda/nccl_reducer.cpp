@@ -20,15 +20,20 @@ float* at(const Buffer& buffer, std::int64_t offset) {
   return buffer.size() == 0 ? nullptr : buffer.floats() + offset;
 }
 
-std::size_t roots(const RunSchedule& schedule, std::size_t rank) {
-  return std::max(schedule.full().programs[rank].roots.size(), schedule.last().programs[rank].roots.size());
+/// How many sums the replica hands over at most.
+std::size_t most_roots(const RunSchedule& schedule, std::size_t rank, bool reassigned) {
+  std::size_t most = 0;
+  for (const StepPlan* plan : {&schedule.full(), &schedule.last()}) {
+    const int any = buffers_for_any_range(static_cast<int>(plan->micro_batches.size()));
+    most = std::max(most, reassigned ? static_cast<std::size_t>(any) : plan->programs[rank].roots.size());
+  }
+  return most;
 }
 
 }  // namespace
 
 NcclReducer::NcclReducer(const ReducerConfig& config, Options options)
     : group_(config.group),
-      schedule_(config.schedule),
       watchdog_(config.watchdog),
       floats_(config.floats),
       chunks_((config.floats + kChunk - 1) / kChunk),
@@ -60,7 +65,7 @@ NcclReducer::NcclReducer(const ReducerConfig& config, Options options)
   }
   for (int r = here_.first; r < here_.last; ++r) {
     cuda::use_device(device(r));
-    members_.push_back(make_member(r, config.plan));
+    members_.push_back(make_member(r, config));
   }
   cuda::use_device(device(here_.first));
   if (is_spread() && options_.processes->rank() == 0)
@@ -84,7 +89,8 @@ std::unique_ptr<nccl::NcclGroup> NcclReducer::make_communicators() const {
   });
 }
 
-std::unique_ptr<NcclReducer::Member> NcclReducer::make_member(int rank, const UpdatePlan& plan) const {
+std::unique_ptr<NcclReducer::Member> NcclReducer::make_member(int rank, const ReducerConfig& config) const {
+  const UpdatePlan& plan = config.plan;
   auto member = std::make_unique<Member>();
   member->ready.resize(buckets_.size());
   for (auto& reduced : member->reduced) reduced.resize(buckets_.size());
@@ -100,7 +106,8 @@ std::unique_ptr<NcclReducer::Member> NcclReducer::make_member(int rank, const Up
   member->received.resize(static_cast<std::size_t>(size_));
   for (std::size_t peer = 0; options_.reproducible && peer < member->received.size(); ++peer) {
     if (static_cast<int>(peer) == rank) continue;
-    for (std::size_t k = 0; k < roots(schedule_, peer); ++k) member->received[peer].push_back(device_floats(mine));
+    for (std::size_t k = 0; k < most_roots(config.schedule, peer, config.reassigned); ++k)
+      member->received[peer].push_back(device_floats(mine));
   }
   if (options_.communication == Communication::bf16)
     member->packed = cuda::device_buffer(static_cast<std::size_t>(options_.bucket_floats) * sizeof(std::uint16_t));

@@ -56,6 +56,7 @@ class NcclReducer final : public GradientReducer {
   bool is_spread() const override { return options_.processes != nullptr && in_slices_; }
   void gather_state() override;
   void join(int rank, Replica& replica) override;
+  bool takes(const StepPlan& plan) const override { return fits(plan.combine); }
   void begin(int rank, const StepUpdate& update) override;
   double gather(int rank) override;
   Times update(int rank, const StepPlan& plan) override;
@@ -95,7 +96,7 @@ class NcclReducer final : public GradientReducer {
   const Member& member(int rank) const { return *members_[static_cast<std::size_t>(rank - here_.first)]; }
   nccl::Communicator& communicator(int rank) const { return nccl_->rank(rank - here_.first); }
   int device(int rank) const { return options_.devices[static_cast<std::size_t>(rank)]; }
-  std::unique_ptr<Member> make_member(int rank, const UpdatePlan& plan) const;
+  std::unique_ptr<Member> make_member(int rank, const ReducerConfig& config) const;
   std::unique_ptr<nccl::NcclGroup> make_communicators() const;
   /// The slices of some replicas, one after the other, as gather_state() sends them: visit(rank, slice).
   template <class Visit>
@@ -118,7 +119,6 @@ class NcclReducer final : public GradientReducer {
   std::string why_late(int rank, std::chrono::nanoseconds waited) const;
 
   LocalGroup& group_;
-  const RunSchedule& schedule_;
   Watchdog* const watchdog_;
   std::int64_t floats_, chunks_;
   int state_buffers_;

@@ -1,6 +1,7 @@
 // What a step puts in line for the GPU: whole micro-batches one after the other, or pieces of them.
 #include <algorithm>
 
+#include "kernels/cuda/linger.h"
 #include "train/cuda/cuda_replica.h"
 
 namespace dptrain {
@@ -13,25 +14,24 @@ using Kind = ReplicaProgram::Instruction::Kind;
 
 double CudaReplica::compute(const StepTask& task, Slot& slot) {
   const std::int64_t step = task.step;
-  const StepPlan& plan = config_.schedule.plan(step);
-  std::vector<Recording>& recordings = slot.recordings[&plan == &config_.schedule.last() ? 1 : 0];
+  const StepPlan& plan = this->plan(step);
+  std::vector<Recording>& recordings = slot.recordings[&plan == &slot.assignment->last() ? 1 : 0];
+  const cudaStream_t stream = compute_.get();
   // Not on the copy stream: a reducer's kernels behind the step that had the slot before may still read its constants.
-  copy_async(slot.header.data(), slot.host_header.data(), slot.header.size(), cudaMemcpyHostToDevice, compute_.get());
-  if (loader_) batch_copied_.make_wait(compute_.get());
+  copy_async(slot.header.data(), slot.host_header.data(), slot.header.size(), cudaMemcpyHostToDevice, stream);
+  if (loader_) batch_copied_.make_wait(stream);
   double waited = 0;
-  if (!lockstep_) {
-    recordings.front().run(compute_.get(), [&] { enqueue(step, slot); });
-  } else {
-    std::vector<int> micro_batches;
-    for (const auto& instruction : program(step).instructions)
-      if (instruction.kind == Kind::run) micro_batches.push_back(instruction.micro_batch);
-    for (int piece = 0; piece < lockstep_->pieces(); ++piece) {
-      recordings[static_cast<std::size_t>(piece)].run(compute_.get(), [&] { enqueue_piece(piece, step, slot); });
-      if (piece + 1 < lockstep_->pieces()) waited += lockstep_->meet(piece, plan, micro_batches, wait_);
-    }
+  for (std::size_t piece = 0; piece < recordings.size(); ++piece) {
+    const int number = static_cast<int>(piece);
+    if (slot.clock) slot.clock->begin(piece, stream);
+    if (task.slow > 1) cuda::stamp(as<std::uint64_t>(began_), stream);
+    recordings[piece].run(stream, [&] { lockstep_ ? enqueue_piece(number, step, slot) : enqueue_whole(step, slot); });
+    if (task.slow > 1) cuda::linger(as<std::uint64_t>(began_), task.slow, stream);
+    if (slot.clock) slot.clock->end(piece, stream);
+    if (piece + 1 < recordings.size()) waited += lockstep_->meet(number, plan, wait_);
   }
   if (watch_) watch(task);
-  slot.computed.record(compute_.get());
+  slot.computed.record(stream);
   return waited;
 }
 
@@ -57,8 +57,9 @@ void CudaReplica::add_floats(const ReplicaProgram::Instruction& addition, std::i
   cuda::add(gradient_views_[target] + first, gradient_views_[target + 1] + first, count, compute_.get());
 }
 
-/// The step's kernels. What is recorded here is replayed for other steps: nothing may depend on `step` but its plan.
-void CudaReplica::enqueue(std::int64_t step, Slot& slot) {
+/// The step's kernels. What is recorded here is replayed for other steps: nothing may depend on `step` but its plan and the
+/// assignment.
+void CudaReplica::enqueue_whole(std::int64_t step, Slot& slot) {
   const std::int64_t floats = parameters().floats();
   const std::int64_t version = versions_.next();
   const auto& instructions = program(step).instructions;
@@ -93,7 +94,7 @@ void CudaReplica::enqueue(std::int64_t step, Slot& slot) {
         if (marks_.empty() || runs_left(instruction) > 0) add_floats(instruction, 0, floats);
       });
   finished(floats);
-  if (finish_) finish_(config_.schedule.plan(step), slot.constants());
+  if (finish_) finish_(plan(step), slot.constants());
 }
 
 /// The same for one piece of all micro-batches.
@@ -113,7 +114,7 @@ void CudaReplica::enqueue_piece(int piece, std::int64_t step, Slot& slot) {
   lockstep_->end(piece);
   if (piece + 1 < lockstep_->pieces()) return;
   for (const Mark& mark : marks_) mark.event->record_outside(compute_.get());
-  if (finish_) finish_(config_.schedule.plan(step), slot.constants());
+  if (finish_) finish_(plan(step), slot.constants());
 }
 
 }  // namespace dptrain

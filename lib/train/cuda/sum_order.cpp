@@ -4,8 +4,12 @@
 
 namespace dptrain {
 
+bool fits(const CombineProgram& program) {
+  return program.leaves.size() <= cuda::SumOrder::kMostLeaves && program.depth <= cuda::SumOrder::kDeepest;
+}
+
 void check_sums(const CombineProgram& program) {
-  if (program.leaves.size() <= cuda::SumOrder::kMostLeaves && program.depth <= cuda::SumOrder::kDeepest) return;
+  if (fits(program)) return;
   fail(ExitStatus::usage,
        "GPUs add at most {} gradient sums of all replicas together, and this job's split leaves {}; choose numbers of "
        "micro-batches and replicas that are powers of two, or fewer replicas",

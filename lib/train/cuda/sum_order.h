@@ -9,6 +9,8 @@
 
 namespace dptrain {
 
+/// Whether kernels take so many sums.
+bool fits(const CombineProgram& program);
 /// Errors: Error(usage) where the step has more sums than kernels take.
 void check_sums(const CombineProgram& program);
 

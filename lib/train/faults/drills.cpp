@@ -55,13 +55,13 @@ std::vector<DrillSpec> Drills::missed(std::int64_t first, std::int64_t end) cons
   return all;
 }
 
-void Drills::after(int rank, std::int64_t step, Replica::Times& times) const {
+double Drills::slowness(int rank, std::int64_t step) const {
+  double factor = 1;
   for (const Drill& drill : drills_) {
-    if (drill.spec.kind != DrillKind::slow || drill.spec.replica != rank || step < drill.spec.at_step) continue;
-    const double longer = (drill.spec.factor - 1) * (times.data + times.compute + times.reduce);
-    std::this_thread::sleep_for(std::chrono::duration<double>(longer));
-    times.compute += longer;
+    if (drill.spec.kind == DrillKind::slow && drill.spec.replica == rank && step >= drill.spec.at_step)
+      factor *= drill.spec.factor;
   }
+  return factor;
 }
 
 void Drills::stall(const DrillSpec& drill) const {
@@ -70,6 +70,13 @@ void Drills::stall(const DrillSpec& drill) const {
   while (!give_up_() && !(drill.seconds && steady_seconds() - start >= *drill.seconds)) {
     std::this_thread::sleep_for(kLook);
   }
+}
+
+void linger(double slowness, Replica::Times& times) {
+  const double longer = (slowness - 1) * (times.data + times.compute + times.reduce);
+  if (longer <= 0) return;
+  std::this_thread::sleep_for(std::chrono::duration<double>(longer));
+  times.compute += longer;
 }
 
 }  // namespace dptrain

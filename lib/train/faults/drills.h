@@ -30,8 +30,8 @@ class Drills {
   void leave_out(DrillKind kind, const DrillDone& done);
   /// Those of steps from `first` on and before `end` that did not happen. As spoilt().
   std::vector<DrillSpec> missed(std::int64_t first, std::int64_t end) const;
-  /// After it: a slow replica sleeps for as long as it is meant to have taken longer, which counts as computing.
-  void after(int rank, std::int64_t step, Replica::Times& times) const;
+  /// How many times as long `rank` shall take `step`; 1 where no drill slows it down.
+  double slowness(int rank, std::int64_t step) const;
 
  private:
   struct Drill {
@@ -44,5 +44,8 @@ class Drills {
   std::vector<Drill> drills_;
   std::function<bool()> give_up_;
 };
+
+/// Behind what took the host's thread `times`: sleeps for as long as that is meant to have taken longer, which counts as computing.
+void linger(double slowness, Replica::Times& times);
 
 }  // namespace dptrain

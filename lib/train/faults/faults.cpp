@@ -24,20 +24,20 @@ bool takes_micro_batches_alone(const JobSpec& job, std::int64_t step) {
 
 void check_faults_fit(const JobSpec& job, const Placement& placement) {
   if (placement.type == DeviceType::cuda) {
-    constexpr const char* kCpu = "needs replicas on the CPU: --set devices.type=cpu";
     if (job.faults.on_replica_failure != OnReplicaFailure::stop)
-      refuse(job.faults.on_replica_failure_at, fmt::format("faults.on_replica_failure: continue {}", kCpu));
+      refuse(
+          job.faults.on_replica_failure_at,
+          "faults.on_replica_failure: continue needs replicas on the CPU, because an error of CUDA's is one of all its "
+          "process: --set devices.type=cpu; with stop a retry with --resume goes on");
     if (host_decides(job) && job.train.precision == Precision::fp16) {
       refuse(job.faults.on_nan != OnNan::stop ? job.faults.on_nan_at : job.drills.front().at,
              "in precision: fp16 the loss scale leaves out steps that are not finite, and faults.on_nan: skip and "
              "rollback, and the "
              "drill nan, have no say: use bf16, or on_nan: stop");
     }
-    if (job.balance != Balance::off) refuse(job.balance_at, fmt::format("balance: auto {}", kCpu));
     for (const DrillSpec& drill : job.drills) {
-      const bool alone = takes_micro_batches_alone(job, drill.at_step);
-      if (!alone && (drill.kind == DrillKind::slow || (drill.kind == DrillKind::nan && job.mode != Mode::sync)))
-        refuse(drill.at, fmt::format("this drill {}", kCpu));
+      if (drill.kind == DrillKind::nan && job.mode != Mode::sync && !takes_micro_batches_alone(job, drill.at_step))
+        refuse(drill.at, "this drill needs replicas on the CPU: --set devices.type=cpu");
     }
   }
   for (const DrillSpec& drill : job.drills) {

@@ -23,7 +23,7 @@ void hand_over(Run& run, std::int64_t step) {
     run.reporter.fault(report);
     run.faults.note(std::move(report), run.faults.since(rank));
   }
-  reassign(run, step, std::move(costs), "replica_failed");
+  reassign(run, step, std::make_shared<const Assignment>(run.schedule, std::move(costs)), "replica_failed");
 }
 
 FaultReport not_finite(const Run& run, std::int64_t step) {
@@ -84,6 +84,7 @@ void roll_back(Run& run, std::int64_t step) {
   ++run.rollbacks;
   go_back_to(run, run.rollback_points.back(step));
   run.progress->rewound(run.rollback_step);
+  if (run.balancer) run.balancer->restart(run.rollback_step);  // steps that count come again
 }
 
 /// Why the policy does not help any more, and what may.
@@ -136,14 +137,14 @@ Outcome decide(Run& run, FaultReport report, double began, bool can_skip) {
   return outcome;
 }
 
-void reassign(Run& run, std::int64_t step, std::vector<double> costs, const std::string& reason) {
+void reassign(Run& run, std::int64_t step, std::shared_ptr<const Assignment> assignment, const std::string& reason) {
   AssignmentReport report{
       .step = step, .reason = reason, .micro_batches = {}, .before = run.assignment->shares(), .seconds = {}};
-  if (reason == "balance") report.seconds = costs;
-  run.assignment = std::make_shared<const Assignment>(run.schedule, std::move(costs));
+  if (reason == "balance") report.seconds = assignment->costs();
+  run.assignment = std::move(assignment);
   report.micro_batches = run.assignment->shares();
   run.reporter.assigned(report);
-  if (run.balancer) run.balancer->restart();
+  if (run.balancer) run.balancer->restart(step);
 }
 
 Outcome settle(Run& run, int rank, Replica& replica, const StepTask& task, const StepPlan& plan) {

@@ -20,7 +20,7 @@ Outcome settle(Run& run, int rank, Replica& replica, const StepTask& task, const
 /// is a step's, with weights that are. Outcome::back has been done on return. Errors: what ends the run.
 Outcome decide(Run& run, FaultReport report, double began, bool can_skip);
 
-/// Rank 0's, with all replicas between two steps: from `step` on micro-batches are assigned by these costs.
-void reassign(Run& run, std::int64_t step, std::vector<double> costs, const std::string& reason);
+/// Rank 0's, with all replicas between two steps: from `step` on micro-batches are assigned so.
+void reassign(Run& run, std::int64_t step, std::shared_ptr<const Assignment> assignment, const std::string& reason);
 
 }  // namespace dptrain

@@ -64,7 +64,7 @@ void LocalSteps::take(std::int64_t step, const ToldStep& told) {
     for (int worker = workers_.first; worker < workers_.last; ++worker) {
       if (!update(worker, step, told, times)) break;
     }
-    run_.drills.after(rank_, step, times);
+    linger(run_.drills.slowness(rank_, step), times);
     if (run_.watchdog) run_.watchdog->end(rank_);
   } catch (const GroupAborted&) {
     throw;

@@ -42,7 +42,7 @@ void stepped(Run& run, std::int64_t step) {
 }
 
 void collect(Run& run, int rank, Replica& replica, std::int64_t step) {
-  replica.collect(step, run.losses);
+  run.busy[static_cast<std::size_t>(rank)] = replica.collect(step, run.losses);
   if (run.leads(rank)) run.loss_scale = replica.loss_scale();
 }
 
@@ -57,7 +57,6 @@ Replica::Times attempt(Run& run, int rank, Replica& replica, const StepTask& tas
     if (run.leads(rank)) run.processes.at_step(task.step);
     run.drills.before(rank, task.step);
     times = replica.run(task);
-    run.drills.after(rank, task.step, times);
     if (collected >= 0) collect(run, rank, replica, collected);
     if (run.watchdog) run.watchdog->end(rank);
   } catch (const GroupAborted&) {
@@ -80,16 +79,19 @@ void note_drills_elsewhere(Run& run, std::int64_t step) {
     if (r < run.here.first || r >= run.here.last) static_cast<void>(run.drills.poisons(r, step));
 }
 
-/// Rank 0's, after a full step: whether micro-batches should move.
-void balance(Run& run, std::int64_t step, const StepPlan& plan) {
+/// Rank 0's, when it is known what `step` took, if that was a full one: whether micro-batches should move from step `next` on.
+void balance(Run& run, std::int64_t step, std::int64_t next) {
   const Assignment& now = *run.assignment;
-  if (!run.balancer || &plan != &now.full()) return;
-  if (auto costs = run.balancer->stepped(run.busy, now.shares(), now.costs()))
-    reassign(run, step + 1, std::move(*costs), "balance");
+  if (!run.balancer || &now.plan(step) != &now.full()) return;
+  auto costs = run.balancer->stepped(step, run.busy, now.shares(), now.costs());
+  if (!costs || next >= run.end) return;
+  auto better = std::make_shared<const Assignment>(run.schedule, std::move(*costs));
+  if (run.reducer->takes(better->full()) && run.reducer->takes(better->last()))
+    reassign(run, next, std::move(better), "balance");
 }
 
 /// Rank 0's, when all have computed `step` and know whether its update is applied; `collected`: whose losses are known, -1 for none.
-void account(Run& run, std::int64_t step, const StepPlan& plan, bool applies, std::int64_t collected) {
+void account(Run& run, std::int64_t step, bool applies, std::int64_t collected) {
   if (applies) {
     if (collected >= 0) stepped(run, collected);
     run.skips_in_a_row = 0;
@@ -100,7 +102,7 @@ void account(Run& run, std::int64_t step, const StepPlan& plan, bool applies, st
     run.progress->skipped(step);
   }
   if (stop_agreed(run)) run.end = step + 1;
-  balance(run, step, plan);
+  if (collected >= 0) balance(run, collected, step + 1);
 }
 
 /// The losses of what the devices were still at work on, up to `step`.
@@ -111,6 +113,7 @@ void catch_up(Run& run, int rank, Replica& replica, std::int64_t& collected, std
     if (run.leads(rank)) {
       stepped(run, collected);
       run.progress->report_if_due(collected + 1, run.end, steady_seconds());
+      balance(run, collected, step);
     }
     run.group.barrier();
   }
@@ -150,13 +153,12 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     const StepPlan& plan = assignment->plan(step);
     if (!again) poison = run.drills.poisons(rank, step);
     if (!again && run.leads(rank)) note_drills_elsewhere(run, step);
-    const StepTask task{.step = step, .weights = weights, .poison = poison};
+    const StepTask task{.step = step, .weights = weights, .poison = poison, .slow = run.drills.slowness(rank, step)};
     run.reducer->begin(rank, run.update(step));
     const bool due = step - collected >= replica.lag();
     const Replica::Times computed = attempt(run, rank, replica, task, plan, due ? collected : -1);
     times.data = computed.data;
     times.compute = computed.compute;
-    run.busy[static_cast<std::size_t>(rank)] = computed.data + computed.compute + computed.reduce;
     const double waited = run.step_news.gather(run, rank, due && collected < step ? assignment->plan(collected) : plan);
 
     const Outcome outcome = run.faults.any() ? settle(run, rank, replica, task, plan) : Outcome::good;
@@ -168,7 +170,7 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     }
     ++weights;
     const bool applies = outcome == Outcome::good;
-    if (run.leads(rank)) account(run, step, plan, applies, due ? collected : -1);
+    if (run.leads(rank)) account(run, step, applies, due ? collected : -1);
     const GradientReducer::Times reduced = applies ? run.reducer->update(rank, plan) : meet(run);
     times.wait = computed.wait + waited + reduced.wait;
     times.reduce = computed.reduce + reduced.reduce;
@@ -207,6 +209,7 @@ class SyncStrategy final : public UpdateStrategy {
                                              .clip_norm = run.job.train.clip_norm,
                                              .plan = run.update_plan,
                                              .loss_scaling = loss_scaling(run.job, resumed(run)),
+                                             .reassigned = may_reassign(run.job, run.placement.replicas),
                                              .watchdog = run.watchdog.get()});
     return *run.reducer;
   }

@@ -32,8 +32,9 @@ void run_graph(const Nodes& nodes, const std::map<std::size_t, std::shared_ptr<R
         ready.push_back(n);
     }
     const std::size_t chosen = ready[state().random() % ready.size()];
+    tick();
     nodes[chosen].work();
-    if (const auto found = records.find(chosen); found != records.end()) found->second->done = true;
+    if (const auto found = records.find(chosen); found != records.end()) reach(*found->second);
     done[chosen] = true;
     ++state().counters.executed;
   }

@@ -3,6 +3,9 @@
 //   stream, an event, a device, a copy that waits, cudaFree), a random scheduler takes operations from the heads of all
 //   queues until that is done, and no further: a wait that is missing shows as wrong values under some seed.
 //   cudaEventQuery and cudaStreamQuery run a few operations and then answer.
+//   Each stream has a clock of its own, as if its device ran nothing else: an operation takes a microsecond, a stream that waits for
+//   an event is not earlier than that, and no other work, however late, takes any of its time. So what timed events measure is the
+//   same under every seed.
 //   Stricter than most drivers: device and pinned memory starts as 0xFF bytes (NaN); a cudaMemcpy from pageable memory
 //   to the device returns when its source has been read, not when the copy has arrived, as CUDA's documentation warns.
 //   Programs that tests start have FAKE_CUDA_DEVICES=N in their environment: N devices on this host, of which CUDA_VISIBLE_DEVICES
@@ -41,10 +44,11 @@ void set_memory(std::size_t bytes);
 void refuse_captures(bool refuse);
 
 struct Counters {
-  std::int64_t allocations = 0;  ///< cudaMalloc, cudaMallocHost, cudaHostAlloc
-  std::int64_t enqueued = 0;     ///< operations put into queues or graphs, one for a graph's launch
-  std::int64_t executed = 0;     ///< operations that ran, each of a graph's
-  std::int64_t waits = 0;        ///< times that the host waited: streams, events, devices, copies that wait, cudaFree
+  std::int64_t allocations = 0;   ///< cudaMalloc, cudaMallocHost, cudaHostAlloc
+  std::int64_t enqueued = 0;      ///< operations put into queues or graphs, one for a graph's launch
+  std::int64_t executed = 0;      ///< operations that ran, each of a graph's
+  std::int64_t waits = 0;         ///< times that the host waited: streams, events, devices, copies that wait, cudaFree
+  std::int64_t timed_events = 0;  ///< that were made
 };
 Counters counters();
 
@@ -63,6 +67,9 @@ void enqueue(cudaStream_t stream, std::function<void()> work);
 void enqueue_when(cudaStream_t stream, std::function<bool()> ready, std::function<void()> work);
 /// Wakes threads that wait for a `ready` which depends on more than operations and queues (an abort, say).
 void wake();
+
+/// For an operation that runs: nanoseconds of its stream's clock. To look there takes some.
+std::int64_t read_clock();
 
 /// The current device of this thread, and the device of a stream.
 int current_device();

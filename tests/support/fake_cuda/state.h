@@ -20,6 +20,7 @@ namespace fake_cuda {
 /// One record of an event; those who wait for it hold it.
 struct Record {
   bool done = false;
+  std::int64_t time = 0;  ///< of the stream's clock, once it is done
 };
 
 struct Operation {
@@ -48,12 +49,14 @@ struct Capture {
 struct CUstream_st {
   std::int64_t serial = 0;  ///< order of creation
   int device = 0;
+  std::int64_t clock = 0;  ///< nanoseconds, see fake_cuda.h
   std::deque<fake_cuda::Operation> queue;
   std::shared_ptr<fake_cuda::Capture> capture;  ///< that the stream takes part in
   std::set<std::size_t> tips;                   ///< captured operations that the stream's next one comes after
 };
 struct CUevent_st {
   int device = 0;
+  bool is_timed = false;
   std::shared_ptr<fake_cuda::Record> record;    ///< the latest; null: none
   std::shared_ptr<fake_cuda::Capture> capture;  ///< set where the latest record was captured
   std::set<std::size_t> tips;
@@ -77,7 +80,8 @@ struct State {
   std::recursive_mutex mutex;
   std::condition_variable_any changed;
   std::mt19937_64 random{1};
-  std::uint64_t slow = 0;  ///< which streams lag at present, see run_one()
+  std::uint64_t slow = 0;          ///< which streams lag at present, see run_one()
+  CUstream_st* running = nullptr;  ///< whose operation runs
   Counters counters;
 
   int devices = 1;
@@ -112,8 +116,14 @@ CUevent_st& event_of(cudaEvent_t event);
 
 /// To the stream's queue, or into its capture.
 void add(CUstream_st& stream, std::function<void()> work, std::function<bool()> ready = {});
+/// What is reached on the stream whose operation runs.
+void reach(Record& record);
+/// Time of that stream goes on by one operation.
+void tick();
 /// Runs the head of a random stream; false where no head can run.
 bool run_one();
+/// Some operations may run at any time.
+void run_some();
 /// Runs random operations until `over`. Waits for other threads where nothing can run; Misuse where they do nothing.
 void run_until(Lock& lock, const std::function<bool()>& over);
 /// Runs everything that is queued on a device.

@@ -1,4 +1,4 @@
-// Streams, events, and the scheduler that takes operations from their queues.
+// Streams, and the scheduler that takes operations from their queues.
 #include <algorithm>
 
 #include "support/fake_cuda/state.h"
@@ -64,6 +64,22 @@ std::vector<CUstream_st*> all_streams() {
 
 }  // namespace
 
+void tick() {
+  constexpr std::int64_t kOperation = 1000;
+  state().running->clock += kOperation;
+}
+
+void reach(Record& record) {
+  record.done = true;
+  record.time = state().running->clock;
+}
+
+std::int64_t read_clock() {
+  constexpr std::int64_t kLook = 100;
+  const Lock lock = lock_state();
+  return state().running->clock += kLook;
+}
+
 bool run_one() {
   State& s = state();
   std::vector<CUstream_st*> candidates = all_streams();
@@ -79,10 +95,12 @@ bool run_one() {
   CUstream_st& chosen = *candidates[s.random() % candidates.size()];
   const Operation operation = std::move(chosen.queue.front());
   chosen.queue.pop_front();
-  std::erase_if(s.destroyed_streams, [](const auto& stream) { return stream->queue.empty(); });
   ++s.counters.executed;
   s.changed.notify_all();
+  s.running = &chosen;
+  tick();
   operation.work();
+  std::erase_if(s.destroyed_streams, [](const auto& stream) { return stream->queue.empty(); });
   return true;
 }
 
@@ -110,15 +128,10 @@ void drain(Lock& lock, int device) {
   });
 }
 
-namespace {
-
-/// Some operations may run at any time.
 void run_some() {
   for (auto left = state().random() % 4; left > 0 && run_one(); --left) {
   }
 }
-
-}  // namespace
 
 void enqueue(cudaStream_t stream, std::function<void()> work) {
   enqueue_when(stream, {}, std::move(work));
@@ -202,96 +215,4 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t fn, void* userD
   const Lock lock = lock_state();
   add(stream_of(stream), [fn, userData] { fn(userData); });
   return cudaSuccess;
-}
-
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned int flags) {
-  const Lock lock = lock_state();
-  if ((flags & cudaEventDisableTiming) == 0) misuse("events without cudaEventDisableTiming: waits for them are slower");
-  if (state().devices == 0) return done_with(cudaErrorNoDevice);
-  auto made = std::make_unique<CUevent_st>();
-  made->device = current_device();
-  *event = made.get();
-  state().events.emplace(*event, std::move(made));
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  const Lock lock = lock_state();
-  event_of(event);
-  state().events.erase(event);
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  const Lock lock = lock_state();
-  CUstream_st& source = stream_of(stream);
-  CUevent_st& target = event_of(event);
-  if (source.device != target.device) return done_with(cudaErrorInvalidResourceHandle);
-  if (source.capture) {
-    target.capture = source.capture;
-    target.tips = source.tips;
-    target.record.reset();
-    return cudaSuccess;
-  }
-  target.capture.reset();
-  target.record = std::make_shared<Record>();
-  add(source, [record = target.record] { record->done = true; });
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned int flags) {
-  const Lock lock = lock_state();
-  if (flags != cudaEventRecordExternal) misuse("flags of cudaEventRecordWithFlags: cudaEventRecord() has none");
-  CUstream_st& source = stream_of(stream);
-  if (!source.capture) misuse("cudaEventRecordExternal on a stream that is not captured: CUDA refuses it");
-  if (source.device != event_of(event).device) return done_with(cudaErrorInvalidResourceHandle);
-  add(source, [] {});
-  source.capture->nodes.back().records = event;
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned int flags) {
-  const Lock lock = lock_state();
-  CUstream_st& waiter = stream_of(stream);
-  const CUevent_st& awaited = event_of(event);
-  if (flags != 0) misuse("flags of cudaStreamWaitEvent");
-  if (awaited.capture) {
-    if (awaited.capture->ended || (waiter.capture && waiter.capture != awaited.capture)) {
-      if (waiter.capture) waiter.capture->invalid = true;
-      return done_with(cudaErrorStreamCaptureIsolation);
-    }
-    // The stream joins the capture.
-    if (!waiter.capture) {
-      waiter.capture = awaited.capture;
-      waiter.tips.clear();
-    }
-    waiter.tips.insert(awaited.tips.begin(), awaited.tips.end());
-    return cudaSuccess;
-  }
-  if (waiter.capture) {
-    waiter.capture->invalid = true;
-    return done_with(cudaErrorStreamCaptureIsolation);
-  }
-  if (awaited.record)
-    add(
-        waiter, [] {}, [record = awaited.record] { return record->done; });
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  Lock lock = lock_state();
-  const CUevent_st& awaited = event_of(event);
-  if (awaited.capture) return done_with(cudaErrorCapturedEvent);
-  const std::shared_ptr<Record> record = awaited.record;
-  if (record) run_until(lock, [&] { return record->done; });
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventQuery(cudaEvent_t event) {
-  const Lock lock = lock_state();
-  const CUevent_st& asked = event_of(event);
-  if (asked.capture) return done_with(cudaErrorCapturedEvent);
-  const std::shared_ptr<Record> record = asked.record;
-  run_some();
-  return done_with(!record || record->done ? cudaSuccess : cudaErrorNotReady);
 }

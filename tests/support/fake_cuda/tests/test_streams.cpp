@@ -101,6 +101,35 @@ TEST_CASE("asking runs some work, so that a loop that asks ends") {
   CHECK(cudaStreamQuery(stream.get()) == cudaSuccess);
 }
 
+TEST_CASE("timed events measure their own stream's work, under every seed, and are not waited for") {
+  const auto took = [](int operations, bool waits) {
+    const cuda::Stream stream, other;
+    cuda::TimedEvent began, ended;
+    cuda::Event busy;
+    for (int k = 0; k < 100; ++k) fake_cuda::enqueue(other.get(), [] {});
+    busy.record(other.get());
+    began.record(stream.get());
+    for (int k = 0; k < operations; ++k) fake_cuda::enqueue(stream.get(), [] {});
+    if (waits) busy.make_wait(stream.get());
+    ended.record(stream.get());
+    CHECK_THROWS_AS(static_cast<void>(ended.seconds_since(began)), Error);  // it is not reached
+    stream.synchronize();
+    return ended.seconds_since(began);
+  };
+  const double empty = took(0, false), ten = took(10, false);
+  for (std::uint64_t seed = 0; seed < 10; ++seed) {
+    fake_cuda::set_seed(seed);
+    CHECK(took(10, false) == ten);
+    CHECK(took(20, false) - ten == doctest::Approx(ten - empty));
+    CHECK(took(10, true) > 5 * ten);
+  }
+  cudaEvent_t timed = nullptr;
+  REQUIRE(cudaEventCreateWithFlags(&timed, cudaEventDefault) == cudaSuccess);
+  CHECK_THROWS_AS(cudaEventSynchronize(timed), fake_cuda::Misuse);
+  CHECK_THROWS_AS(cudaStreamWaitEvent(nullptr, timed, 0), fake_cuda::Misuse);
+  CHECK(cudaEventDestroy(timed) == cudaSuccess);
+}
+
 TEST_CASE("a rank that waits for another's work waits for the other's thread") {
   const cuda::Stream stream;
   bool arrived = false, met = false;
