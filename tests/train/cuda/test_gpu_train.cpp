@@ -84,6 +84,23 @@ TEST_CASE("on a GPU a step that is not finite is left out, or gone back from wit
   }
 }
 
+TEST_CASE("while replicas that share a GPU are slow by turns, micro-batches move between them, and no bit changes") {
+  const auto long_run = [](const Case& c, const std::string& devices, const char* more) {
+    JobSpec job = job_of(c, devices, more);
+    job.train.epochs = 20;  // of two full steps each
+    return run(job).weights_hash;
+  };
+  for (const Case& c : {kCases[1], kNormsOverTheStep}) {
+    CAPTURE(std::string(c.name));
+    const std::string wanted = long_run(c, "{type: cuda, count: 1}", "");
+    for (const int replicas : {2, 3}) {
+      CHECK(long_run(c, fmt::format("{{type: cuda, count: {}, share: true}}", replicas),
+                     "balance: auto\ndrills: [{at_step: 0, replica: 1, do: slow, factor: 8}, {at_step: 26, replica: 0, "
+                     "do: slow, factor: 60}]") == wanted);
+    }
+  }
+}
+
 TEST_CASE("samples of odd sizes on a GPU") {
   const auto run_odd = [](const std::string& devices) {
     Reporter silent;
