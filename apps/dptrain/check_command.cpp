@@ -142,6 +142,11 @@ void print_sync(const Plan& plan, std::ostream& out) {
   if (memory.copies > 0)
     fmt::print(out, "                {} copies to go back to, at most\n", megabytes(memory.copies));
   print_replica_memory(memory.replica, out);
+  if (plan.placement.type != DeviceType::cuda) return;
+  const GpuMemory gpu = gpu_memory(plan.job, plan.schedule, plan.model, plan.sample_floats, plan.placement);
+  fmt::print(
+      out, "                {} of two steps' samples on its GPU{}\n", megabytes(gpu.samples),
+      gpu.received == 0 ? "" : fmt::format(", and {} of gradient sums from the others", megabytes(gpu.received)));
 }
 
 /// Local SGD: who runs which workers, and what these take.

@@ -1,6 +1,8 @@
 #include "train/memory.h"
 
 #include <algorithm>
+#include <set>
+#include <string>
 
 #include "optim/optimizer.h"
 #include "spec/shapes.h"
@@ -31,6 +33,12 @@ Share largest_share(const JobSpec& job, const RunSchedule& schedule) {
     }
   }
   return most;
+}
+
+bool has_gpu_each(const Placement& placement) {
+  std::set<std::string> different;
+  for (const AcceleratorInfo& gpu : placement.gpus) different.insert(gpu.id);
+  return placement.replicas > 1 && different.size() == placement.gpus.size();
 }
 
 }  // namespace
@@ -73,6 +81,31 @@ SyncMemory sync_memory(const JobSpec& job, const RunSchedule& schedule, const Mo
     memory.replica.activations += (alive - 1) * lockstep->activations;
     memory.replica.copies += (alive - 1) * lockstep->copies;
   }
+  return memory;
+}
+
+GpuMemory gpu_memory(const JobSpec& job, const RunSchedule& schedule, const ModelPlan& model,
+                     std::int64_t sample_floats, const Placement& placement) {
+  constexpr std::int64_t kSteps = 2;
+  const std::int64_t replicas = placement.replicas;
+  const bool moves = may_reassign(job, placement.replicas);
+  std::int64_t samples = 0, roots = 0;
+  for (const StepPlan* step : {&schedule.full(), &schedule.last()}) {
+    const auto count = static_cast<int>(step->micro_batches.size());
+    std::int64_t most = 0, all = 0;
+    for (const ReplicaProgram& program : step->programs) {
+      std::int64_t mine = 0;
+      for (const Range& root : program.roots)
+        for (int m = root.first; m < root.last; ++m) mine += step->micro_batches[static_cast<std::size_t>(m)].count;
+      most = std::max(most, mine);
+      all += static_cast<std::int64_t>(program.roots.size());
+    }
+    samples = std::max(samples, moves ? step->samples : most);
+    roots = std::max(roots, moves ? replicas * buffers_for_any_range(count) : all);
+  }
+  GpuMemory memory{.samples = kSteps * samples * sample_floats * kFloat};
+  if (job.reproducible && has_gpu_each(placement))
+    memory.received = roots * (replicas - 1) / replicas * model.parameters.floats() / replicas * kFloat;
   return memory;
 }
 

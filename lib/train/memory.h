@@ -42,4 +42,12 @@ struct SyncMemory {
 SyncMemory sync_memory(const JobSpec& job, const RunSchedule& schedule, const ModelPlan& model,
                        std::int64_t sample_floats, int workers, const std::optional<LockstepMemory>& lockstep = {});
 
+/// What each replica has besides on its GPU, at most, in bytes.
+struct GpuMemory {
+  std::int64_t samples = 0;   ///< of two steps
+  std::int64_t received = 0;  ///< gradient sums of the others, where NCCL brings them to be added in the fixed order
+};
+GpuMemory gpu_memory(const JobSpec& job, const RunSchedule& schedule, const ModelPlan& model,
+                     std::int64_t sample_floats, const Placement& placement);
+
 }  // namespace dptrain

@@ -1,6 +1,9 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <string>
+#include <utility>
+
 #include "data/open.h"
 #include "spec/reader.h"
 #include "train/faults/rollback.h"
@@ -97,6 +100,22 @@ TEST_CASE("whether loading is costly is known before a dataset is opened") {
   CHECK(is_costly_to_load(images));
   images.name = "cifar10";
   CHECK_FALSE(is_costly_to_load(images));
+}
+
+TEST_CASE("on GPUs there are two steps' samples, and where each replica has its own the others' sums") {
+  const auto memory = [](const char* more, int replicas, bool own) {
+    const Case c(small_job(more), replicas);
+    Placement placement{.type = DeviceType::cuda, .replicas = replicas, .gpus = {}};
+    for (int r = 0; r < replicas; ++r) placement.gpus.push_back({.name = {}, .id = own ? std::to_string(r) : "0"});
+    const GpuMemory gpu = gpu_memory(c.job, c.schedule, c.model, 784, placement);
+    return std::pair(gpu.samples / (784 * 4), gpu.received / c.flat());
+  };
+  CHECK(memory("", 1, true) == std::pair<std::int64_t, std::int64_t>(2 * 64, 0));
+  CHECK(memory("", 4, false) == std::pair<std::int64_t, std::int64_t>(2 * 16, 0));
+  CHECK(memory("balance: auto\n", 4, false) == std::pair<std::int64_t, std::int64_t>(2 * 64, 0));
+  CHECK(memory("balance: auto\n", 2, true) ==
+        std::pair<std::int64_t, std::int64_t>(2 * 64, buffers_for_any_range(8) / 2));
+  CHECK(memory("reproducible: false\n", 2, true).second == 0);
 }
 
 }  // namespace dptrain
