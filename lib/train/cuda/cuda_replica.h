@@ -1,10 +1,10 @@
 // Purpose: a replica on a GPU: one host thread that keeps the device's queues filled. See train/replica.h.
 //   A step's way: where the dataset lies on the GPU, only its samples' ids go there; otherwise the loader's pinned batches do, on
 //   the copy stream. The compute stream takes the step's number, the constants of its update and the ids, runs the step as one
-//   recorded graph, and writes the losses to the host's memory. Two steps are under way at a time, each with its own slot of device memory, so that the copies of one overlap the kernels
-//   of the other and the host waits only for the step before the latest. Each slot keeps the assignment by which its step runs: a
-//   new one comes to a slot when its step before is over, and what was recorded of the old one goes then. In modes without common steps a micro-batch goes its way by
-//   itself: see train/cuda/single_micro_batches.h.
+//   recorded graph, and writes the losses to the host's memory. Two steps are under way at a time, each with its own slot of device
+//   memory, so that the copies of one overlap the kernels of the other and the host waits only for the step before the latest. A slot
+//   keeps the assignment by which its step runs: a new one comes to it when that step is over, and what was recorded goes then.
+//   In modes without common steps a micro-batch goes its way by itself: see train/cuda/single_micro_batches.h.
 // Thread safety: as train/replica.h says; stream(), computed() and gradients() may be read by other replicas' threads
 //   between two barriers.
 // Invariants: addresses never change, not with the assignment either, so that a recorded step can be replayed; what changes from
