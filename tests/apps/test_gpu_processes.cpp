@@ -85,7 +85,7 @@ TEST_CASE(
   const std::pair<std::string, std::vector<std::string>> cases[] = {
       {gpu_cnn, {lamb}},
       {gpu_cnn, {muon, "train.clip_grad_norm=0.5"}},
-      {sync_norm, {}},
+      {sync_norm, {"drills=[{at_step: 1, replica: 0, do: slow, factor: 2}]"}},
       {sync_norm, {"faults.on_nan=skip", nan}},
       {gpu_cnn, {"faults={on_nan: rollback, rollback_lr_factor: 0.5}", "checkpoint.every=2 steps", nan, muon}}};
   for (const auto& [job, settings] : cases) {
@@ -208,7 +208,7 @@ TEST_CASE("gpu processes: what does not fit is refused, by name") {
   refused(2, {"devices.count=5"}, "the job asks for 5 GPUs, and its 2 processes have 4");
   refused(2, {"devices.count=auto"}, "have 1 GPU between them: two would be on one", {{"CUDA_VISIBLE_DEVICES", "0"}});
   refused(2, {}, "the job asks for GPUs, and rank 0 on ", {{"FAKE_CUDA_DEVICES", "0"}});
-  refused(2, {"drills=[{at_step: 1, replica: 0, do: slow, factor: 2}]"}, "needs replicas on the CPU");
+  refused(2, {"balance=auto"}, "balance: auto is for one process");
 
   const std::vector<std::string> any = run_with({"devices.count=auto"});
   check(here.apart(any, {}, {{"FAKE_CUDA_DEVICES", "0"}}), "the job asks for GPUs, and rank 1 on ");
