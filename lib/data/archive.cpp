@@ -24,9 +24,9 @@ std::string name_in_cache(const fs::path& archive) {
       fmt::format("{}|{}|{}.{}", canonical.string(), status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
   Hash128 hash;
   hash.update(key.data(), key.size());
-  std::string stem = archive.filename().string();
-  stem.resize(std::min<std::size_t>(stem.find(".tar"), 100));
-  return fmt::format("{}-{}.tar", stem, hash.hex().substr(0, 16));
+  constexpr std::size_t kLongest = 100;  // file systems allow 255 bytes
+  const std::string name = archive.filename().string(), stem = name.substr(0, name.find(".tar"));
+  return fmt::format("{}-{}.tar", stem.substr(0, kLongest), hash.hex().substr(0, 16));
 }
 
 }  // namespace

@@ -68,6 +68,30 @@ TEST_CASE("a compressed tar is unpacked once, however it is compressed, and is t
   CHECK(open_dataset(images_at(DatasetFormat::image_tar, machine.home() / "set.tar.xz"), {}).train->size() == 11);
 }
 
+TEST_CASE("archives of one name, in two folders or one after the other, are unpacked each for itself") {
+  for (const std::string name : {"set.tgz", "set.txz", "set.tbz2", "set", "set.tar.gz"}) {
+    CAPTURE(name);
+    const Machine machine;
+    const auto samples = [&](const fs::path& path) {
+      return open_dataset(images_at(DatasetFormat::image_tar, path), {}).train->size();
+    };
+    auto files = test::small_set();
+    test::put(machine.home() / "a" / name, test::compressed(test::tar_of(files), "gzip"));
+    files.erase("train/ant/0.jpg");
+    const std::string fewer = test::compressed(test::tar_of(files), "gzip");
+    test::put(machine.home() / "b" / name, fewer);
+    // What an earlier version left under the archive's name alone may be another archive's.
+    files.erase("train/bee/0.jpg");
+    test::put(machine.cache() / name, test::tar_of(files));
+    CHECK(samples(machine.home() / "a" / name) == 12);
+    CHECK(samples(machine.home() / "b" / name) == 11);
+    files.erase("train/cat/0.jpg");
+    test::put(machine.home() / "b" / name, test::compressed(test::tar_of(files), "gzip"));
+    CHECK(samples(machine.home() / "b" / name) == 9);
+    CHECK(machine.written().size() == 5);  // three tars, the one from before, and the lock
+  }
+}
+
 TEST_CASE("hostile members of a compressed tar: the promised message, and nothing but the tar in the cache") {
   for (const char* name : {"../../x", "/tmp/dptrain-hostile", "train/../../../x"}) {
     const Machine machine;
