@@ -6,7 +6,7 @@
 #include <ostream>
 
 #include "core/error.h"
-#include "data/open.h"
+#include "dptrain/job_data.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "report/lines.h"
@@ -240,7 +240,7 @@ void print_async(const Plan& plan, std::ostream& out) {
 
 int check_job(const JobOptions& options, std::ostream& out) {
   const JobSpec job = read_job(options.file, options.overrides);
-  const DatasetInfo data = inspect_dataset(job.dataset);
+  const DatasetInfo data = inspect_data(job);
   check_data_fit(job, data.shape, data.classes);
   const Placement placement = place(job, data.train_samples);
   const int replicas = placement.replicas;

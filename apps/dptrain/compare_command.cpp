@@ -13,8 +13,8 @@
 
 #include "core/durable_file.h"
 #include "core/error.h"
-#include "data/open.h"
 #include "dptrain/child.h"
+#include "dptrain/job_data.h"
 #include "dptrain/same_run.h"
 #include "dptrain/signals.h"
 #include "dptrain/target.h"
@@ -184,21 +184,6 @@ ComparedRun run_once(const CompareCommand& command, const JobSpec& job, const fs
   return run;
 }
 
-/// Fetches the dataset, or finds that it is there and sound, once for all runs. False where a signal ended that.
-bool fetch_data(const CompareCommand& command, const JobSpec& job, const StopRequest& stop,
-                const std::function<void(const std::string&)>& say) {
-  try {
-    open_dataset(job.dataset, {.offline = command.offline,
-                               .progress = say,
-                               .stop = &stop,
-                               .cache_bytes = job.data.cache_bytes,
-                               .unpack_bytes = job.data.unpack_bytes});
-    return true;
-  } catch (const Stopped&) {
-    return false;
-  }
-}
-
 void print(const CompareCommand& command, const Comparison& comparison, std::ostream& out) {
   if (command.json) {
     fmt::print(out, "{}\n", comparison_json(comparison));
@@ -215,7 +200,13 @@ int compare_modes(const CompareCommand& command, std::ostream& out) {
   if (command.resume && command.out.empty())
     fail(ExitStatus::usage, "--resume needs --out DIR: the folder of the comparison to go on with");
   const std::vector<JobSpec> jobs = jobs_of(command);
-  const DatasetInfo info = inspect_dataset(jobs.front().dataset);
+  const StopRequest& stop = listen_to_signals();
+  const auto say = [&](const std::string& line) {
+    if (!command.quiet) tell(line);
+  };
+  DataOptions options = data_options(jobs.front(), stop, command.offline);
+  options.progress = say;
+  const DatasetInfo info = inspect_dataset(jobs.front().dataset, options);
   if (jobs.front().seed > std::numeric_limits<std::uint64_t>::max() - static_cast<std::uint64_t>(command.seeds - 1))
     fail(ExitStatus::usage, "--seeds {}: there are not that many seeds from {} on", command.seeds, jobs.front().seed);
   Comparison comparison{.job = jobs.front().name,
@@ -235,11 +226,8 @@ int compare_modes(const CompareCommand& command, std::ostream& out) {
   const fs::path folder = folder_for(command, comparison.job), result = folder / "comparison.json";
   check_folder(command, folder, runs);
 
-  const StopRequest& stop = listen_to_signals();
-  const auto say = [&](const std::string& line) {
-    if (!command.quiet) tell(line);
-  };
-  if (!fetch_data(command, jobs.front(), stop, say)) return stopped_status();
+  open_dataset(jobs.front().dataset, options, info);  // fetched, and found to be sound, once for all runs
+  throw_if_stopped(&stop);
   say(fmt::format("{} run{}, into {}", runs.size(), runs.size() == 1 ? "" : "s", folder.string()));
   std::set<std::string> warnings;  // of a mode, not of a seed, mostly: once is enough
   int stopped = 0;

@@ -18,6 +18,8 @@
 #include "data/open_images.h"
 #include "data/sha256.h"
 #include "data/verify.h"
+#include "dptrain/job_data.h"
+#include "dptrain/signals.h"
 
 namespace dptrain {
 namespace fs = std::filesystem;
@@ -32,28 +34,28 @@ void print_info(const DatasetInfo& info, std::ostream& out) {
   fmt::print(out, "shape     {}, {} classes\n", info.shape.text(), info.classes);
 }
 
-int info_of_folder(const fs::path& folder, std::ostream& out) {
+int info_of_folder(const fs::path& folder, const DataOptions& options, std::ostream& out) {
   DatasetSpec spec;
   spec.format = DatasetFormat::idx;
   spec.path = folder;
-  open_dataset(spec, {});  // every check that training would make
-  print_info(inspect_dataset(spec), out);
+  open_dataset(spec, options);  // every check that training would make
+  print_info(inspect_dataset(spec, options), out);
   const IdxFiles files = standard_files(folder);
-  const IdxArray images = read_idx(files.train_images, 3);
+  const IdxArray images = read_idx(files.train_images, 3, options.stop);
   const Normalisation measured = measure_normalisation(images.values.span(), files.train_images.string());
   fmt::print(out, "mean      {:.4f}, std {:.4f} (computed from the training images)\n", measured.mean[0],
              measured.std[0]);
   const std::pair<fs::path, int> ranks[] = {
       {files.train_images, 3}, {files.train_labels, 1}, {files.test_images, 3}, {files.test_labels, 1}};
   for (const auto& [file, rank] : ranks) {
-    const FileDigest digest = digest_file(file, read_idx_header(file, rank).file_bytes());
+    const FileDigest digest = digest_file(file, read_idx_header(file, rank).file_bytes(), options.stop);
     fmt::print(out, "file      {}: {} bytes, SHA-256 {}\n", file.string(), digest.bytes, digest.sha256);
   }
   return kFine;
 }
 
 /// What a descriptor of it would say.
-int info_of_images(const fs::path& path, std::ostream& out) {
+int info_of_images(const fs::path& path, const DataOptions& options, std::ostream& out) {
   DatasetSpec spec;
   spec.path = path;
   spec.format = DatasetFormat::image_folder;
@@ -62,18 +64,19 @@ int info_of_images(const fs::path& path, std::ostream& out) {
   } else if (fs::is_regular_file(path)) {
     spec.format = DatasetFormat::image_tar;
   }
-  print_info(inspect_dataset(spec), out);
+  const DatasetInfo info = inspect_dataset(spec, options);
+  print_info(info, out);
   if (spec.format == DatasetFormat::cifar) return kFine;
-  const Normalisation measured = measure_training_images(spec);
+  const Normalisation measured = measure_training_images(spec, *info.files, options.stop);
   fmt::print(out, "mean      {:.4f}, std {:.4f} (computed from the training images)\n", fmt::join(measured.mean, " "),
              fmt::join(measured.std, " "));
   if (spec.format != DatasetFormat::image_tar) return kFine;
-  const FileDigest digest = digest_as_it_is(path, std::numeric_limits<std::int64_t>::max());
+  const FileDigest digest = digest_as_it_is(path, std::numeric_limits<std::int64_t>::max(), options.stop);
   fmt::print(out, "file      {}: {} bytes, SHA-256 {}\n", path.string(), digest.bytes, digest.sha256);
   return kFine;
 }
 
-int info_of_files(const DatasetDescriptor& descriptor, std::ostream& out) {
+int info_of_files(const DatasetDescriptor& descriptor, const DataOptions& options, std::ostream& out) {
   std::vector<TriedPlace> tried;
   const auto folder = find_dataset(descriptor, {}, tried);
   if (!folder) {
@@ -90,7 +93,7 @@ int info_of_files(const DatasetDescriptor& descriptor, std::ostream& out) {
       continue;
     }
     const fs::path& path = *there;
-    const std::string problem = mismatch(path, file);
+    const std::string problem = mismatch(path, file, options.stop);
     if (!problem.empty()) status = kBad;
     const std::string verdict =
         problem.empty() ? fmt::format("{} bytes, SHA-256 as described", file.bytes) : fmt::format("WRONG: {}", problem);
@@ -112,29 +115,27 @@ int list(std::ostream& out) {
   return kFine;
 }
 
-int info(const std::string& dataset, std::ostream& out) {
+int info(const std::string& dataset, const DataOptions& options, std::ostream& out) {
   if (dataset.find('/') != std::string::npos) {
     const bool holds_images =
         fs::is_regular_file(dataset) || fs::is_directory(fs::path(dataset) / "train") || find_cifar(dataset);
-    return holds_images ? info_of_images(dataset, out) : info_of_folder(dataset, out);
+    return holds_images ? info_of_images(dataset, options, out) : info_of_folder(dataset, options, out);
   }
   const DatasetDescriptor descriptor = find_descriptor(dataset);
   DatasetSpec spec;
   spec.name = dataset;
   fmt::print(out, "title     {}\n", descriptor.title);
-  print_info(inspect_dataset(spec), out);
+  print_info(inspect_dataset(spec, options), out);
   fmt::print(out, "mean      {:.4f}, std {:.4f} (from the descriptor)\n", fmt::join(descriptor.mean, " "),
              fmt::join(descriptor.std, " "));
   fmt::print(out, "described {}\n", descriptor.source.string());
-  if (descriptor.format != DatasetFormat::generated) return info_of_files(descriptor, out);
+  if (descriptor.format != DatasetFormat::generated) return info_of_files(descriptor, options, out);
   fmt::print(out, "found in  nowhere: generated, as many samples as asked for\n");
   return kFine;
 }
 
-int fetch(const DataCommand& command, std::ostream& out) {
-  const DataOptions options = {.offline = command.offline,
-                               .progress = [](const std::string& line) { std::cerr << line << '\n'; }};
-  fmt::print(out, "{}\n", fetch_dataset(find_descriptor(command.dataset), options).string());
+int fetch(const std::string& dataset, const DataOptions& options, std::ostream& out) {
+  fmt::print(out, "{}\n", fetch_dataset(find_descriptor(dataset), options).string());
   return kFine;
 }
 
@@ -160,15 +161,12 @@ const CLI::App* add_data(CLI::App& app, DataCommand& command) {
 }
 
 int look_after_data(const DataCommand& command, std::ostream& out) {
-  switch (command.what) {
-    case DataCommand::What::list:
-      return list(out);
-    case DataCommand::What::info:
-      return info(command.dataset, out);
-    case DataCommand::What::fetch:
-      break;
-  }
-  return fetch(command, out);
+  if (command.what == DataCommand::What::list) return list(out);
+  return stoppable([&](const StopRequest& stop) {
+    const DataOptions options = data_options({}, stop, command.offline);
+    return command.what == DataCommand::What::info ? info(command.dataset, options, out)
+                                                   : fetch(command.dataset, options, out);
+  });
 }
 
 }  // namespace dptrain

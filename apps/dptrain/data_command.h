@@ -1,5 +1,5 @@
 // Purpose: `dptrain data list | info | fetch`. Thread safety: one call at a time.
-// It returns the exit status of the process; errors are thrown as Error.
+// It returns the exit status of the process; errors are thrown as Error, and Stopped.
 #pragma once
 
 #include <CLI/CLI.hpp>

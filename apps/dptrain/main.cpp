@@ -13,6 +13,7 @@
 #include "dptrain/data_command.h"
 #include "dptrain/plan_command.h"
 #include "dptrain/replay_command.h"
+#include "dptrain/signals.h"
 #include "dptrain/together.h"
 #include "dptrain/train_command.h"
 #include "dptrain/verify_command.h"
@@ -107,6 +108,8 @@ int main(int argc, char** argv) {
   } catch (const dptrain::Error& error) {
     std::fprintf(stderr, "dptrain: %s\n", error.what());
     return static_cast<int>(error.status());
+  } catch (const dptrain::Stopped&) {
+    return dptrain::stopped_status();
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "dptrain: error: out of memory\n");
   } catch (const std::exception& error) {

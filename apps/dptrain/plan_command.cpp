@@ -9,8 +9,8 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "core/statistics.h"
-#include "data/open.h"
 #include "dptrain/device_counts.h"
+#include "dptrain/job_data.h"
 #include "report/scaling.h"
 #include "spec/reader.h"
 #include "spec/shapes.h"
@@ -163,18 +163,14 @@ int plan_job(const PlanCommand& command, std::ostream& out) {
   const std::vector<int> counts = read_device_counts(command.devices);
   const Link link = read_link(command.link);
   const JobSpec job = job_of(command);
-  const DatasetInfo info = inspect_dataset(job.dataset);
+  const DatasetInfo info = inspect_data(job);
   check_data_fit(job, info.shape, info.classes);
   const Placement placement = place(job, info.train_samples);
   check_plannable(job, placement);
   const RunSchedule schedule(job, info.train_samples, 1);
   make_strategy(job)->check(job, placement, schedule);
   check_batches_fit(job, schedule);
-  const DatasetPair data =
-      open_dataset(job.dataset, {.offline = command.offline,
-                                 .progress = [](const std::string& line) { std::cerr << line << '\n'; },
-                                 .cache_bytes = job.data.cache_bytes,
-                                 .unpack_bytes = job.data.unpack_bytes});
+  const DatasetPair data = open_data(job, command.offline, info);
 
   const std::unique_ptr<Backend> backend = make_backend(job, placement);
   const ModelPlan model = backend->plan(batch_sizes(schedule, info.test_samples));

@@ -7,8 +7,8 @@
 #include <iostream>
 
 #include "core/error.h"
-#include "data/open.h"
 #include "device/accelerators.h"
+#include "dptrain/job_data.h"
 #include "dptrain/same_run.h"
 #include "dptrain/text_file.h"
 #include "report/json.h"
@@ -87,11 +87,7 @@ int replay_run(const ReplayCommand& command, const std::function<void(const std:
     fail(ExitStatus::usage, "{}: the run was not recorded: async.record: true does that", run.string());
   const Summary summary = summary_of(run);
   job.devices = devices_of_replay(job, summary, run);
-  const DatasetPair data =
-      open_dataset(job.dataset, {.offline = command.offline,
-                                 .progress = [](const std::string& line) { std::cerr << line << '\n'; },
-                                 .cache_bytes = job.data.cache_bytes,
-                                 .unpack_bytes = job.data.unpack_bytes});
+  const DatasetPair data = open_data(job, command.offline);
   if (const std::string difference = difference_to(run, job, data); !difference.empty()) {
     say(fmt::format("warning         the weights may not get the bits they had: {}", difference));
   }

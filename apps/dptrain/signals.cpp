@@ -1,11 +1,10 @@
 #include "dptrain/signals.h"
 
-#include <csignal>
-#include <initializer_list>
-
 namespace dptrain {
 
 namespace {
+
+constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
 
 StopRequest stop_request{0};
 
@@ -17,7 +16,7 @@ void request_stop(int signal) {
 }  // namespace
 
 const StopRequest& listen_to_signals() {
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) {
+  for (const int signal : kSignals) {
     struct sigaction action = {};
     sigaction(signal, nullptr, &action);
     if (action.sa_handler == SIG_IGN) continue;  // `nohup`, `trap '' INT`
@@ -26,6 +25,19 @@ const StopRequest& listen_to_signals() {
     action.sa_flags = SA_RESTART | SA_RESETHAND;
     sigaction(signal, &action, nullptr);
   }
+  return stop_request;
+}
+
+Listening::Listening() {
+  for (std::size_t k = 0; k < kSignals.size(); ++k) sigaction(kSignals[k], nullptr, &before_[k]);
+  listen_to_signals();
+}
+
+Listening::~Listening() {
+  for (std::size_t k = 0; k < kSignals.size(); ++k) sigaction(kSignals[k], &before_[k], nullptr);
+}
+
+const StopRequest& Listening::stop() const {
   return stop_request;
 }
 

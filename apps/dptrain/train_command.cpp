@@ -3,7 +3,7 @@
 #include <string>
 
 #include "core/error.h"
-#include "data/open.h"
+#include "dptrain/job_data.h"
 #include "dptrain/same_run.h"
 #include "dptrain/signals.h"
 #include "dptrain/target.h"
@@ -125,7 +125,15 @@ struct CheckedJob {
   DatasetInfo info;
 };
 
-CheckedJob check_job(const TrainCommand& command, const Communicator& processes) {
+/// Nobody is told what --quiet and --json leave out, or what the first process has said.
+DataOptions first_look(const TrainCommand& command, const JobSpec& job, const Communicator& processes,
+                       const StopRequest& stop) {
+  DataOptions options = data_options(job, stop, command.offline);
+  if (command.quiet || command.json || processes.rank() != 0) options.progress = {};
+  return options;
+}
+
+CheckedJob check_job(const TrainCommand& command, const Communicator& processes, const StopRequest& stop) {
   if (command.resume && command.fresh)
     fail(ExitStatus::usage, "--resume goes on with a run, --fresh replaces it: give one of them");
   if (command.resume && command.out.empty())
@@ -133,7 +141,7 @@ CheckedJob check_job(const TrainCommand& command, const Communicator& processes)
   CheckedJob checked{.job = read_job(command.job.file, command.job.overrides), .info = {}};
   if (command.target) aim(checked.job, *command.target);
   check_processes_fit(checked.job, processes);
-  checked.info = inspect_dataset(checked.job.dataset);
+  checked.info = inspect_dataset(checked.job.dataset, first_look(command, checked.job, processes, stop));
   check_data_fit(checked.job, checked.info.shape, checked.info.classes);
   if (!command.init_from.empty() && !std::filesystem::exists(command.init_from))
     fail(ExitStatus::usage, "--init-from {}: there is no such file", command.init_from);
@@ -186,7 +194,8 @@ std::shared_ptr<Checkpoint> checkpoint_of_all(const std::filesystem::path& folde
 }
 
 int train_job(const TrainCommand& command, Communicator& processes) {
-  CheckedJob checked = agree(processes, [&] { return check_job(command, processes); });
+  const StopRequest& stop = listen_to_signals();  // what is unpacked from now on, and the run folder, can be taken back
+  CheckedJob checked = agree(processes, [&] { return check_job(command, processes, stop); });
   const JobSpec& job = checked.job;
   const DatasetInfo& info = checked.info;
   check_same_job(processes, job);
@@ -198,8 +207,6 @@ int train_job(const TrainCommand& command, Communicator& processes) {
   check_same_devices(processes, job, placement);
   if (const std::optional<double> deadline = step_deadline(job, processes)) processes.set_deadline(*deadline);
 
-  // Before there is a folder to take back, and after all that need not be.
-  const StopRequest& stop = listen_to_signals();
   ClaimedFolder claimed = claim_folder(command, job.name, processes);
   const std::filesystem::path& path = claimed.path;
   const bool continues = claimed.continues;
@@ -227,22 +234,14 @@ int train_job(const TrainCommand& command, Communicator& processes) {
     }
     if (from_first(processes, json ? 1 : 0) != 0) return status;
   }
-  DatasetPair data;
-  try {
-    data = agree(processes, [&] {
-      DatasetPair opened =
-          open_dataset(job.dataset, {.offline = command.offline,
-                                     .progress = [&](const std::string& line) { reporter.message(line); },
-                                     .stop = &stop,
-                                     .warning = [&](const std::string& line) { reporter.warning(line); },
-                                     .cache_bytes = job.data.cache_bytes,
-                                     .unpack_bytes = job.data.unpack_bytes});
-      throw_if_stopped(&stop);
-      return opened;
-    });
-  } catch (const Stopped&) {
-    return stopped_status();  // the reporter takes the empty run folder back
-  }
+  const DatasetPair data = agree(processes, [&] {
+    DataOptions options = data_options(job, stop, command.offline);
+    options.progress = [&](const std::string& line) { reporter.message(line); };
+    options.warning = [&](const std::string& line) { reporter.warning(line); };
+    DatasetPair opened = open_dataset(job.dataset, options, info);
+    throw_if_stopped(&stop);
+    return opened;
+  });
   check_same_data(processes, data);
   if (continues) checkpoints.resume_from = checkpoint_of_all(path, job, data, placement, reporter, processes);
   if (continues && !checkpoints.resume_from && !checkpoints.first_weights.empty() && command.init_from.empty()) {
@@ -267,7 +266,13 @@ int train_job(const TrainCommand& command, Communicator& processes) {
 }  // namespace
 
 int run_training(const TrainCommand& command) {
-  return run_together([&](Communicator& processes) { return train_job(command, processes); });
+  return run_together([&](Communicator& processes) {
+    try {
+      return train_job(command, processes);
+    } catch (const Stopped&) {  // while data was looked for: an empty run folder is taken back
+      return stopped_status();
+    }
+  });
 }
 
 void add_training(CLI::App& app, TrainCommand& command) {

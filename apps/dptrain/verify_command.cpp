@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "core/error.h"
-#include "data/open.h"
 #include "data/sampler.h"
+#include "dptrain/job_data.h"
 #include "dptrain/same_run.h"
 #include "report/lines.h"
 #include "spec/reader.h"
@@ -169,9 +169,7 @@ int verify_run(const VerifyCommand& command, const Say& say) {
   const States states = states_of(run, job, say);
   if (states.all.empty()) fail(ExitStatus::failed, "{}: there is no checkpoint to verify", run.string());
   const std::vector<std::int64_t> targets = targets_of(command, states);
-  const DatasetPair data = open_dataset(
-      job.dataset,
-      {.offline = command.offline, .cache_bytes = job.data.cache_bytes, .unpack_bytes = job.data.unpack_bytes});
+  const DatasetPair data = open_data(job, command.offline);
   const int replicas = replica_count(job, data.train->size());
   job = without_trouble(std::move(job), replicas);
 

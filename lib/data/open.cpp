@@ -179,7 +179,7 @@ DatasetPair open_digits(const DatasetSpec& spec, const DatasetDescriptor& descri
     return split_in_memory(spec, std::move(digits.pixels), std::move(digits.labels), count, descriptor.shape,
                            descriptor.classes, {descriptor.mean, descriptor.std}, which == DigitSplit::train);
   };
-  const DatasetInfo info = inspect_dataset(spec);
+  const DatasetInfo info = inspect_dataset(spec, options);
   DatasetPair pair;
   pair.train = split(DigitSplit::train, info.train_samples);
   pair.test = split(DigitSplit::test, info.test_samples);
@@ -217,19 +217,19 @@ std::int64_t chosen_samples(const DatasetSpec& spec, const std::optional<std::in
   return samples;
 }
 
-DatasetInfo inspect_dataset(const DatasetSpec& spec) {
+DatasetInfo inspect_dataset(const DatasetSpec& spec, const DataOptions& options) {
   DatasetInfo info;
   if (spec.name.empty() && spec.format == DatasetFormat::idx) {
     const IdxFiles files = standard_files(spec.path);
     const IdxHeader train = read_idx_header(files.train_images, 3), test = read_idx_header(files.test_images, 3);
-    const IdxArray train_labels = read_idx(files.train_labels, 1);
+    const IdxArray train_labels = read_idx(files.train_labels, 1, options.stop);
     check_counts(files.train_images, train, files.train_labels, train_labels.header);
     check_counts(files.test_images, test, files.test_labels, read_idx_header(files.test_labels, 1));
     check_same_shape(files, train, test);
     info = {spec.path.string(), augmented_shape(spec, image_shape(train)), count_classes(train_labels),
             train.extents[0], test.extents[0]};
   } else if (spec.name.empty() && *spec.format != DatasetFormat::generated) {
-    info = inspect_images(spec);
+    info = inspect_images(spec, options);
   } else {
     const DatasetDescriptor descriptor = spec_descriptor(spec);
     const Shape stored =
@@ -246,9 +246,9 @@ DatasetInfo inspect_dataset(const DatasetSpec& spec) {
   return info;
 }
 
-DatasetPair open_dataset(const DatasetSpec& spec, const DataOptions& options) {
+DatasetPair open_dataset(const DatasetSpec& spec, const DataOptions& options, const DatasetInfo& known) {
   if (spec.name.empty() && spec.format == DatasetFormat::idx) return open_idx_folder(spec, options);
-  if (spec.name.empty() && *spec.format != DatasetFormat::generated) return open_images(spec, options);
+  if (spec.name.empty() && *spec.format != DatasetFormat::generated) return open_images(spec, options, known.files);
   const DatasetDescriptor descriptor = spec_descriptor(spec);
   if (descriptor.format == DatasetFormat::generated) return open_digits(spec, descriptor, options);
   return open_described(spec, descriptor, options);

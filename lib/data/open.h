@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "core/stop.h"
@@ -12,6 +13,8 @@
 #include "spec/job_spec.h"
 
 namespace dptrain {
+
+struct ImageFilesPair;
 
 struct DataOptions {
   bool offline = false;  ///< refuse to download
@@ -30,15 +33,18 @@ struct DatasetInfo {
   std::string name;
   Shape shape;
   std::int64_t classes = 0, train_samples = 0, test_samples = 0;
+  /// Of a folder or a tar of images that is given by its path: what is in it, so that it is not listed again. Null otherwise.
+  std::shared_ptr<const ImageFilesPair> files = nullptr;
 };
 
 /// Looks at the descriptor, or at the headers of the files of `path`, and reads no samples (of images without `resize` the first
 /// one's header; a compressed tar given by path is unpacked once). The shape is the model's: what augmentation puts out.
-/// Errors: unknown name (usage), files missing or corrupt (data). Never downloads.
-DatasetInfo inspect_dataset(const DatasetSpec& spec);
+/// Errors: unknown name (usage), files missing or corrupt (data); Stopped. Never downloads.
+DatasetInfo inspect_dataset(const DatasetSpec& spec, const DataOptions& options);
 
+/// `known` is what inspect_dataset() has found of the same spec, where the caller has asked it.
 /// Errors: unknown name (usage); missing or corrupt files (data), with every place tried and the ways out; Stopped.
-DatasetPair open_dataset(const DatasetSpec& spec, const DataOptions& options);
+DatasetPair open_dataset(const DatasetSpec& spec, const DataOptions& options, const DatasetInfo& known = {});
 
 /// `dptrain data fetch`: returns the folder that open_dataset() would read, every file of which has its hash. Where
 /// there is none, or it is the cache's and does not match, what is wrong is downloaded into the cache.

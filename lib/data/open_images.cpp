@@ -20,15 +20,14 @@ const char* const kUnpacked = "unpacked";
 /// Samples that tell the mean of a dataset that is given by its path: it is off by a hundredth at most.
 constexpr std::int64_t kMeasured = 512;
 
-ImageFilesPair open_files(const DatasetSpec& spec, const DataOptions& options) {
+ImageFilesPair list_files(const DatasetSpec& spec, const DataOptions& options) {
   if (*spec.format == DatasetFormat::image_folder) return open_image_folder(spec.path, options.stop);
+  std::vector<std::string> left_out;
   TarFile::Skip skip;
-  if (spec.on_bad_sample == OnBadSample::skip) {
-    skip = [&](const std::string& line) {
-      if (options.warning) options.warning(line);
-    };
-  }
-  return open_image_tar(plain_tar(spec.path, kUnpacked, nullptr, options), skip, options.stop);
+  if (spec.on_bad_sample == OnBadSample::skip) skip = [&](const std::string& line) { left_out.push_back(line); };
+  ImageFilesPair files = open_image_tar(plain_tar(spec.path, kUnpacked, nullptr, options), skip, options.stop);
+  files.left_out = std::move(left_out);
+  return files;
 }
 
 /// As the samples are stored: what `resize` says, or else the extents of the first one that can be read.
@@ -50,11 +49,13 @@ Shape stored_shape(const DatasetSpec& spec, const ImageFiles& files) {
 }
 
 /// Mean and standard deviation of some samples from all over the training set, the same ones every time.
-Normalisation measured(const ImageSource& source, std::int64_t at_most, const std::string& what) {
+Normalisation measured(const ImageSource& source, std::int64_t at_most, const std::string& what,
+                       const StopRequest* stop) {
   const std::int64_t count = std::min(at_most, source.size()), elements = source.shape().elements();
   ChannelSums sums(source.shape()[0]);
   DecodeRoom room;
   for (std::int64_t k = 0; k < count; ++k) {
+    throw_if_stopped(stop);
     const StoredImage image = source.read(k * source.size() / count, room);
     sums.add({image.pixels, static_cast<std::size_t>(elements)}, elements / source.shape()[0]);
   }
@@ -62,24 +63,24 @@ Normalisation measured(const ImageSource& source, std::int64_t at_most, const st
 }
 
 /// Both splits of decoded images; each gets its part of the cache.
-DatasetPair decoded_pair(const DatasetSpec& spec, ImageFilesPair files, const Shape& shape,
+DatasetPair decoded_pair(const DatasetSpec& spec, const ImageFilesPair& files, const Shape& shape,
                          const std::optional<Normalisation>& known, const std::string& name,
                          const DataOptions& options) {
   const auto classes = static_cast<std::int64_t>(files.classes.size());
   const std::int64_t train_size = chosen_samples(spec, spec.train_samples, "train_samples", files.train->size());
   const std::int64_t test_size = chosen_samples(spec, spec.test_samples, "test_samples", files.test->size());
-  const auto source = [&](std::unique_ptr<const ImageFiles> of, std::int64_t size) {
+  const auto source = [&](const std::shared_ptr<const ImageFiles>& of, std::int64_t size) {
     const double share = static_cast<double>(size) / static_cast<double>(train_size + test_size);
     return std::make_unique<DecodedImages>(
-        std::move(of), size, shape, classes,
+        of, size, shape, classes,
         DecodeOptions{.resize = spec.resize.has_value(),
                       .on_bad_sample = spec.on_bad_sample,
                       .cache_bytes = static_cast<std::int64_t>(share * static_cast<double>(options.cache_bytes)),
                       .warning = options.warning});
   };
-  auto train = source(std::move(files.train), train_size);
-  auto test = source(std::move(files.test), test_size);
-  const Normalisation normalisation = known ? *known : measured(*train, kMeasured, name);
+  auto train = source(files.train, train_size);
+  auto test = source(files.test, test_size);
+  const Normalisation normalisation = known ? *known : measured(*train, kMeasured, name, options.stop);
   const Augmenter augmenter(shape, spec.augment, normalisation.mean, name);
   DatasetPair pair;
   pair.train = std::make_unique<TransformedImages>(std::move(train), augmenter, normalisation, true);
@@ -114,29 +115,36 @@ Shape augmented_shape(const DatasetSpec& spec, const Shape& shape) {
   }
 }
 
-DatasetInfo inspect_images(const DatasetSpec& spec) {
+DatasetInfo inspect_images(const DatasetSpec& spec, const DataOptions& options) {
   if (*spec.format == DatasetFormat::cifar) return inspect_cifar(spec);
-  const ImageFilesPair files = open_files(spec, {});
-  return {spec.path.string(), augmented_shape(spec, stored_shape(spec, *files.train)),
-          static_cast<std::int64_t>(files.classes.size()), files.train->size(), files.test->size()};
+  const auto files = std::make_shared<const ImageFilesPair>(list_files(spec, options));
+  return {spec.path.string(),
+          augmented_shape(spec, stored_shape(spec, *files->train)),
+          static_cast<std::int64_t>(files->classes.size()),
+          files->train->size(),
+          files->test->size(),
+          files};
 }
 
-DatasetPair open_images(const DatasetSpec& spec, const DataOptions& options) {
+DatasetPair open_images(const DatasetSpec& spec, const DataOptions& options,
+                        std::shared_ptr<const ImageFilesPair> known) {
   if (*spec.format == DatasetFormat::cifar) return open_cifar_folder(spec, options);
-  ImageFilesPair files = open_files(spec, options);
-  const Shape shape = stored_shape(spec, *files.train);
-  DatasetPair pair = decoded_pair(spec, std::move(files), shape, std::nullopt, spec.path.string(), options);
+  if (!known) known = std::make_shared<const ImageFilesPair>(list_files(spec, options));
+  for (const std::string& line : known->left_out) {
+    if (options.warning) options.warning(line);
+  }
+  const Shape shape = stored_shape(spec, *known->train);
+  DatasetPair pair = decoded_pair(spec, *known, shape, std::nullopt, spec.path.string(), options);
   pair.location = spec.path.string();
   return pair;
 }
 
-Normalisation measure_training_images(const DatasetSpec& spec) {
-  ImageFilesPair files = open_files(spec, {});
-  const Shape shape = stored_shape(spec, *files.train);
+Normalisation measure_training_images(const DatasetSpec& spec, const ImageFilesPair& files, const StopRequest* stop) {
   const std::int64_t size = files.train->size();
-  const DecodedImages source(std::move(files.train), size, shape, static_cast<std::int64_t>(files.classes.size()),
+  const DecodedImages source(files.train, size, stored_shape(spec, *files.train),
+                             static_cast<std::int64_t>(files.classes.size()),
                              {.resize = spec.resize.has_value(), .on_bad_sample = spec.on_bad_sample, .warning = {}});
-  return measured(source, size, spec.path.string());
+  return measured(source, size, spec.path.string(), stop);
 }
 
 DatasetPair open_described_images(const DatasetSpec& spec, const DatasetDescriptor& descriptor, const fs::path& folder,
@@ -147,7 +155,7 @@ DatasetPair open_described_images(const DatasetSpec& spec, const DatasetDescript
   } else {
     const DescribedFile& file = described_file(descriptor, "archive");
     const fs::path tar = plain_tar(folder / file.name, descriptor.name, &file, options);
-    ImageFilesPair files = open_image_tar(tar, {}, options.stop);
+    const ImageFilesPair files = open_image_tar(tar, {}, options.stop);
     const auto classes = static_cast<std::int64_t>(files.classes.size());
     if (files.train->size() != descriptor.train_samples || files.test->size() != descriptor.test_samples ||
         classes != descriptor.classes) {
@@ -157,8 +165,7 @@ DatasetPair open_described_images(const DatasetSpec& spec, const DatasetDescript
     }
     const Shape shape =
         spec.resize ? Shape{descriptor.shape[0], spec.resize->first, spec.resize->second} : descriptor.shape;
-    pair = decoded_pair(spec, std::move(files), shape, Normalisation{descriptor.mean, descriptor.std}, descriptor.name,
-                        options);
+    pair = decoded_pair(spec, files, shape, Normalisation{descriptor.mean, descriptor.std}, descriptor.name, options);
   }
   pair.name = descriptor.name;
   pair.location = folder.string();

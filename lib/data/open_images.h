@@ -21,11 +21,14 @@ std::int64_t chosen_samples(const DatasetSpec& spec, const std::optional<std::in
 [[noreturn]] void spec_error(const DatasetSpec& spec, const std::string& message);
 
 /// `format: cifar | image_folder | image_tar` with a path. The counts are those of all samples.
-DatasetInfo inspect_images(const DatasetSpec& spec);
-DatasetPair open_images(const DatasetSpec& spec, const DataOptions& options);
+DatasetInfo inspect_images(const DatasetSpec& spec, const DataOptions& options);
+/// `known` are the files where they have been listed already, or null.
+DatasetPair open_images(const DatasetSpec& spec, const DataOptions& options,
+                        std::shared_ptr<const ImageFilesPair> known);
 
-/// Over all training images of a folder or tar that is given by its path, which takes as long as decoding them does.
-Normalisation measure_training_images(const DatasetSpec& spec);
+/// Over all training images of a folder or tar that is given by its path, whose files inspect_dataset() has found; takes as long
+/// as decoding them does.
+Normalisation measure_training_images(const DatasetSpec& spec, const ImageFilesPair& files, const StopRequest* stop);
 
 /// A described CIFAR or tar of images that lies in `folder`.
 DatasetPair open_described_images(const DatasetSpec& spec, const DatasetDescriptor& descriptor,

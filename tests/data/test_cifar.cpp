@@ -42,7 +42,7 @@ TEST_CASE(
   CHECK(pair.train->shape() == Shape{3, 32, 32});
   CHECK(pair.train->size() == 15);
   CHECK(pair.test->size() == 4);
-  CHECK(inspect_dataset(spec).train_samples == 15);
+  CHECK(inspect_dataset(spec, {}).train_samples == 15);
   const auto& train = dynamic_cast<const ImageDataset&>(*pair.train);
   for (const int k : {0, 4, 14}) {
     for (const int p : {0, 1, 1024, 3071}) {

@@ -32,7 +32,7 @@ TEST_CASE("data info of a named dataset verifies the hashes") {
       "mean      0.5000, std 0.2500 (from the descriptor)\ndescribed ROOT/descriptors/tiny.yaml\n";
   {
     std::ostringstream out;
-    CHECK(data_info("tiny", out) == 3);
+    CHECK(data_info("tiny", {}, out) == 3);
     CHECK(tidy(machine, out) ==
           head +
               "not in    ROOT/data/tiny: no such folder\nnot in    datasets/tiny: no such folder\n"
@@ -41,7 +41,7 @@ TEST_CASE("data info of a named dataset verifies the hashes") {
   put_tiny(machine.data());
   {
     std::ostringstream out;
-    CHECK(data_info("tiny", out) == 0);
+    CHECK(data_info("tiny", {}, out) == 0);
     CHECK(tidy(machine, out) == head +
                                     "found in  ROOT/data/tiny\n"
                                     "file      train-images-idx3-ubyte: 28 bytes, SHA-256 as described\n"
@@ -58,7 +58,7 @@ TEST_CASE("data info of a named dataset verifies the hashes") {
   put(machine.data() / "t10k-images-idx3-ubyte.gz", "not gzip");
   put(machine.data() / "t10k-labels-idx1-ubyte", "");
   std::ostringstream out;
-  CHECK(data_info("tiny", out) == 3);
+  CHECK(data_info("tiny", {}, out) == 3);
   CHECK(tidy(machine, out) ==
         head +
             "found in  ROOT/data/tiny\n"
@@ -75,20 +75,20 @@ TEST_CASE("data info of a folder measures it") {
   const TempFolder folder;
   put_tiny(folder.path());
   std::ostringstream out;
-  CHECK(data_info(folder.path().string(), out) == 0);
+  CHECK(data_info(folder.path().string(), {}, out) == 0);
   CHECK(out.str().find("samples   3 to train, 2 to test\nshape     1x2x2, 2 classes\n"
                        "mean      0.3157, std 0.4135 (computed from the training images)\n") != std::string::npos);
   CHECK(out.str().find("train-labels-idx1-ubyte: 11 bytes, SHA-256 " + sha256(TinyFiles().train_labels)) !=
         std::string::npos);
   put(folder.path() / "train-labels-idx1-ubyte", "");
-  CHECK_THROWS_AS(data_info(folder.path().string(), out), Error);
+  CHECK_THROWS_AS(data_info(folder.path().string(), {}, out), Error);
 }
 
 TEST_CASE("data info of generated digits, and of an unknown name") {
   std::ostringstream out;
-  CHECK(data_info("digits", out) == 0);
+  CHECK(data_info("digits", {}, out) == 0);
   CHECK(out.str().find("found in  nowhere: generated, as many samples as asked for\n") != std::string::npos);
-  CHECK_THROWS_AS(data_info("digit", out), UnknownDataset);
+  CHECK_THROWS_AS(data_info("digit", {}, out), UnknownDataset);
 }
 
 TEST_CASE("data fetch prints the folder, or says why not") {
@@ -126,7 +126,7 @@ TEST_CASE("with no place for a cache the other places serve; a download says wha
   CHECK_THROWS_WITH(data_fetch("tiny", {}, fetch),
                     "no place for downloaded datasets: neither XDG_CACHE_HOME (an absolute path) nor HOME is set");
   put_tiny(machine.data());
-  CHECK(data_info("tiny", info) == 0);
+  CHECK(data_info("tiny", {}, info) == 0);
   CHECK(data_fetch("tiny", {}, fetch) == 0);
   CHECK(tidy(machine, fetch) == "ROOT/data/tiny\n");
 }

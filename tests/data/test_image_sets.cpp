@@ -39,7 +39,7 @@ TEST_CASE("a folder and a tar of it are the same dataset; the first samples are 
     CHECK(all_of(*from_tar.train) == train);
     CHECK(all_of(*from_tar.test) == all_of(*from_folder.test));
   }
-  const DatasetInfo info = inspect_dataset(images_at(DatasetFormat::image_tar, folder.path() / "set.tar"));
+  const DatasetInfo info = inspect_dataset(images_at(DatasetFormat::image_tar, folder.path() / "set.tar"), {});
   CHECK(info.shape == kShape);
   CHECK(info.classes == 3);
   CHECK(info.train_samples == 12);
@@ -52,10 +52,33 @@ TEST_CASE("a folder and a tar of it are the same dataset; the first samples are 
   const DatasetPair fewer = open_dataset(some, {});
   CHECK(fewer.train->size() == 5);
   CHECK(fewer.train->shape() == Shape{1, 8, 9});
-  CHECK(inspect_dataset(some).shape == Shape{1, 8, 9});
+  CHECK(inspect_dataset(some, {}).shape == Shape{1, 8, 9});
   some.train_samples = 13;
   CHECK(refused(ExitStatus::usage, [&] { open_dataset(some, {}); }).find("13 is out of range; expected 1 to 12") !=
         std::string::npos);
+}
+
+TEST_CASE("what an inspection has found of a folder or a tar is not listed again") {
+  const test::TempFolder folder;
+  const auto files = test::small_set();
+  test::put_files(folder.path() / "set", files);
+  test::put(folder.path() / "set.tar", test::tar_of(files));
+  for (const auto& [format, name] :
+       {std::pair{DatasetFormat::image_folder, "set"}, {DatasetFormat::image_tar, "set.tar"}}) {
+    const DatasetSpec spec = images_at(format, folder.path() / name);
+    const std::vector<float> expected = all_of(*open_dataset(spec, {}).train);
+    const DatasetInfo info = inspect_dataset(spec, {});
+    if (format == DatasetFormat::image_tar) {
+      fs::remove(spec.path);
+    } else {
+      test::put(spec.path / "train" / "dog" / "0.jpg", files.at("train/cat/0.jpg"));
+    }
+    for (int round = 0; round < 2; ++round) {
+      const DatasetPair pair = open_dataset(spec, {}, info);
+      CHECK(pair.train->classes() == 3);
+      CHECK(all_of(*pair.train) == expected);
+    }
+  }
 }
 
 TEST_CASE("samples are normalised by the mean of the training images") {

@@ -87,7 +87,7 @@ TEST_CASE("a folder of IDX files opens with its own mean and deviation") {
     CHECK(values[static_cast<std::size_t>(i)] ==
           doctest::Approx((bytes[i] - mean) / std::sqrt(variance)).epsilon(1e-5));
 
-  const DatasetInfo info = inspect_dataset(folder_spec(folder.path()));
+  const DatasetInfo info = inspect_dataset(folder_spec(folder.path()), {});
   CHECK(info.shape == Shape{1, 2, 2});
   CHECK(info.classes == 2);
   CHECK(info.train_samples == 3);
@@ -131,7 +131,7 @@ TEST_CASE("train_samples and test_samples take the first so many; more than ther
   const DatasetPair pair = open_dataset(spec, {});
   CHECK(pair.train->size() == 2);
   CHECK(pair.test->size() == 1);
-  CHECK(inspect_dataset(spec).train_samples == 2);
+  CHECK(inspect_dataset(spec, {}).train_samples == 2);
 
   spec.train_samples = 4;
   CHECK(message(spec, ExitStatus::usage) == "dataset.train_samples: 4 is out of range; expected 1 to 3");
@@ -216,7 +216,7 @@ TEST_CASE("digits are generated, as many as asked for, and have no path") {
   CHECK(gather(*open_dataset(by_format, {}).train, {7}) == gather(*pair.train, {7}));
   by_format.generator_seed = 2;
   CHECK(gather(*open_dataset(by_format, {}).train, {7}) != gather(*pair.train, {7}));
-  CHECK(inspect_dataset(named("digits")).train_samples == 60000);
+  CHECK(inspect_dataset(named("digits"), {}).train_samples == 60000);
 
   spec.train_samples = 10'000'001;
   CHECK(message(spec, ExitStatus::usage) == "dataset.train_samples: 10000001 is out of range; expected 1 to 10000000");

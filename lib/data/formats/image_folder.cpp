@@ -64,8 +64,11 @@ ImageFilesPair open_image_folder(const fs::path& folder, const StopRequest* stop
   list(folder, "", 0, *names, stop);
   std::sort(names->begin(), names->end());
   ClassFolders found = find_classes(*names, folder.string());
-  return {std::make_unique<FolderImages>(folder, names, std::move(found.train)),
-          std::make_unique<FolderImages>(folder, names, std::move(found.test)), std::move(found.classes), found.others};
+  return {std::make_shared<FolderImages>(folder, names, std::move(found.train)),
+          std::make_shared<FolderImages>(folder, names, std::move(found.test)),
+          std::move(found.classes),
+          found.others,
+          {}};
 }
 
 }  // namespace dptrain

@@ -40,8 +40,11 @@ ImageFilesPair open_image_tar(const std::filesystem::path& path, const TarFile::
   names.reserve(tar->members().size());
   for (const TarMember& member : tar->members()) names.push_back(member.name);
   ClassFolders found = find_classes(names, path.string());
-  return {std::make_unique<TarImages>(tar, std::move(found.train)),
-          std::make_unique<TarImages>(tar, std::move(found.test)), std::move(found.classes), found.others};
+  return {std::make_shared<TarImages>(tar, std::move(found.train)),
+          std::make_shared<TarImages>(tar, std::move(found.test)),
+          std::move(found.classes),
+          found.others,
+          {}};
 }
 
 }  // namespace dptrain

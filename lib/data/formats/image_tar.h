@@ -10,9 +10,10 @@ namespace dptrain {
 
 /// Both splits of a folder or a tar of images.
 struct ImageFilesPair {
-  std::unique_ptr<const ImageFiles> train, test;
-  std::vector<std::string> classes;  ///< sorted; a label is an index
-  std::int64_t others = 0;           ///< files that are no samples
+  std::shared_ptr<const ImageFiles> train, test;
+  std::vector<std::string> classes;   ///< sorted; a label is an index
+  std::int64_t others = 0;            ///< files that are no samples
+  std::vector<std::string> left_out;  ///< a line for each member that is no regular file
 };
 
 /// Errors (data): as TarFile and find_classes(); Stopped.

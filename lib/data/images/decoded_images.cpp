@@ -39,7 +39,7 @@ void decode_sample(std::span<const std::uint8_t> file, const Shape& shape, bool 
   }
 }
 
-DecodedImages::DecodedImages(std::unique_ptr<const ImageFiles> files, std::int64_t size, Shape shape,
+DecodedImages::DecodedImages(std::shared_ptr<const ImageFiles> files, std::int64_t size, Shape shape,
                              std::int64_t classes, DecodeOptions options)
     : files_(std::move(files)),
       size_(size),

@@ -27,7 +27,7 @@ struct DecodeOptions {
 class DecodedImages final : public ImageSource {
  public:
   /// The first `size` of the files; `shape` is (1 or 3, height, width).
-  DecodedImages(std::unique_ptr<const ImageFiles> files, std::int64_t size, Shape shape, std::int64_t classes,
+  DecodedImages(std::shared_ptr<const ImageFiles> files, std::int64_t size, Shape shape, std::int64_t classes,
                 DecodeOptions options);
 
   std::int64_t size() const override { return size_; }
@@ -47,7 +47,7 @@ class DecodedImages final : public ImageSource {
   const std::uint8_t* find(std::int64_t id, DecodeRoom& room) const;
   void note_bad(const std::string& why) const;
 
-  std::unique_ptr<const ImageFiles> files_;
+  std::shared_ptr<const ImageFiles> files_;
   std::int64_t size_;
   Shape shape_;
   std::int64_t classes_;
