@@ -9,6 +9,7 @@
 #include "comm/launch.h"
 #include "core/hash.h"
 #include "core/process.h"
+#include "data/sampler.h"
 #include "spec/reader.h"
 #include "train/backend.h"
 
@@ -62,9 +63,7 @@ void add_samples(Hash128& hash, const Dataset& data) {
     return;
   }
   constexpr std::int64_t kSome = 64;
-  std::vector<std::int64_t> ids;
-  for (std::int64_t i = 0; i < std::min(kSome, data.size()); ++i)
-    ids.push_back(i * data.size() / std::min(kSome, data.size()));
+  const std::vector<std::int64_t> ids = some_samples(data.size(), std::min(kSome, data.size()));
   std::vector<float> samples(ids.size() * static_cast<std::size_t>(data.shape().elements()));
   std::vector<std::int32_t> labels(ids.size());
   data.gather(ids, samples.data(), labels.data());

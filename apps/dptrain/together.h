@@ -57,7 +57,7 @@ inline std::int64_t from_first(Communicator& processes, std::int64_t number) {
 void check_same_job(Communicator& processes, const JobSpec& job);
 /// And the same versions of what computes and of NCCL, and, where the bits matter, the same kind of processor. Likewise.
 void check_same_devices(Communicator& processes, const JobSpec& job, const Placement& placement);
-/// And the same samples: all of those that lie in memory as bytes, of others some, evenly spread. Likewise.
+/// And the same samples: all of those that lie in memory as bytes, of others some, from all over. Likewise.
 void check_same_data(Communicator& processes, const DatasetPair& data);
 
 /// Joins the others where a launcher has started this process, runs `body`, and ends all alike: with the first process's status, or

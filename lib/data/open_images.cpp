@@ -10,6 +10,7 @@
 #include "data/images/transformed_images.h"
 #include "data/locate.h"
 #include "data/open_cifar.h"
+#include "data/sampler.h"
 
 namespace dptrain {
 namespace fs = std::filesystem;
@@ -48,15 +49,15 @@ Shape stored_shape(const DatasetSpec& spec, const ImageFiles& files) {
   }
 }
 
-/// Mean and standard deviation of some samples from all over the training set, the same ones every time.
+/// Mean and standard deviation of some of the samples.
 Normalisation measured(const ImageSource& source, std::int64_t at_most, const std::string& what,
                        const StopRequest* stop) {
   const std::int64_t count = std::min(at_most, source.size()), elements = source.shape().elements();
   ChannelSums sums(source.shape()[0]);
   DecodeRoom room;
-  for (std::int64_t k = 0; k < count; ++k) {
+  for (const std::int64_t id : some_samples(source.size(), count)) {
     throw_if_stopped(stop);
-    const StoredImage image = source.read(k * source.size() / count, room);
+    const StoredImage image = source.read(id, room);
     sums.add({image.pixels, static_cast<std::size_t>(elements)}, elements / source.shape()[0]);
   }
   return sums.normalisation(what);

@@ -1,5 +1,6 @@
 #include "data/sampler.h"
 
+#include <algorithm>
 #include <bit>
 #include <numeric>
 
@@ -82,6 +83,14 @@ void Sampler::permute(const RandomStream& stream, std::array<std::uint64_t, kLan
   }
   for (std::size_t lane = 0; lane < kLanes; ++lane)
     value[lane] = std::uint64_t{left[lane]} << right_bits_ | right[lane];
+}
+
+std::vector<std::int64_t> some_samples(std::int64_t samples, std::int64_t count) {
+  std::vector<std::int64_t> ids(static_cast<std::size_t>(count));
+  constexpr std::uint64_t kSeed = 0;
+  Sampler(samples, kSeed, true).order(0, 0, ids);
+  std::sort(ids.begin(), ids.end());
+  return ids;
 }
 
 }  // namespace dptrain

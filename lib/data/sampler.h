@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "core/philox.h"
 
@@ -33,5 +34,9 @@ class Sampler {
   bool shuffle_;
   int left_bits_, right_bits_;  // of a position; together the fewest that hold samples - 1
 };
+
+/// `count` of the ids [0, samples), in ascending order: some that speak for all of them. They are drawn at random, as classes may
+/// come in turn and each so-manieth sample be of one class, but always the same ones.
+std::vector<std::int64_t> some_samples(std::int64_t samples, std::int64_t count);
 
 }  // namespace dptrain

@@ -100,6 +100,35 @@ TEST_CASE("samples are normalised by the mean of the training images") {
   }
 }
 
+TEST_CASE("the mean is measured over all classes, however many there are") {
+  for (const int classes : {2, 4, 8}) {
+    CAPTURE(classes);
+    // Each class is of one colour, and samples are interleaved by class: every so-manieth is of one class alone.
+    test::TarBytes tar;
+    for (int k = 0; k < 512 * classes + classes; ++k) {
+      const int label = k % classes;
+      test::Picture picture{.height = 2, .width = 2, .rgb = {}};
+      picture.rgb.assign(12, static_cast<std::uint8_t>(20 + 220 * label / (classes - 1)));
+      tar.add(fmt::format("{}/{}/{:04}.png", k < 512 * classes ? "train" : "test", label, k), test::png(picture));
+    }
+    const test::TempFolder folder;
+    test::put(folder.path() / "set.tar", tar.whole());
+    const DatasetSpec spec = images_at(DatasetFormat::image_tar, folder.path() / "set.tar");
+    const DatasetPair pair = open_dataset(spec, {});
+    std::vector<float> values = all_of(*pair.train);
+    values.resize(values.size() - static_cast<std::size_t>(pair.train->size()));
+    double sum = 0, squares = 0;
+    for (const float value : values) {
+      sum += value;
+      squares += value * value;
+    }
+    const double mean = sum / static_cast<double>(values.size());
+    CHECK(std::abs(mean) < 0.1);
+    CHECK(std::abs(squares / static_cast<double>(values.size()) - 1) < 0.1);
+    CHECK(all_of(*open_dataset(spec, {}).train) == all_of(*pair.train));
+  }
+}
+
 TEST_CASE("kept in memory, in part, or not at all: the same samples, from any number of threads") {
   const test::TempFolder folder;
   test::put(folder.path() / "set.tar", test::tar_of(test::small_set()));

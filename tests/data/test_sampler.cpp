@@ -25,6 +25,25 @@ std::vector<std::int64_t> counting(std::int64_t samples) {
   return ids;
 }
 
+TEST_CASE(
+    "some samples that speak for all: each once, in order, of all classes, and all where that many are asked for") {
+  for (const std::int64_t samples : {1, 2, 600, 1024, 5120, 60'000}) {
+    for (const std::int64_t count : {std::int64_t{1}, std::min<std::int64_t>(samples, 512), samples}) {
+      const std::vector<std::int64_t> ids = some_samples(samples, count);
+      CHECK(ids == some_samples(samples, count));
+      CHECK(static_cast<std::int64_t>(ids.size()) == count);
+      CHECK(std::adjacent_find(ids.begin(), ids.end(), std::greater_equal<>()) == ids.end());
+      CHECK(ids.front() >= 0);
+      CHECK(ids.back() < samples);
+      if (count == samples) CHECK(ids == counting(samples));
+      if (count < 512) continue;
+      for (std::int64_t label = 0; label < 10; ++label)
+        CHECK(std::abs(std::count_if(ids.begin(), ids.end(), [&](auto id) { return id % 10 == label; }) * 10 - count) <
+              count / 2);
+    }
+  }
+}
+
 TEST_CASE("an epoch has every sample exactly once, for any size") {
   std::vector<std::int64_t> sizes = {1, 2, 3, 5, 6, 7, 60'000, 10'007};
   for (std::int64_t power = 4; power <= 65536; power *= 2) sizes.insert(sizes.end(), {power - 1, power, power + 1});

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "core/hash.h"
+#include "data/sampler.h"
 #include "interop/safetensors.h"
 #include "nn/whitening.h"
 
@@ -22,8 +23,7 @@ void whiten(const ParameterTable& table, const Parameter& weight, const Dataset&
   PatchWhitening whitening(train.shape(), shape[2], shape[3]);
   const std::int64_t images = std::clamp<std::int64_t>(kPatches / whitening.patches_per_image(), 1, train.size());
   std::vector<float> image(static_cast<std::size_t>(train.shape().elements()));
-  for (std::int64_t k = 0; k < images; ++k) {
-    const std::int64_t id = k * train.size() / images;
+  for (const std::int64_t id : some_samples(train.size(), images)) {
     std::int32_t label = 0;
     train.gather({&id, 1}, image.data(), &label);
     whitening.add(image.data());

@@ -12,7 +12,7 @@
 namespace dptrain {
 
 /// The seed's weights into a zeroed flat buffer; where a layer whitens (`init: whiten`), also of the training images: of as many,
-/// evenly spread and not augmented, as have a million patches. The same bits for every process and number of replicas.
+/// drawn by some_samples() and not augmented, as have a million patches. The same bits for every process and number of replicas.
 /// Errors: those of reading the images.
 void seed_weights(const ParameterTable& table, std::uint64_t seed, const Dataset& train, float* flat);
 
