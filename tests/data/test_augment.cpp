@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/hash.h"
 #include "data/images/augment.h"
 #include "data/images/hue.h"
 #include "data/images/transformed_images.h"
@@ -133,6 +134,23 @@ TEST_CASE("random_resized_crop keeps to its bounds, and falls back to the middle
   const auto middle = apply({RandomResizedCropSpec{40, 40, 1, 1, 1, 1}}, pixels, Shape{3, 40, 60}, 1);
   CHECK(middle[0] == 40);
   CHECK(middle[39] == 49 * 4);
+}
+
+TEST_CASE("what is scaled has the same bytes in every build") {
+  std::vector<std::uint8_t> pixels(3 * 40 * 60);
+  for (std::size_t k = 0; k < pixels.size(); ++k) pixels[k] = static_cast<std::uint8_t>(k * k / 7 + k % 60 * 4);
+  Hash128 hash;
+  for (const std::int64_t extent : {5, 24, 75}) {
+    for (std::uint64_t id = 0; id < 50; ++id) {
+      const auto out =
+          apply({RandomResizedCropSpec{extent, extent + 3, 0.05, 1, 0.5, 2}}, pixels, Shape{3, 40, 60}, id);
+      hash.update(out.data(), out.size());
+    }
+  }
+  AugmentRoom room;
+  const Augmenter larger(Shape{3, 40, 60}, {RandomResizedCropSpec{.height = 64, .width = 50}}, kMean, "test");
+  hash.update(larger.middle(pixels.data(), room), 3 * 64 * 50);
+  CHECK(hash.hex() == "fd41e4fad860941bf543278a0e5cede4");
 }
 
 TEST_CASE("colour_jitter keeps to its bounds; what it does not change stays") {

@@ -180,19 +180,24 @@ TEST_CASE("a sample has its channels one after the other, and is scaled only whe
 }
 
 TEST_CASE("resampling keeps what is even, and mirrors what is mirrored") {
-  ResampleRoom room;
+  Resampler resampler;
+  const auto resample = [&](const std::vector<std::uint8_t>& plane, ImageExtents from, const Box& box, ImageExtents to,
+                            std::vector<std::uint8_t>& out) {
+    resampler.prepare(from, box, to);
+    resampler.resample({plane.data(), from.width, 1}, out.data());
+  };
   std::vector<std::uint8_t> flat(37 * 41, 93), out(64 * 64);
   for (const ImageExtents to : {ImageExtents{1, 1}, ImageExtents{5, 64}, ImageExtents{64, 3}, ImageExtents{37, 41}}) {
-    resample({flat.data(), 41, 1, {37, 41}}, {0.3, 0.7, 36.1, 39.9}, to, out.data(), room);
+    resample(flat, {37, 41}, {0.3, 0.7, 36.1, 39.9}, to, out);
     for (std::int64_t k = 0; k < to.height * to.width; ++k) REQUIRE(out[static_cast<std::size_t>(k)] == 93);
   }
   std::vector<std::uint8_t> ramp(8 * 8), mirrored(8 * 8), a(3 * 5), b(3 * 5), same(8 * 8);
   for (std::size_t k = 0; k < 64; ++k) ramp[k] = static_cast<std::uint8_t>(k * 37 % 251);
   for (std::size_t k = 0; k < 64; ++k) mirrored[k / 8 * 8 + 7 - k % 8] = ramp[k];
-  resample({ramp.data(), 8, 1, {8, 8}}, {0, 0, 8, 8}, {3, 5}, a.data(), room);
-  resample({mirrored.data(), 8, 1, {8, 8}}, {0, 0, 8, 8}, {3, 5}, b.data(), room);
+  resample(ramp, {8, 8}, {0, 0, 8, 8}, {3, 5}, a);
+  resample(mirrored, {8, 8}, {0, 0, 8, 8}, {3, 5}, b);
   for (std::size_t k = 0; k < 15; ++k) CHECK(std::abs(int{a[k]} - int{b[k / 5 * 5 + 4 - k % 5]}) <= 1);
-  resample({ramp.data(), 8, 1, {8, 8}}, {0, 0, 8, 8}, {8, 8}, same.data(), room);
+  resample(ramp, {8, 8}, {0, 0, 8, 8}, {8, 8}, same);
   CHECK(same == ramp);
 }
 

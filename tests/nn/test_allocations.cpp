@@ -3,103 +3,26 @@
 // growth.
 #include <doctest/doctest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
 #include <numeric>
 
 #include "nn/model.h"
 #include "spec/reader.h"
+#include "support/allocations.h"
 #include "support/one_thread.h"
 
-namespace {
-
-constexpr std::size_t kLarge = 4096;
-std::atomic<std::int64_t> live{0}, large{0};
-
-// The size stands in front of the block, in as many bytes as its alignment.
-void* allocate(std::size_t bytes, std::size_t alignment) {
-  alignment = std::max(alignment, alignof(std::max_align_t));
-  const std::size_t rounded = (bytes + 2 * alignment - 1) / alignment * alignment;
-  auto* block = static_cast<char*>(std::aligned_alloc(alignment, rounded));
-  if (block == nullptr) throw std::bad_alloc();
-  *reinterpret_cast<std::size_t*>(block) = bytes;
-  live += static_cast<std::int64_t>(bytes);
-  large += bytes >= kLarge;
-  return block + alignment;
-}
-
-void release(void* pointer, std::size_t alignment) {
-  if (pointer == nullptr) return;
-  alignment = std::max(alignment, alignof(std::max_align_t));
-  char* block = static_cast<char*>(pointer) - alignment;
-  live -= static_cast<std::int64_t>(*reinterpret_cast<std::size_t*>(block));
-  std::free(block);
-}
-
-}  // namespace
-
-// All forms, since under AddressSanitizer those that are not replaced do not call these.
-using Alignment = std::align_val_t;
-void* operator new(std::size_t bytes) {
-  return allocate(bytes, 1);
-}
-void* operator new[](std::size_t bytes) {
-  return allocate(bytes, 1);
-}
-void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  return allocate(bytes, 1);
-}
-void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
-  return allocate(bytes, 1);
-}
-void* operator new(std::size_t bytes, Alignment a) {
-  return allocate(bytes, static_cast<std::size_t>(a));
-}
-void* operator new[](std::size_t bytes, Alignment a) {
-  return allocate(bytes, static_cast<std::size_t>(a));
-}
-void operator delete(void* pointer) noexcept {
-  release(pointer, 1);
-}
-void operator delete[](void* pointer) noexcept {
-  release(pointer, 1);
-}
-void operator delete(void* pointer, std::size_t) noexcept {
-  release(pointer, 1);
-}
-void operator delete[](void* pointer, std::size_t) noexcept {
-  release(pointer, 1);
-}
-void operator delete(void* pointer, const std::nothrow_t&) noexcept {
-  release(pointer, 1);
-}
-void operator delete[](void* pointer, const std::nothrow_t&) noexcept {
-  release(pointer, 1);
-}
-void operator delete(void* pointer, Alignment a) noexcept {
-  release(pointer, static_cast<std::size_t>(a));
-}
-void operator delete[](void* pointer, Alignment a) noexcept {
-  release(pointer, static_cast<std::size_t>(a));
-}
-void operator delete(void* pointer, std::size_t, Alignment a) noexcept {
-  release(pointer, static_cast<std::size_t>(a));
-}
-void operator delete[](void* pointer, std::size_t, Alignment a) noexcept {
-  release(pointer, static_cast<std::size_t>(a));
-}
-
 using namespace dptrain;
+using test::allocated_bytes;
+using test::kLargeAllocation;
+using test::large_allocations;
 
 TEST_CASE("the counters count") {
-  const std::int64_t before = live, before_large = large;
-  auto* block = new char[kLarge];
+  const std::int64_t before = allocated_bytes, before_large = large_allocations;
+  auto* block = new char[kLargeAllocation];
   *const_cast<volatile char*>(block) = 1;  // or the pair could be optimised away
-  CHECK(live - before == static_cast<std::int64_t>(kLarge));
-  CHECK(large - before_large == 1);
+  CHECK(allocated_bytes - before == static_cast<std::int64_t>(kLargeAllocation));
+  CHECK(large_allocations - before_large == 1);
   delete[] block;
-  CHECK(live == before);
+  CHECK(allocated_bytes == before);
 }
 
 TEST_CASE("nothing is allocated after step 0") {
@@ -139,9 +62,9 @@ TEST_CASE("nothing is allocated after step 0") {
     }
   };
   both(0);
-  const std::int64_t live_before = live, large_before = large;
+  const std::int64_t live_before = allocated_bytes, large_before = large_allocations;
   for (std::int64_t step = 1; step < 20; ++step) both(step);
-  const std::int64_t grown = live - live_before, large_ones = large - large_before;
+  const std::int64_t grown = allocated_bytes - live_before, large_ones = large_allocations - large_before;
   CHECK(grown == 0);
   CHECK(large_ones == 0);
 }

@@ -81,9 +81,11 @@ void crop(Canvas& canvas, std::int64_t top, std::int64_t left, ImageExtents size
 
 void scale(Canvas& canvas, const Box& box, ImageExtents size) {
   std::uint8_t* to = canvas.begin(size);
+  Resampler& resampler = canvas.room.resampler;
+  resampler.prepare(canvas.extents, box, size);
   for (std::int64_t c = 0; c < canvas.channels; ++c) {
-    const Plane plane{canvas.pixels + c * canvas.plane(), canvas.extents.width, 1, canvas.extents};
-    resample(plane, box, size, to + c * size.height * size.width, canvas.room.resample);
+    const Plane plane{canvas.pixels + c * canvas.plane(), canvas.extents.width, 1};
+    resampler.resample(plane, to + c * size.height * size.width);
   }
   canvas.done(size);
 }

@@ -17,7 +17,7 @@ namespace dptrain {
 /// Memory that serves again.
 struct AugmentRoom {
   std::vector<std::uint8_t> now, next;
-  ResampleRoom resample;
+  Resampler resampler;
 };
 
 class Augmenter {

@@ -20,10 +20,10 @@ void decode_sample(std::span<const std::uint8_t> file, const Shape& shape, bool 
       fail(ExitStatus::data, "is {} x {} pixels, and the dataset's images are {} x {}; dataset.resize takes any",
            image.extents.width, image.extents.height, wanted.width, wanted.height);
     }
-    const Box box = covering_box(image.extents, wanted);
+    room.resampler.prepare(image.extents, covering_box(image.extents, wanted), wanted);
     for (std::int64_t c = 0; c < channels; ++c) {
-      const Plane from{image.bytes.data() + c, image.extents.width * channels, channels, image.extents};
-      resample(from, box, wanted, out + c * plane, room.resample);
+      const Plane from{image.bytes.data() + c, image.extents.width * channels, channels};
+      room.resampler.resample(from, out + c * plane);
     }
     return;
   }

@@ -16,7 +16,7 @@ namespace dptrain {
 struct DecodeRoom {
   std::vector<std::uint8_t> file, pixels;
   Image image;
-  ResampleRoom resample;
+  Resampler resampler;
 };
 
 struct StoredImage {

@@ -13,42 +13,6 @@ std::uint8_t rounded(std::int32_t sum) {
   return static_cast<std::uint8_t>(std::clamp((sum + kHalf) >> kBits, 0, 255));
 }
 
-/// For each of `count` steps of the box: which of the `extent` pixels count, and how much. They sum to kOne.
-void make_axis(double start, double length, std::int64_t extent, std::int64_t count, ResampleRoom::Axis& axis) {
-  const double step = length / static_cast<double>(count);
-  const double reach = std::max(step, 1.0);
-  const auto most = static_cast<std::size_t>(2 * std::ceil(reach)) + 1;
-  axis.first.resize(static_cast<std::size_t>(count));
-  axis.count.resize(static_cast<std::size_t>(count));
-  axis.weights.assign(static_cast<std::size_t>(count) * most, 0);
-  std::vector<double> shares(most);
-  for (std::size_t k = 0; k < axis.first.size(); ++k) {
-    const double centre = start + (static_cast<double>(k) + 0.5) * step;
-    const auto first = std::max<std::int64_t>(0, static_cast<std::int64_t>(std::floor(centre - reach + 0.5)));
-    const auto last = std::min<std::int64_t>(extent, static_cast<std::int64_t>(std::floor(centre + reach + 0.5)));
-    const std::int64_t begin = std::clamp<std::int64_t>(first, 0, extent - 1);
-    const auto taps =
-        static_cast<std::size_t>(std::clamp<std::int64_t>(last - begin, 1, static_cast<std::int64_t>(most)));
-    double total = 0;
-    for (std::size_t t = 0; t < taps; ++t) {
-      const double distance = std::abs(static_cast<double>(begin) + static_cast<double>(t) + 0.5 - centre) / reach;
-      shares[t] = std::max(0.0, 1 - distance);
-      total += shares[t];
-    }
-    std::int32_t left = kOne;
-    std::size_t heaviest = 0;
-    std::int32_t* weights = axis.weights.data() + k * most;
-    for (std::size_t t = 0; t < taps; ++t) {
-      weights[t] = total > 0 ? static_cast<std::int32_t>(shares[t] / total * kOne) : 0;
-      left -= weights[t];
-      if (shares[t] > shares[heaviest]) heaviest = t;
-    }
-    weights[heaviest] += left;
-    axis.first[k] = static_cast<std::int32_t>(begin);
-    axis.count[k] = static_cast<std::int32_t>(taps);
-  }
-}
-
 }  // namespace
 
 Box covering_box(ImageExtents image, ImageExtents target) {
@@ -62,32 +26,71 @@ Box covering_box(ImageExtents image, ImageExtents target) {
   return box;
 }
 
-void resample(const Plane& from, const Box& box, ImageExtents extents, std::uint8_t* out, ResampleRoom& room) {
-  make_axis(box.left, box.width, from.extents.width, extents.width, room.horizontal);
-  make_axis(box.top, box.height, from.extents.height, extents.height, room.vertical);
-  const auto width = static_cast<std::size_t>(extents.width), height = static_cast<std::size_t>(extents.height);
-  const std::size_t across = room.horizontal.weights.size() / width, down = room.vertical.weights.size() / height;
+/// The weights of each step sum to kOne.
+void Resampler::prepare_axis(double start, double length, std::int64_t extent, std::int64_t count, Axis& axis) {
+  const double step = length / static_cast<double>(count);
+  const double reach = std::max(step, 1.0);
+  const auto most = static_cast<std::size_t>(2 * std::ceil(reach)) + 1;
+  axis.first.resize(static_cast<std::size_t>(count));
+  axis.count.resize(static_cast<std::size_t>(count));
+  axis.weights.resize(static_cast<std::size_t>(count) * most);
+  axis.most = most;
+  shares_.resize(most);
+  for (std::size_t k = 0; k < axis.first.size(); ++k) {
+    const double centre = start + (static_cast<double>(k) + 0.5) * step;
+    const auto first = std::max<std::int64_t>(0, static_cast<std::int64_t>(std::floor(centre - reach + 0.5)));
+    const auto last = std::min<std::int64_t>(extent, static_cast<std::int64_t>(std::floor(centre + reach + 0.5)));
+    const std::int64_t begin = std::clamp<std::int64_t>(first, 0, extent - 1);
+    const auto taps =
+        static_cast<std::size_t>(std::clamp<std::int64_t>(last - begin, 1, static_cast<std::int64_t>(most)));
+    double total = 0;
+    for (std::size_t t = 0; t < taps; ++t) {
+      const double distance = std::abs(static_cast<double>(begin) + static_cast<double>(t) + 0.5 - centre) / reach;
+      shares_[t] = std::max(0.0, 1 - distance);
+      total += shares_[t];
+    }
+    std::int32_t left = kOne;
+    std::size_t heaviest = 0;
+    std::int32_t* weights = axis.weights.data() + k * most;
+    for (std::size_t t = 0; t < taps; ++t) {
+      weights[t] = total > 0 ? static_cast<std::int32_t>(shares_[t] / total * kOne) : 0;
+      left -= weights[t];
+      if (shares_[t] > shares_[heaviest]) heaviest = t;
+    }
+    weights[heaviest] += left;
+    axis.first[k] = static_cast<std::int32_t>(begin);
+    axis.count[k] = static_cast<std::int32_t>(taps);
+  }
+}
+
+void Resampler::prepare(ImageExtents from, const Box& box, ImageExtents to) {
+  prepare_axis(box.left, box.width, from.width, to.width, horizontal_);
+  prepare_axis(box.top, box.height, from.height, to.height, vertical_);
+}
+
+void Resampler::resample(const Plane& from, std::uint8_t* out) {
+  const std::size_t width = horizontal_.first.size(), height = vertical_.first.size();
+  const std::size_t across = horizontal_.most, down = vertical_.most;
   // Only the rows that count, each at its new width; then down their columns.
-  const std::int64_t top = room.vertical.first.front();
-  const std::int64_t bottom = room.vertical.first.back() + room.vertical.count.back();
-  room.rows.resize(static_cast<std::size_t>(bottom - top) * width);
+  const std::int64_t top = vertical_.first.front(), bottom = vertical_.first.back() + vertical_.count.back();
+  rows_.resize(static_cast<std::size_t>(bottom - top) * width);
   for (std::int64_t y = top; y < bottom; ++y) {
     const std::uint8_t* row = from.data + y * from.row;
-    std::uint8_t* to = room.rows.data() + static_cast<std::size_t>(y - top) * width;
+    std::uint8_t* to = rows_.data() + static_cast<std::size_t>(y - top) * width;
     for (std::size_t x = 0; x < width; ++x) {
-      const std::int32_t* weights = room.horizontal.weights.data() + x * across;
-      const std::uint8_t* pixel = row + room.horizontal.first[x] * from.pixel;
+      const std::int32_t* weights = horizontal_.weights.data() + x * across;
+      const std::uint8_t* pixel = row + horizontal_.first[x] * from.pixel;
       std::int32_t sum = 0;
-      for (std::int32_t t = 0; t < room.horizontal.count[x]; ++t, pixel += from.pixel) sum += *pixel * weights[t];
+      for (std::int32_t t = 0; t < horizontal_.count[x]; ++t, pixel += from.pixel) sum += *pixel * weights[t];
       to[x] = rounded(sum);
     }
   }
   for (std::size_t y = 0; y < height; ++y) {
-    const std::int32_t* weights = room.vertical.weights.data() + y * down;
-    const std::uint8_t* rows = room.rows.data() + static_cast<std::size_t>(room.vertical.first[y] - top) * width;
+    const std::int32_t* weights = vertical_.weights.data() + y * down;
+    const std::uint8_t* rows = rows_.data() + static_cast<std::size_t>(vertical_.first[y] - top) * width;
     for (std::size_t x = 0; x < width; ++x) {
       std::int32_t sum = 0;
-      for (std::int32_t t = 0; t < room.vertical.count[y]; ++t)
+      for (std::int32_t t = 0; t < vertical_.count[y]; ++t)
         sum += rows[static_cast<std::size_t>(t) * width + x] * weights[t];
       *out++ = rounded(sum);
     }
