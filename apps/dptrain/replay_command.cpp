@@ -78,9 +78,8 @@ int replay_run(const ReplayCommand& command, const std::function<void(const std:
          names::mode.name_of(job.mode));
   if (job.async.updates == StoreUpdates::hogwild)
     fail(ExitStatus::usage,
-         "{}: a hogwild run cannot be replayed: its updates have no order, and which of two was lost is known to "
-         "nobody; "
-         "async.updates: locked can be",
+         "{}: a hogwild run cannot be replayed: its updates have no order, and which of two was lost is known "
+         "to nobody; async.updates: locked can be",
          run.string());
   const std::filesystem::path record = record_file(run);
   if (!std::filesystem::exists(record))

@@ -1,5 +1,5 @@
-// Purpose: finds dataset descriptors (datasets/NAME.yaml). Thread safety: pure functions of the file system and the
-// environment.
+// Purpose: finds the descriptors of datasets, datasets/NAME.yaml.
+// Thread safety: pure functions of the file system and the environment.
 #pragma once
 
 #include <filesystem>

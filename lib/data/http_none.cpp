@@ -7,9 +7,8 @@ namespace dptrain {
 
 HttpResult http_get(const HttpRequest& request) {
   fail(ExitStatus::data,
-       "this build of dptrain has no libcurl and cannot download; fetch {} on a machine that can, and put the files "
-       "into a "
-       "folder of the dataset's name in the folder that DPTRAIN_DATA names",
+       "this build of dptrain has no libcurl and cannot download; fetch {} on a machine that can, "
+       "and put the files into a folder of the dataset's name in the folder that DPTRAIN_DATA names",
        request.url);
 }
 

@@ -1,7 +1,6 @@
-// Purpose: the global, seeded order of a dataset's samples in an epoch: a pure function (seed, epoch, position) ->
-// sample id.
-//   No list is kept or shuffled, so any replica can ask for any part of any epoch, and resuming needs no state.
-// Thread safety: immutable; any number of threads.
+// Purpose: the global, seeded order of a dataset's samples in an epoch, a pure function (seed, epoch, position) -> sample id. No
+//   list is kept or shuffled, so any replica can ask for any part of any epoch, and going on with a run needs no state.
+// Thread safety: immutable; any number of threads. Invariants: an epoch has every id at exactly one position.
 #pragma once
 
 #include <array>

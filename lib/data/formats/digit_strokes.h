@@ -1,5 +1,5 @@
-// Purpose: the ten digits as pen strokes, several ways to write each; what lib/data/formats/digits.h distorts and
-// draws. Thread safety: constants.
+// Purpose: the ten digits as strokes of a pen, several ways to write each: what digits.cpp distorts and draws.
+// Thread safety: constants.
 #pragma once
 
 #include <array>

@@ -209,9 +209,8 @@ Augmenter::Augmenter(const Shape& stored, std::vector<AugmentSpec> list, std::sp
       const ImageExtents size = size_of(crop_->height, crop_->width, extents);
       if (size.height > extents.height + 2 * crop_->padding || size.width > extents.width + 2 * crop_->padding) {
         fail(ExitStatus::usage,
-             "dataset.augment: random_crop of {}x{} from images of {}x{} with a padding of {} ({}); make the crop "
-             "smaller, "
-             "or the padding larger",
+             "dataset.augment: random_crop of {}x{} from images of {}x{} with a padding of {} ({}); "
+             "make the crop smaller, or the padding larger",
              size.height, size.width, extents.height, extents.width, crop_->padding, what);
       }
       extents = size;
