@@ -49,9 +49,6 @@ class Dataset {
 
   /// What gather() reads, for devices that do that themselves; null where it is computed otherwise.
   virtual const ByteSamples* as_bytes() const { return nullptr; }
-
-  /// Bytes held in memory.
-  virtual std::int64_t bytes() const = 0;
 };
 
 /// Both splits, and what a run wants to say about them.

@@ -22,7 +22,6 @@ class ImageDataset final : public Dataset {
   std::int64_t classes() const override { return classes_; }
   void gather(std::span<const std::int64_t> ids, float* out, std::int32_t* labels) const override;
   const ByteSamples* as_bytes() const override { return &as_bytes_; }
-  std::int64_t bytes() const override { return static_cast<std::int64_t>(pixels_.size() + labels_.size()); }
 
   /// The bytes of one sample, shape() row-major.
   std::span<const std::uint8_t> pixels(std::int64_t id) const;

@@ -25,7 +25,6 @@ class MemoryDataset : public Dataset {
   std::int64_t size() const override { return size_; }
   const Shape& shape() const override { return shape_; }
   std::int64_t classes() const override { return classes_; }
-  std::int64_t bytes() const override { return static_cast<std::int64_t>(bytes_.size()); }
   /// A sample's label says something about its values, so that there is something to learn.
   std::int32_t label(std::int64_t id) const {
     return static_cast<std::int32_t>(bytes_[static_cast<std::size_t>(id * shape_.elements())] % classes_);

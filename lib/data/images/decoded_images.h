@@ -37,7 +37,6 @@ class DecodedImages final : public ImageSource {
   /// it is named in a warning once. So each epoch has as many samples as ever, and the same ones whoever reads them.
   StoredImage read(std::int64_t id, DecodeRoom& room) const override;
   bool decodes() const override { return true; }
-  std::int64_t bytes() const override { return static_cast<std::int64_t>(cache_.size()); }
 
  private:
   enum class State : std::uint8_t { absent, filling, kept, bad };

@@ -34,8 +34,6 @@ class ImageSource {
   virtual StoredImage read(std::int64_t id, DecodeRoom& room) const = 0;
   /// Whether reading is work that threads ahead of the replicas should do.
   virtual bool decodes() const = 0;
-  /// Bytes held in memory.
-  virtual std::int64_t bytes() const = 0;
 };
 
 /// All samples in memory; the blocks may hold more than `size`.
@@ -55,7 +53,6 @@ class MemoryImages final : public ImageSource {
     return {pixels_.data() + id * shape_.elements(), labels_.data()[id]};
   }
   bool decodes() const override { return false; }
-  std::int64_t bytes() const override { return static_cast<std::int64_t>(pixels_.size() + labels_.size()); }
 
  private:
   ByteBlock pixels_, labels_;

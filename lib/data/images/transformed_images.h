@@ -29,7 +29,6 @@ class TransformedImages final : public Dataset {
                         std::int32_t* labels) const override;
   bool augments() const override { return is_training_ && !augmenter_.is_nothing(); }
   bool is_costly() const override { return source_->decodes() || augments(); }
-  std::int64_t bytes() const override { return source_->bytes(); }
 
  private:
   struct Room {

@@ -25,7 +25,6 @@ struct Streamed : Dataset {
   void gather(std::span<const std::int64_t> ids, float* out, std::int32_t* labels) const override {
     dataset->gather(ids, out, labels);
   }
-  std::int64_t bytes() const override { return dataset->bytes(); }
   std::unique_ptr<const Dataset> dataset;
 };
 
