@@ -1,7 +1,7 @@
 // Purpose: how the commands look at a job's data and open it. Thread safety: pure functions.
 #pragma once
 
-#include "data/open.h"
+#include "data/open/open.h"
 #include "spec/job_spec.h"
 
 namespace dptrain {

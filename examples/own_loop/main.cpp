@@ -2,7 +2,7 @@
 // Datasets are found by name through their descriptors: DPTRAIN_DATASETS=PREFIX/share/dptrain/datasets own_loop
 #include <fmt/core.h>
 
-#include "data/open.h"
+#include "data/open/open.h"
 #include "data/sampler.h"
 #include "kernels/cpu/apply_update.h"
 #include "nn/model.h"

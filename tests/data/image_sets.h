@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "core/error.h"
-#include "data/files.h"
-#include "data/open.h"
+#include "data/data_files.h"
+#include "data/open/open.h"
 #include "support/image_bytes.h"
 #include "support/tar_bytes.h"
 

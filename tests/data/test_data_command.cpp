@@ -4,7 +4,7 @@
 
 #include "core/error.h"
 #include "data/descriptors.h"
-#include "data/files.h"
+#include "data/data_files.h"
 #include "dptrain/data_command.h"
 
 namespace dptrain::test {

@@ -5,11 +5,11 @@
 #include <string>
 
 #include "core/error.h"
-#include "data/archive.h"
+#include "data/files/archive.h"
+#include "data/files/http.h"
+#include "data/files/sha256.h"
 #include "data/formats/byte_source.h"
-#include "data/http.h"
 #include "data/images/image.h"
-#include "data/sha256.h"
 
 namespace dptrain {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstdlib>
 
 #include "core/error.h"
-#include "data/open.h"
+#include "data/open/open.h"
 #include "kernels/kernels.h"
 #include "spec/reader.h"
 #include "train/trainer.h"

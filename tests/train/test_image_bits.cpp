@@ -7,7 +7,7 @@
 #include <set>
 
 #include "core/error.h"
-#include "data/open.h"
+#include "data/open/open.h"
 #include "spec/reader.h"
 #include "support/image_bytes.h"
 #include "support/tar_bytes.h"
@@ -144,7 +144,8 @@ TEST_CASE("a sample that cannot be read while the run goes on ends it, and is na
       message = error.what();
       CHECK(error.status() == ExitStatus::data);
     }
-    const std::string expected = (folder / "train/c1/40.png").string() + ": cannot be opened: No such file or directory";
+    const std::string expected =
+        (folder / "train/c1/40.png").string() + ": cannot be opened: No such file or directory";
     CHECK(message.ends_with(expected));  // before it the replica and the step
   }
 }

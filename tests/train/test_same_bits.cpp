@@ -7,7 +7,7 @@
 #include <bit>
 #include <cstdlib>
 
-#include "data/open.h"
+#include "data/open/open.h"
 #include "kernels/kernels.h"
 #include "spec/reader.h"
 #include "spec/shapes.h"

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "data/formats/input_file.h"
 
 namespace dptrain {
 namespace fs = std::filesystem;

@@ -1,7 +1,10 @@
 // Purpose: the images of a folder, by split. Thread safety: as ImageFiles; the folder should not change meanwhile.
 #pragma once
 
-#include "data/formats/image_tar.h"
+#include <filesystem>
+
+#include "core/stop.h"
+#include "data/images/image_files.h"
 
 namespace dptrain {
 

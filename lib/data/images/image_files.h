@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,14 @@ class ImageFiles {
   virtual std::string name(std::int64_t id) const = 0;
   /// The whole file into `out`. Errors (data), without its name: unreadable, not a regular file, above kMostFileBytes.
   virtual void read(std::int64_t id, std::vector<std::uint8_t>& out) const = 0;
+};
+
+/// Both splits of a folder or a tar of images.
+struct ImageFilesPair {
+  std::shared_ptr<const ImageFiles> train, test;
+  std::vector<std::string> classes;   ///< sorted; a label is an index
+  std::int64_t others = 0;            ///< files that are no samples
+  std::vector<std::string> left_out;  ///< a line for each member that is no regular file
 };
 
 /// For messages: names come from files of strangers.

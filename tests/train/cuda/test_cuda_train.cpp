@@ -11,7 +11,7 @@
 #include <string>
 
 #include "core/error.h"
-#include "data/open.h"
+#include "data/open/open.h"
 #include "spec/reader.h"
 #include "support/memory_dataset.h"
 #include "train/cuda/fake_gpus.h"

@@ -2,7 +2,7 @@
 // runs that diverge.
 #include <cstdint>
 
-#include "data/open.h"
+#include "data/open/open.h"
 #include "support/process.h"
 #include "train/cuda/fake_gpus.h"
 #include "train/cuda/gpu_modes.h"
