@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "data/open.h"
+#include "data/open/open.h"
 #include "spec/reader.h"
 #include "train/faults/rollback.h"
 #include "train/fit/fit.h"

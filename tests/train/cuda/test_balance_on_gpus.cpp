@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "data/open.h"
+#include "data/open/open.h"
 #include "train/cuda/fake_gpus.h"
 #include "train/cuda/small_jobs.h"
 #include "train/resumed_runs.h"
