@@ -135,19 +135,22 @@ TEST_CASE("what cannot be unpacked leaves nothing but a lock") {
   CHECK(open_tar(machine.home() / "nowhere.tar").find("cannot be opened: No such file") != std::string::npos);
 }
 
-TEST_CASE("a compressed tar with any byte changed is read or refused") {
+TEST_CASE("a compressed tar with any byte changed is read as it was, or refused") {
   const Machine machine;
   test::TarBytes tar;
   tar.add("train/a/1.jpg", "x");
-  for (const char* filter : {"xz", "gzip", "zstd"}) {
-    const std::string good = test::compressed(tar.whole(), filter);
+  for (const std::string filter : {"xz", "gzip", "bzip2", "zstd"}) {
+    CAPTURE(filter);
+    const std::string good = test::compressed(tar.whole(), filter.c_str());
     for (std::size_t k = 0; k < good.size(); ++k) {
+      CAPTURE(k);
       std::string bad = good;
       bad[k] = static_cast<char>(bad[k] ^ 0xff);
       test::put(machine.home() / "x.tar.z", bad);
       const fs::path target = machine.home() / "out.tar";
       try {
         decompress(machine.home() / "x.tar.z", target, {.unpack_bytes = 1 << 20});
+        if (filter != "zstd") CHECK(test::contents(target) == tar.whole());  // libarchive writes it without a checksum
       } catch (const Error& error) {
         CHECK(error.status() == ExitStatus::data);
         CHECK_FALSE(fs::exists(target));
@@ -155,6 +158,32 @@ TEST_CASE("a compressed tar with any byte changed is read or refused") {
       fs::remove(target);
     }
   }
+}
+
+TEST_CASE("a gzip file is refused by its checksum, its length, its end and what follows it, and leaves nothing") {
+  const Machine machine;
+  const std::string tar = test::tar_of(test::small_set()), good = test::gzip(tar);
+  const fs::path path = machine.home() / "set.tar.gz";
+  const auto changed = [&](std::size_t from_end) {
+    std::string bad = good;
+    bad[bad.size() - from_end] ^= 1;
+    return bad;
+  };
+  for (const auto& [bytes, why] : std::vector<std::pair<std::string, std::string>>{
+           {changed(8), "corrupt gzip data: incorrect data check"},
+           {changed(4), "corrupt gzip data: incorrect length check"},
+           {good.substr(0, good.size() - 1), "the gzip data end too early; the file is truncated"},
+           {good + "x", "expected the end of the file after the gzip data"}}) {
+    CAPTURE(why);
+    test::put(path, bytes);
+    const std::string message = open_tar(path);
+    CHECK(message.starts_with(path.string() + ": byte "));
+    CHECK(message.ends_with(why));
+    CHECK(machine.written() == std::vector<std::string>{"cache/dptrain/datasets/unpacked/.lock"});
+  }
+  // Several members are one file: what `cat a.gz b.gz` makes.
+  test::put(path, test::gzip(tar.substr(0, 1000)) + test::gzip(tar.substr(1000)));
+  CHECK(open_dataset(images_at(DatasetFormat::image_tar, path), {}).train->size() == 12);
 }
 
 TEST_CASE("a described archive is found in its folder, checked by its hash, and read from the cache afterwards") {
