@@ -46,16 +46,23 @@ std::vector<CifarPart> cifar_parts(const fs::path& folder, const std::vector<std
   return parts;
 }
 
-CifarSplit read_cifar(const CifarFiles& files, const std::vector<CifarPart>& parts, const StopRequest* stop) {
+std::int64_t count_records(const CifarFiles& files, const std::vector<CifarPart>& parts) {
   const std::int64_t record = files.record_bytes();
-  CifarSplit split;
+  std::int64_t records = 0;
   for (const CifarPart& part : parts) {
     if (part.bytes == 0 || part.bytes % record != 0) {
       fail(ExitStatus::data, "{}: expected records of {} bytes, as CIFAR-{} has them; {} bytes are no number of those",
            part.name, record, files.classes, part.bytes);
     }
-    split.samples += part.bytes / record;
+    records += part.bytes / record;
   }
+  return records;
+}
+
+CifarSplit read_cifar(const CifarFiles& files, const std::vector<CifarPart>& parts, const StopRequest* stop) {
+  const std::int64_t record = files.record_bytes();
+  CifarSplit split;
+  split.samples = count_records(files, parts);
   split.pixels = ByteBlock(static_cast<std::size_t>(split.samples * kCifarPixels));
   split.labels = ByteBlock(static_cast<std::size_t>(split.samples));
   std::uint8_t* pixels = split.pixels.data();

@@ -45,7 +45,9 @@ struct CifarPart {
   std::function<void(std::uint8_t*)> read;  ///< all of them
 };
 
-/// Errors (data), with file and byte: a size that is no number of records, a label out of range. Stopped.
+/// The records of all parts. Errors (data), with the file: a size that is no number of records.
+std::int64_t count_records(const CifarFiles& files, const std::vector<CifarPart>& parts);
+/// Errors (data), with file and byte: as count_records(); a label out of range. Stopped.
 CifarSplit read_cifar(const CifarFiles& files, const std::vector<CifarPart>& parts, const StopRequest* stop);
 /// The parts of a folder. Errors (data): a file is missing or unreadable.
 std::vector<CifarPart> cifar_parts(const std::filesystem::path& folder, const std::vector<std::string>& names);

@@ -26,12 +26,6 @@ CifarFolder cifar_folder(const DatasetSpec& spec) {
        spec.path.string());
 }
 
-std::int64_t count(const std::vector<CifarPart>& parts, const CifarFiles& files) {
-  std::int64_t bytes = 0;
-  for (const CifarPart& part : parts) bytes += part.bytes;
-  return bytes / files.record_bytes();
-}
-
 /// The parts that have exactly these names in the archive.
 std::vector<CifarPart> archived_parts(const std::shared_ptr<const TarFile>& tar, const CifarFiles& files,
                                       const std::vector<std::string>& names) {
@@ -62,7 +56,8 @@ DatasetPair make_pair(const DatasetSpec& spec, CifarSplit train, CifarSplit test
 DatasetInfo inspect_cifar_folder(const DatasetSpec& spec) {
   const auto [files, folder] = cifar_folder(spec);
   return {spec.path.string(), augmented_shape(spec, kShape), files->classes,
-          count(cifar_parts(folder, files->train), *files), count(cifar_parts(folder, files->test), *files)};
+          count_records(*files, cifar_parts(folder, files->train)),
+          count_records(*files, cifar_parts(folder, files->test))};
 }
 
 DatasetPair open_cifar_folder(const DatasetSpec& spec, const DataOptions& options) {

@@ -79,6 +79,20 @@ TEST_CASE("a wrong size or label is named with its byte") {
         (folder.path() / "data_batch_3.bin").string() + ": byte 3073: label 10 is out of range; expected 0 to 9");
 }
 
+TEST_CASE("an empty or cut CIFAR file is a fault of the data, named, before any sample is counted") {
+  const test::TempFolder folder;
+  for (const char* name : {"test_batch.bin", "data_batch_3.bin"}) {
+    for (const int size : {0, 3000, 3074}) {
+      auto files = ten();
+      files[name].resize(static_cast<std::size_t>(size));
+      test::put_files(folder.path(), files);
+      CHECK(refused(ExitStatus::data, [&] {
+              inspect_dataset(images_at(DatasetFormat::cifar, folder.path()), {});
+            }).starts_with((folder.path() / name).string() + ": expected records of 3073 bytes"));
+    }
+  }
+}
+
 TEST_CASE("the described archive, and its files where they lie unpacked") {
   const test::TempFolder folder;
   const test::Environment data("DPTRAIN_DATA", (folder.path() / "data").string());
