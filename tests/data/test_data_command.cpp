@@ -3,8 +3,8 @@
 #include <sstream>
 
 #include "core/error.h"
-#include "data/descriptors.h"
 #include "data/data_files.h"
+#include "data/descriptors.h"
 #include "dptrain/data_command.h"
 
 namespace dptrain::test {
@@ -12,6 +12,18 @@ namespace {
 
 std::string tidy(const TinyMachine& machine, const std::ostringstream& out) {
   return replace_all(out.str(), machine.root().string(), "ROOT");
+}
+
+int data_list(std::ostream& out) {
+  return look_after_data({.what = DataCommand::What::list, .dataset = {}}, out);
+}
+
+int data_info(const std::string& dataset, std::ostream& out) {
+  return look_after_data({.what = DataCommand::What::info, .dataset = dataset}, out);
+}
+
+int data_fetch(const std::string& name, bool offline, std::ostream& out) {
+  return look_after_data({.what = DataCommand::What::fetch, .dataset = name, .offline = offline}, out);
 }
 
 TEST_CASE("data list: one line a dataset and where it is") {
@@ -32,7 +44,7 @@ TEST_CASE("data info of a named dataset verifies the hashes") {
       "mean      0.5000, std 0.2500 (from the descriptor)\ndescribed ROOT/descriptors/tiny.yaml\n";
   {
     std::ostringstream out;
-    CHECK(data_info("tiny", {}, out) == 3);
+    CHECK(data_info("tiny", out) == 3);
     CHECK(tidy(machine, out) ==
           head +
               "not in    ROOT/data/tiny: no such folder\nnot in    datasets/tiny: no such folder\n"
@@ -41,7 +53,7 @@ TEST_CASE("data info of a named dataset verifies the hashes") {
   put_tiny(machine.data());
   {
     std::ostringstream out;
-    CHECK(data_info("tiny", {}, out) == 0);
+    CHECK(data_info("tiny", out) == 0);
     CHECK(tidy(machine, out) == head +
                                     "found in  ROOT/data/tiny\n"
                                     "file      train-images-idx3-ubyte: 28 bytes, SHA-256 as described\n"
@@ -58,7 +70,7 @@ TEST_CASE("data info of a named dataset verifies the hashes") {
   put(machine.data() / "t10k-images-idx3-ubyte.gz", "not gzip");
   put(machine.data() / "t10k-labels-idx1-ubyte", "");
   std::ostringstream out;
-  CHECK(data_info("tiny", {}, out) == 3);
+  CHECK(data_info("tiny", out) == 3);
   CHECK(tidy(machine, out) ==
         head +
             "found in  ROOT/data/tiny\n"
@@ -75,46 +87,46 @@ TEST_CASE("data info of a folder measures it") {
   const TempFolder folder;
   put_tiny(folder.path());
   std::ostringstream out;
-  CHECK(data_info(folder.path().string(), {}, out) == 0);
+  CHECK(data_info(folder.path().string(), out) == 0);
   CHECK(out.str().find("samples   3 to train, 2 to test\nshape     1x2x2, 2 classes\n"
                        "mean      0.3157, std 0.4135 (computed from the training images)\n") != std::string::npos);
   CHECK(out.str().find("train-labels-idx1-ubyte: 11 bytes, SHA-256 " + sha256(TinyFiles().train_labels)) !=
         std::string::npos);
   put(folder.path() / "train-labels-idx1-ubyte", "");
-  CHECK_THROWS_AS(data_info(folder.path().string(), {}, out), Error);
+  CHECK_THROWS_AS(data_info(folder.path().string(), out), Error);
 }
 
 TEST_CASE("data info of generated digits, and of an unknown name") {
   std::ostringstream out;
-  CHECK(data_info("digits", {}, out) == 0);
+  CHECK(data_info("digits", out) == 0);
   CHECK(out.str().find("found in  nowhere: generated, as many samples as asked for\n") != std::string::npos);
-  CHECK_THROWS_AS(data_info("digit", {}, out), UnknownDataset);
+  CHECK_THROWS_AS(data_info("digit", out), UnknownDataset);
 }
 
 TEST_CASE("data fetch prints the folder, or says why not") {
   const TinyMachine machine;
   put_tiny(machine.cache());
   std::ostringstream out;
-  CHECK(data_fetch("tiny", {.offline = true, .progress = {}}, out) == 0);
+  CHECK(data_fetch("tiny", true, out) == 0);
   CHECK(tidy(machine, out) == "ROOT/cache/dptrain/datasets/tiny\n");
   fs::remove(machine.cache() / "t10k-labels-idx1-ubyte");
-  CHECK_THROWS_WITH(data_fetch("tiny", {.offline = true, .progress = {}}, out),
-                    "tiny: not on this machine, and --offline forbids to download it");
-  CHECK_THROWS_WITH(data_fetch("tiny", {}, out), (machine.descriptor().string() + ": names no mirrors").c_str());
+  CHECK_THROWS_WITH(data_fetch("tiny", true, out), "tiny: not on this machine, and --offline forbids to download it");
+  CHECK_THROWS_WITH(data_fetch("tiny", false, out), (machine.descriptor().string() + ": names no mirrors").c_str());
 }
 
 TEST_CASE("data fetch of a dataset that training would find elsewhere: its folder, once its hashes are right") {
   const TinyMachine machine;
   put_tiny(machine.data());
   std::ostringstream out;
-  CHECK(data_fetch("tiny", {.offline = true, .progress = {}}, out) == 0);
+  CHECK(data_fetch("tiny", true, out) == 0);
   CHECK(tidy(machine, out) == "ROOT/data/tiny\n");
   CHECK(!fs::exists(machine.cache()));
   put(machine.data() / "t10k-labels-idx1-ubyte", TinyFiles().test_labels + "more");
-  CHECK_THROWS_WITH(data_fetch("tiny", {}, out), ((machine.data() / "t10k-labels-idx1-ubyte").string() +
-                                                  ": expected 10 bytes, found more; remove or mend it: training would "
-                                                  "read it before a download")
-                                                     .c_str());
+  CHECK_THROWS_WITH(data_fetch("tiny", false, out),
+                    ((machine.data() / "t10k-labels-idx1-ubyte").string() +
+                     ": expected 10 bytes, found more; remove or mend it: training would "
+                     "read it before a download")
+                        .c_str());
 }
 
 TEST_CASE("with no place for a cache the other places serve; a download says what it lacks") {
@@ -123,11 +135,11 @@ TEST_CASE("with no place for a cache the other places serve; a download says wha
   std::ostringstream list, info, fetch;
   CHECK(data_list(list) == 0);
   CHECK(list.str().find("(not on this machine)") != std::string::npos);
-  CHECK_THROWS_WITH(data_fetch("tiny", {}, fetch),
+  CHECK_THROWS_WITH(data_fetch("tiny", false, fetch),
                     "no place for downloaded datasets: neither XDG_CACHE_HOME (an absolute path) nor HOME is set");
   put_tiny(machine.data());
-  CHECK(data_info("tiny", {}, info) == 0);
-  CHECK(data_fetch("tiny", {}, fetch) == 0);
+  CHECK(data_info("tiny", info) == 0);
+  CHECK(data_fetch("tiny", false, fetch) == 0);
   CHECK(tidy(machine, fetch) == "ROOT/data/tiny\n");
 }
 
