@@ -144,7 +144,11 @@ void MapReader::error(std::string_view key, const std::string& message, const st
 void MapReader::missing(std::string_view key, const std::string& hint) {
   if (!is_map_) return;
   const std::string where = title_.empty() ? "the spec" : title_;
-  block_.diagnostics.error(block_.block_at, fmt::format("{} lacks the required key '{}'", where, key), hint);
+  // A name that the command line gave asks for more than the block in the file has.
+  const Node* name = find("name");
+  const bool renamed = name != nullptr && name->at.source != nullptr && name->at.source->is_argument;
+  block_.diagnostics.error(renamed ? name->at : block_.block_at,
+                           fmt::format("{} lacks the required key '{}'", where, key), hint);
 }
 
 void MapReader::finish() {

@@ -73,23 +73,30 @@ Node* step_into(Node& node, const Segment& segment, const std::string& path, Dia
 }
 
 void set_value(Node& root, const std::vector<Segment>& segments, Node value, Diagnostics& diagnostics) {
-  Node* node = &root;
+  Node *map = nullptr, *node = &root;
   std::string path;
   for (const Segment& segment : segments) {
+    map = node;
     node = step_into(*node, segment, path, diagnostics);
     if (node == nullptr) return;
     path += (path.empty() ? "" : ".") + segment.name;
   }
   *node = std::move(value);
+  // What the value lacks is said where its key stands, and that is the command line now.
+  if (map->kind == Node::Kind::map)
+    map->keys[static_cast<std::size_t>(node - map->items.data())].at = segments.back().at;
 }
 
-/// The number of epochs gives way to a number of steps of the command line, and the other way round.
+/// The number of epochs gives way to a number of steps of the command line, and the other way round, in `train` and in what a mode
+/// says of it: of several lengths the last one counts.
 void drop_other_length(Node& root, const std::string& path) {
-  if (path != "train.steps" && path != "train.epochs") return;
-  const std::string other = path == "train.steps" ? "epochs" : "steps";
-  Node* train = root.find("train");
-  const Node* given = train != nullptr ? train->find(other) : nullptr;
-  if (given != nullptr && (given->at.source == nullptr || !given->at.source->is_argument)) train->erase(other);
+  const bool steps = path.ends_with("train.steps");
+  if (!steps && !path.ends_with("train.epochs")) return;
+  Node* block = &root;
+  for (std::size_t begin = 0, end; block != nullptr && (end = path.find('.', begin)) != std::string::npos;
+       begin = end + 1)
+    block = block->find(path.substr(begin, end - begin));
+  if (block != nullptr) block->erase(steps ? "epochs" : "steps");
 }
 
 Node cuda_at(const Mark& at) {

@@ -40,7 +40,7 @@ TEST_CASE("entries of a list are reached by their index") {
         "  hint: its entries are 0 to 3");
 }
 
-TEST_CASE("steps replace epochs and the other way round, but not each other's override") {
+TEST_CASE("steps replace epochs and the other way round: of several lengths the last one counts") {
   const JobSpec steps = with({set("train.steps", "20")});
   CHECK(steps.train.steps == 20);
   CHECK_FALSE(steps.train.epochs);
@@ -49,9 +49,15 @@ TEST_CASE("steps replace epochs and the other way round, but not each other's ov
   const JobSpec back = with({set("train.epochs", "0.5")}, to_yaml(steps));
   CHECK(back.train.epochs == 0.5);
   CHECK_FALSE(back.train.steps);
-  const std::string both = refusal_of(kSmallSpec, {set("train.steps", "20"), set("train.epochs", "1")});
-  CHECK(
-      both.starts_with("--set train.steps=20: error: train.steps: a run has a number of epochs or of steps, not both"));
+  for (const std::string block : {"train", "sync.train"}) {
+    const Override few = set(block + ".steps", "20"), one = set(block + ".epochs", "1");
+    CHECK(with({few, one}).train.epochs == 1);
+    CHECK_FALSE(with({few, one}).train.steps);
+    CHECK(with({one, few}).train.steps == 20);
+    CHECK_FALSE(with({one, few}).train.epochs);
+  }
+  CHECK(refusal_of(kSmallSpec, {set("sync.train", "{steps: 5, epochs: 1}")}).find("epochs or of steps, not both") !=
+        std::string::npos);
 }
 
 TEST_CASE("--devices and --gpus set the number of replicas") {
@@ -95,6 +101,22 @@ TEST_CASE("what is wrong with an override is said of the argument") {
   CHECK(refusal_of(kSmallSpec, {set("seed", "1\n--- 2")}).find("a second document") != std::string::npos);
   CHECK(refusal_of(kSmallSpec, {set("seed", "\xFF")}).starts_with("--set: error: byte 0xff is not UTF-8"));
   CHECK(refusal_of(kSmallSpec, {set("se\xFF", "1")}).starts_with("--set: error: byte 0xff is not UTF-8"));
+}
+
+TEST_CASE("what the value of an override lacks is said of the argument, not of what it replaces") {
+  const auto begins = [](const std::string& path, const std::string& value, const std::string& message) {
+    const std::string said = refusal_of(kSmallSpec, {set(path, value)});
+    CAPTURE(said);
+    CHECK(said.starts_with("--set " + path + "=" + value + ": error: " + message));
+    CHECK(said.find("job.yaml") == std::string::npos);
+  };
+  begins("train.optimizer", "{name: sgd}", "optimizer sgd lacks the required key 'lr'");
+  begins("train", "{}", "train lacks the required key 'epochs'");
+  begins("dataset", "{format: image_folder}", "dataset lacks the required key 'path'");
+  begins("train.optimizer", "{name: sgd, lr: 0.1, momentun: 1}", "unknown key 'momentun' in optimizer sgd");
+  const std::string adam = kSmallSpec.substr(0, kSmallSpec.find("  optimizer:")) + "  optimizer: {name: adam}\n";
+  CHECK(refusal_of(adam, {set("train.optimizer.name", "sgd")})
+            .starts_with("--set train.optimizer.name=sgd: error: optimizer sgd lacks the required key 'lr'"));
 }
 
 TEST_CASE("errors of the file and of all overrides come together, those of the command line last") {
