@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "core/in_words.h"
 #include "core/process.h"
 #include "dptrain/check_command.h"
 #include "dptrain/compare_command.h"
@@ -110,10 +111,8 @@ int main(int argc, char** argv) {
     return static_cast<int>(error.status());
   } catch (const dptrain::Stopped&) {
     return dptrain::stopped_status();
-  } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "dptrain: error: out of memory\n");
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "dptrain: error: %s\n", error.what());
+    std::fprintf(stderr, "dptrain: error: %s\n", dptrain::in_words(error).c_str());
   }
   return static_cast<int>(dptrain::ExitStatus::failed);
 }

@@ -8,6 +8,7 @@
 
 #include "comm/launch.h"
 #include "core/hash.h"
+#include "core/in_words.h"
 #include "core/process.h"
 #include "data/sampler.h"
 #include "spec/reader.h"
@@ -184,8 +185,8 @@ int run_together(const std::function<int(Communicator&)>& body) {
     processes->fail(error.status(), error.what());
     return last_word(first, error.status(), error.what());
   } catch (const std::exception& error) {
-    processes->fail(ExitStatus::failed, error.what());
-    return last_word(first, ExitStatus::failed, fmt::format("error: {}", error.what()));
+    processes->fail(ExitStatus::failed, in_words(error));
+    return last_word(first, ExitStatus::failed, fmt::format("error: {}", in_words(error)));
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/in_words.h"
 #include "core/process.h"
 #include "report/lines.h"
 #include "spec/names.h"
@@ -134,7 +135,7 @@ std::string text_of(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
   } catch (const std::exception& reason) {
-    return reason.what();
+    return in_words(reason);
   } catch (...) {
     return {};
   }

@@ -10,6 +10,7 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/in_words.h"
 #include "core/process.h"
 #include "kernels/moments.h"
 #include "report/fault_history.h"
@@ -185,7 +186,7 @@ void fail_together(Run& run) {
   } catch (const Error& error) {
     run.processes.fail(error.status(), error.what());
   } catch (const std::exception& error) {
-    run.processes.fail(ExitStatus::failed, error.what());
+    run.processes.fail(ExitStatus::failed, in_words(error));
   }
 }
 

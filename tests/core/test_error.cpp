@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
+#include "core/in_words.h"
 
 using namespace dptrain;
 
@@ -18,6 +19,11 @@ TEST_CASE("an error carries its message and the exit status that scripts rely on
   CHECK(static_cast<int>(ExitStatus::data) == 3);
   CHECK(static_cast<int>(ExitStatus::expectation) == 4);
   CHECK(static_cast<int>(ExitStatus::retry) == 75);
+}
+
+TEST_CASE("what is no error of ours is said in words") {
+  CHECK(in_words(std::bad_alloc()) == "out of memory");
+  CHECK(in_words(std::runtime_error("odd")) == "odd");
 }
 
 TEST_CASE("a broken invariant says where and what, and evaluates its condition once") {

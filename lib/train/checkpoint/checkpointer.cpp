@@ -1,6 +1,7 @@
 #include "train/checkpoint/checkpointer.h"
 
 #include "core/error.h"
+#include "core/in_words.h"
 
 namespace dptrain {
 
@@ -63,7 +64,7 @@ void Checkpointer::work() {
       try {
         write(make());
       } catch (const std::exception& error) {  // memory may run out, too
-        warn_(fmt::format("a checkpoint was not saved, training goes on: {}", error.what()));
+        warn_(fmt::format("a checkpoint was not saved, training goes on: {}", in_words(error)));
       }
     } catch (...) {
       // What takes warnings has failed as well, and there is nobody else to tell: the last checkpoint says it again.

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core/clock.h"
+#include "core/in_words.h"
 #include "spec/reader.h"
 
 namespace dptrain {
@@ -157,10 +158,8 @@ Error replica_error(int rank, std::int64_t step, const std::exception_ptr& error
     std::rethrow_exception(error);
   } catch (const Error& known) {
     return {known.status(), who + known.what()};
-  } catch (const std::bad_alloc&) {
-    return {ExitStatus::failed, who + "out of memory"};
   } catch (const std::exception& other) {
-    return {ExitStatus::failed, who + other.what()};
+    return {ExitStatus::failed, who + in_words(other)};
   } catch (...) {
     return {ExitStatus::failed, who + "no reason given"};
   }
