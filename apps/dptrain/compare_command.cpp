@@ -226,8 +226,13 @@ int compare_modes(const CompareCommand& command, std::ostream& out) {
   const fs::path folder = folder_for(command, comparison.job), result = folder / "comparison.json";
   check_folder(command, folder, runs);
 
-  open_dataset(jobs.front().dataset, options, info);  // fetched, and found to be sound, once for all runs
-  throw_if_stopped(&stop);
+  try {
+    open_dataset(jobs.front().dataset, options, info);  // fetched, and found to be sound, once for all runs
+    throw_if_stopped(&stop);
+  } catch (const Stopped&) {
+    if (command.json) print(command, comparison, out);
+    return stopped_status();
+  }
   say(fmt::format("{} run{}, into {}", runs.size(), runs.size() == 1 ? "" : "s", folder.string()));
   std::set<std::string> warnings;  // of a mode, not of a seed, mostly: once is enough
   int stopped = 0;
@@ -258,7 +263,7 @@ int compare_modes(const CompareCommand& command, std::ostream& out) {
   if (stopped != 0) {
     say(fmt::format("ended by a signal after {} of {} runs; the same command with --out {} --resume goes on",
                     comparison.runs.size(), runs.size(), folder.string()));
-    if (comparison.runs.empty()) return stopped;
+    if (comparison.runs.empty() && !command.json) return stopped;  // a table of nothing
   }
   print(command, comparison, out);
   if (stopped != 0) return stopped;

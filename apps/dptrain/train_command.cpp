@@ -3,6 +3,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/in_words.h"
 #include "dptrain/job_data.h"
 #include "dptrain/same_run.h"
 #include "dptrain/signals.h"
@@ -193,6 +194,10 @@ std::shared_ptr<Checkpoint> checkpoint_of_all(const std::filesystem::path& folde
   });
 }
 
+int train_in_folder(const TrainCommand& command, Communicator& processes, const CheckedJob& checked,
+                    const Placement& placement, ClaimedFolder& claimed, const StopRequest& stop,
+                    std::optional<Reporter>& reporting);
+
 int train_job(const TrainCommand& command, Communicator& processes) {
   const StopRequest& stop = listen_to_signals();  // what is unpacked from now on, and the run folder, can be taken back
   CheckedJob checked = agree(processes, [&] { return check_job(command, processes, stop); });
@@ -207,7 +212,43 @@ int train_job(const TrainCommand& command, Communicator& processes) {
   check_same_devices(processes, job, placement);
   if (const std::optional<double> deadline = step_deadline(job, processes)) processes.set_deadline(*deadline);
 
-  ClaimedFolder claimed = claim_folder(command, job.name, processes);
+  std::optional<ClaimedFolder> claimed;
+  std::optional<Reporter> reporter;  // once the folder can be its own
+  // A run that took steps has said with --json how it ended. What is wrong with the job or its data is no end of a run.
+  const auto tell_end = [&](RunStatus status, const std::string& error) {
+    if (!reporter) reporter.emplace(report_options(command, processes), std::nullopt);
+    const std::vector<std::int64_t> saved =
+        claimed && claimed->continues ? checkpoint_steps(claimed->path) : std::vector<std::int64_t>();
+    Summary summary = summary_before(job, info, placement, saved.empty() ? 0 : saved.front());
+    summary.status = status;
+    summary.error = error;
+    reporter->unbegun(summary);
+  };
+  try {
+    claimed.emplace(claim_folder(command, job.name, processes));
+    return train_in_folder(command, processes, checked, placement, *claimed, stop, reporter);
+  } catch (const Stopped&) {
+    tell_end(RunStatus::stopped, fmt::format("ended by signal {} before its first step", stopped_status() - 128));
+    return stopped_status();  // the reporter takes the empty run folder back
+  } catch (const GroupAborted&) {
+    const News* news = processes.news();
+    tell_end(RunStatus::failed, news == nullptr ? "another process has failed" : news->text);
+    throw;
+  } catch (const Error& error) {
+    if (error.status() == ExitStatus::failed || error.status() == ExitStatus::retry)
+      tell_end(RunStatus::failed, error.what());
+    throw;
+  } catch (const std::exception& error) {
+    tell_end(RunStatus::failed, in_words(error));
+    throw;
+  }
+}
+
+int train_in_folder(const TrainCommand& command, Communicator& processes, const CheckedJob& checked,
+                    const Placement& placement, ClaimedFolder& claimed, const StopRequest& stop,
+                    std::optional<Reporter>& reporting) {
+  JobSpec job = checked.job;
+  const DatasetInfo& info = checked.info;
   const std::filesystem::path& path = claimed.path;
   const bool continues = claimed.continues;
   CheckpointOptions checkpoints{.run_folder = path, .continues = continues, .init_from = command.init_from};
@@ -217,7 +258,7 @@ int train_job(const TrainCommand& command, Communicator& processes) {
       return refuse_other_first_weights(path, command.init_from);
     });
   }
-  Reporter reporter(report_options(command, processes), std::move(claimed.folder));
+  Reporter& reporter = reporting.emplace(report_options(command, processes), std::move(claimed.folder));
   if (continues) {
     const Aimed aimed = command.target ? look_back(path, *command.target) : Aimed{};
     std::optional<std::string> json;

@@ -84,12 +84,27 @@ void Reporter::leave(const Summary& summary) {
 
 void Reporter::failed(const Summary& summary) {
   const std::lock_guard lock(mutex_);
+  write_json(summary_json(summary));  // first: what ended the run may keep the folder from being written, too
   leave(summary);
+}
+
+void Reporter::unbegun(const Summary& summary) {
+  const std::lock_guard lock(mutex_);
+  write_json(summary_json(summary));
 }
 
 void Reporter::finished(const Summary& summary) {
   const std::lock_guard lock(mutex_);
-  leave(summary);
+  try {
+    leave(summary);
+  } catch (const Error& error) {
+    Summary failed = summary;
+    failed.status = RunStatus::failed;
+    failed.error = error.what();
+    failed.weights_hash.clear();
+    write_json(summary_json(failed));
+    throw;
+  }
   console_->finished(summary);
   print_json(summary_json(summary));
 }
@@ -100,9 +115,15 @@ void Reporter::repeated(const Summary& summary, const std::string& json) {
   print_json(json);
 }
 
+void Reporter::write_json(const std::string& json) {
+  if (!json_ || printed_) return;
+  printed_ = true;
+  json_->write(json + "\n");
+}
+
 void Reporter::print_json(const std::string& json) {
   if (!json_) return;
-  json_->write(json + "\n");
+  write_json(json);
   if (json_->error() != 0 && json_->error() != EPIPE) {
     fail(ExitStatus::failed, "cannot write the summary to standard output: {}", std::strerror(json_->error()));
   }

@@ -48,20 +48,26 @@ class Reporter {
   void finished(const Summary& summary);
   /// A run that was complete before: its summary once more, without a trace in the folder. Errors: as finished().
   void repeated(const Summary& summary, const std::string& json);
-  /// A run that has begun and ends by an error: leaves the end event and summary.json; the error speaks for itself.
+  /// A run that has begun and ends by an error: leaves the end event and summary.json, and says it with --json; the error speaks
+  /// for itself.
   void failed(const Summary& summary);
+  /// A run that ends before its first step: says it with --json, unless that has had a summary already.
+  void unbegun(const Summary& summary);
   void message(const std::string& text);
   void warning(const std::string& text);
 
  private:
   void leave(const Summary& summary);
   void leave_fault(FaultReport report);
+  /// Standard output has one object, whatever comes after it.
+  void write_json(const std::string& json);
   void print_json(const std::string& json);
 
   std::mutex mutex_;
   std::optional<RunFolder> folder_;
   std::unique_ptr<Console> console_;
   std::optional<Output> json_;
+  bool printed_ = false;  ///< json_ has its object
 };
 
 }  // namespace dptrain

@@ -16,40 +16,47 @@ namespace dptrain {
 
 namespace {
 
-std::string device_type(const Run& run) {
-  return run.placement.type == DeviceType::cuda ? "cuda" : "cpu";
+std::string device_type(const Placement& placement) {
+  return placement.type == DeviceType::cuda ? "cuda" : "cpu";
 }
 
 /// GPUs that replicas share count once.
-int device_count(const Run& run) {
-  if (run.placement.type == DeviceType::cpu) return run.placement.replicas;
+int device_count(const Placement& placement) {
+  if (placement.type == DeviceType::cpu) return placement.replicas;
   std::set<std::string> devices;
-  for (const AcceleratorInfo& gpu : run.placement.gpus) devices.insert(gpu.id);
+  for (const AcceleratorInfo& gpu : placement.gpus) devices.insert(gpu.id);
   return static_cast<int>(devices.size());
+}
+
+/// What is known of a run whether it has begun or not.
+void add_circumstances(Summary& s, const JobSpec& job, const std::string& dataset, const RunSchedule& schedule,
+                       const Placement& placement) {
+  s.name = job.name;
+  s.dataset = dataset;
+  s.device_type = device_type(placement);
+  s.mode = names::mode.name_of(job.mode);
+  s.seed = job.seed;
+  s.devices = device_count(placement);
+  s.replicas = placement.replicas;
+  s.micro_batches = static_cast<std::int64_t>(schedule.full().micro_batches.size());
+  s.wall_seconds = seconds_since_start();
+  s.peak_rss_bytes = peak_rss_bytes();
 }
 
 /// All of the summary but its status.
 void summarise(Run& run) {
   const JobSpec& job = run.job;
   Summary& s = run.summary;
-  const std::string hash = s.weights_hash;
+  const std::string hash = s.weights_hash, error = s.error;
   const std::int64_t skipped = s.skipped_steps;
   s = run.progress->summary();
   s.weights_hash = hash;
+  s.error = error;
   s.skipped_steps = skipped;
   s.faults = run.faults.list();
   s.parameters = run.parameters;
-  s.name = job.name;
-  s.dataset = run.data.name;
-  s.device_type = device_type(run);
-  s.mode = names::mode.name_of(job.mode);
-  s.seed = job.seed;
-  s.devices = device_count(run);
-  s.replicas = run.placement.replicas;
-  s.micro_batches = static_cast<std::int64_t>(run.schedule.full().micro_batches.size());
+  add_circumstances(s, job, run.data.name, run.schedule, run.placement);
   s.reproducible = run.strategy->reproducible(job);
-  s.wall_seconds = seconds_since_start();
-  s.peak_rss_bytes = peak_rss_bytes();
   // A test set that was cut short leaves an earlier evaluation's figures, of other weights.
   if (run.cut_short) s.test_loss = s.test_accuracy = s.ema_test_loss = s.ema_test_accuracy = not_known;
   run.strategy->summarise(s);
@@ -72,6 +79,18 @@ std::vector<std::string> misses(const ExpectSpec& expect, const Summary& s) {
 
 }  // namespace
 
+Summary summary_before(const JobSpec& job, const DatasetInfo& info, const Placement& placement, std::int64_t steps) {
+  const RunSchedule schedule(job, info.train_samples, placement.replicas);
+  Summary s;
+  add_circumstances(s, job, info.name, schedule, placement);
+  s.reproducible = make_strategy(job)->reproducible(job);
+  s.steps = steps;
+  s.epochs = static_cast<double>(steps) / static_cast<double>(schedule.steps_per_epoch());
+  s.samples = schedule.samples_before(steps);
+  s.train_seconds = s.samples_per_second = not_known;
+  return s;
+}
+
 RunPlan describe(const Run& run, const ParameterTable& table) {
   const JobSpec& job = run.job;
   RunPlan plan;
@@ -84,8 +103,8 @@ RunPlan describe(const Run& run, const ParameterTable& table) {
   plan.test_samples = run.data.test->size();
   plan.classes = run.data.train->classes();
   plan.sample_shape = run.data.train->shape();
-  plan.device_type = device_type(run);
-  plan.devices = device_count(run);
+  plan.device_type = device_type(run.placement);
+  plan.devices = device_count(run.placement);
   plan.replicas = run.placement.replicas;
   plan.threads_per_replica = job.devices.threads_per_replica;
   plan.parameters = table.elements();
@@ -150,12 +169,15 @@ void leave_failed(Run& run) {
   run.summary.weights_hash.clear();  // these weights are nobody's result
   run.summary.status = RunStatus::failed;
   if (run.summary.error.empty()) run.summary.error = text_of(run.group.error());
-  try {
-    for (const FaultReport& report : unsettled) run.reporter.record(report);
-    run.reporter.failed(run.summary);
-  } catch (const Error&) {
-    // The error that ended the run is the one to tell; this one may well be the same: a full disk.
-  }
+  const auto tell = [](const auto& say) {
+    try {
+      say();
+    } catch (const Error&) {
+      // The error that ended the run is the one to tell; this one may well be the same: a full disk.
+    }
+  };
+  for (const FaultReport& report : unsettled) tell([&] { run.reporter.record(report); });
+  tell([&] { run.reporter.failed(run.summary); });
 }
 
 std::string late_text(const Run& run, int rank, std::int64_t step) {
@@ -170,11 +192,11 @@ void leave_late(Run& run) {
   report.message = run.summary.error = late_text(run, rank, step);
   try {
     run.reporter.fault(report);
-    run.faults.note(std::move(report), steady_seconds());
-    leave_failed(run);
   } catch (const Error&) {
-    // A full disk, say: the status has to be enough.
+    // A full disk, say: --json and the status have to be enough.
   }
+  run.faults.note(std::move(report), steady_seconds());
+  leave_failed(run);
   run.processes.let_first_end();
   std::fflush(nullptr);
   std::_Exit(static_cast<int>(ExitStatus::retry));

@@ -11,6 +11,7 @@
 #include "comm/communicator.h"
 #include "core/stop.h"
 #include "data/dataset.h"
+#include "data/open.h"
 #include "nn/parameters.h"
 #include "report/reporter.h"
 #include "spec/job_spec.h"
@@ -63,6 +64,10 @@ struct TrainOptions {
 /// What the bits of a run of this job on this machine rest on besides the job.
 Basis basis_of(const JobSpec& job, const DatasetPair& data, const Placement& placement);
 Basis basis_of(const JobSpec& job, const DatasetPair& data);
+
+/// The summary of a run that ends before it takes a step here: what the job and the machine say of it. `steps` are those of
+/// earlier parts.
+Summary summary_before(const JobSpec& job, const DatasetInfo& info, const Placement& placement, std::int64_t steps);
 
 /// Trains, evaluates, reports. Errors: whatever a replica throws; usage as in train/fit/fit.h; failed where a loss is not finite.
 Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, const TrainOptions& options = {});

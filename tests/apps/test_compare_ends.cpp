@@ -158,6 +158,30 @@ TEST_CASE("a signal ends a comparison with its status, the run that is going on 
   CHECK(fs::exists(run / "checkpoints"));
 }
 
+TEST_CASE("a signal before the first run has ended: --json prints a comparison of none") {
+  const Workplace here;
+  // While the data are made ready, and in the run itself.
+  for (const std::string samples : {"3000000", "300"}) {
+    CAPTURE(samples);
+    const std::string out = "c" + samples;
+    Process process(here.command(compare({"--modes", "sync", "--target", "1", "--set", "train.steps=100000000", "--out",
+                                          out, "--json", "--set", "dataset.train_samples=" + samples})),
+                    here.options());
+    if (samples == "300")
+      REQUIRE(eventually([&] { return has(read_text(here.folder / out / "sync-seed-1/metrics.jsonl"), "\"train\""); }));
+    else
+      REQUIRE(eventually([&] { return process.handles(SIGUSR1); }));  // the last of those it listens to
+    process.signal(SIGTERM);
+    const Finished stopped = process.wait();
+    CHECK(stopped.status == 143);
+    const json comparison = json::parse(stopped.out);
+    CHECK(comparison.at("complete") == false);
+    CHECK(comparison.at("reached") == false);
+    CHECK(mode_in(comparison, "sync").at("runs").empty());
+    CHECK(mode_in(comparison, "sync").at("seconds_to_target").at("median").is_null());
+  }
+}
+
 TEST_CASE("a signal in a later run leaves what is known, and --resume ends the comparison") {
   const Workplace here;
   const std::vector<std::string> arguments = {

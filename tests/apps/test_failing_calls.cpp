@@ -52,6 +52,8 @@ int fail_each(int error) {
       CHECK(first.err.empty());
     } else {
       CHECK((first.status == 0 || first.status == 1));
+      const std::string ended = nlohmann::json::parse(first.out)["status"];
+      CHECK(ended == (first.status == 0 ? "done" : "failed"));
       CHECK(has(first.err, std::strerror(error)));
       CHECK(has(first.err, "run"));
       if (first.status == 0) CHECK(has(first.err, "warning: a checkpoint was not saved, training goes on: "));

@@ -139,7 +139,7 @@ TEST_CASE("a second SIGINT ends the process at once; another signal after the fi
   CHECK(json::parse(ended.out)["status"] == "stopped");
 }
 
-TEST_CASE("a signal while digits are generated: nothing is trained, and no run folder is left") {
+TEST_CASE("a signal while digits are generated: nothing is trained, no run folder is left, and --json says why") {
   for (const auto& [signal, status] : {std::pair{SIGINT, 130}, {SIGTERM, 143}, {SIGUSR1, 138}}) {
     const Workplace here;
     // Far more than a machine draws before the signal; the memory is not touched before it is drawn.
@@ -150,7 +150,12 @@ TEST_CASE("a signal while digits are generated: nothing is trained, and no run f
     const Finished stopped = process.wait();
     INFO(stopped.err);
     CHECK(stopped.status == status);
-    CHECK(stopped.out.empty());
+    const json summary = json::parse(stopped.out);
+    CHECK(summary["status"] == "stopped");
+    CHECK(summary["error"] == "ended by signal " + std::to_string(signal) + " before its first step");
+    CHECK(summary["name"] == "small");
+    CHECK(summary["steps"] == 0);
+    for (const std::string& key : summary_keys) CHECK_MESSAGE(summary.contains(key), key);
     CHECK_FALSE(fs::exists(here.folder / "run"));
   }
 }

@@ -40,7 +40,7 @@ TEST_CASE("4: `expect` not met; the object is printed all the same") {
   CHECK(here.dptrain({"job.yaml", "--quiet", "--set", "expect.test_accuracy=0.0"}).status == 0);
 }
 
-TEST_CASE("1: the loss is not finite; nothing on standard output, and the folder says how the run ended") {
+TEST_CASE("1: the loss is not finite; the object is printed all the same, and the folder says how the run ended") {
   const Workplace here;
   const Finished failed = here.dptrain({"job.yaml", "--json", "--out", "run", "--set", "train.optimizer.lr=1e30"});
   const json summary = here.summary("run");
@@ -51,8 +51,21 @@ TEST_CASE("1: the loss is not finite; nothing on standard output, and the folder
   const std::string metrics = read_text(here.folder / "run/metrics.jsonl");
   CHECK(has(metrics, R"({"event":"end","status":"failed","step":)" + summary["steps"].dump()));
   CHECK(failed.status == 1);
-  CHECK(failed.out.empty());
-  CHECK(has(failed.err, "not finite at step"));
+  CHECK(failed.out == read_text(here.folder / "run/summary.json"));
+  CHECK(has(summary["error"], "not finite at step"));
+}
+
+TEST_CASE("1: a run that fails before its first step says so with --json") {
+  const Workplace here;
+  fs::create_directories(here.folder / "run/.job.yaml.new");  // in the way of what it writes first
+  const Finished failed = here.dptrain({"job.yaml", "--json", "--out", "run"});
+  CHECK(failed.status == 1);
+  const json summary = json::parse(failed.out);
+  CHECK(summary["status"] == "failed");
+  CHECK(has(failed.err, summary["error"]));
+  CHECK(has(summary["error"], "job.yaml"));
+  CHECK(summary["steps"] == 0);
+  for (const std::string& key : summary_keys) CHECK_MESSAGE(summary.contains(key), key);
 }
 
 TEST_CASE(
@@ -64,10 +77,12 @@ TEST_CASE(
     return here.dptrain(more);
   };
   const Finished late =
-      with({"--set", "faults.step_deadline=0.2", "--set", "drills=[{at_step: 4, replica: 1, do: stall}]"});
+      with({"--json", "--set", "faults.step_deadline=0.2", "--set", "drills=[{at_step: 4, replica: 1, do: stall}]"});
   CHECK(late.status == 75);
   CHECK(has(late.err, "replica 1 has been at step 4 for more than 0.2 s (faults.step_deadline)"));
   const json summary = here.summary("run");
+  CHECK(late.out == read_text(here.folder / "run/summary.json"));
+  CHECK(has(summary["error"], "replica 1 has been at step 4"));
   CHECK(summary["status"] == "failed");
   REQUIRE(summary["faults"].size() == 1);
   CHECK(summary["faults"][0]["kind"] == "deadline");

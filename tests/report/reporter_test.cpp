@@ -54,6 +54,33 @@ TEST_CASE("--json: one object and nothing else on standard output") {
   CHECK(messages.text() == "warning: odd\n");
 }
 
+TEST_CASE("--json: one object, too, of a run that fails before or after its first step, or in saying how it ended") {
+  Summary failed = sample_summary();
+  failed.status = RunStatus::failed;
+  failed.error = "the disk";
+  Captured output, messages;
+  {
+    Reporter reporter({.json = true, .output = output.stream(), .messages = messages.stream()}, std::nullopt);
+    reporter.failed(failed);
+    reporter.unbegun(sample_summary());  // the same error, on its way out
+  }
+  CHECK(output.text() == summary_json(failed) + "\n");
+  Captured before;
+  Reporter({.json = true, .output = before.stream(), .messages = messages.stream()}, std::nullopt).unbegun(failed);
+  CHECK(before.text() == summary_json(failed) + "\n");
+  TemporaryFolder folder;
+  Captured after;
+  Reporter reporter({.json = true, .output = after.stream(), .messages = messages.stream()},
+                    RunFolder({.out = folder.path() / "run"}, "mnist"));
+  reporter.started(sample_plan(), "");
+  std::filesystem::remove_all(folder.path() / "run");
+  CHECK_THROWS_AS(reporter.finished(sample_summary()), Error);
+  const auto object = nlohmann::json::parse(after.text());
+  CHECK(object["status"] == "failed");
+  CHECK(object["weights_hash"] == "");
+  CHECK(object["error"].get<std::string>().find("summary.json: No such file") != std::string::npos);
+}
+
 TEST_CASE("--quiet: nothing on standard output") {
   Captured output, messages;
   Reporter reporter({.quiet = true, .output = output.stream(), .messages = messages.stream()}, std::nullopt);
