@@ -304,9 +304,43 @@ TEST_CASE("--init-from: the first weights from a safetensors file; others are re
   const Finished absent = train(here, {"--init-from", "nowhere"}, "absent");
   CHECK(absent.status == 2);
   CHECK(has(absent.err, "nowhere"));
-  write_text(here.folder / "text", "no tensors");
-  CHECK(train(here, {"--init-from", "text"}, "text-run").status == 1);
-  for (const char* out : {"narrow", "absent", "text-run"}) CHECK_FALSE(fs::exists(here.folder / out));
+  for (const char* out : {"narrow", "absent"}) CHECK_FALSE(fs::exists(here.folder / out));
+}
+
+TEST_CASE(
+    "--init-from: what is no safetensors file of F32 is refused with status 2, what is wrong and what is wanted") {
+  const Workplace here;
+  REQUIRE(train(here, {}).status == 0);
+  const std::string good = read_text(here.folder / "run/checkpoints/step-6/model.safetensors");
+  const auto tensor = [](const std::string& type, const std::string& bytes) {
+    const std::string header = R"({"1.weight":{"dtype":")" + type + R"(","shape":[1],"data_offsets":[0,)" +
+                               std::to_string(bytes.size()) + "]}}";
+    return std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header + bytes;
+  };
+  fs::create_directory(here.folder / "folder");
+  const std::vector<std::pair<std::string, std::string>> files = {{"text", "no tensors"},
+                                                                  {"empty", ""},
+                                                                  {"truncated", good.substr(0, good.size() - 1)},
+                                                                  {"longer", good + "x"},
+                                                                  {"garbage", good.substr(0, 8) + "x" + good.substr(9)},
+                                                                  {"f16", tensor("F16", "ab")},
+                                                                  {"i64", tensor("I64", "abcdefgh")},
+                                                                  {"none", std::string("\2\0\0\0\0\0\0\0{}", 10)},
+                                                                  {"folder", ""}};
+  for (const auto& [name, bytes] : files) {
+    if (name != "folder") write_text(here.folder / name, bytes);
+    const Finished refused = train(here, {"--init-from", name}, "none-run");
+    INFO(refused.err);
+    CHECK(refused.status == 2);
+    CHECK(refused.out.empty());
+    CHECK(has(refused.err, name + ": "));
+    if (name != "none") {
+      CHECK(has(refused.err, "--init-from " + name + ": "));
+      CHECK(has(refused.err, "It takes a safetensors file with the model's tensors in F32"));
+    }
+    CHECK_FALSE(fs::exists(here.folder / "none-run"));
+    CHECK(train(here, {"--init-from", name, "--resume"}, "run").status == 2);
+  }
 }
 
 }  // namespace dptrain::test

@@ -13,6 +13,7 @@
 #include "train/async/async_state.h"
 #include "train/checkpoint/checked_folder.h"
 #include "train/checkpoint/checkpoint_folders.h"
+#include "train/checkpoint/first_weights.h"
 
 namespace dptrain {
 
@@ -257,7 +258,7 @@ void Checkpoint::restore(const ParameterTable& table, float* parameters, const s
 }
 
 void init_from(const fs::path& file, const ParameterTable& table, float* parameters) {
-  const std::vector<Snapshot::Tensor> tensors = floats_of(read_safetensors(file));
+  const std::vector<Snapshot::Tensor> tensors = floats_of(read_first_weights(file));
   const std::size_t used = fill(tensors, "", table, parameters, file, ExitStatus::usage);
   if (used != tensors.size())
     fail(ExitStatus::usage, "{}: holds {} tensors, and this model has {}", file.string(), tensors.size(), used);

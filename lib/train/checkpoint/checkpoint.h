@@ -111,7 +111,7 @@ std::optional<Checkpoint> newest_checkpoint(const std::filesystem::path& run_fol
 Checkpoint read_checkpoint(const std::filesystem::path& folder);
 
 /// Parameters alone, from a safetensors file with the names and shapes of the table.
-/// Errors: usage where they do not fit, failed where the file cannot be read.
+/// Errors: usage where it is no such file, or they do not fit.
 void init_from(const std::filesystem::path& file, const ParameterTable& table, float* parameters);
 
 }  // namespace dptrain

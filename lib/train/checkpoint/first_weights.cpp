@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "core/error.h"
 #include "core/hash.h"
 #include "data/sampler.h"
 #include "interop/safetensors.h"
@@ -56,8 +57,19 @@ std::string noted_first_weights(const std::filesystem::path& run_folder) {
   return "";
 }
 
+SafetensorsFile read_first_weights(const std::filesystem::path& file) {
+  try {
+    SafetensorsFile read = read_safetensors(file);
+    for (const auto& [name, tensor] : read.tensors) static_cast<void>(read.floats(name));
+    return read;
+  } catch (const Error& error) {  // here it is no damage of ours, but what the command line names
+    fail(ExitStatus::usage, "--init-from {}. It takes a safetensors file with the model's tensors in F32.",
+         error.what());
+  }
+}
+
 std::string hash_of_weights(const std::filesystem::path& file) {
-  const SafetensorsFile read = read_safetensors(file);
+  const SafetensorsFile read = read_first_weights(file);
   Hash128 hash;
   for (const auto& [name, tensor] : read.tensors) {  // by name, as the table has them
     const std::span<const float> values = read.floats(name);

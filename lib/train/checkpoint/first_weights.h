@@ -7,6 +7,7 @@
 #include <string>
 
 #include "data/dataset.h"
+#include "interop/safetensors.h"
 #include "nn/parameters.h"
 
 namespace dptrain {
@@ -20,7 +21,9 @@ void seed_weights(const ParameterTable& table, std::uint64_t seed, const Dataset
 std::string first_weights_note(const std::string& hash);
 /// The hash that job.yaml in the run's folder notes; empty where there is no note.
 std::string noted_first_weights(const std::filesystem::path& run_folder);
-/// What ParameterTable::hash() is for a model that has the tensors of this safetensors file. Errors: failed.
+/// The tensors of the file that --init-from names, all of them in F32. Errors: usage where it is anything else.
+SafetensorsFile read_first_weights(const std::filesystem::path& file);
+/// What ParameterTable::hash() is for a model that has the tensors of that file. Errors: likewise.
 std::string hash_of_weights(const std::filesystem::path& file);
 
 }  // namespace dptrain

@@ -327,7 +327,8 @@ TEST_CASE("tensors that do not fit the model are refused by name") {
   CHECK(has(init_error({{"0.bias", {2}, two}, {"0.weight", {2, 3}, six}}), "0.weight is (2, 3)"));
   CHECK(has(init_error({{"0.bias", {2}, two}, {"0.weight", {3, 2}, six}, {"2.bias", {2}, two}}), "holds 3 tensors"));
   write_text(run / "file", "nothing of the kind");
-  CHECK(has(error_of([&] { init_from(run / "file", table, weights.data()); }), "file"));
+  CHECK(has(error_of([&] { init_from(run / "file", table, weights.data()); }, ExitStatus::usage),
+            "file: not a valid safetensors file"));
 }
 
 TEST_CASE("the newest few and the best are kept; what unfinished saves left, and later ones, go") {
