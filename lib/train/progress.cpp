@@ -29,7 +29,7 @@ Progress::Progress(const JobSpec& job, const RunSchedule& schedule, Reporter& re
 void Progress::resume(const RunState& state) {
   steps_ = reported_ = state.step;
   train_seconds_ = state.train_seconds;
-  final_loss_ = state.final_loss;
+  last_loss_ = state.final_loss;
   tested_ = {state.test_loss, state.test_accuracy};
   average_tested_ = {state.ema_test_loss, state.ema_test_accuracy};
   evaluated_step_ = state.evaluated_step;
@@ -38,7 +38,7 @@ void Progress::resume(const RunState& state) {
 
 void Progress::describe(RunState& state) const {
   state.train_seconds = train_seconds_ + std::max(0.0, now_ - interval_.start);
-  state.final_loss = final_loss_;
+  state.final_loss = last_loss_;
   state.test_loss = tested_.loss;
   state.test_accuracy = tested_.accuracy;
   state.ema_test_loss = average_tested_.loss;
@@ -64,7 +64,7 @@ void Progress::stepped(std::int64_t step, double lr, const StepPlan& plan, const
   const std::int64_t samples = plan.samples - left_out;
   double loss = 0;
   for (std::size_t m = 0; m < plan.micro_batches.size(); ++m) loss += losses[m].loss;
-  if (samples > 0) final_loss_ = loss / static_cast<double>(samples);
+  if (samples > 0) last_loss_ = loss / static_cast<double>(samples);
   if (!std::isfinite(loss)) {
     const auto bad =
         std::find_if(losses.begin(), losses.end(), [](const LossSum& sum) { return !std::isfinite(sum.loss); });
@@ -92,6 +92,7 @@ void Progress::rewound(std::int64_t step) {
   interval_.start = now_;
   rate_ = before_ = {.start = now_};
   steps_ = reported_ = step;
+  last_loss_ = not_known;
   if (evaluated_step_ > step) {  // of weights that were given up
     tested_ = average_tested_ = {};
     evaluated_step_ = -1;
@@ -128,7 +129,7 @@ bool Progress::report_if_due(std::int64_t steps, std::int64_t end, double now) {
     const StepReport report = interval_report();
     train_seconds_ += now - interval_.start;
     add(total_, interval_.times);
-    if (interval_.samples > 0) final_loss_ = report.loss;
+    if (interval_.samples > 0) interval_loss_ = report.loss;
     reporter_.step(report);
     interval_ = {};
     interval_.start = now;
@@ -180,7 +181,7 @@ Summary Progress::summary() const {
   // A run that fails does so within an interval.
   s.train_seconds = train_seconds_ + std::max(0.0, now_ - interval_.start);
   s.samples_per_second = s.train_seconds > 0 ? static_cast<double>(s.samples) / s.train_seconds : 0;
-  s.final_loss = final_loss_;
+  s.final_loss = last_loss_;
   s.test_loss = tested_.loss;
   s.test_accuracy = tested_.accuracy;
   s.ema_test_loss = average_tested_.loss;

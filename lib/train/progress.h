@@ -45,7 +45,7 @@ class Progress {
   /// What losses are scaled by, for the next report.
   void set_loss_scale(const LossScaleReport& report) { loss_scale_ = report; }
   /// The loss of the coming step is not finite, and that ends the run.
-  void diverged() { final_loss_ = not_known; }
+  void diverged() { last_loss_ = not_known; }
   /// Step `step` was left out.
   void skipped(std::int64_t step);
   /// The run goes on at `step`, which it has passed before; what was spent on the way counts as training.
@@ -56,8 +56,8 @@ class Progress {
   /// now and then.
   /// Whether it did.
   bool report_if_due(std::int64_t steps, std::int64_t end, double now);
-  /// Of the interval that was reported last, or of the steps since.
-  double last_loss() const { return final_loss_; }
+  /// Of the interval that was reported last.
+  double interval_loss() const { return interval_loss_; }
   /// What an evaluation found.
   /// `average`: with the weights' moving average. `seconds` it took. A loss that is not finite is reported as it is.
   EvalReport evaluated(std::int64_t steps, const Tested& weights, const Tested& average, double seconds);
@@ -99,7 +99,9 @@ class Progress {
   double lr_ = 0;
   std::int64_t steps_ = 0, reported_ = 0;  ///< reported_: of the latest report
   double now_ = 0, next_live_ = 0;         ///< when the last step ended; when the live line is fed again
-  double startup_seconds_ = not_known, train_seconds_ = 0, final_loss_ = not_known;
+  double startup_seconds_ = not_known, train_seconds_ = 0;
+  double last_loss_ = not_known;  ///< of the last step that counts, whatever is logged when
+  double interval_loss_ = not_known;
   StepTimes total_;
   std::optional<AsyncReport> async_;
   std::optional<LossScaleReport> loss_scale_;

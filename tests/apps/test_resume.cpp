@@ -60,7 +60,7 @@ TEST_CASE(
   CHECK(summary["steps"] == steps + 7);
   CHECK(summary["replicas"] == 3);
   const json whole = json::parse(train(here, {"--set", more}, "whole").out);
-  for (const char* key : {"weights_hash", "test_loss", "test_accuracy", "samples", "epochs"})
+  for (const char* key : {"weights_hash", "final_loss", "test_loss", "test_accuracy", "samples", "epochs"})
     CHECK_MESSAGE(summary[key] == whole[key], key);
   CHECK(has(read_text(here.folder / "run/job.yaml"), "keep: 9"));  // the spec is the one it goes on with
   // One log, in which the run began twice and ended twice.

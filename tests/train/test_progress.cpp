@@ -23,7 +23,7 @@ JobSpec job_of_seven_steps() {
 
 }  // namespace
 
-TEST_CASE("losses are means over samples, of the last interval; samples are counted exactly") {
+TEST_CASE("losses are means over samples, samples are counted exactly") {
   const JobSpec job = job_of_seven_steps();
   const RunSchedule schedule(job, 10, 1);  // steps of 4, 4, 2 samples
   Reporter silent;
@@ -42,7 +42,7 @@ TEST_CASE("losses are means over samples, of the last interval; samples are coun
   CHECK(s.steps == 7);
   CHECK(s.samples == 24);
   CHECK(s.epochs == doctest::Approx(7.0 / 3));
-  CHECK(s.final_loss == doctest::Approx(106.0 / 4));  // the last interval is step 6 alone
+  CHECK(s.final_loss == doctest::Approx(106.0 / 4));  // step 6, which is short
   CHECK(s.train_seconds == doctest::Approx(7));       // from start() on, whatever was done before
   CHECK(s.startup_seconds == 0.5);
   CHECK(s.samples_per_second == doctest::Approx(24.0 / 7));
@@ -51,6 +51,36 @@ TEST_CASE("losses are means over samples, of the last interval; samples are coun
   CHECK(s.shares.data == doctest::Approx(0.25));
   CHECK(s.shares.compute == doctest::Approx(0.5));
   CHECK(s.shares.data + s.shares.compute + s.shares.reduce + s.shares.wait == doctest::Approx(1));
+}
+
+TEST_CASE("the final loss is the last step's, whatever is logged when and wherever the run was stopped") {
+  Reporter silent;
+  JobSpec job = job_of_seven_steps();
+  const RunSchedule schedule(job, 8, 1);
+  const auto step = [&](Progress& progress, std::int64_t k) {
+    progress.stepped(k, 0.1, schedule.plan(k),
+                     {{.loss = static_cast<double>(k), .correct = 0}, {.loss = 4, .correct = 0}}, {StepTimes{}});
+    progress.report_if_due(k + 1, 7, 101 + static_cast<double>(k));
+  };
+  for (const double every : {1, 2, 3, 7, 100}) {
+    CAPTURE(every);
+    job.log.every = Interval{.every = every, .unit = Interval::Unit::steps};
+    for (const std::int64_t stopped : {0, 5, 7}) {
+      CAPTURE(stopped);
+      RunState state;
+      Progress first(job, schedule, silent);
+      first.start(100, 0.5);
+      for (std::int64_t k = 0; k < stopped; ++k) step(first, k);
+      first.describe(state);
+      state.step = stopped;
+      if (stopped == 5) CHECK(state.final_loss == 2);
+      Progress second(job, schedule, silent);
+      second.resume(state);
+      second.start(100, 0.5);
+      for (std::int64_t k = stopped; k < 7; ++k) step(second, k);
+      CHECK(second.summary().final_loss == 10.0 / 4);
+    }
+  }
 }
 
 TEST_CASE("on a terminal there is a line long before the first log interval is over") {

@@ -205,7 +205,7 @@ void step_done(Run& run, AsyncRun& async, std::int64_t step, const StepCollector
   run.progress->set_async(report_of(async));
   const bool reported = run.progress->report_if_due(step + 1, run.end, done.end);
   const std::optional<double>& above = run.job.async.fallback_loss_above;
-  if (!reported || !above || async.fallen_back() || !(run.progress->last_loss() > *above)) return;
+  if (!reported || !above || async.fallen_back() || !(run.progress->interval_loss() > *above)) return;
   async.loss_is_above = true;
   async.dispatcher->stop();
 }
