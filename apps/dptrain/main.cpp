@@ -57,6 +57,13 @@ int parse_failure(const CLI::App& app, const CLI::ParseError& error) {
   return kUsage;
 }
 
+/// An option with an empty value is a shell's variable that is not set, and never means that the option was left out.
+void refuse_empty_values(CLI::App& app) {
+  for (CLI::Option* option : app.get_options())
+    option->check([](const std::string& value) { return value.empty() ? std::string("the value is empty") : ""; });
+  for (CLI::App* command : app.get_subcommands(nullptr)) refuse_empty_values(*command);
+}
+
 int command_line(int argc, char** argv) {
   CLI::App app("Trains neural networks data-parallel from a YAML job spec.", "dptrain");
   app.set_version_flag("--version", "dptrain " + version());
@@ -77,6 +84,7 @@ int command_line(int argc, char** argv) {
   const CLI::App *check = add_check(app, checked), *plan = add_plan(app, planned), *verify = add_verify(app, verified),
                  *compare = add_compare(app, compared), *replay = add_replay(app, replayed),
                  *data = add_data(app, looked_after);
+  refuse_empty_values(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

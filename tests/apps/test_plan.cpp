@@ -98,8 +98,8 @@ TEST_CASE("what plan cannot do is said, with status 2") {
   };
   refusal({"--link", "fast"}, "--link takes a rate and a latency above 0, such as 100Gbit,5us");
   refusal({"--link", "100Gbit"}, "not '100Gbit'");
-  for (const char* devices : {"", "0", "1,,2", "two", "1,-2", "5000", "1,2,4,...", "...,4", "1,...,4", "1,2,4,...,9",
-                              "4,2,...,1", "1,1,...,4"})
+  for (const char* devices :
+       {"0", "1,,2", "two", "1,-2", "5000", "1,2,4,...", "...,4", "1,...,4", "1,2,4,...,9", "4,2,...,1", "1,1,...,4"})
     refusal({"--devices", devices}, "--devices takes numbers from 1 to 4096");
   refusal({"--mode", "async"}, "--mode sync");
   refusal({"--set", "reproducible=false", "--set", "train.micro_batch_size=auto"}, "train.micro_batch_size=N");
