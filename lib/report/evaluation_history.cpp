@@ -10,10 +10,16 @@ EvaluationHistory read_evaluations(const std::filesystem::path& metrics) {
   EvaluationHistory history;
   std::ifstream in(metrics);
   for (std::string line; std::getline(in, line);) {
-    if (line.starts_with(R"({"event":"start")")) ++history.parts;
-    if (!line.starts_with(R"({"event":"evaluate")")) continue;
+    const bool start = line.starts_with(R"({"event":"start")");
+    history.parts += start ? 1 : 0;
+    if (!start && !line.starts_with(R"({"event":"evaluate")")) continue;
     try {
       const Json json = Json::parse(line);
+      if (start) {
+        const std::int64_t step = json.at("step");
+        std::erase_if(history.evaluations, [&](const EvalReport& lost) { return lost.step > step; });
+        continue;
+      }
       const auto real = [&](const char* key) {
         return json.at(key).is_null() ? not_known : json.at(key).get<double>();
       };

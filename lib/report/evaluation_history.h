@@ -9,8 +9,9 @@
 namespace dptrain {
 
 struct EvaluationHistory {
-  std::vector<EvalReport> evaluations;  ///< in the order in which they were made
-  std::int64_t parts = 0;               ///< of the run: how often it was started or gone on with
+  /// In the order in which they were made; not those of steps that the run lost with its process, and did again.
+  std::vector<EvalReport> evaluations;
+  std::int64_t parts = 0;  ///< of the run: how often it was started or gone on with
 };
 
 /// Lines that cannot be read are passed over: a run that was killed may have left half of one. Nothing where there is no such file.

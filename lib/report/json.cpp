@@ -219,6 +219,7 @@ Summary parse_summary(const std::string& text_of_file, const std::string& file) 
 
 std::string start_json(const RunPlan& plan) {
   return dump(Json{{"event", "start"},
+                   {"step", plan.first_step},
                    {"name", plan.name},
                    {"seed", plan.seed},
                    {"version", version()},

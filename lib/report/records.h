@@ -49,7 +49,7 @@ struct RunPlan {
   std::int64_t step_samples = 0;   ///< of a full step: fewer where the training set is smaller than the global batch
   std::int64_t micro_batches = 0;  ///< of a full step
   std::int64_t steps = 0;          ///< of the whole run
-  std::int64_t first_step = 0;     ///< of this part of it: where it goes on from
+  std::int64_t first_step = 0;     ///< steps done before: where the run goes on
   double epochs = 0;               ///< of the whole run
 };
 

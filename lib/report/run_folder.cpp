@@ -153,10 +153,11 @@ void RunFolder::open_metrics() {
   const fs::path file = path_ / "metrics.jsonl";
   metrics_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (metrics_ < 0) refused_by_system("write", file, std::strerror(errno));
-  // The last line of a run that was killed may be half a line.
-  char last = '\n';
+  // The last line of a run that was killed, or whose disk was full, may be half a line.
   const off_t size = ::lseek(metrics_, 0, SEEK_END);
-  if (size > 0 && ::pread(metrics_, &last, 1, size - 1) == 1 && last != '\n') write_all(metrics_, "\n", file);
+  off_t whole = size;
+  for (char last = 0; whole > 0 && ::pread(metrics_, &last, 1, whole - 1) == 1 && last != '\n';) --whole;
+  if (whole < size && ::ftruncate(metrics_, whole) != 0) refused_by_system("write", file, std::strerror(errno));
 }
 
 void RunFolder::append_metrics(const std::string& json) {

@@ -2,7 +2,8 @@
 //   summary.json (at the end).
 // Thread safety: one user at a time. Across processes: a folder belongs to one run at a time; a second one is refused.
 // Invariants: job.yaml and summary.json are there whole or not at all; every line of metrics.jsonl is handed to the
-//   system when it is written; a file that no run wrote is never overwritten or removed.
+//   system when it is written, and what a run left of one that it could not end is cut off by the next; a file that no run
+//   wrote is never overwritten or removed.
 #pragma once
 
 #include <filesystem>

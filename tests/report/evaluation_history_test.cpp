@@ -10,7 +10,9 @@
 
 namespace dptrain {
 
-TEST_CASE("the evaluations of a run are read back from its lines, in all its parts; broken lines are passed over") {
+TEST_CASE(
+    "the evaluations of a run are read back from its lines, in all its parts; broken lines and lost steps are passed "
+    "over") {
   const test::TemporaryFolder folder;
   CHECK(read_evaluations(folder / "metrics.jsonl").evaluations.empty());
   CHECK(read_evaluations(folder / "metrics.jsonl").parts == 0);
@@ -18,7 +20,9 @@ TEST_CASE("the evaluations of a run are read back from its lines, in all its par
       .step = 7, .epoch = 0.5, .test_loss = 0.25, .test_accuracy = 0.75, .seconds = 0.1, .train_seconds = 1.5};
   const EvalReport averaged{
       .step = 8, .test_loss = 0.5, .test_accuracy = 0.7, .ema_test_loss = 0.4, .ema_test_accuracy = 0.8};
-  const EvalReport bad{.step = 9, .epoch = 1};
+  const EvalReport bad{.step = 9, .epoch = 1}, lost{.step = 9, .epoch = 1, .test_accuracy = 0.9};
+  RunPlan again;
+  again.first_step = 7;
   std::ofstream(folder / "metrics.jsonl") << start_json({}) << "\n"
                                           << evaluate_json(good) << "\n"
                                           << R"({"event":"train","step":8})"
@@ -27,7 +31,8 @@ TEST_CASE("the evaluations of a run are read back from its lines, in all its par
                                           << "\n"
                                           << R"({"event":"evaluate","st)"
                                           << "\n"
-                                          << start_json({}) << "\n"
+                                          << evaluate_json(lost) << "\n"
+                                          << start_json(again) << "\n"
                                           << evaluate_json(bad) << "\n"
                                           << evaluate_json(averaged) << "\n";
   const EvaluationHistory history = read_evaluations(folder / "metrics.jsonl");

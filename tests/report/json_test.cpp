@@ -216,8 +216,8 @@ TEST_CASE("events of metrics.jsonl") {
       R"({"event":"evaluate","step":235,"epoch":1.0,"test_loss":0.0812,"test_accuracy":0.97454,"seconds":0.61,"train_seconds":1.5})");
   CHECK(end_json(sample_summary()) ==
         R"({"event":"end","status":"done","step":1175,"epoch":5.0,"weights_hash":"00112233445566778899aabbccddeeff"})");
-  CHECK(keys(start_json(sample_plan())) == std::vector<std::string>{"event", "name", "seed", "version", "dataset",
-                                                                    "device_type", "precision", "devices", "replicas",
-                                                                    "micro_batches", "global_batch_size", "mode",
-                                                                    "reproducible", "parameters", "steps", "epochs"});
+  CHECK(keys(start_json(sample_plan())) ==
+        std::vector<std::string>{"event", "step", "name", "seed", "version", "dataset", "device_type", "precision",
+                                 "devices", "replicas", "micro_batches", "global_batch_size", "mode", "reproducible",
+                                 "parameters", "steps", "epochs"});
 }

@@ -70,7 +70,7 @@ TEST_CASE("metrics are in the file as soon as they are written") {
   CHECK(read_file(temporary.path() / "metrics.jsonl") == "{\"a\":1}\n{\"a\":2}\n");
 }
 
-TEST_CASE("resume: the metrics go on, half a line is ended, and the summary that was true before goes") {
+TEST_CASE("resume: the metrics go on, half a line is cut off, and the summary that was true before goes") {
   TemporaryFolder temporary;
   CHECK_FALSE(RunFolder({.out = temporary.path() / "none", .resume = true}, "mnist").continues());
   complete_run(temporary.path(), "name: old\n");
@@ -81,7 +81,7 @@ TEST_CASE("resume: the metrics go on, half a line is ended, and the summary that
   folder.begin("name: new\n");
   folder.append_metrics("{}");
   CHECK_FALSE(fs::exists(temporary.path() / "summary.json"));
-  CHECK(read_file(temporary.path() / "metrics.jsonl") == "{}\n{\"half\n{}\n");
+  CHECK(read_file(temporary.path() / "metrics.jsonl") == "{}\n{}\n");
   CHECK(read_file(temporary.path() / "job.yaml").ends_with("\nname: new\n"));
 }
 
