@@ -204,6 +204,23 @@ Json object_of(const Record& record) {
   return json;
 }
 
+/// What keeps this from being a summary, held against an empty one.
+std::string fault_of_summary(const std::string& text_of_file) {
+  const Json json = Json::parse(text_of_file, nullptr, false);
+  if (json.is_discarded()) return "it is not valid JSON";
+  if (!json.is_object()) return "it is not one JSON object";
+  const Json whole = Json::parse(summary_json(Summary()));
+  for (const auto& [key, value] : whole.items()) {
+    if (!json.contains(key)) return fmt::format("{} is missing", key);
+    const Json& found = json.at(key);
+    const bool may_be_unknown = value.is_null() || value.is_number_float();
+    const bool fits = (may_be_unknown && found.is_null()) ||
+                      (may_be_unknown || value.is_number() ? found.is_number() : found.type() == value.type());
+    if (!fits) return fmt::format("{} cannot be {}", key, found.dump());
+  }
+  return "a value is not of its kind";
+}
+
 }  // namespace
 
 Summary parse_summary(const std::string& text_of_file, const std::string& file) {
@@ -212,8 +229,8 @@ Summary parse_summary(const std::string& text_of_file, const std::string& file) 
     Summary summary;
     each_key(Reader{json}, summary);
     return summary;
-  } catch (const Json::exception& error) {
-    fail(ExitStatus::failed, "{}: is no summary of a run: {}", file, error.what());
+  } catch (const Json::exception&) {
+    fail(ExitStatus::failed, "{}: is no summary of a run: {}", file, fault_of_summary(text_of_file));
   }
 }
 

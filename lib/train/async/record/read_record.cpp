@@ -38,12 +38,23 @@ std::int64_t integer(const Json& json, const char* name) {
   return json.get<std::int64_t>();
 }
 
+const Json& member(const Json& json, const char* name) {
+  if (!json.is_object() || !json.contains(name)) throw Damage{fmt::format("{} is missing", name)};
+  return json.at(name);
+}
+
 std::int64_t integer_at(const Json& json, const char* name) {
-  return integer(json.at(name), name);
+  return integer(member(json, name), name);
+}
+
+std::string text_at(const Json& json, const char* name) {
+  const Json& text = member(json, name);
+  if (!text.is_string()) throw Damage{fmt::format("{}: {} is no text", name, text.dump())};
+  return text.get<std::string>();
 }
 
 double real_at(const Json& json, const char* name) {
-  const Json& number = json.at(name);
+  const Json& number = member(json, name);
   if (!number.is_number()) throw Damage{fmt::format("{}: {} is no number", name, number.dump())};
   return number.get<double>();
 }
@@ -53,7 +64,7 @@ RecordedGradient gradient_of(const Json& json, std::int64_t shards) {
                             .ticket = integer_at(json, "ticket"),
                             .lag = integer_at(json, "lag"),
                             .scale = static_cast<float>(real_at(json, "scale"))};
-  const Json& read = json.at("read");
+  const Json& read = member(json, "read");
   if (read.is_array()) {
     if (static_cast<std::int64_t>(read.size()) != shards)
       throw Damage{fmt::format("a gradient that has read {} shards of {}", read.size(), shards)};
@@ -61,7 +72,7 @@ RecordedGradient gradient_of(const Json& json, std::int64_t shards) {
   } else {
     gradient.read.push_back(integer(read, "read"));
   }
-  if (!json.at("version").is_null()) gradient.version = integer_at(json, "version");
+  if (!member(json, "version").is_null()) gradient.version = integer_at(json, "version");
   return gradient;
 }
 
@@ -69,8 +80,8 @@ RecordHeader header_of(const Json& json, const std::filesystem::path& file) {
   if (json.is_discarded() || !json.contains("record")) damaged(file, 1, "this is no record of a run");
   if (json.at("record") != kRecordFormat)
     damaged(file, 1, fmt::format("this version of dptrain reads records of format {}", kRecordFormat));
-  RecordHeader header{.job = json.at("job"),
-                      .weights = json.at("weights"),
+  RecordHeader header{.job = text_at(json, "job"),
+                      .weights = text_at(json, "weights"),
                       .floats = integer_at(json, "floats"),
                       .shards = integer_at(json, "shards"),
                       .micro_batch = integer_at(json, "micro_batch"),
@@ -124,8 +135,6 @@ class Reader {
         if (cut_off != 0 && !json.contains("resume")) damaged(file_, cut_off, "this is no line of a record");
         cut_off = 0;
         line(json);
-      } catch (const Json::exception& error) {
-        damaged(file_, number_, error.what());
       } catch (const Damage& damage) {
         damaged(file_, number_, damage.reason);
       }
@@ -193,8 +202,6 @@ RecordHeader read_record_header(const std::filesystem::path& file) {
   if (!std::getline(in, text)) damaged(file, 1, "the file is empty or cannot be read");
   try {
     return header_of(Json::parse(text, nullptr, false), file);
-  } catch (const Json::exception& error) {
-    damaged(file, 1, error.what());
   } catch (const Damage& damage) {
     damaged(file, 1, damage.reason);
   }

@@ -68,6 +68,13 @@ TEST_CASE("what cannot be replayed says why") {
   };
   CHECK(contains(with_header("\"shards\":2", "\"shards\":100000000000"), "floats have 2 shards at most"));
   CHECK(contains(with_header("\"shards\":2", "\"shards\":-2"), "are at least 1"));
+  for (const std::string key : {"shards", "job", "pushed"}) {
+    const std::string said = with_header("\"" + key + "\":", "\"other\":");
+    CHECK(contains(said, ":1: " + key + " is missing"));
+    CHECK_FALSE(contains(said, "json"));
+  }
+  CHECK(contains(with("{\"record\": 2}\n"), ":1: job is missing"));
+  CHECK(contains(with_header("\"job\":\"", "\"job\": 7, \"j\":\""), ":1: job: 7 is no text"));
   CHECK(contains(with_header("\"step\":0", "\"step\":-1"), "are not negative"));
   // The first gradient once more, and what of it no run can have done.
   const std::size_t at = whole.find("{\"gradient\": 0,");
