@@ -45,19 +45,23 @@ std::string refuse_other_first_weights(const std::filesystem::path& folder, cons
   return noted;
 }
 
-/// The summary of the run in the folder where that is complete: it has made as many steps as the job asks for, and was held
-/// against what the job expects.
-std::optional<std::string> complete_summary(const std::filesystem::path& folder, const JobSpec& job,
-                                            std::int64_t train_samples, const Placement& placement,
-                                            Reporter& reporter) {
+/// The run in the folder where that is complete: it has made as many steps as the job asks for.
+struct CompleteRun {
+  std::string json;    ///< its summary
+  std::int64_t steps;  ///< it may have made more
+  bool held;           ///< against what the job expects
+};
+
+std::optional<CompleteRun> complete_run(const std::filesystem::path& folder, const JobSpec& job,
+                                        std::int64_t train_samples, const Placement& placement, Reporter& reporter) {
   std::string json = read_text(folder / "summary.json");
-  if (json.empty() || read_job(folder / "job.yaml").expect != job.expect) return std::nullopt;
+  if (json.empty()) return std::nullopt;
   while (json.ends_with('\n')) json.pop_back();
   try {
     const Summary s = parse_summary(json, (folder / "summary.json").string());
     const bool ended = s.status == RunStatus::done || s.status == RunStatus::expect_not_met;
-    const std::int64_t steps = RunSchedule(job, train_samples, placement.replicas).steps();
-    return ended && s.steps >= steps ? std::optional(json) : std::nullopt;
+    if (!ended || s.steps < RunSchedule(job, train_samples, placement.replicas).steps()) return std::nullopt;
+    return CompleteRun{json, s.steps, read_job(folder / "job.yaml").expect == job.expect};
   } catch (const Error& error) {
     reporter.warning(error.what());  // the last checkpoint knows it as well
     return std::nullopt;
@@ -262,9 +266,18 @@ int train_in_folder(const TrainCommand& command, Communicator& processes, const 
   if (continues) {
     const Aimed aimed = command.target ? look_back(path, *command.target) : Aimed{};
     std::optional<std::string> json;
+    std::int64_t made = 0;  // the steps of a complete run that has yet to be held against `expect`
     if (processes.rank() == 0) {
-      json = complete_summary(path, job, info.train_samples, placement, reporter);
+      const std::optional<CompleteRun> complete = complete_run(path, job, info.train_samples, placement, reporter);
+      if (complete && complete->held) json = complete->json;
       if (!json && aimed.reached) json = ended_summary(path);
+      if (complete && !json) made = complete->steps;
+    }
+    // It is the same run, however few steps this job asks for.
+    made = from_first(processes, made);
+    if (made > RunSchedule(job, info.train_samples, placement.replicas).steps()) {
+      job.train.steps = made;
+      job.train.epochs.reset();
     }
     int status = 0;
     if (json) {

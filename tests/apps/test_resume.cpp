@@ -101,6 +101,15 @@ TEST_CASE("--resume of a complete run prints its summary again: 0, or 4 where ex
   const Finished still = train(here, {"--resume", much[0], much[1]});
   CHECK(still.status == 4);
   CHECK(still.out == more.out);
+  // It does not depend on what it was held against before whether fewer steps are complete.
+  const Finished fewer = train(here, {"--resume", "--set", "train.steps=5"});
+  INFO(fewer.err);
+  CHECK(fewer.status == 0);
+  CHECK(json::parse(fewer.out)["status"] == "done");
+  CHECK(json::parse(fewer.out)["steps"] == 6);
+  CHECK(json::parse(fewer.out)["weights_hash"] == json::parse(first.out)["weights_hash"]);
+  CHECK(train(here, {"--resume", "--set", "train.steps=5"}).out == fewer.out);
+  CHECK(train(here, {"--resume", much[0], much[1]}).status == 4);
 
   // A summary that was damaged: the last checkpoint knows as much.
   write_text(here.folder / "run/summary.json", "{\"status\": ");
