@@ -111,7 +111,7 @@ int command_line(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   dptrain::open_closed_standard_streams();
-  dptrain::ignore_closed_pipes();
+  dptrain::fail_instead_of_signals();
   try {
     return dptrain::command_line(argc, argv);
   } catch (const dptrain::Error& error) {

@@ -59,8 +59,8 @@ void open_closed_standard_streams() {
   }
 }
 
-void ignore_closed_pipes() {
-  std::signal(SIGPIPE, SIG_IGN);
+void fail_instead_of_signals() {
+  for (const int signal : {SIGPIPE, SIGXFSZ}) std::signal(signal, SIG_IGN);
 }
 
 }  // namespace dptrain

@@ -42,6 +42,19 @@ TEST_CASE("streams that are closed: nothing that is meant for them gets into the
   CHECK(here.summary("run")["steps"] == 6);
 }
 
+TEST_CASE("a limit on the size of files is a full disk: warnings, and status 1 in the end") {
+  const Workplace here;
+  const Finished done = shell(  // 20 KiB: too few for a checkpoint
+      here, "ulimit -f 40; exec \"$DPTRAIN\" job.yaml --out run --json --set checkpoint.every=2\\ steps");
+  INFO(done.err);
+  CHECK(done.status == 1);
+  CHECK(has(done.err, "warning: a checkpoint was not saved, training goes on: cannot write "));
+  CHECK(has(done.err, "File too large"));
+  CHECK(json::parse(done.out)["status"] == "failed");
+  CHECK(here.summary("run")["steps"] == 6);
+  CHECK(fs::is_empty(here.folder / "run/checkpoints"));
+}
+
 TEST_CASE("what cannot be printed is an error of a command that prints; a reader that has gone is none") {
   const Workplace here;
   for (const std::string command : {"check job.yaml", "data list", "data info digits", "--help"}) {
