@@ -11,7 +11,7 @@
 #include "comm/communicator.h"
 #include "core/stop.h"
 #include "data/dataset.h"
-#include "data/open.h"
+#include "data/open/dataset_info.h"
 #include "nn/parameters.h"
 #include "report/reporter.h"
 #include "spec/job_spec.h"
