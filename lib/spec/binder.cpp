@@ -46,6 +46,15 @@ std::string found_text(const Node& node) {
   }
 }
 
+Node map_of(std::string_view key, const Node& value) {
+  Node map;
+  map.kind = Node::Kind::map;
+  map.at = value.at;
+  map.keys = {Key{std::string(key), value.at}};
+  map.items = {value};
+  return map;
+}
+
 std::string join(std::string_view a, std::string_view b) {
   return a.empty() ? std::string(b) : fmt::format("{}.{}", a, b);
 }
@@ -62,32 +71,60 @@ void Value::expected(std::string_view what, const std::string& hint) const {
   error(fmt::format("expected {}{}, found {}", what, or_keyword, found_text(node)), hint);
 }
 
-std::string suggestion(const std::string& name, const Names& valid) {
+std::string_view nearest(const std::string& name, const Names& valid) {
   std::string lower = name;
   std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) { return 'A' <= c && c <= 'Z' ? c + 32 : c; });
+  if (lower == "gpu" || lower == "gpus") lower = "cuda";  // nearer to "cpu" as it is spelled
   const std::size_t limit = std::clamp<std::size_t>(name.size() / 3, 1, 3) + 1;
-  std::string_view nearest;
+  std::string_view found;
   std::size_t best = limit;
   for (std::string_view candidate : valid) {
     const std::size_t d = distance(lower, candidate, limit);
-    if (d < best) best = d, nearest = candidate;
+    if (d < best) best = d, found = candidate;
   }
-  if (best < limit) return fmt::format("did you mean '{}'?", nearest);
+  return found;
+}
+
+std::string suggestion(const std::string& name, const Names& valid) {
+  const std::string_view near = nearest(name, valid);
+  if (!near.empty()) return fmt::format("did you mean '{}'?", near);
   return fmt::format("valid are: {}", fmt::join(valid, ", "));
 }
 
 MapReader::MapReader(const Value& block, MapStyle style)
-    : block_(block),
+    : given_(block),
+      main_(block.node.kind == Node::Kind::scalar ? style.main : ""),
+      tried_(main_.empty() ? Node{} : map_of(main_, block.node)),
+      block_{main_.empty() ? block.node : tried_, block.path, block.block_at,
+             main_.empty() ? block.diagnostics : unheard_, block.keyword},
       title_(style.title.empty() ? block.path : style.title),
-      is_map_(block.node.kind == Node::Kind::map) {
+      is_map_(block_.node.kind == Node::Kind::map) {
   if (is_map_) return;
   if (style.may_be_empty && block.node.kind == Node::Kind::null) {
     is_map_ = true;
   } else {
-    const bool is_short = block.node.kind == Node::Kind::scalar && !style.main.empty();
-    block.expected("a map of settings",
-                   is_short ? fmt::format("write {{{}: {}}}", style.main, printable(block.node.text, 60)) : "");
+    block.expected("a map of settings");
   }
+}
+
+MapReader::~MapReader() {
+  refuse_single_value();  // of a reader that gave up early
+}
+
+Names MapReader::settings() const {
+  Names keys;
+  for (const Taken& taken : taken_) keys.push_back(taken.key);
+  return keys;
+}
+
+void MapReader::refuse_single_value() {
+  if (main_.empty()) return;
+  const std::string value = printable(given_.node.text, 60);
+  const std::string others = lacking_.empty() ? "" : fmt::format(", {}: ...", fmt::join(lacking_, ": ..., "));
+  given_.expected("a map of settings", unheard_.problems() == lacking_.size()
+                                           ? fmt::format("write {{{}: {}{}}}", main_, value, others)
+                                           : fmt::format("write {{{}: ...}}; {}", main_, unheard_.first()));
+  main_ = {};
 }
 
 const Node* MapReader::find(std::string_view key) const {
@@ -143,6 +180,7 @@ void MapReader::error(std::string_view key, const std::string& message, const st
 
 void MapReader::missing(std::string_view key, const std::string& hint) {
   if (!is_map_) return;
+  lacking_.push_back(key);
   const std::string where = title_.empty() ? "the spec" : title_;
   // A name that the command line gave asks for more than the block in the file has.
   const Node* name = find("name");
@@ -153,8 +191,8 @@ void MapReader::missing(std::string_view key, const std::string& hint) {
 
 void MapReader::finish() {
   if (block_.node.kind != Node::Kind::map) return;
-  Names valid;
-  for (const Taken& taken : taken_) valid.push_back(taken.key);
+  refuse_single_value();
+  const Names valid = settings();
   Names known = valid;
   known.insert(known.end(), aliases_.begin(), aliases_.end());
   for (const Key& key : block_.node.keys) {

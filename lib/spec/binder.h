@@ -36,6 +36,8 @@ struct Value {
 
 using Names = std::vector<std::string_view>;
 
+/// The one of `valid` that `name` was surely meant for; empty where none is near.
+std::string_view nearest(const std::string& name, const Names& valid);
 /// "did you mean 'x'?" where one of `valid` is near to `name`, else the list of them.
 std::string suggestion(const std::string& name, const Names& valid);
 
@@ -47,9 +49,14 @@ struct MapStyle {
 };
 
 /// Reads the keys of one map. Call finish() last: it names the keys that nobody asked for.
+/// A single value in place of the map is refused. It is read all the same, as that of the style's main setting and with nothing said
+/// of what is wrong in it: so finish() knows whether that can be written, and what else would have to be.
 class MapReader {
  public:
   explicit MapReader(const Value& block, MapStyle style = {});
+  ~MapReader();
+  MapReader(const MapReader&) = delete;
+  MapReader& operator=(const MapReader&) = delete;
 
   /// The value of `key` or of one of its `aliases`; both at once is an error. Makes the key known.
   std::optional<Value> take(std::string_view key, const Names& aliases = {});
@@ -81,6 +88,9 @@ class MapReader {
 
   bool is_map() const { return is_map_; }
   std::string path_of(std::string_view key) const;
+  /// The keys that have been asked for, and those of them that are required and not there.
+  Names settings() const;
+  const Names& lacking() const { return lacking_; }
 
  private:
   struct Taken {
@@ -97,7 +107,14 @@ class MapReader {
     return true;
   }
 
-  Value block_;
+  void refuse_single_value();
+
+  const Value given_;
+  std::string_view main_;  // of a single value that has not been refused yet
+  const Node tried_;       // the map that it was meant for
+  Diagnostics unheard_;
+  const Value block_;  // what is read
+  Names lacking_;
   std::string title_;
   bool is_map_;
   std::vector<Taken> taken_;

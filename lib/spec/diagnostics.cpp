@@ -101,6 +101,7 @@ void Diagnostics::error(const SourceMark& at, const std::string& message, const 
     ++dropped_;
     return;
   }
+  if (found_.empty()) first_ = hint.empty() ? message : fmt::format("{} ({})", message, hint);
   const std::string text = complaint(at, message) + (hint.empty() ? "" : fmt::format("  hint: {}\n", hint));
   // A layer that is repeated has the same fault every time.
   if (found_.empty() || found_.back().text != text) found_.push_back({at, text});

@@ -40,6 +40,8 @@ class Diagnostics {
   void skip() { ++skipped_; }
   /// Complaints and skipped values so far: checks that need a block go by whether this grew while it was read.
   std::size_t problems() const { return found_.size() + dropped_ + skipped_; }
+  /// The first complaint with its hint, without its place; empty where there is none.
+  const std::string& first() const { return first_; }
   /// Throws Error(usage) with all complaints in the order of the text, those of the command line last.
   void throw_if_any() const;
 
@@ -49,6 +51,7 @@ class Diagnostics {
     std::string text;
   };
   std::vector<Found> found_;
+  std::string first_;
   std::size_t dropped_ = 0;  // complaints past those that are kept: a flood must not cost time
   std::size_t skipped_ = 0;
 };

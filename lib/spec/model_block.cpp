@@ -14,12 +14,24 @@ namespace {
 
 constexpr std::int64_t kMaxLayers = 2000;  ///< of a list; what they are written out as must be readable again
 
+/// How to write a layer that has no main setting.
+std::string way_to_write(const LayerKind& kind, const std::string& written, const Value& settings) {
+  const Node nothing;
+  Diagnostics unheard;
+  MapReader reader(Value{nothing, "", settings.block_at, unheard}, {.may_be_empty = true});
+  kind.read(reader);
+  if (reader.settings().empty()) return fmt::format("write '{}' alone: it takes no settings", written);
+  const Names needed = reader.lacking().empty() ? Names{reader.settings().front()} : reader.lacking();
+  return fmt::format("write '{}: {{{}: ...}}'; its settings are: {}", written, fmt::join(needed, ": ..., "),
+                     fmt::join(reader.settings(), ", "));
+}
+
 std::optional<LayerSpec> read_settings(const Value& name, const Value& settings) {
   const std::string& written = name.node.text;
   const LayerKind* kind = find_layer_kind(name, written);
   if (kind == nullptr) return std::nullopt;
   if (kind->main.empty() && is_short_form(settings.node)) {
-    settings.expected("a map of settings", fmt::format("write '{}: {{setting: value}}'", written));
+    settings.expected("a map of settings", way_to_write(*kind, written, settings));
     return std::nullopt;
   }
   const Node map = as_settings(settings.node, kind->main);

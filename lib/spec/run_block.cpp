@@ -13,7 +13,9 @@ constexpr std::int64_t kMaxReplicas = 4096;
 
 DevicesSpec read_devices(const Value& block) {
   DevicesSpec devices;
-  MapReader map(block, {.main = "count"});
+  const std::string& single = block.node.text;
+  const bool is_number = single.find_first_not_of("0123456789") == std::string::npos;
+  MapReader map(block, {.main = is_number ? "count" : "type"});
   map.optional("type", devices.type, or_keyword<DeviceType>("auto", choice(names::device_type)));
   map.optional("count", devices.count, or_keyword<std::int64_t>("auto", integer(1, kMaxReplicas)));
   map.optional("threads_per_replica", devices.threads_per_replica, integer(1, kMaxKernel));

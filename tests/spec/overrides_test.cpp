@@ -119,6 +119,41 @@ TEST_CASE("what the value of an override lacks is said of the argument, not of w
             .starts_with("--set train.optimizer.name=sgd: error: optimizer sgd lacks the required key 'lr'"));
 }
 
+TEST_CASE("a hint that says what to write is accepted when it is written") {
+  const auto hint = [](const std::string& path, const std::string& value) {
+    const std::string said = refusal_of(kSmallSpec, {set(path, value)});
+    CAPTURE(said);
+    return said.substr(said.find("hint: ") + 6);
+  };
+  for (const auto& [path, value] : std::vector<std::pair<std::string, std::string>>{{"devices", "cpu"},
+                                                                                    {"devices", "auto"},
+                                                                                    {"devices", "3"},
+                                                                                    {"checkpoint", "end"},
+                                                                                    {"checkpoint", "20 steps"},
+                                                                                    {"log", "auto"},
+                                                                                    {"evaluate", "1 epoch"},
+                                                                                    {"expect", "0.9"},
+                                                                                    {"faults", "skip"},
+                                                                                    {"dataset", "mnist"},
+                                                                                    {"train.ema", "0.9"},
+                                                                                    {"train.lr_schedule", "cosine"},
+                                                                                    {"train.optimizer", "adam"}}) {
+    CAPTURE(path);
+    const std::string write = hint(path, value);
+    REQUIRE(write.starts_with("write {"));
+    with({set(path, write.substr(6))});
+  }
+  CHECK(hint("devices", "cpu") == "write {type: cpu}");
+  CHECK(hint("devices.type", "gpu") == "did you mean 'cuda'?");
+  CHECK(hint("devices.type", "GPU") == "did you mean 'cuda'?");
+  CHECK(hint("devices", "gpu") == "write {type: ...}; devices.type: unknown device type 'gpu' (did you mean 'cuda'?)");
+  const std::string interval = "expected an interval such as '100 steps' or '1 epoch', or ";
+  CHECK(hint("checkpoint", "none") == "write {every: ...}; checkpoint.every: " + interval + "'end', found 'none'");
+  CHECK(hint("log", "none") == "write {every: ...}; log.every: " + interval + "'auto', found 'none'");
+  CHECK(hint("train.optimizer", "sgd") == "write {name: sgd, lr: ...}");
+  CHECK(hint("train.lr_scaling", "linear") == "write {name: linear, reference_batch_size: ...}");
+}
+
 TEST_CASE("errors of the file and of all overrides come together, those of the command line last") {
   const std::string message =
       refusal_of(kSmallSpec + "sead: 1\n", {set("seed", "x"), {"--devices", "devices.count", "-1"}});
