@@ -55,12 +55,17 @@ int info_of_folder(const fs::path& folder, const DataOptions& options, std::ostr
   return kFine;
 }
 
+/// Whether CIFAR's files are there, or some of them.
+bool is_cifar(const fs::path& folder) {
+  return find_cifar(folder) || !lacking_of_cifar(folder).empty();
+}
+
 /// What a descriptor of it would say.
 int info_of_images(const fs::path& path, const DataOptions& options, std::ostream& out) {
   DatasetSpec spec;
   spec.path = path;
   spec.format = DatasetFormat::image_folder;
-  if (find_cifar(path)) {
+  if (is_cifar(path)) {
     spec.format = DatasetFormat::cifar;
   } else if (fs::is_regular_file(path)) {
     spec.format = DatasetFormat::image_tar;
@@ -116,13 +121,23 @@ int list(std::ostream& out) {
   return kFine;
 }
 
+DatasetDescriptor named_dataset(const std::string& name) {
+  try {
+    return find_descriptor(name);
+  } catch (const UnknownDataset&) {
+    std::error_code ignored;
+    if (!fs::exists(name, ignored)) throw;
+    throw UnknownDataset(fmt::format("unknown dataset '{0}'; write ./{0} for the file or folder", name));
+  }
+}
+
 int info(const std::string& dataset, const DataOptions& options, std::ostream& out) {
   if (dataset.find('/') != std::string::npos) {
     const bool holds_images =
-        fs::is_regular_file(dataset) || fs::is_directory(fs::path(dataset) / "train") || find_cifar(dataset);
+        fs::is_regular_file(dataset) || fs::is_directory(fs::path(dataset) / "train") || is_cifar(dataset);
     return holds_images ? info_of_images(dataset, options, out) : info_of_folder(dataset, options, out);
   }
-  const DatasetDescriptor descriptor = find_descriptor(dataset);
+  const DatasetDescriptor descriptor = named_dataset(dataset);
   DatasetSpec spec;
   spec.name = dataset;
   fmt::print(out, "title     {}\n", descriptor.title);
@@ -153,7 +168,7 @@ const CLI::App* add_data(CLI::App& app, DataCommand& command) {
   using What = DataCommand::What;
   add("list", "the datasets with a descriptor, and whether they are on this machine", What::list);
   add("info", "counts, shape and hashes of a dataset", What::info)
-      ->add_option("DATASET", command.dataset, "a name, or a folder (with a '/')")
+      ->add_option("DATASET", command.dataset, "a name, or a folder or tar (with a '/')")
       ->required();
   CLI::App* fetch = add("fetch", "check a dataset where it is, or download it into the cache", What::fetch);
   fetch->add_option("NAME", command.dataset, "see `dptrain data list`")->required();

@@ -96,6 +96,27 @@ TEST_CASE("data info of a folder measures it") {
   CHECK_THROWS_AS(data_info(folder.path().string(), out), Error);
 }
 
+TEST_CASE("data info of a CIFAR folder that lacks a file names that file") {
+  const TempFolder folder;
+  for (const char* name :
+       {"data_batch_1.bin", "data_batch_2.bin", "data_batch_4.bin", "data_batch_5.bin", "test_batch.bin"})
+    put(folder.path() / name, "");
+  std::ostringstream out;
+  CHECK_THROWS_WITH(data_info(folder.path().string(), out),
+                    (folder.path().string() + ": lacks data_batch_3.bin of CIFAR-10").c_str());
+}
+
+TEST_CASE("data info of a file that is here, without a '/': how to write it") {
+  const TempFolder folder;
+  const fs::path before = fs::current_path();
+  fs::current_path(folder.path());
+  put(folder.path() / "images.tar", "");
+  std::ostringstream out;
+  CHECK_THROWS_WITH(data_info("images.tar", out),
+                    "unknown dataset 'images.tar'; write ./images.tar for the file or folder");
+  fs::current_path(before);
+}
+
 TEST_CASE("data info of generated digits, and of an unknown name") {
   std::ostringstream out;
   CHECK(data_info("digits", out) == 0);

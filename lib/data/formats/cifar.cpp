@@ -1,5 +1,7 @@
 #include "data/formats/cifar.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -31,6 +33,24 @@ std::optional<CifarFolder> find_cifar(const fs::path& folder) {
     }
   }
   return std::nullopt;
+}
+
+std::string lacking_of_cifar(const fs::path& folder) {
+  for (const std::int64_t classes : {10, 100}) {
+    const CifarFiles& files = cifar_files(classes);
+    std::vector<std::string> all = files.train;
+    all.insert(all.end(), files.test.begin(), files.test.end());
+    for (const fs::path& place : {folder, folder / files.folder}) {
+      if (classes == 100 && place.filename() != files.folder) continue;  // a train.bin may be of anything
+      std::vector<std::string> lacking;
+      std::error_code ignored;
+      for (const std::string& name : all)
+        if (!fs::exists(place / name, ignored)) lacking.push_back(name);
+      if (!lacking.empty() && lacking.size() < all.size())
+        return fmt::format("{}: lacks {} of CIFAR-{}", place.string(), fmt::join(lacking, ", "), classes);
+    }
+  }
+  return "";
 }
 
 std::vector<CifarPart> cifar_parts(const fs::path& folder, const std::vector<std::string>& names) {

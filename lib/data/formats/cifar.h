@@ -31,6 +31,8 @@ struct CifarFolder {
   std::filesystem::path folder;
 };
 std::optional<CifarFolder> find_cifar(const std::filesystem::path& folder);
+/// Where find_cifar() finds nothing but some of the files of one of the two are there: which folder lacks which. Otherwise empty.
+std::string lacking_of_cifar(const std::filesystem::path& folder);
 
 struct CifarSplit {
   ByteBlock pixels;  ///< (samples, 3, 32, 32)

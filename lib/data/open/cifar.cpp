@@ -20,6 +20,7 @@ const Shape kShape{3, 32, 32};
 CifarFolder cifar_folder(const DatasetSpec& spec) {
   const auto found = find_cifar(spec.path);
   if (found) return *found;
+  if (const std::string lacking = lacking_of_cifar(spec.path); !lacking.empty()) fail(ExitStatus::data, "{}", lacking);
   fail(ExitStatus::data,
        "{}: expected data_batch_1.bin to data_batch_5.bin and test_batch.bin (CIFAR-10), or train.bin and test.bin "
        "(CIFAR-100); found neither",
