@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
 #include <sstream>
 
@@ -19,6 +20,7 @@
 #include "dptrain/train_command.h"
 #include "dptrain/verify_command.h"
 #include "report/output.h"
+#include "spec/binder.h"
 
 namespace dptrain {
 namespace {
@@ -48,6 +50,18 @@ int print(Command&& command) {
     if (!lines.empty()) say(lines);
     return status;
   });
+}
+
+/// A mistyped command would be taken for a job spec.
+void refuse_mistyped_command(const CLI::App& app, const std::string& word) {
+  std::error_code ignored;
+  if (word.starts_with('-') || std::filesystem::exists(word, ignored)) return;
+  Names commands;
+  const std::vector<const CLI::App*> all = app.get_subcommands([](const CLI::App*) { return true; });
+  for (const CLI::App* command : all) commands.push_back(command->get_name());
+  const std::string_view near = nearest(word, commands);
+  if (!near.empty() && near != word)
+    fail(ExitStatus::usage, "error: no command and no file is called '{}'; did you mean '{}'?", word, near);
 }
 
 /// CLI11's own complaints end with the status of a usage error; --help and --version with 0.
@@ -85,6 +99,7 @@ int command_line(int argc, char** argv) {
                  *compare = add_compare(app, compared), *replay = add_replay(app, replayed),
                  *data = add_data(app, looked_after);
   refuse_empty_values(app);
+  if (argc > 1) refuse_mistyped_command(app, argv[1]);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

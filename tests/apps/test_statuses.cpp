@@ -110,6 +110,8 @@ TEST_CASE("2: usage and job spec, each with a message that helps, and nothing tr
   const std::vector<Wrong> all = {
       {{}, {"no job spec"}},
       {{"nowhere.yaml"}, {"nowhere.yaml"}},
+      {{"chekc", "job.yaml"}, {"no command and no file is called 'chekc'; did you mean 'check'?"}},
+      {{"dta", "list"}, {"'dta'; did you mean 'data'?"}},
       {{"job.yaml", "--nonsense"}, {"--nonsense", "--help"}},
       {{"job.yaml", "--devices", "5"}, {"5 replicas", "set devices.count to 4 or below"}},
       {{"job.yaml", "--devices", "3", "--set", "dataset.train_samples=20"},
