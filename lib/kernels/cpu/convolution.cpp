@@ -25,6 +25,17 @@ PrimitiveDesc first_right(PrimitiveDesc desc, std::int64_t summed_channels) {
   return desc;
 }
 
+/// oneDNN 2.6.3 offers jit_bf16 with an activation behind it for a few shapes for which it then cannot make it.
+bool can_be_made(const convolution_forward::primitive_desc& desc) {
+  if (!std::string_view(desc.impl_info_str()).starts_with("jit_bf16:")) return true;
+  try {
+    const dnnl::primitive made(desc.get());
+    return true;
+  } catch (const dnnl::error&) {
+    return false;
+  }
+}
+
 /// Layouts are chosen at the full batch size, by choose_layouts(); all primitives and batch sizes are made to take them. Where
 /// the primitives take their input otherwise than it comes, forward reads a copy of it that backward_weights finds again;
 /// where backward by data wants its weights otherwise, it reads a copy refreshed once a step. In 16 bit weights and their
@@ -267,8 +278,9 @@ class Convolution final : public AffineOperation {
   Rank worst_rank(std::int64_t batch) const {
     const memory::desc x = memory_desc(inner_, batch), y = memory_desc(output_, batch);
     const auto plain_forward = forward_desc(x, forward_.layout, y, /*with_activation=*/false);
-    Rank worst = std::max(rank_of(forward_desc(x, forward_.layout, y)),
-                          rank_of(backward_weights_desc(x, weights_, y, plain_forward)));
+    const auto forward = forward_desc(x, forward_.layout, y);
+    if (!can_be_made(forward)) return Rank::reference;
+    Rank worst = std::max(rank_of(forward), rank_of(backward_weights_desc(x, weights_, y, plain_forward)));
     if (config_.input_gradient)
       worst = std::max(worst, rank_of(backward_data_desc(x, any(weight_dims_, compute_), y, plain_forward)));
     return worst;
