@@ -46,15 +46,6 @@ std::string found_text(const Node& node) {
   }
 }
 
-Node map_of(std::string_view key, const Node& value) {
-  Node map;
-  map.kind = Node::Kind::map;
-  map.at = value.at;
-  map.keys = {Key{std::string(key), value.at}};
-  map.items = {value};
-  return map;
-}
-
 std::string join(std::string_view a, std::string_view b) {
   return a.empty() ? std::string(b) : fmt::format("{}.{}", a, b);
 }

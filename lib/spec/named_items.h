@@ -42,12 +42,7 @@ inline bool is_short_form(const Node& settings) {
 /// The settings as a map: `linear: 128` is short for `linear: {out_features: 128}`, of which out_features is the `main` setting.
 inline Node as_settings(const Node& settings, std::string_view main) {
   if (!is_short_form(settings) || main.empty()) return settings;
-  Node map;
-  map.kind = Node::Kind::map;
-  map.at = settings.at;
-  map.keys = {Key{std::string(main), settings.at}};
-  map.items = {settings};
-  return map;
+  return map_of(main, settings);
 }
 
 }  // namespace dptrain

@@ -229,6 +229,15 @@ class Builder : public YAML::EventHandler {
 
 }  // namespace
 
+Node map_of(std::string_view key, const Node& value) {
+  Node map;
+  map.kind = Node::Kind::map;
+  map.at = value.at;
+  map.keys = {Key{std::string(key), value.at}};
+  map.items = {value};
+  return map;
+}
+
 Node* Node::find(const std::string& key) {
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (keys[i].text == key) return &items[i];

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "spec/diagnostics.h"
@@ -37,6 +38,9 @@ struct Node {
   const Node* find(const std::string& key) const { return const_cast<Node*>(this)->find(key); }
   void erase(const std::string& key);
 };
+
+/// A map of one key, which stands where the value does.
+Node map_of(std::string_view key, const Node& value);
 
 struct TreeLimits {
   static constexpr std::size_t bytes = std::size_t{1} << 20;

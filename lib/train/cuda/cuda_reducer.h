@@ -1,6 +1,7 @@
 // Purpose: the reducer of replicas on one GPU: one copy of parameters and optimizer state in its memory, of which each replica
 //   reduces and updates its own slice on its own stream; where an optimizer looks at whole tensors the first one updates all. A
 //   replica alone records its update with its step. See train/gradient_reducer.h.
+// Thread safety: as train/gradient_reducer.h says.
 // Invariants: what one replica's kernels read of another's was finished by an event that they wait for; the host only makes
 //   sure that the events are in line before anybody asks for them.
 #pragma once

@@ -7,6 +7,7 @@
 //   bytes and rounds at each addition, and every replica updates all.
 //   Where the optimizer looks at whole tensors the means are gathered in place of the parameters, and every replica updates all.
 //   Replicas of other processes take part in all of that: a replica is a rank of NCCL, under its number in the whole run.
+// Thread safety: as train/gradient_reducer.h says.
 // Invariants: a lost peer does not hang the others: the host waits for nothing of NCCL's but while it looks after its errors and
 //   whether the run has failed, and gives up after a deadline with the replica and the bucket. Nothing but host memory is given to
 //   the other processes by another way than NCCL.
