@@ -48,7 +48,7 @@ build_dptrain() {
   mkdir -p "$folder"
   exec 9>"$folder/.lock"
   flock 9
-  [ -x "$binary" ] || warn "building in $folder; the first build takes a few minutes"
+  [ -x "$binary" ] || warn "building in $folder; the first build takes a few minutes, and build.log there says how far it is"
   if [ ! -f "$folder/build.ninja" ]; then
     command -v cmake >/dev/null 2>&1 || die 2 "cmake is missing; scripts/bootstrap installs what is needed"
     (cd "$root" && quietly "$folder/configure.log" cmake --preset "$1") ||
