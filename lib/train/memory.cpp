@@ -86,7 +86,7 @@ SyncMemory sync_memory(const JobSpec& job, const RunSchedule& schedule, const Mo
 
 GpuMemory gpu_memory(const JobSpec& job, const RunSchedule& schedule, const ModelPlan& model,
                      std::int64_t sample_floats, const Placement& placement) {
-  constexpr std::int64_t kSteps = 2;
+  constexpr std::int64_t kSteps = 2;  // whose samples have room
   const std::int64_t replicas = placement.replicas;
   const bool moves = may_reassign(job, placement.replicas);
   std::int64_t samples = 0, roots = 0;

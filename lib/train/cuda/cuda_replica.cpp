@@ -111,6 +111,8 @@ void CudaReplica::prepare_steps() {
   }
   if (host_decides(config_.job)) watch_.emplace(gradients_.size());
   if (is_slowed(config_.job, config_.rank)) began_ = cuda::device_buffer(sizeof(std::uint64_t));
+  for (Buffer& samples : samples_)
+    samples = cuda::device_buffer(static_cast<std::size_t>(largest.floats) * sizeof(float));
   for (Slot& slot : slots_) {
     allocate(slot);
     for (auto& recordings : slot.recordings)
@@ -131,7 +133,6 @@ void CudaReplica::allocate(Slot& slot) {
   const std::size_t header = sizeof(cuda::StepConstants) + samples * (sizeof(std::int64_t) + sizeof(std::int32_t));
   const std::size_t losses = static_cast<std::size_t>(largest.micro_batches) * sizeof(LossSum);
   step_samples_ = largest.samples;
-  slot.samples = cuda::device_buffer(static_cast<std::size_t>(largest.floats) * sizeof(float));
   slot.header = cuda::device_buffer(header);
   slot.host_header = cuda::pinned_buffer(header);
   slot.losses = cuda::pinned_buffer(losses);
@@ -198,7 +199,8 @@ double CudaReplica::load_batches(std::int64_t step, Slot& slot) {
   const StepPlan& plan = this->plan(step);
   const std::int64_t elements = config_.data.train->shape().elements();
   double waited = 0;
-  std::int64_t offset = 0, place = 0;  // of the micro-batch: in samples, in floats
+  if (step >= kBatches) wait_(this->slot(step - kBatches).computed);  // which read the samples that lie there
+  std::int64_t offset = 0, place = 0;                           // of the micro-batch: in samples, in floats
   for (const auto& instruction : program(step).instructions) {
     if (instruction.kind != Kind::run) continue;
     const double start = steady_seconds();
@@ -208,7 +210,7 @@ double CudaReplica::load_batches(std::int64_t step, Slot& slot) {
     const std::int64_t count = plan.micro_batches[static_cast<std::size_t>(instruction.micro_batch)].count;
     DPTRAIN_CHECK(count == static_cast<std::int64_t>(batch.ids.size()), "a batch of {} samples where {} were due",
                   batch.ids.size(), count);
-    copy_async(slot.samples.floats() + place, batch.samples, static_cast<std::size_t>(count * elements) * sizeof(float),
+    copy_async(samples(step) + place, batch.samples, static_cast<std::size_t>(count * elements) * sizeof(float),
                cudaMemcpyHostToDevice, copy_.get());
     batch_copied_.record(copy_.get());
     batch_lent_ = true;

@@ -1,9 +1,10 @@
 // Purpose: a replica on a GPU: one host thread that keeps the device's queues filled. See train/replica.h.
 //   A step's way: where the dataset lies on the GPU, only its samples' ids go there; otherwise the loader's pinned batches do, on
 //   the copy stream. The compute stream takes the step's number, the constants of its update and the ids, runs the step as one
-//   recorded graph, and writes the losses to the host's memory. Two steps are under way at a time, each with its own slot of device
-//   memory, so that the copies of one overlap the kernels of the other and the host waits only for the step before the latest. A slot
-//   keeps the assignment by which its step runs: a new one comes to it when that step is over, and what was recorded goes then.
+//   recorded graph, and writes the losses to the host's memory. A few steps are under way at a time, each with a slot of its own for
+//   what the host writes and reads, so that the device has work while the host reads losses, or is away for a moment. Samples, which
+//   are large, have room for two: the copies of one step overlap the kernels of the other. A slot keeps the assignment by which its
+//   step runs: a new one comes to it when that step is over, and what was recorded goes then.
 //   In modes without common steps a micro-batch goes its way by itself: see train/cuda/single_micro_batches.h.
 // Thread safety: as train/replica.h says; stream(), computed() and gradients() may be read by other replicas' threads
 //   between two barriers.
@@ -41,6 +42,9 @@ inline std::int64_t places(std::int64_t samples, std::int64_t elements) {
 
 class CudaReplica final : public Replica {
  public:
+  /// That may be under way at a time: losses are read as many steps late, less one.
+  static constexpr int kSteps = 4;
+
   /// The datasets in the device's memory, where they are there.
   struct Resident {
     std::shared_ptr<const ResidentImages> train, test;
@@ -59,7 +63,7 @@ class CudaReplica final : public Replica {
   double gradient_bound() const override { return watch_ ? watch_->bound() : 0; }
   std::optional<NotFinite> diagnose(const StepTask& task) override;
   /// None where the host decides what becomes of a step before its update.
-  int lag() const override { return watch_ ? 0 : kSlots - 1; }
+  int lag() const override { return watch_ ? 0 : kSteps - 1; }
   double collect(std::int64_t step, std::vector<LossSum>& losses) override;
   std::optional<LossScale> loss_scale() const override { return collected_scale_; }
   std::string handicap() const override;
@@ -95,13 +99,15 @@ class CudaReplica final : public Replica {
   }
 
  private:
-  static constexpr int kSlots = 2;
+  /// Steps whose samples have room: every slot uses the same of them each time, for its recording reads them there.
+  static constexpr int kBatches = 2;
+  static_assert(kSteps % kBatches == 0);
 
   struct Slot {
     std::shared_ptr<const Assignment> assignment;  // of its latest step
     std::optional<StepClock> clock;                // where steps are measured
-    Buffer samples;                                // of all micro-batches of a step
-    Buffer losses;  // likewise; in the host's memory, which kernels write as well: a copy would hold the step up
+    Buffer
+        losses;  // of micro-batches; in the host's memory, which kernels write as well: a copy would hold the step up
     Buffer header, host_header;    // constants, ids and labels in one, because each copy costs the host time
     Buffer host_scale;             // of losses, after the step
     cuda::Event computed, scaled;  // scaled: that is there
@@ -118,13 +124,14 @@ class CudaReplica final : public Replica {
     cuda::Event computed;
   };
 
-  Slot& slot(std::int64_t step) { return slots_[static_cast<std::size_t>(step % kSlots)]; }
-  const Slot& slot(std::int64_t step) const { return slots_[static_cast<std::size_t>(step % kSlots)]; }
-  /// Of a step that has a slot: the two latest.
+  Slot& slot(std::int64_t step) { return slots_[static_cast<std::size_t>(step % kSteps)]; }
+  const Slot& slot(std::int64_t step) const { return slots_[static_cast<std::size_t>(step % kSteps)]; }
+  /// Of a step that has a slot: the latest ones.
   const StepPlan& plan(std::int64_t step) const { return slot(step).assignment->plan(step); }
   const ReplicaProgram& program(std::int64_t step) const {
     return plan(step).programs[static_cast<std::size_t>(config_.rank)];
   }
+  float* samples(std::int64_t step) const { return samples_[static_cast<std::size_t>(step % kBatches)].floats(); }
   void prepare_steps();
   void allocate(Slot& slot);
   void take_assignment(Slot& slot) const;
@@ -154,7 +161,8 @@ class CudaReplica final : public Replica {
   WeightVersions versions_;
   std::vector<Buffer> gradients_;
   std::vector<float*> gradient_views_;
-  std::array<Slot, kSlots> slots_;
+  std::array<Slot, kSteps> slots_;
+  std::array<Buffer, kBatches> samples_;  // of all micro-batches of a step
   Resident resident_;
   Loader::Source source_;           // where the training set is resident; otherwise the loader asks it
   std::unique_ptr<Loader> loader_;  // otherwise
@@ -193,7 +201,7 @@ void CudaReplica::each_instruction(std::int64_t step, const Slot& slot, Visit&& 
     visit(instruction,
           Model::Input{.batch = count,
                        .ids = ids(slot.header) + offset,
-                       .x = slot.samples.floats() + place,
+                       .x = samples(step) + place,
                        .labels = labels(slot.header) + offset},
           as<LossSum>(slot.losses) + losses++);
     offset += count;

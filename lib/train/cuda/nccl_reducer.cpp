@@ -93,7 +93,7 @@ std::unique_ptr<NcclReducer::Member> NcclReducer::make_member(int rank, const Re
   const UpdatePlan& plan = config.plan;
   auto member = std::make_unique<Member>();
   member->ready.resize(buckets_.size());
-  for (auto& reduced : member->reduced) reduced.resize(buckets_.size());
+  for (Stages& stages : member->stages) stages.reduced.resize(buckets_.size());
   member->parameters = device_floats(floats_);
   for (int k = 0; k < state_buffers_; ++k) member->state[k] = device_floats(floats_);
   if (plan.average) member->average = device_floats(floats_);
@@ -162,7 +162,7 @@ GradientReducer::Times NcclReducer::update(int rank, const StepPlan& plan) {
   const double start = steady_seconds();
   Member& m = member(rank);
   ++m.step;
-  m.computed = &m.replica->computed();
+  m.at(m.step).computed = &m.replica->computed();
   if (options_.reproducible)
     reduce_in_order(rank, plan);
   else
@@ -170,7 +170,7 @@ GradientReducer::Times NcclReducer::update(int rank, const StepPlan& plan) {
   if (m.average.size() != 0)
     cuda::follow(m.replica->constants(), floats_, m.average.floats(), m.parameters.floats(), m.replica->scale(),
                  m.stream.get());
-  cuda::Event& updated = m.updated[static_cast<std::size_t>(m.step % 2)];
+  cuda::Event& updated = m.at(m.step).updated;
   updated.record(m.stream.get());
   updated.make_wait(m.replica->stream());
   m.replica->send_scale();
@@ -292,7 +292,7 @@ void NcclReducer::reduce_in_order(int rank, const StepPlan& plan) {
       gather_slices(rank, m.mean.floats(), {&buckets_[b].slices, 1});
     else if (!needs_norm_)
       gather_slices(rank, m.parameters.floats(), {&buckets_[b].slices, 1});
-    m.reduced[static_cast<std::size_t>(m.step % 2)][b].record(stream);
+    m.at(m.step).reduced[b].record(stream);
   }
   if (needs_norm_) {
     gather_slices(rank, static_cast<float*>(m.chunk_squares.data()), slices_of_squares_);
@@ -324,7 +324,7 @@ void NcclReducer::reduce_by_nccl(int rank, const StepPlan& plan) {
     one.leaves[0] = target;
     one.length = 1;
     reduce_range(m, one, {bucket.first, bucket.count});
-    m.reduced[static_cast<std::size_t>(m.step % 2)][b].record(stream);
+    m.at(m.step).reduced[b].record(stream);
   }
   if (needs_norm_) decide(m);
   if (m.tensors) return update_tensors(m);

@@ -13,6 +13,7 @@
 //   the other processes by another way than NCCL.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <memory>
@@ -71,17 +72,25 @@ class NcclReducer final : public GradientReducer {
     std::int64_t first = 0, count = 0;
     std::vector<nccl::Slice> slices;  // by rank, in floats of the flat buffer
   };
+  static constexpr std::int64_t kSteps = CudaReplica::kSteps;
+
+  /// How far a replica is with a step.
+  struct Stages {
+    const cuda::Event* computed = nullptr;  // its own part
+    std::vector<cuda::Event> reduced;       // by bucket: its communication is over
+    cuda::Event updated;                    // all of it is over
+  };
   /// What replica `rank` of this process needs on its own device; made with that device current.
   struct Member {
     CudaReplica* replica = nullptr;
     UpdateRule rule;
-    cuda::Stream stream;                              // for communication and updates
-    std::vector<cuda::Event> ready;                   // by bucket: its gradients are final here
-    std::array<std::vector<cuda::Event>, 2> reduced;  // by bucket, of even and of odd steps: its communication is over
-    std::int64_t step = -1;                           // of the latest update()
-    const cuda::Event* computed = nullptr;            // its own part of that step
-    std::array<cuda::Event, 2> updated;               // likewise: all of it is over
-    const cuda::Event& latest() const { return updated[static_cast<std::size_t>(step < 0 ? 0 : step % 2)]; }
+    cuda::Stream stream;                // for communication and updates
+    std::vector<cuda::Event> ready;     // by bucket: its gradients are final here
+    std::int64_t step = -1;             // of the latest update()
+    std::array<Stages, kSteps> stages;  // of that and the ones before it
+    Stages& at(std::int64_t of_step) { return stages[static_cast<std::size_t>(of_step % kSteps)]; }
+    const Stages& at(std::int64_t of_step) const { return stages[static_cast<std::size_t>(of_step % kSteps)]; }
+    const cuda::Event& latest() const { return at(std::max<std::int64_t>(0, step)).updated; }
     Buffer parameters, state[2];
     Buffer average;  // of all parameters, on each replica: they are gathered anyway, and averages then need no traffic
     Buffer blocks;   // how each part is updated; empty where all parts are updated alike

@@ -47,12 +47,14 @@ std::string NcclReducer::why_late(int rank, std::chrono::nanoseconds waited) con
   const Member& m = member(rank);
   const double seconds = std::chrono::duration<double>(options_.step_deadline).count();
   const std::string late = fmt::format("did not end within {:g} s", seconds);
-  for (std::int64_t step = std::max<std::int64_t>(0, m.step - 1); step <= m.step; ++step) {
-    // Of the step before the latest the losses are known: its own kernels are over.
-    if (step == m.step && !m.computed->reached()) break;
-    const auto& reduced = m.reduced[static_cast<std::size_t>(step % 2)];
+  const std::int64_t collected =
+      m.step - (kSteps - 1);  // or later: its losses are known, and the replica's slot may be another's
+  for (std::int64_t step = std::max<std::int64_t>(0, collected); step <= m.step; ++step) {
+    const Stages& stages = m.at(step);
+    if (step > collected && !stages.computed->reached()) break;
+    const auto& reduced = stages.reduced;
     const auto bucket = std::find_if(reduced.begin(), reduced.end(), [](const cuda::Event& e) { return !e.reached(); });
-    if (bucket == reduced.end() && m.updated[static_cast<std::size_t>(step % 2)].reached()) continue;
+    if (bucket == reduced.end() && stages.updated.reached()) continue;
     if (waited < options_.step_deadline + kLatest) return "";
     const std::string what = bucket == reduced.end() ? "the exchange of new parameters"
                                                      : fmt::format("the reduction of bucket {} of {}",
