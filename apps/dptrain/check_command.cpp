@@ -16,8 +16,8 @@
 #include "train/async/version_rates.h"
 #include "train/backend.h"
 #include "train/faults/faults.h"
-#include "train/fit/doubts.h"
 #include "train/fit/fit.h"
+#include "train/fit/warnings.h"
 #include "train/local_sgd/local_sgd.h"
 #include "train/local_sgd/slices.h"
 #include "train/loss_scaling.h"
@@ -287,7 +287,7 @@ int check_job(const JobOptions& options, std::ostream& out) {
       print_workers(plan, out);
       break;
   }
-  for (const std::string& doubt : doubts(job, schedule, placement)) fmt::print(out, "warning: {}\n", doubt);
+  for (const std::string& warning : warnings(job, schedule, placement)) fmt::print(out, "warning: {}\n", warning);
   return static_cast<int>(ExitStatus::ok);
 }
 

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "comm/line.h"
+#include "comm/connection.h"
 #include "comm/messages.h"
 #include "core/error.h"
 #include "device/buffer.h"
@@ -39,8 +39,8 @@ struct News {
   std::string text;
 };
 
-/// The two processes of a line: the one that waits to be reached, and the one that reaches it.
-struct LineEnds {
+/// The two processes of a connection: the one that waits to be reached, and the one that reaches it.
+struct ConnectionEnds {
   int listens = 0, opens = 0;
 };
 
@@ -67,9 +67,9 @@ class Communicator {
   /// Zeroed memory that all processes of this host see, on a cache line. Errors: failed where there is not enough.
   virtual Buffer share(std::size_t bytes) = 0;
 
-  /// The lines that are asked for, by number: null where it is not this process's, or both ends are one process. All processes
+  /// The connections that are asked for, by number: null where it is not this process's, or both ends are one process. All processes
   /// together, with the same ends. Errors: failed where one cannot be reached.
-  virtual std::vector<std::unique_ptr<Line>> lines(std::span<const LineEnds> ends) = 0;
+  virtual std::vector<std::unique_ptr<Connection>> connections(std::span<const ConnectionEnds> ends) = 0;
 
   /// How long a process may be silent before it counts as lost.
   virtual void set_deadline(double seconds) = 0;

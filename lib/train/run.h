@@ -24,7 +24,7 @@
 #include "train/faults/watchdog.h"
 #include "train/fit/fit.h"
 #include "train/progress.h"
-#include "train/sync/step_news.h"
+#include "train/sync/step_status.h"
 #include "train/trainer.h"
 #include "train/update_strategy.h"
 
@@ -106,7 +106,7 @@ struct Run {
   bool can_skip = false;                             // what is not finite is a step's gradient, and no state of the run
   std::optional<LossScale> loss_scale;               // after the step that was collected last, where losses are scaled
   int outcome = 0;
-  StepNews step_news;
+  StepStatus step_status;
   int stop = 0;          // the signal that the processes have agreed to stop for; 0: none
   double lr_factor = 1;  // what rollbacks have left of the learning rate
   std::int64_t rollbacks = 0, skips_in_a_row = 0;

@@ -160,7 +160,7 @@ Run::Run(const JobSpec& job_, const DatasetPair& data_, Reporter& reporter_, con
       drills(job_.drills, [this] { return group.error() != nullptr; }),
       not_finite(static_cast<std::size_t>(placement.replicas)),
       finite(static_cast<std::size_t>(placement.replicas)),
-      step_news(placement, schedule) {
+      step_status(placement, schedule) {
   if (job.train.ema) state_names.emplace_back(kAverage);
   if (job.balance == Balance::automatic && placement.replicas > 1) balancer.emplace(placement.replicas);
 }

@@ -17,7 +17,7 @@
 #include "spec/reader.h"
 #include "spec/shapes.h"
 #include "train/checkpoint/first_weights.h"
-#include "train/fit/doubts.h"
+#include "train/fit/warnings.h"
 #include "train/float_mode.h"
 #include "train/run.h"
 #include "train/update_plan.h"
@@ -76,7 +76,7 @@ void set_up(Run& run, const ParameterTable& table) {
   set_up_weights(run, table);
   if (run.options.checkpoints.continues) remember_faults(run);
   run.reporter.started(describe(run, table), first_weights_note(run.first_weights) + to_yaml(run.job));
-  for (const std::string& doubt : doubts(run.job, run.schedule, run.placement)) run.reporter.warning(doubt);
+  for (const std::string& warning : warnings(run.job, run.schedule, run.placement)) run.reporter.warning(warning);
   run.progress = std::make_unique<Progress>(run.job, run.schedule, run.reporter);
   if (run.options.checkpoints.resume_from) run.progress->resume(run.options.checkpoints.resume_from->snapshot.state);
   if (run.publishes()) {

@@ -80,51 +80,51 @@ void exchanges(Communicator& ranks) {
   }
 }
 
-/// Lines from everybody to everybody, itself too, two each, which talk at the same time; one that is cut keeps nobody.
+/// Connections from everybody to everybody, itself too, two each, which talk at the same time; one that is cut keeps nobody.
 void talks(Communicator& ranks) {
-  std::vector<LineEnds> ends;
+  std::vector<ConnectionEnds> ends;
   for (int listens = 0; listens < ranks.size(); ++listens)
-    for (int opens = 0; opens < ranks.size(); ++opens) ends.insert(ends.end(), 2, LineEnds{listens, opens});
-  const auto lines = ranks.lines(ends);
+    for (int opens = 0; opens < ranks.size(); ++opens) ends.insert(ends.end(), 2, ConnectionEnds{listens, opens});
+  const auto connections = ranks.connections(ends);
   const auto listens = [&](std::size_t k) { return ends[k].listens == ranks.rank(); };
   std::vector<std::thread> threads;
-  std::vector<char> well(lines.size(), 1);
-  for (std::size_t k = 0; k < lines.size(); ++k) {
-    check((lines[k] != nullptr) == (listens(k) != (ends[k].opens == ranks.rank())), "whose line it is");
-    if (lines[k] == nullptr) continue;
-    threads.emplace_back([&line = *lines[k], &well = well[k], k, first = listens(k)] {
+  std::vector<char> well(connections.size(), 1);
+  for (std::size_t k = 0; k < connections.size(); ++k) {
+    check((connections[k] != nullptr) == (listens(k) != (ends[k].opens == ranks.rank())), "whose connection it is");
+    if (connections[k] == nullptr) continue;
+    threads.emplace_back([&connection = *connections[k], &well = well[k], k, first = listens(k)] {
       for (const std::size_t count : {1u, 1000u, 1000000u}) {
         std::vector<int> values(count, static_cast<int>(k));
-        if (first) line.send(values.data(), count * sizeof(int));
+        if (first) connection.send(values.data(), count * sizeof(int));
         values.assign(count, -1);
-        line.receive(values.data(), count * sizeof(int));
+        connection.receive(values.data(), count * sizeof(int));
         for (const int value : values) well = well && value == static_cast<int>(k);
-        if (!first) line.send(values.data(), count * sizeof(int));
+        if (!first) connection.send(values.data(), count * sizeof(int));
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
-  check(std::find(well.begin(), well.end(), 0) == well.end(), "what came over a line");
-  for (std::size_t k = 0; k < lines.size(); ++k)
-    if (lines[k] != nullptr && listens(k)) lines[k]->cut();
-  for (std::size_t k = 0; k < lines.size(); ++k) {
-    if (lines[k] == nullptr || listens(k)) continue;
+  check(std::find(well.begin(), well.end(), 0) == well.end(), "what came over a connection");
+  for (std::size_t k = 0; k < connections.size(); ++k)
+    if (connections[k] != nullptr && listens(k)) connections[k]->cut();
+  for (std::size_t k = 0; k < connections.size(); ++k) {
+    if (connections[k] == nullptr || listens(k)) continue;
     bool is_cut = false;
     try {
-      static_cast<void>(lines[k]->receive<int>());
-    } catch (const LineCut&) {
+      static_cast<void>(connections[k]->receive<int>());
+    } catch (const ConnectionLost&) {
       is_cut = true;
     }
-    check(is_cut, "a line that was cut");
+    check(is_cut, "a connection that was cut");
   }
   ranks.host_barrier();
 }
 
 /// A message that MPI has taken arrives, also when the sender then waits for its receiver in another way than MPI's.
 void leaves(Communicator& ranks) {
-  std::vector<LineEnds> ends;
+  std::vector<ConnectionEnds> ends;
   for (int rank = 0; rank < ranks.size(); ++rank) ends.push_back({0, rank});
-  const auto lines = ranks.lines(ends);
+  const auto connections = ranks.connections(ends);
   // One message waits for the first rank all the time.
   int early = ranks.rank();
   const int last = ranks.size() - 1;
@@ -139,11 +139,11 @@ void leaves(Communicator& ranks) {
     const Message received{0, values.data(), values.size() * sizeof(float)};
     if (ranks.rank() == 0) {
       ranks.exchange(std::span(&sent, 1), {});
-      check(lines[static_cast<std::size_t>(to)]->receive<int>() == to, "the answer to a message");
+      check(connections[static_cast<std::size_t>(to)]->receive<int>() == to, "the answer to a message");
     } else if (ranks.rank() == to) {
       ranks.exchange({}, std::span(&received, 1));
       check(std::all_of(values.begin(), values.end(), [](float value) { return value == 0.5f; }), "the message");
-      lines[static_cast<std::size_t>(to)]->send(to);
+      connections[static_cast<std::size_t>(to)]->send(to);
     }
   }
   if (ranks.rank() == 0) {

@@ -50,7 +50,7 @@ class Thread final : public Communicator {
   }
   void exchange(std::span<const Message>, std::span<const Message>) override {}
   Buffer share(std::size_t bytes) override { return Buffer::host(bytes); }
-  std::vector<std::unique_ptr<Line>> lines(std::span<const LineEnds>) override { return {}; }
+  std::vector<std::unique_ptr<Connection>> connections(std::span<const ConnectionEnds>) override { return {}; }
   void set_deadline(double) override {}
   void at_step(std::int64_t) noexcept override {}
   void fail(ExitStatus, const std::string&) noexcept override {}

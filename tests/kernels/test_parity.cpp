@@ -112,7 +112,7 @@ TEST_CASE("in bfloat16 convolutions are the references' with any channels, strid
                      .padding_height = 3,
                      .padding_width = 2},
                     {}, 2);
-  // A kernel that is padded by more than itself has no turned one.
+  // A kernel that is padded by more than itself has no flipped one.
   check_convolution(backend, Shape{16, 5, 4},
                     {.out_channels = 8, .kernel_height = 1, .kernel_width = 3, .padding_height = 1, .padding_width = 1},
                     {}, 2);

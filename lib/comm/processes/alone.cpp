@@ -23,8 +23,8 @@ class Alone final : public Communicator {
     DPTRAIN_CHECK(sends.empty() && receives.empty(), "messages, and nobody to send them to");
   }
   Buffer share(std::size_t bytes) override { return Buffer::host(bytes); }
-  std::vector<std::unique_ptr<Line>> lines(std::span<const LineEnds> ends) override {
-    return std::vector<std::unique_ptr<Line>>(ends.size());
+  std::vector<std::unique_ptr<Connection>> connections(std::span<const ConnectionEnds> ends) override {
+    return std::vector<std::unique_ptr<Connection>>(ends.size());
   }
   void set_deadline(double) override {}
   void at_step(std::int64_t) noexcept override {}

@@ -66,7 +66,7 @@ void PeerWatch::stop() {
 void PeerWatch::connect(Communicator& processes) {
   Addresses mine{};
   const int listener = rank_ == 0 ? open_port(mine) : -1;
-  if (rank_ == 0) door_.emplace(listener, PeerToken{mine.token[0], mine.token[1]}, members_.size());
+  if (rank_ == 0) listener_.emplace(listener, PeerToken{mine.token[0], mine.token[1]}, members_.size());
   std::vector<Addresses> all(members_.size());
   processes.all_gather(&mine, sizeof mine, all.data());
   const Addresses& first = all.front();
@@ -234,7 +234,7 @@ void PeerWatch::watch() {
   double before = steady_seconds(), beaten = 0;
   while (!over_) {
     polled = {{.fd = wake_, .events = POLLIN, .revents = 0}};
-    if (door_) door_->add_to(polled);
+    if (listener_) listener_->add_to(polled);
     for (const PeerLink& link : links_)
       polled.push_back({.fd = link.socket,
                         .events = static_cast<short>(POLLIN | (link.unsent.empty() ? 0 : POLLOUT)),
@@ -251,7 +251,7 @@ void PeerWatch::watch() {
       for (PeerLink& link : links_) link.heard += lost_time;
     if (lost_time > 1) late_ = now, ended_at_ += lost_time;
     before = now;
-    if (door_) door_->look(now, [this](std::size_t rank, PeerLink link) { welcome(rank, std::move(link)); });
+    if (listener_) listener_->look(now, [this](std::size_t rank, PeerLink link) { welcome(rank, std::move(link)); });
     for (std::size_t r = 0; r < links_.size(); ++r) {
       if (links_[r].socket < 0) continue;
       links_[r].send_rest();

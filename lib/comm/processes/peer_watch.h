@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "comm/communicator.h"
-#include "comm/processes/peer_door.h"
 #include "comm/processes/peer_link.h"
+#include "comm/processes/peer_listener.h"
 
 namespace dptrain {
 
@@ -61,8 +61,8 @@ class PeerWatch {
   std::atomic<std::int64_t> step_{-1};
   PeerToken token_{};
   int wake_ = -1;
-  std::optional<PeerDoor> door_;  // the first process's
-  std::vector<PeerLink> links_;   // the first process: by rank; the others: to the first
+  std::optional<PeerListener> listener_;  // the first process's
+  std::vector<PeerLink> links_;           // the first process: by rank; the others: to the first
   std::mutex mutex_;
   std::condition_variable changed_;
   bool over_ = false, ending_ = false, flushed_ = false;

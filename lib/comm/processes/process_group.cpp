@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "comm/communicator.h"
-#include "comm/processes/lines.h"
+#include "comm/processes/connections.h"
 #include "comm/processes/peer_watch.h"
 #include "comm/processes/shared_barrier.h"
 #include "core/clock.h"
@@ -88,7 +88,9 @@ class ProcessGroup final : public Communicator {
     return Buffer::adopt(memory, bytes, [](void*) {});  // the window's, until close()
   }
 
-  std::vector<std::unique_ptr<Line>> lines(std::span<const LineEnds> ends) override { return open_lines(*this, ends); }
+  std::vector<std::unique_ptr<Connection>> connections(std::span<const ConnectionEnds> ends) override {
+    return open_connections(*this, ends);
+  }
 
   void set_deadline(double seconds) override { watch_->set_deadline(seconds); }
   void at_step(std::int64_t step) noexcept override { watch_->at_step(step); }

@@ -24,31 +24,31 @@ struct Draws {
   double between(std::uint64_t k, double low, double high) const { return low + (high - low) * uniform(k); }
 };
 
-/// A sample on its way: (channels, height, width), in the caller's memory at first, then in the room's.
+/// A sample on its way: (channels, height, width), in the caller's memory at first, then in the scratch's.
 struct Canvas {
   const std::uint8_t* pixels;
   std::int64_t channels;
   ImageExtents extents;
-  AugmentRoom& room;
+  AugmentScratch& scratch;
   std::span<const std::uint8_t> fill;
 
   std::int64_t plane() const { return extents.height * extents.width; }
   std::uint8_t* begin(ImageExtents to) {
-    room.next.resize(static_cast<std::size_t>(channels * to.height * to.width));
-    return room.next.data();
+    scratch.next.resize(static_cast<std::size_t>(channels * to.height * to.width));
+    return scratch.next.data();
   }
   void done(ImageExtents to) {
-    room.now.swap(room.next);
-    pixels = room.now.data();
+    scratch.now.swap(scratch.next);
+    pixels = scratch.now.data();
     extents = to;
   }
   /// For what changes bytes where they are.
   std::uint8_t* writable() {
-    if (pixels != room.now.data() || room.now.empty()) {
+    if (pixels != scratch.now.data() || scratch.now.empty()) {
       std::memcpy(begin(extents), pixels, static_cast<std::size_t>(channels * plane()));
       done(extents);
     }
-    return room.now.data();
+    return scratch.now.data();
   }
 };
 
@@ -81,7 +81,7 @@ void crop(Canvas& canvas, std::int64_t top, std::int64_t left, ImageExtents size
 
 void scale(Canvas& canvas, const Box& box, ImageExtents size) {
   std::uint8_t* to = canvas.begin(size);
-  Resampler& resampler = canvas.room.resampler;
+  Resampler& resampler = canvas.scratch.resampler;
   resampler.prepare(canvas.extents, box, size);
   for (std::int64_t c = 0; c < canvas.channels; ++c) {
     const Plane plane{canvas.pixels + c * canvas.plane(), canvas.extents.width, 1};
@@ -222,16 +222,16 @@ Augmenter::Augmenter(const Shape& stored, std::vector<AugmentSpec> list, std::sp
 }
 
 const std::uint8_t* Augmenter::augment(const std::uint8_t* pixels, std::uint64_t id, const RandomStream& draws,
-                                       AugmentRoom& room) const {
-  Canvas canvas{pixels, stored_[0], {stored_[1], stored_[2]}, room, fill_};
+                                       AugmentScratch& scratch) const {
+  Canvas canvas{pixels, stored_[0], {stored_[1], stored_[2]}, scratch, fill_};
   for (std::size_t k = 0; k < list_.size(); ++k) std::visit(Apply{canvas, {draws, id, k}}, list_[k]);
   return canvas.pixels;
 }
 
-const std::uint8_t* Augmenter::middle(const std::uint8_t* pixels, AugmentRoom& room) const {
+const std::uint8_t* Augmenter::middle(const std::uint8_t* pixels, AugmentScratch& scratch) const {
   const ImageExtents from{stored_[1], stored_[2]}, to{output_[1], output_[2]};
   if (from == to) return pixels;
-  Canvas canvas{pixels, stored_[0], from, room, fill_};
+  Canvas canvas{pixels, stored_[0], from, scratch, fill_};
   if (to.height <= from.height && to.width <= from.width) {
     crop(canvas, (from.height - to.height) / 2, (from.width - to.width) / 2, to);
   } else {

@@ -1,5 +1,5 @@
 // Purpose: what becomes of a sample's bytes before they are normalised: the job's augmentations for training, the middle of the
-//   image for evaluation. Thread safety: immutable; a room is one caller's. Invariants: what is drawn depends on (seed, epoch,
+//   image for evaluation. Thread safety: immutable; a scratch is one caller's. Invariants: what is drawn depends on (seed, epoch,
 //   sample id, place in the list) alone, so the same bytes come from any thread, replica and batch.
 #pragma once
 
@@ -15,7 +15,7 @@
 namespace dptrain {
 
 /// Memory that serves again.
-struct AugmentRoom {
+struct AugmentScratch {
   std::vector<std::uint8_t> now, next;
   Resampler resampler;
 };
@@ -30,11 +30,11 @@ class Augmenter {
   const Shape& output() const { return output_; }
   bool is_nothing() const { return list_.empty(); }
 
-  /// The augmented sample: `pixels` itself where nothing changed them, else in the room. `draws` are of (seed, augment, epoch).
+  /// The augmented sample: `pixels` itself where nothing changed them, else in the scratch. `draws` are of (seed, augment, epoch).
   const std::uint8_t* augment(const std::uint8_t* pixels, std::uint64_t id, const RandomStream& draws,
-                              AugmentRoom& room) const;
+                              AugmentScratch& scratch) const;
   /// For evaluation: where the extents change, the middle of the image; where it is too small for that, all of it, scaled.
-  const std::uint8_t* middle(const std::uint8_t* pixels, AugmentRoom& room) const;
+  const std::uint8_t* middle(const std::uint8_t* pixels, AugmentScratch& scratch) const;
 
  private:
   Shape stored_, output_;

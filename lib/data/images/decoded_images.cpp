@@ -7,23 +7,23 @@
 
 namespace dptrain {
 
-void decode_sample(std::span<const std::uint8_t> file, const Shape& shape, bool resize, DecodeRoom& room,
+void decode_sample(std::span<const std::uint8_t> file, const Shape& shape, bool resize, DecodeScratch& scratch,
                    std::uint8_t* out) {
   const std::int64_t channels = shape[0];
   const ImageExtents wanted{shape[1], shape[2]};
   const ImageExtents all{kMostPixels, kMostPixels};
-  decode_image(file, channels, resize ? wanted : all, room.image);
-  const Image& image = room.image;
+  decode_image(file, channels, resize ? wanted : all, scratch.image);
+  const Image& image = scratch.image;
   const std::int64_t plane = wanted.height * wanted.width;
   if (image.extents != wanted) {
     if (!resize) {
       fail(ExitStatus::data, "is {} x {} pixels, and the dataset's images are {} x {}; dataset.resize takes any",
            image.extents.width, image.extents.height, wanted.width, wanted.height);
     }
-    room.resampler.prepare(image.extents, covering_box(image.extents, wanted), wanted);
+    scratch.resampler.prepare(image.extents, covering_box(image.extents, wanted), wanted);
     for (std::int64_t c = 0; c < channels; ++c) {
       const Plane from{image.bytes.data() + c, image.extents.width * channels, channels};
-      room.resampler.resample(from, out + c * plane);
+      scratch.resampler.resample(from, out + c * plane);
     }
     return;
   }
@@ -52,18 +52,18 @@ DecodedImages::DecodedImages(std::shared_ptr<const ImageFiles> files, std::int64
   DPTRAIN_CHECK(size_ >= 1 && size_ <= files_->size(), "{} samples asked of {}", size_, files_->size());
 }
 
-void DecodedImages::decode(std::int64_t id, DecodeRoom& room) const {
+void DecodedImages::decode(std::int64_t id, DecodeScratch& scratch) const {
   try {
-    files_->read(id, room.file);
-    room.pixels.resize(static_cast<std::size_t>(shape_.elements()));
-    decode_sample(room.file, shape_, options_.resize, room, room.pixels.data());
+    files_->read(id, scratch.file);
+    scratch.pixels.resize(static_cast<std::size_t>(shape_.elements()));
+    decode_sample(scratch.file, shape_, options_.resize, scratch, scratch.pixels.data());
   } catch (const Error& error) {
     const std::string name = files_->name(id), what = error.what();
     throw Error(error.status(), what.starts_with(name) ? what : fmt::format("{}: {}", name, what));
   }
 }
 
-const std::uint8_t* DecodedImages::find(std::int64_t id, DecodeRoom& room) const {
+const std::uint8_t* DecodedImages::find(std::int64_t id, DecodeScratch& scratch) const {
   const bool has_room = id < kept_;
   std::atomic<State>* state = has_room ? &states_[static_cast<std::size_t>(id)] : nullptr;
   std::uint8_t* place = cache_.data() + (has_room ? id * shape_.elements() : 0);
@@ -73,7 +73,7 @@ const std::uint8_t* DecodedImages::find(std::int64_t id, DecodeRoom& room) const
     if (now == State::bad) return nullptr;
   }
   try {
-    decode(id, room);
+    decode(id, scratch);
   } catch (const Error& error) {
     if (options_.on_bad_sample == OnBadSample::stop || error.status() != ExitStatus::data) throw;
     note_bad(error.what());
@@ -83,16 +83,16 @@ const std::uint8_t* DecodedImages::find(std::int64_t id, DecodeRoom& room) const
   // Where another thread is filling the place, this one's copy serves: waiting would be no faster.
   State absent = State::absent;
   if (has_room && state->compare_exchange_strong(absent, State::filling, std::memory_order_relaxed)) {
-    std::memcpy(place, room.pixels.data(), room.pixels.size());
+    std::memcpy(place, scratch.pixels.data(), scratch.pixels.size());
     state->store(State::kept, std::memory_order_release);
   }
-  return room.pixels.data();
+  return scratch.pixels.data();
 }
 
-StoredImage DecodedImages::read(std::int64_t id, DecodeRoom& room) const {
+StoredImage DecodedImages::read(std::int64_t id, DecodeScratch& scratch) const {
   for (std::int64_t k = 0; k < size_; ++k) {
     const std::int64_t candidate = (id + k) % size_;
-    if (const std::uint8_t* pixels = find(candidate, room)) return {pixels, files_->label(candidate)};
+    if (const std::uint8_t* pixels = find(candidate, scratch)) return {pixels, files_->label(candidate)};
   }
   fail(ExitStatus::data, "none of the {} samples can be read", size_);
 }

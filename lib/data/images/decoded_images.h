@@ -35,15 +35,15 @@ class DecodedImages final : public ImageSource {
   std::int64_t classes() const override { return classes_; }
   /// A bad sample with `skip`: the next good one stands in for it, in the order of ids and around the end, with its own label;
   /// it is named in a warning once. So each epoch has as many samples as ever, and the same ones whoever reads them.
-  StoredImage read(std::int64_t id, DecodeRoom& room) const override;
+  StoredImage read(std::int64_t id, DecodeScratch& scratch) const override;
   bool decodes() const override { return true; }
 
  private:
   enum class State : std::uint8_t { absent, filling, kept, bad };
-  /// Into the room's pixels. Errors (data), with the name.
-  void decode(std::int64_t id, DecodeRoom& room) const;
+  /// Into the scratch's pixels. Errors (data), with the name.
+  void decode(std::int64_t id, DecodeScratch& scratch) const;
   /// The bytes, or null where it is bad and to be skipped.
-  const std::uint8_t* find(std::int64_t id, DecodeRoom& room) const;
+  const std::uint8_t* find(std::int64_t id, DecodeScratch& scratch) const;
   void note_bad(const std::string& why) const;
 
   std::shared_ptr<const ImageFiles> files_;
@@ -60,7 +60,7 @@ class DecodedImages final : public ImageSource {
 
 /// One sample decoded into (channels, height, width), for `DecodedImages` and for those who measure. Errors (data), without the
 /// name.
-void decode_sample(std::span<const std::uint8_t> file, const Shape& shape, bool resize, DecodeRoom& room,
+void decode_sample(std::span<const std::uint8_t> file, const Shape& shape, bool resize, DecodeScratch& scratch,
                    std::uint8_t* out);
 
 }  // namespace dptrain

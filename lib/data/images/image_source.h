@@ -1,5 +1,5 @@
 // Purpose: samples as bytes, (channels, height, width), whether they lie in memory or are decoded when asked for.
-// Thread safety: const methods from any number of threads at once, each with a room of its own.
+// Thread safety: const methods from any number of threads at once, each with a scratch of its own.
 #pragma once
 
 #include <cstdint>
@@ -13,14 +13,14 @@
 namespace dptrain {
 
 /// Memory that serves again.
-struct DecodeRoom {
+struct DecodeScratch {
   std::vector<std::uint8_t> file, pixels;
   Image image;
   Resampler resampler;
 };
 
 struct StoredImage {
-  const std::uint8_t* pixels = nullptr;  ///< in the source's memory, or in the room
+  const std::uint8_t* pixels = nullptr;  ///< in the source's memory, or in the scratch
   std::int32_t label = 0;
 };
 
@@ -31,7 +31,7 @@ class ImageSource {
   virtual const Shape& shape() const = 0;
   virtual std::int64_t classes() const = 0;
   /// Errors (data): the sample cannot be read; its file or member is named.
-  virtual StoredImage read(std::int64_t id, DecodeRoom& room) const = 0;
+  virtual StoredImage read(std::int64_t id, DecodeScratch& scratch) const = 0;
   /// Whether reading is work that threads ahead of the replicas should do.
   virtual bool decodes() const = 0;
 };
@@ -49,7 +49,7 @@ class MemoryImages final : public ImageSource {
   std::int64_t size() const override { return size_; }
   const Shape& shape() const override { return shape_; }
   std::int64_t classes() const override { return classes_; }
-  StoredImage read(std::int64_t id, DecodeRoom&) const override {
+  StoredImage read(std::int64_t id, DecodeScratch&) const override {
     return {pixels_.data() + id * shape_.elements(), labels_.data()[id]};
   }
   bool decodes() const override { return false; }

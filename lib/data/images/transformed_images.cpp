@@ -5,29 +5,29 @@
 
 namespace dptrain {
 
-/// A room for as long as one gather() takes.
+/// A scratch for as long as one gather() takes.
 class TransformedImages::Borrowed {
  public:
   explicit Borrowed(const TransformedImages& images) : images_(images) {
     const std::lock_guard lock(images.mutex_);
-    if (images.rooms_.empty()) {
-      room_ = std::make_unique<Room>();
+    if (images.scratches_.empty()) {
+      scratch_ = std::make_unique<Scratch>();
     } else {
-      room_ = std::move(images.rooms_.back());
-      images.rooms_.pop_back();
+      scratch_ = std::move(images.scratches_.back());
+      images.scratches_.pop_back();
     }
   }
   ~Borrowed() {
     const std::lock_guard lock(images_.mutex_);
-    images_.rooms_.push_back(std::move(room_));
+    images_.scratches_.push_back(std::move(scratch_));
   }
   Borrowed(const Borrowed&) = delete;
   Borrowed& operator=(const Borrowed&) = delete;
-  Room& operator*() { return *room_; }
+  Scratch& operator*() { return *scratch_; }
 
  private:
   const TransformedImages& images_;
-  std::unique_ptr<Room> room_;
+  std::unique_ptr<Scratch> scratch_;
 };
 
 TransformedImages::TransformedImages(std::unique_ptr<const ImageSource> source, Augmenter augmenter,
@@ -55,13 +55,13 @@ void TransformedImages::gather_augmented(std::span<const std::int64_t> ids, cons
 
 void TransformedImages::gather_with(std::span<const std::int64_t> ids, const RandomStream* draws, float* out,
                                     std::int32_t* labels) const {
-  Borrowed room(*this);
+  Borrowed scratch(*this);
   const std::int64_t plane = shape()[1] * shape()[2];
   for (std::size_t k = 0; k < ids.size(); ++k) {
-    const StoredImage image = source_->read(ids[k], (*room).decode);
+    const StoredImage image = source_->read(ids[k], (*scratch).decode);
     const auto id = static_cast<std::uint64_t>(ids[k]);
-    const std::uint8_t* bytes = draws != nullptr ? augmenter_.augment(image.pixels, id, *draws, (*room).augment)
-                                                 : augmenter_.middle(image.pixels, (*room).augment);
+    const std::uint8_t* bytes = draws != nullptr ? augmenter_.augment(image.pixels, id, *draws, (*scratch).augment)
+                                                 : augmenter_.middle(image.pixels, (*scratch).augment);
     for (std::size_t c = 0; c < scale_.size(); ++c, bytes += plane, out += plane)
       normalise(bytes, plane, scale_[c], shift_[c], out);
     labels[k] = image.label;

@@ -1,5 +1,5 @@
 // Purpose: a dataset of images with what is done to them on the way: read, augment (or take the middle), normalise.
-// Thread safety: as Dataset; each gather() under way has a room of its own, and rooms serve again.
+// Thread safety: as Dataset; each gather() under way has a scratch of its own, and scratches serve again.
 #pragma once
 
 #include <memory>
@@ -31,9 +31,9 @@ class TransformedImages final : public Dataset {
   bool is_costly() const override { return source_->decodes() || augments(); }
 
  private:
-  struct Room {
-    DecodeRoom decode;
-    AugmentRoom augment;
+  struct Scratch {
+    DecodeScratch decode;
+    AugmentScratch augment;
   };
   class Borrowed;
   void gather_with(std::span<const std::int64_t> ids, const RandomStream* draws, float* out,
@@ -44,7 +44,7 @@ class TransformedImages final : public Dataset {
   bool is_training_;
   std::vector<float> scale_, shift_;  // by channel: normalised = byte * scale + shift
   mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<Room>> rooms_;  // not in use
+  mutable std::vector<std::unique_ptr<Scratch>> scratches_;  // not in use
 };
 
 }  // namespace dptrain

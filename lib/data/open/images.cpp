@@ -54,10 +54,10 @@ Normalisation measured(const ImageSource& source, std::int64_t at_most, const st
                        const StopRequest* stop) {
   const std::int64_t count = std::min(at_most, source.size()), elements = source.shape().elements();
   ChannelSums sums(source.shape()[0]);
-  DecodeRoom room;
+  DecodeScratch scratch;
   for (const std::int64_t id : some_samples(source.size(), count)) {
     throw_if_stopped(stop);
-    const StoredImage image = source.read(id, room);
+    const StoredImage image = source.read(id, scratch);
     sums.add({image.pixels, static_cast<std::size_t>(elements)}, elements / source.shape()[0]);
   }
   return sums.normalisation(what);

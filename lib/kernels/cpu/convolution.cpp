@@ -1,8 +1,8 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "kernels/cpu/flipped_weights.h"
 #include "kernels/cpu/operations.h"
-#include "kernels/cpu/turned_weights.h"
 #include "kernels/cpu/weight_product.h"
 
 namespace dptrain::cpu {
@@ -40,7 +40,7 @@ bool can_be_made(const convolution_forward::primitive_desc& desc) {
 /// the primitives take their input otherwise than it comes, forward reads a copy of it that backward_weights finds again;
 /// where backward by data wants its weights otherwise, it reads a copy refreshed once a step. In 16 bit weights and their
 /// gradient are floats in the layout of the gradient, and both directions read copies, each in the layout that it wants; where
-/// there are tiles (AMX), backward goes other ways if those are faster: see weight_product.h and turned_weights.h.
+/// there are tiles (AMX), backward goes other ways if those are faster: see weight_product.h and flipped_weights.h.
 class Convolution final : public AffineOperation {
  public:
   Convolution(Context& context, const ConvolutionConfig& config)
@@ -63,7 +63,7 @@ class Convolution final : public AffineOperation {
   std::int64_t copy_bytes() const override {
     return static_cast<std::int64_t>(forward_.copy.size() + backward_.copy.size() + inner_x_.size() +
                                      inner_dx_.size()) +
-           (turned_ ? turned_->bytes() : 0);
+           (flipped_ ? flipped_->bytes() : 0);
   }
   void pack(const float* canonical, float* stored) const override {
     reorder(canonical_desc(), canonical, weights_, stored);
@@ -123,8 +123,8 @@ class Convolution final : public AffineOperation {
 
   void backward_data(Slot slot, const void* dy, const float* weight, std::int64_t version, void* dx) override {
     Prepared& p = prepared_[static_cast<std::size_t>(slot)];
-    if (!turned_) backward_.refresh(weight, version);
-    const void* weights = turned_ ? turned_->of(weight, version) : backward_.of(weight);
+    if (!flipped_) backward_.refresh(weight, version);
+    const void* weights = flipped_ ? flipped_->of(weight, version) : backward_.of(weight);
     p.backward_data.run({dy, weights, p.copy_out ? inner_dx_.data() : dx});
     if (p.copy_out) p.copy_out.run({inner_dx_.data(), dx});
   }
@@ -235,13 +235,13 @@ class Convolution final : public AffineOperation {
     if (compute_ != ElementType::bfloat16 || best_rank(compute_) != Rank::tiles || s.groups != 1 ||
         strides_ != Dims{1, 1} || padding_[0] >= s.kernel_height || padding_[1] >= s.kernel_width)
       return;
-    const Dims turned{weight_dims_[1], weight_dims_[0], weight_dims_[2], weight_dims_[3]};
-    const memory::desc layout = turned_desc(config_.full_batch, any(turned, compute_)).weights_desc();
+    const Dims flipped{weight_dims_[1], weight_dims_[0], weight_dims_[2], weight_dims_[3]};
+    const memory::desc layout = flipped_desc(config_.full_batch, any(flipped, compute_)).weights_desc();
     for (const std::int64_t batch : {config_.full_batch, std::int64_t{1}})
-      if (rank_of(turned_desc(batch, layout)) != Rank::tiles) return;
-    turned_.emplace(context_, weight_dims_, weights_, layout);
+      if (rank_of(flipped_desc(batch, layout)) != Rank::tiles) return;
+    flipped_.emplace(context_, weight_dims_, weights_, layout);
   }
-  convolution_forward::primitive_desc turned_desc(std::int64_t batch, const memory::desc& weights) const {
+  convolution_forward::primitive_desc flipped_desc(std::int64_t batch, const memory::desc& weights) const {
     const Dims padding{config_.spec.kernel_height - 1 - padding_[0], config_.spec.kernel_width - 1 - padding_[1]};
     const convolution_forward::desc desc(dnnl::prop_kind::forward_inference, kDirect, memory_desc(output_, batch),
                                          weights, memory_desc(inner_, batch), strides_, padding, padding);
@@ -318,10 +318,10 @@ class Convolution final : public AffineOperation {
 
   void prepare_backward_data(Prepared& p, const convolution_forward::primitive_desc& plain_forward,
                              const memory::desc& x, const memory::desc& y) {
-    if (turned_) {
-      const auto turned = turned_desc(x.dims()[0], turned_->layout());
+    if (flipped_) {
+      const auto flipped = flipped_desc(x.dims()[0], flipped_->layout());
       p.backward_data =
-          Primitive(context_, turned, {{DNNL_ARG_SRC, y}, {DNNL_ARG_WEIGHTS, turned_->layout()}, {DNNL_ARG_DST, x}});
+          Primitive(context_, flipped, {{DNNL_ARG_SRC, y}, {DNNL_ARG_WEIGHTS, flipped_->layout()}, {DNNL_ARG_DST, x}});
       return;
     }
     const bool chosen = !backward_.layout.is_zero();
@@ -354,8 +354,8 @@ class Convolution final : public AffineOperation {
   TensorDesc inner_, output_;  // inner_: the input as the primitives take it
   std::vector<Prepared> prepared_;
   Weights forward_, backward_;
-  std::optional<WeightProduct> product_;  // what makes the gradient of the weights, and
-  std::optional<TurnedWeights> turned_;   // what makes that of the input reads, where oneDNN's own ways are slower
+  std::optional<WeightProduct> product_;   // what makes the gradient of the weights, and
+  std::optional<FlippedWeights> flipped_;  // what makes that of the input reads, where oneDNN's own ways are slower
   Buffer inner_x_, inner_dx_;
 };
 

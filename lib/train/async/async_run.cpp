@@ -75,7 +75,7 @@ void leave_out(Run& run, AsyncRun& async, const Executor& me, const Dispatcher::
 /// The version that was closed is applied everywhere.
 void apply(AsyncRun& async, const Dispatcher::Pushed& closed) {
   async.store->apply(closed.deposit.version);
-  if (async.orders) async.orders->wait(closed.elsewhere);
+  if (async.commands) async.commands->wait(closed.elsewhere);
   async.dispatcher->give_back(closed.buffers);
   if (async.record) async.record->version(closed.deposit.version, closed.rate);
 }
@@ -88,10 +88,10 @@ StepTimes push(AsyncRun& async, const Dispatcher::Work& work, const std::vector<
   const double admitted = steady_seconds();
   if (pushed.deposit.closes) apply(async, pushed);
   if (async.record) {
-    RecordedGradient line{.index = work.index, .ticket = pushed.ticket, .read = read, .lag = pushed.deposit.lag};
-    if (!pushed.deposit.dropped) line.version = pushed.deposit.version;
-    line.scale = pushed.deposit.scale;
-    async.record->gradient(line);
+    RecordedGradient gradient{.index = work.index, .ticket = pushed.ticket, .read = read, .lag = pushed.deposit.lag};
+    if (!pushed.deposit.dropped) gradient.version = pushed.deposit.version;
+    gradient.scale = pushed.deposit.scale;
+    async.record->gradient(gradient);
   }
   times.wait = admitted - start - pushed.adding;
   times.reduce = steady_seconds() - admitted + pushed.adding;
@@ -187,8 +187,8 @@ const StorePlace* AsyncRun::kept_by(int process) const {
 }
 
 double AsyncRun::norm(std::int64_t version, const std::vector<double>& squares) {
-  if (orders) return orders->norm(version, squares);
-  return keeper ? keeper->norm(squares) : norm_of(version, squares);
+  if (commands) return commands->norm(version, squares);
+  return server ? server->norm(squares) : norm_of(version, squares);
 }
 
 std::int64_t AsyncRun::stop_at(std::int64_t next) const {
@@ -251,7 +251,7 @@ void run_async(Run& run, AsyncRun& async, int rank, Replica& replica) {
     } catch (const GroupAborted&) {
       throw;
     } catch (...) {
-      // Before the proxies are given up: they would take the end of their lines for the reason.
+      // Before the proxies are given up: they would take the end of their connections for the reason.
       run.group.abort(std::current_exception());
       throw;
     }

@@ -10,12 +10,12 @@
 #include <optional>
 #include <span>
 
-#include "comm/line.h"
+#include "comm/connection.h"
 #include "data/shared_loader.h"
 #include "train/async/async_memory.h"
 #include "train/async/dispatcher.h"
-#include "train/async/hosts/part_keeper.h"
-#include "train/async/hosts/part_orders.h"
+#include "train/async/hosts/parameter_server.h"
+#include "train/async/hosts/server_commands.h"
 #include "train/async/hosts/store_places.h"
 #include "train/async/record/record.h"
 #include "train/async/step_collector.h"
@@ -37,7 +37,7 @@ struct AsyncRun {
   std::vector<StorePlace> parts;  // one where there is one host
   std::unique_ptr<Store> store;   // with this host's part, in its first process
   std::vector<Buffer> states;     // the first process's, with other parts: all of the optimizer's, as of the last rest
-  std::vector<std::unique_ptr<Line>> lines;  // see run_lines.h
+  std::vector<std::unique_ptr<Connection>> connections;  // see run_connections.h
   // The first process's alone; the others compute for it.
   std::unique_ptr<Dispatcher> dispatcher;
   std::unique_ptr<SharedLoader> loader;  // where the replicas want it
@@ -53,8 +53,8 @@ struct AsyncRun {
   std::int64_t fallback_step = -1, fallback_version = -1;
 
   // Their threads end before anything of this does: see UpdateStrategy::end().
-  std::unique_ptr<PartKeeper> keeper;  // where a part but the first is kept
-  std::unique_ptr<PartOrders> orders;  // the first process's, where there are other parts
+  std::unique_ptr<ParameterServer> server;   // where a part but the first is kept
+  std::unique_ptr<ServerCommands> commands;  // the first process's, where there are other parts
 
   /// All shards, wherever they are.
   std::size_t shards() const { return static_cast<std::size_t>(parts.back().shards.last); }

@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "spec/reader.h"
 #include "train/async/async_run.h"
-#include "train/async/hosts/run_lines.h"
+#include "train/async/hosts/run_connections.h"
 #include "train/async/record/continued_record.h"
 #include "train/async/store/store_holder.h"
 #include "train/batch_names.h"
@@ -74,7 +74,7 @@ class AsyncStrategy final : public UpdateStrategy {
     AsyncRun& async = *async_;
     async.segment = async.places.first_of(run.first);
     if (run.replicas[static_cast<std::size_t>(run.here.first)]->needs_batches()) async.loader = make_loader(run);
-    open_lines(run, async, before_.version, most_gradients(run));
+    open_connections(run, async, before_.version, most_gradients(run));
     if (run.processes.rank() == 0) make_dispatcher(run);
   }
 
@@ -82,14 +82,14 @@ class AsyncStrategy final : public UpdateStrategy {
   void run(Run& run, int rank, Replica& replica) override { run_async(run, *async_, rank, replica); }
   void abandon(Run&) noexcept override {
     if (async_->dispatcher) async_->dispatcher->abandon();
-    if (async_->orders) async_->orders->cut();
-    if (async_->keeper) async_->keeper->cut();
-    for (const std::unique_ptr<Line>& line : async_->lines)
-      if (line) line->cut();
+    if (async_->commands) async_->commands->cut();
+    if (async_->server) async_->server->cut();
+    for (const std::unique_ptr<Connection>& connection : async_->connections)
+      if (connection) connection->cut();
   }
   void end(Run&) noexcept override {
-    if (async_ && async_->orders) async_->orders->end();
-    if (async_ && async_->keeper) async_->keeper->end();
+    if (async_ && async_->commands) async_->commands->end();
+    if (async_ && async_->server) async_->server->end();
   }
 
   double rate(const Run&, std::int64_t) const override {
@@ -183,7 +183,7 @@ class AsyncStrategy final : public UpdateStrategy {
                                         double rate) { return rule_of(run.job.train.optimizer, version, rate); },
                          .stop_at = [&async](std::int64_t next) { return async.stop_at(next); },
                          .allocate = [&async, next = 0](std::size_t) mutable { return async.memory->gradient(next++); },
-                         .others = async.orders.get()},
+                         .others = async.commands.get()},
         *async.store);
     async.collector.emplace(
         run.schedule, run.first,

@@ -20,7 +20,7 @@ bool folds_gradients(const LedgerRules& rules, bool skips) {
 
 std::int64_t gradient_buffers(const LedgerRules& rules, bool skips, std::int64_t replicas) {
   const std::int64_t all = replicas + rules.per_version - 1;
-  return folds_gradients(rules, skips) ? std::min(all, 2 * replicas + Folds::most(rules.per_version)) : all;
+  return folds_gradients(rules, skips) ? std::min(all, 2 * replicas + PartialSums::most(rules.per_version)) : all;
 }
 
 Dispatcher::Dispatcher(DispatcherConfig config, Store& store)

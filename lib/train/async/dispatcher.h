@@ -11,8 +11,8 @@
 #include <optional>
 #include <vector>
 
-#include "train/async/folds.h"
 #include "train/async/ledger.h"
+#include "train/async/partial_sums.h"
 #include "train/async/staleness.h"
 #include "train/async/store/store.h"
 
@@ -129,7 +129,7 @@ class Dispatcher {
   bool abandoned_ = false;
   std::vector<Buffer> gradients_;
   std::vector<std::int64_t> owner_;  // of each buffer: the micro-batch, or -1
-  Folds blocks_;                     // of the open version
+  PartialSums blocks_;               // of the open version
   std::int64_t base_;                // its first micro-batch, where it is known
 };
 

@@ -1,21 +1,21 @@
 #include "train/async/executor.h"
 
 #include "core/clock.h"
-#include "train/async/hosts/broken_line.h"
-#include "train/async/hosts/part_access.h"
-#include "train/async/hosts/run_lines.h"
+#include "train/async/hosts/lost_connection.h"
+#include "train/async/hosts/parameter_client.h"
+#include "train/async/hosts/run_connections.h"
 
 namespace dptrain {
 
 namespace {
 
 /// How a replica of this process reaches the parts of the store that other hosts keep.
-PartAccess access_of(Run& run, AsyncRun& async, int rank) {
-  const LineNumbers numbers(run.placement.replicas, async.parts.size());
-  std::vector<const Line*> lines;
+ParameterClient client_of(Run& run, AsyncRun& async, int rank) {
+  const ConnectionNumbers numbers(run.placement.replicas, async.parts.size());
+  std::vector<const Connection*> connections;
   for (std::size_t part = 1; part < async.parts.size(); ++part)
-    lines.push_back(async.lines[numbers.requests(rank, part)].get());
-  return {async.parts, lines, async.keeper.get(), [&run](int process) { line_is_broken(run, process); }};
+    connections.push_back(async.connections[numbers.requests(rank, part)].get());
+  return {async.parts, connections, async.server.get(), [&run](int process) { connection_is_lost(run, process); }};
 }
 
 /// A replica of this process, with what the drills do to it.
@@ -26,7 +26,7 @@ class LocalExecutor final : public Executor {
         run_(run),
         async_(async),
         replica_(replica),
-        others_(access_of(run, async, rank)),
+        others_(client_of(run, async, rank)),
         drilled_(run.first) {}
 
   Replica::Gradient gradient(const Dispatcher::Work& work, const std::function<void()>& read) override {
@@ -87,11 +87,11 @@ class LocalExecutor final : public Executor {
   Run& run_;
   AsyncRun& async_;
   Replica& replica_;
-  const PartAccess others_;
+  const ParameterClient others_;
   std::int64_t drilled_;  // steps whose drills it has had
 };
 
-// What goes over a line, in this order; then the next micro-batch. Where memory is not shared the first part of the weights follows
+// What goes over a connection, in this order; then the next micro-batch. Where memory is not shared the first part of the weights follows
 // Go, and that of the gradient follows Done.
 
 struct Begin {
@@ -120,7 +120,7 @@ class RemoteExecutor final : public Executor {
         run_(run),
         async_(async),
         process_(run.placement.process_of(rank)),
-        line_(*async.lines[static_cast<std::size_t>(rank)]),
+        connection_(*async.connections[static_cast<std::size_t>(rank)]),
         shares_(async.memory->is_near(process_)),
         bytes_(static_cast<std::size_t>(async.parts.front().floats.count()) * sizeof(float)),
         drilled_(run.first) {}
@@ -130,13 +130,13 @@ class RemoteExecutor final : public Executor {
     for (const std::int64_t step = async_.places.at(work.index).step; drilled_ <= step; ++drilled_)
       static_cast<void>(run_.drills.poisons(rank(), drilled_));
     over(run_, process_, [&] {
-      line_.send(Begin{work.index, work.buffer});
-      static_cast<void>(line_.receive<Ready>());
+      connection_.send(Begin{work.index, work.buffer});
+      static_cast<void>(connection_.receive<Ready>());
     });
     read();
     const Done done = over(run_, process_, [&] {
-      const Done answer = line_.receive<Done>();
-      if (!shares_) line_.receive(work.gradient, bytes_);
+      const Done answer = connection_.receive<Done>();
+      if (!shares_) connection_.receive(work.gradient, bytes_);
       return answer;
     });
     if (done.stop != 0) async_.dispatcher->stop();
@@ -146,9 +146,9 @@ class RemoteExecutor final : public Executor {
 
   void read_other_parts(const Dispatcher::Work& work, std::span<std::int64_t> read) override {
     over(run_, process_, [&] {
-      line_.send(Go{work.version});
-      if (!shares_) line_.send(weights(), bytes_);
-      if (!read.empty()) line_.receive(read.data(), read.size_bytes());
+      connection_.send(Go{work.version});
+      if (!shares_) connection_.send(weights(), bytes_);
+      if (!read.empty()) connection_.receive(read.data(), read.size_bytes());
     });
   }
 
@@ -158,14 +158,14 @@ class RemoteExecutor final : public Executor {
   }
 
   void rest() override {
-    over(run_, process_, [&] { line_.send(Begin{kRest, 0}); });
+    over(run_, process_, [&] { connection_.send(Begin{kRest, 0}); });
   }
 
  private:
   Run& run_;
   AsyncRun& async_;
   const int process_;
-  const Line& line_;
+  const Connection& connection_;
   const bool shares_;
   const std::size_t bytes_;  // of the first part
   std::int64_t drilled_;
@@ -184,31 +184,31 @@ std::unique_ptr<Executor> make_remote_executor(Run& run, AsyncRun& async, int ra
 
 void serve(Run& run, AsyncRun& async, int rank, Replica& replica) {
   LocalExecutor me(run, async, rank, replica);
-  const Line& line = *async.lines[static_cast<std::size_t>(rank)];
+  const Connection& connection = *async.connections[static_cast<std::size_t>(rank)];
   const bool shares = async.memory->is_near(run.processes.rank());
   const std::size_t bytes = static_cast<std::size_t>(async.parts.front().floats.count()) * sizeof(float);
   std::vector<std::int64_t> read(async.shards() - static_cast<std::size_t>(async.parts.front().shards.count()));
   Buffer own;  // a gradient
   for (;;) {
-    const auto begin = over(run, 0, [&] { return line.receive<Begin>(); });
+    const auto begin = over(run, 0, [&] { return connection.receive<Begin>(); });
     if (begin.index == kRest) return;
     Buffer gradient = shares || own.size() == 0 ? async.memory->gradient(begin.buffer) : std::move(own);
     Dispatcher::Work work{.index = begin.index, .buffer = begin.buffer, .gradient = gradient.floats()};
     const Replica::Gradient result = me.gradient(work, [&] {
       over(run, 0, [&] {
-        line.send(Ready{});
-        work.version = line.receive<Go>().version;
-        if (!shares) line.receive(me.weights(), bytes);
+        connection.send(Ready{});
+        work.version = connection.receive<Go>().version;
+        if (!shares) connection.receive(me.weights(), bytes);
       });
       me.read_other_parts(work, read);
-      if (!read.empty()) over(run, 0, [&] { line.send(read.data(), read.size() * sizeof(std::int64_t)); });
+      if (!read.empty()) over(run, 0, [&] { connection.send(read.data(), read.size() * sizeof(std::int64_t)); });
     });
     const Parameter* const parameter = result.is_finite() ? nullptr : me.not_finite(work);
     const int not_finite = parameter == nullptr ? -1 : static_cast<int>(parameter - replica.parameters().all().data());
     const int stop = run.options.stop == nullptr ? 0 : run.options.stop->load(std::memory_order_relaxed);
     over(run, 0, [&] {
-      line.send(Done{result, stop, not_finite});
-      if (!shares) line.send(gradient.floats(), bytes);
+      connection.send(Done{result, stop, not_finite});
+      if (!shares) connection.send(gradient.floats(), bytes);
     });
     if (!shares) own = std::move(gradient);
   }

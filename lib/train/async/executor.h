@@ -6,7 +6,7 @@
 #include <functional>
 #include <memory>
 
-#include "comm/line.h"
+#include "comm/connection.h"
 #include "train/async/async_run.h"
 
 namespace dptrain {
@@ -37,7 +37,7 @@ class Executor {
 
 /// A replica of this process.
 std::unique_ptr<Executor> make_executor(Run& run, AsyncRun& async, int rank, Replica& replica);
-/// One of another process, in the first one: what it computes there with serve(), which the line between them leads to. Where that
+/// One of another process, in the first one: what it computes there with serve(), which the connection between them leads to. Where that
 /// process sees this one's memory nothing but a few words goes over it.
 std::unique_ptr<Executor> make_remote_executor(Run& run, AsyncRun& async, int rank);
 /// The other end: until the first process says that the run rests. Errors: as Executor::gradient().

@@ -103,7 +103,7 @@ std::int64_t samples_of_update(const JobSpec& job, const RunSchedule& schedule) 
   return samples_of(MicroBatchPlaces(schedule), gradients_per_version(job.async, schedule));
 }
 
-std::vector<std::string> async_doubts(const JobSpec& job, const RunSchedule& schedule) {
+std::vector<std::string> async_warnings(const JobSpec& job, const RunSchedule& schedule) {
   std::vector<std::string> found;
   if (job.mode != Mode::async) return found;
   const auto replicas = static_cast<std::int64_t>(schedule.full().programs.size());

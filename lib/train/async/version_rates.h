@@ -51,6 +51,6 @@ std::int64_t updates_of_run(const JobSpec& job, const RunSchedule& schedule);
 std::int64_t samples_of_update(const JobSpec& job, const RunSchedule& schedule);
 
 /// What of the job's asynchronous settings is allowed but hardly meant.
-std::vector<std::string> async_doubts(const JobSpec& job, const RunSchedule& schedule);
+std::vector<std::string> async_warnings(const JobSpec& job, const RunSchedule& schedule);
 
 }  // namespace dptrain

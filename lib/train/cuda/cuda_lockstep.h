@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "nn/model.h"
-#include "train/cuda/in_line.h"
+#include "train/cuda/stream_work.h"
 #include "train/replica.h"
 #include "train/step_merge.h"
 

@@ -21,10 +21,10 @@
 #include "nn/model.h"
 #include "train/cuda/cuda_lockstep.h"
 #include "train/cuda/gradient_watch.h"
-#include "train/cuda/in_line.h"
 #include "train/cuda/resident_images.h"
 #include "train/cuda/single_micro_batches.h"
 #include "train/cuda/step_clock.h"
+#include "train/cuda/stream_work.h"
 #include "train/replica.h"
 
 namespace dptrain {

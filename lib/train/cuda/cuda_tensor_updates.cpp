@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "train/cuda/in_line.h"
+#include "train/cuda/stream_work.h"
 #include "train/cuda/update_blocks.h"
 
 namespace dptrain {

@@ -12,8 +12,8 @@
 
 #include "data/sampler.h"
 #include "nn/model.h"
-#include "train/cuda/in_line.h"
 #include "train/cuda/resident_images.h"
+#include "train/cuda/stream_work.h"
 #include "train/replica.h"
 
 namespace dptrain {

@@ -1,7 +1,7 @@
 #include "train/cuda/update_blocks.h"
 
 #include "core/error.h"
-#include "train/cuda/in_line.h"
+#include "train/cuda/stream_work.h"
 
 namespace dptrain {
 

@@ -109,7 +109,7 @@ void account(Run& run, std::int64_t step, bool applies, std::int64_t collected) 
 void catch_up(Run& run, int rank, Replica& replica, std::int64_t& collected, std::int64_t step) {
   for (; collected < step; ++collected) {
     collect(run, rank, replica, collected);
-    run.step_news.meet(run, run.assignment->plan(collected));
+    run.step_status.meet(run, run.assignment->plan(collected));
     if (run.leads(rank)) {
       stepped(run, collected);
       run.progress->report_if_due(collected + 1, run.end, steady_seconds());
@@ -159,7 +159,8 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     const Replica::Times computed = attempt(run, rank, replica, task, plan, due ? collected : -1);
     times.data = computed.data;
     times.compute = computed.compute;
-    const double waited = run.step_news.gather(run, rank, due && collected < step ? assignment->plan(collected) : plan);
+    const double waited =
+        run.step_status.gather(run, rank, due && collected < step ? assignment->plan(collected) : plan);
 
     const Outcome outcome = run.faults.any() ? settle(run, rank, replica, task, plan) : Outcome::good;
     again = outcome == Outcome::again;

@@ -36,8 +36,8 @@ std::vector<std::uint8_t> numbered(int height, int width) {
 std::vector<std::uint8_t> apply(const std::vector<AugmentSpec>& list, const std::vector<std::uint8_t>& pixels,
                                 const Shape& shape, std::uint64_t id, std::uint64_t epoch = 0) {
   const Augmenter augmenter(shape, list, kMean, "test");
-  AugmentRoom room;
-  const std::uint8_t* from = augmenter.augment(pixels.data(), id, draws(epoch), room);
+  AugmentScratch scratch;
+  const std::uint8_t* from = augmenter.augment(pixels.data(), id, draws(epoch), scratch);
   std::vector<std::uint8_t> out(static_cast<std::size_t>(augmenter.output().elements()));
   std::copy_n(from, out.size(), out.begin());
   return out;
@@ -147,9 +147,9 @@ TEST_CASE("what is scaled has the same bytes in every build") {
       hash.update(out.data(), out.size());
     }
   }
-  AugmentRoom room;
+  AugmentScratch scratch;
   const Augmenter larger(Shape{3, 40, 60}, {RandomResizedCropSpec{.height = 64, .width = 50}}, kMean, "test");
-  hash.update(larger.middle(pixels.data(), room), 3 * 64 * 50);
+  hash.update(larger.middle(pixels.data(), scratch), 3 * 64 * 50);
   CHECK(hash.hex() == "fd41e4fad860941bf543278a0e5cede4");
 }
 
@@ -242,15 +242,15 @@ TEST_CASE("what a sample becomes depends on seed, epoch and id, and on nothing e
 
 TEST_CASE("evaluation sees the middle, and of images that are too small all of it") {
   const auto pixels = numbered(6, 5);
-  AugmentRoom room;
+  AugmentScratch scratch;
   const Augmenter smaller(Shape{3, 6, 5}, {RandomCropSpec{.height = 4, .width = 3}}, kMean, "x");
-  const std::uint8_t* out = smaller.middle(pixels.data(), room);
+  const std::uint8_t* out = smaller.middle(pixels.data(), scratch);
   CHECK(out[0] == pixels[5 * 1 + 1]);
   CHECK(out[2 * 12 + 3 * 3 + 2] == pixels[2 * 30 + 5 * 4 + 3]);
   const Augmenter same(Shape{3, 6, 5}, {HorizontalFlipSpec{}}, kMean, "x");
-  CHECK(same.middle(pixels.data(), room) == pixels.data());
+  CHECK(same.middle(pixels.data(), scratch) == pixels.data());
   const Augmenter larger(Shape{3, 6, 5}, {RandomResizedCropSpec{12, 10}}, kMean, "x");
-  out = larger.middle(pixels.data(), room);
+  out = larger.middle(pixels.data(), scratch);
   CHECK(larger.output() == Shape{3, 12, 10});
   CHECK(std::abs(int{out[6 * 10 + 5]} - (1 + 9 * 3 + 2)) <= 5);
 }

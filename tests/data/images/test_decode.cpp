@@ -166,13 +166,13 @@ TEST_CASE("with any byte flipped a file is decoded or refused") {
 TEST_CASE("a sample has its channels one after the other, and is scaled only where it is asked for") {
   const Picture picture = test::make_picture(7, 2, 30, 20);
   const std::string file = test::png(picture);
-  DecodeRoom room;
+  DecodeScratch scratch;
   std::vector<std::uint8_t> out(3 * 30 * 20);
-  decode_sample(bytes(file), Shape{3, 30, 20}, false, room, out.data());
+  decode_sample(bytes(file), Shape{3, 30, 20}, false, scratch, out.data());
   CHECK(out[600 + 20 * 4 + 5] == picture.at(4, 5, 1));
-  CHECK_THROWS_WITH(decode_sample(bytes(file), Shape{3, 10, 10}, false, room, out.data()),
+  CHECK_THROWS_WITH(decode_sample(bytes(file), Shape{3, 10, 10}, false, scratch, out.data()),
                     "is 20 x 30 pixels, and the dataset's images are 10 x 10; dataset.resize takes any");
-  decode_sample(bytes(file), Shape{3, 10, 10}, true, room, out.data());
+  decode_sample(bytes(file), Shape{3, 10, 10}, true, scratch, out.data());
   // The middle 20 x 20 at half its extents: near to the mean of the pixels there.
   const double mean =
       (picture.at(5 + 8, 8, 0) + picture.at(5 + 8, 9, 0) + picture.at(5 + 9, 8, 0) + picture.at(5 + 9, 9, 0)) / 4.0;

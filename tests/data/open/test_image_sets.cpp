@@ -168,7 +168,7 @@ TEST_CASE("as many samples are kept as there is room for, those with the lowest 
        {std::pair{kSample - 1, 0}, {kSample, 1}, {5 * kSample + 7, 5}, {100 * kSample, 12}}) {
     const auto files = std::make_shared<Counted>();
     const DecodedImages images(files, 12, kShape, 1, {.cache_bytes = cache, .warning = {}});
-    DecodeRoom room;
+    DecodeScratch room;
     const auto read_all = [&] {
       files->reads.clear();
       for (std::int64_t id = 0; id < 12; ++id) images.read(id, room);

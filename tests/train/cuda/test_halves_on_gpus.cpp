@@ -13,7 +13,7 @@
 #include "train/cuda/fake_gpus.h"
 #include "train/cuda/gpu_modes.h"
 #include "train/cuda/small_jobs.h"
-#include "train/fit/doubts.h"
+#include "train/fit/warnings.h"
 #include "train/resumed_runs.h"
 
 namespace dptrain {
@@ -240,7 +240,7 @@ TEST_CASE("gradients in bf16 where none travel, or where bits are promised, are 
   const Gpus gpus(1);
   const JobSpec shared = with(kShared, "reproducible: false");
   const Placement placement = place(shared, 43);
-  const std::vector<std::string> found = doubts(shared, RunSchedule(shared, 43, 2), placement);
+  const std::vector<std::string> found = warnings(shared, RunSchedule(shared, 43, 2), placement);
   REQUIRE(found.size() == 1);
   CHECK(contains(found.front(), "all replicas are on one GPU, and nothing travels: it has no effect"));
   CHECK(run(shared).status == RunStatus::done);

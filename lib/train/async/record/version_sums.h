@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "device/buffer.h"
-#include "train/async/folds.h"
+#include "train/async/partial_sums.h"
 #include "train/async/record/record.h"
 #include "train/async/store/store.h"
 
@@ -43,7 +43,7 @@ class VersionSums {
     std::vector<const RecordedGradient*> members{};
     bool folds = true;
     std::size_t missing = 0;
-    Folds sums{};
+    PartialSums sums{};
     std::vector<int> taken{};  // by its leaves
   };
   Block add(std::unique_lock<std::mutex>& lock, const Block& left, const Block& right);

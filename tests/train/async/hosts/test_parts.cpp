@@ -1,5 +1,5 @@
 // A store in parts on several hosts, here threads that talk over pairs of sockets: versions have the bits of one store, whatever is
-// asked of them, and a line that is cut keeps nobody.
+// asked of them, and a connection that is cut keeps nobody.
 #include <doctest/doctest.h>
 #include <sys/socket.h>
 
@@ -12,9 +12,9 @@
 #include "comm/local/local_group.h"
 #include "core/philox.h"
 #include "train/async/dispatcher.h"
-#include "train/async/hosts/part_access.h"
-#include "train/async/hosts/part_keeper.h"
-#include "train/async/hosts/part_orders.h"
+#include "train/async/hosts/parameter_client.h"
+#include "train/async/hosts/parameter_server.h"
+#include "train/async/hosts/server_commands.h"
 
 namespace dptrain {
 
@@ -39,14 +39,14 @@ struct Setting {
   float momentum = 0.9f;
 };
 
-/// A line in each direction of thought: both ends of a connection.
+/// Both ends of a connection.
 struct Pair {
-  std::unique_ptr<Line> here, there;
+  std::unique_ptr<Connection> here, there;
   Pair() {
     int ends[2];
     REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
-    here = std::make_unique<Line>(ends[0]);
-    there = std::make_unique<Line>(ends[1]);
+    here = std::make_unique<Connection>(ends[0]);
+    there = std::make_unique<Connection>(ends[1]);
   }
 };
 
@@ -65,27 +65,27 @@ std::unique_ptr<Store> make(const StoreConfig& config, bool hogwild) {
   return store;
 }
 
-/// Every part but the first has a keeper; replica r is at home with host r.
+/// Every part but the first has a server; replica r is at home with host r.
 class Hosts {
  public:
   explicit Hosts(const Setting& setting) : setting_(setting) {
     std::vector<int> firsts;
     for (int host = 0; host < setting.hosts; ++host) firsts.push_back(host);
     places_ = places_of_parts(kFloats, 6, firsts);
-    keepers_.resize(places_.size());
+    servers_.resize(places_.size());
     for (int k = 0; k < setting.hosts; ++k) {
       StoreConfig config = config_of(setting, {k, setting.hosts});
       config.norm = [this, k](std::int64_t version, const std::vector<double>& squares) {
-        if (k > 0) return keepers_[static_cast<std::size_t>(k)]->norm(squares);
-        return orders_ ? orders_->norm(version, squares) : norm_of(version, squares);
+        if (k > 0) return servers_[static_cast<std::size_t>(k)]->norm(squares);
+        return commands_ ? commands_->norm(version, squares) : norm_of(version, squares);
       };
       stores_.push_back(make(config, setting.hogwild));
     }
-    std::vector<const Line*> orders;
-    for (std::size_t k = 1; k < places_.size(); ++k) serve(k, orders);
+    std::vector<const Connection*> commands;
+    for (std::size_t k = 1; k < places_.size(); ++k) serve(k, commands);
     if (setting.hosts > 1)
-      orders_ = std::make_unique<PartOrders>(
-          places_, orders, setting.clip.has_value(), [this](int) { cut(); },
+      commands_ = std::make_unique<ServerCommands>(
+          places_, commands, setting.clip.has_value(), [this](int) { cut(); },
           [this](std::exception_ptr) { ++failures_; });
     dispatcher_ = std::make_unique<Dispatcher>(
         DispatcherConfig{.rules = setting.rules,
@@ -98,14 +98,14 @@ class Hosts {
                                    .lr = static_cast<float>(rate), .buffer_decay = momentum, .buffer_share = 1});
                              },
                          .stop_at = [](std::int64_t next) { return next; },
-                         .others = orders_.get()},
+                         .others = commands_.get()},
         *stores_.front());
   }
   ~Hosts() {
     cut();
-    for (const auto& keeper : keepers_)
-      if (keeper) keeper->end();
-    if (orders_) orders_->end();
+    for (const auto& server : servers_)
+      if (server) server->end();
+    if (commands_) commands_->end();
     CHECK(failures_ == 0);
   }
 
@@ -132,13 +132,13 @@ class Hosts {
 
   void cut() {
     dispatcher_->abandon();
-    if (orders_) orders_->cut();
-    for (const auto& keeper : keepers_)
-      if (keeper) keeper->cut();
+    if (commands_) commands_->cut();
+    for (const auto& server : servers_)
+      if (server) server->cut();
     for (const Pair& pair : pairs_) pair.here->cut();
   }
   void cut_requests() { pairs_.back().here->cut(); }
-  void cut_orders() { pairs_.front().here->cut(); }
+  void cut_commands() { pairs_.front().here->cut(); }
 
   std::vector<float> weights() const {
     std::vector<float> all(static_cast<std::size_t>(kFloats));
@@ -157,33 +157,34 @@ class Hosts {
   Range of_first_host() const { return stores_.front()->part(); }
 
  private:
-  /// Lines to the keeper of part k.
-  void serve(std::size_t k, std::vector<const Line*>& orders) {
+  /// Connections to the server of part k.
+  void serve(std::size_t k, std::vector<const Connection*>& commands) {
     const std::int64_t buffers = gradient_buffers(setting_.rules, false, kReplicas);
-    keepers_[k] = std::make_unique<PartKeeper>(*stores_[k], 0, buffers, [this](std::exception_ptr) { ++failures_; });
-    orders.push_back(pairs_.emplace_back().here.get());
-    const Line& told = *pairs_.back().there;
-    std::vector<const Line*> asked;
+    servers_[k] =
+        std::make_unique<ParameterServer>(*stores_[k], 0, buffers, [this](std::exception_ptr) { ++failures_; });
+    commands.push_back(pairs_.emplace_back().here.get());
+    const Connection& told = *pairs_.back().there;
+    std::vector<const Connection*> asked;
     for (int rank = 0; rank < kReplicas; ++rank) {
-      const Line* line = nullptr;
+      const Connection* connection = nullptr;
       if (rank != static_cast<int>(k)) {
-        line = pairs_.emplace_back().here.get();
+        connection = pairs_.emplace_back().here.get();
         asked.push_back(pairs_.back().there.get());
       }
-      requests_[rank].push_back(line);
+      requests_[rank].push_back(connection);
     }
-    keepers_[k]->serve(told, asked);
+    servers_[k]->serve(told, asked);
   }
 
   void apply(const Dispatcher::Pushed& closed) {
     stores_.front()->apply(closed.deposit.version);
-    if (orders_) orders_->wait(closed.elsewhere);
+    if (commands_) commands_->wait(closed.elsewhere);
     dispatcher_->give_back(closed.buffers);
   }
 
   void work(int rank) {
-    PartKeeper* const mine = rank < setting_.hosts ? keepers_[static_cast<std::size_t>(rank)].get() : nullptr;
-    const PartAccess others(places_, requests_[rank], mine, [](int) { throw GroupAborted{}; });
+    ParameterServer* const mine = rank < setting_.hosts ? servers_[static_cast<std::size_t>(rank)].get() : nullptr;
+    const ParameterClient others(places_, requests_[rank], mine, [](int) { throw GroupAborted{}; });
     Store& first = *stores_.front();
     std::vector<float> weights(static_cast<std::size_t>(kFloats));
     std::vector<std::int64_t> read(static_cast<std::size_t>(places_.back().shards.last));
@@ -201,11 +202,11 @@ class Hosts {
   const Setting setting_;
   std::vector<StorePlace> places_;
   std::deque<Pair> pairs_;
-  std::vector<const Line*> requests_[kReplicas];
+  std::vector<const Connection*> requests_[kReplicas];
   std::vector<std::unique_ptr<Store>> stores_;
-  std::vector<std::unique_ptr<PartKeeper>> keepers_;
+  std::vector<std::unique_ptr<ParameterServer>> servers_;
   std::unique_ptr<Dispatcher> dispatcher_;
-  std::unique_ptr<PartOrders> orders_;
+  std::unique_ptr<ServerCommands> commands_;
   std::atomic<int> failures_{0};
 };
 
@@ -247,7 +248,7 @@ TEST_CASE("out of step, every gradient is applied once on every host") {
     REQUIRE(three.train(60));
     CHECK(three.versions() == 30);
     const std::vector<float> weights = three.weights();
-    // Without locks an update may be lost: of two versions that are applied at once on the first host. Keepers apply them in order.
+    // Without locks an update may be lost: of two versions that are applied at once on the first host. Servers apply them in order.
     const auto first = static_cast<std::size_t>(hogwild ? three.of_first_host().last : 0);
     REQUIRE(first < weights.size());
     for (std::size_t i = first; i < weights.size(); ++i)
@@ -263,8 +264,8 @@ TEST_CASE("out of step, whatever is done with stale gradients, and clipped, the 
   }
 }
 
-TEST_CASE("a line that is cut ends the work of all") {
-  for (const auto cut : {&Hosts::cut_requests, &Hosts::cut_orders}) {
+TEST_CASE("a connection that is cut ends the work of all") {
+  for (const auto cut : {&Hosts::cut_requests, &Hosts::cut_commands}) {
     for (const std::int64_t per_version : {1, 4}) {
       for (const std::optional<double> clip : {std::optional<double>(), std::optional<double>(3.0)}) {
         Hosts hosts({.rules = {.per_version = per_version, .bound = 0}, .clip = clip});

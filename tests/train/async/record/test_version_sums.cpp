@@ -74,7 +74,7 @@ TEST_CASE("sums of a replayed version: the bits of the tree, in few buffers wher
         CHECK(static_cast<std::int64_t>(leaves.size()) == (scale == 1 ? 1 : count));
         CHECK(applied(leaves) == at_once(gradients));
         // In the order of their places.
-        if (scale == 1 && threads == 1) CHECK(buffers <= 1 + Folds::most(count));
+        if (scale == 1 && threads == 1) CHECK(buffers <= 1 + PartialSums::most(count));
         const int before = buffers;
         sums.done(1);
         for (int k = 0; k < before; ++k) sums.take();

@@ -1,4 +1,4 @@
-#include "comm/processes/lines.h"
+#include "comm/processes/connections.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -17,39 +17,39 @@
 
 namespace dptrain {
 
-Line::Line(int socket) : socket_(socket) {
+Connection::Connection(int socket) : socket_(socket) {
   fcntl(socket, F_SETFL, fcntl(socket, F_GETFL) & ~O_NONBLOCK);
   const int on = 1;
   setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-Line::~Line() {
+Connection::~Connection() {
   close(socket_);
 }
 
-void Line::send(const void* bytes, std::size_t count) const {
+void Connection::send(const void* bytes, std::size_t count) const {
   const auto* from = static_cast<const char*>(bytes);
   while (count > 0) {
     const ssize_t sent = ::send(socket_, from, count, MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
-    if (sent <= 0) throw LineCut{};
+    if (sent <= 0) throw ConnectionLost{};
     from += sent;
     count -= static_cast<std::size_t>(sent);
   }
 }
 
-void Line::receive(void* bytes, std::size_t count) const {
+void Connection::receive(void* bytes, std::size_t count) const {
   auto* to = static_cast<char*>(bytes);
   while (count > 0) {
     const ssize_t received = recv(socket_, to, count, 0);
     if (received < 0 && errno == EINTR) continue;
-    if (received <= 0) throw LineCut{};
+    if (received <= 0) throw ConnectionLost{};
     to += received;
     count -= static_cast<std::size_t>(received);
   }
 }
 
-void Line::cut() const noexcept {
+void Connection::cut() const noexcept {
   shutdown(socket_, SHUT_RDWR);
 }
 
@@ -60,7 +60,7 @@ constexpr double kPatience = 30;  // seconds that a process waits for all the ot
 /// How an end introduces itself, and what it is answered with.
 struct Hello {
   std::uint64_t token[2];
-  std::int32_t line;
+  std::int32_t connection;
 };
 
 bool is_ours(const Hello& hello, const Addresses& addresses) {
@@ -72,40 +72,42 @@ bool hears(int socket, Hello& hello) {
   return is_ready(socket, POLLIN, kIntroduction) && recv(socket, &hello, sizeof hello, MSG_WAITALL) == sizeof hello;
 }
 
-using Lines = std::vector<std::unique_ptr<Line>>;
+using Connections = std::vector<std::unique_ptr<Connection>>;
 
-bool joins_two(const LineEnds& ends) {
+bool joins_two(const ConnectionEnds& ends) {
   return ends.listens != ends.opens;
 }
 
 /// What this process waits for.
-std::size_t awaited(std::span<const LineEnds> ends, int rank) {
-  return static_cast<std::size_t>(std::count_if(
-      ends.begin(), ends.end(), [&](const LineEnds& line) { return joins_two(line) && line.listens == rank; }));
+std::size_t awaited(std::span<const ConnectionEnds> ends, int rank) {
+  return static_cast<std::size_t>(std::count_if(ends.begin(), ends.end(), [&](const ConnectionEnds& connection) {
+    return joins_two(connection) && connection.listens == rank;
+  }));
 }
 
 /// Lets in all that belong here, and nobody else. What kept somebody out, where that is known.
-std::string let_in(int listener, const Addresses& mine, int rank, std::span<const LineEnds> ends, Lines& lines) {
+std::string let_in(int listener, const Addresses& mine, int rank, std::span<const ConnectionEnds> ends,
+                   Connections& connections) {
   const std::size_t wanted = awaited(ends, rank);
   std::size_t come = 0;
   for (const double start = steady_seconds(); come < wanted && steady_seconds() - start < kPatience;) {
     if (!is_ready(listener, POLLIN, 0.2)) continue;
     const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0 && (errno == EMFILE || errno == ENFILE))
-      return fmt::format(": {} lines are too many open files (ulimit -n)", wanted);
+      return fmt::format(": {} connections are too many open files (ulimit -n)", wanted);
     if (fd < 0) continue;
     Hello hello{};
-    const bool known = hears(fd, hello) && is_ours(hello, mine) && hello.line >= 0 &&
-                       static_cast<std::size_t>(hello.line) < ends.size() &&
-                       joins_two(ends[static_cast<std::size_t>(hello.line)]) &&
-                       ends[static_cast<std::size_t>(hello.line)].listens == rank;
+    const bool known = hears(fd, hello) && is_ours(hello, mine) && hello.connection >= 0 &&
+                       static_cast<std::size_t>(hello.connection) < ends.size() &&
+                       joins_two(ends[static_cast<std::size_t>(hello.connection)]) &&
+                       ends[static_cast<std::size_t>(hello.connection)].listens == rank;
     if (!known || ::send(fd, &hello, sizeof hello, MSG_NOSIGNAL) != sizeof hello) {
       close(fd);
       continue;
     }
-    std::unique_ptr<Line>& line = lines[static_cast<std::size_t>(hello.line)];
-    come += line == nullptr ? 1 : 0;  // or it has come by another address
-    line = std::make_unique<Line>(fd);
+    std::unique_ptr<Connection>& connection = connections[static_cast<std::size_t>(hello.connection)];
+    come += connection == nullptr ? 1 : 0;  // or it has come by another address
+    connection = std::make_unique<Connection>(fd);
   }
   return {};
 }
@@ -120,21 +122,22 @@ void prefer(Addresses& addresses, int connection) {
   if (found != end) std::swap(*addresses.addresses, *found);
 }
 
-/// Line `number` to who has these addresses; null where there is no way, and `tried` is what was tried.
-std::unique_ptr<Line> open_line(std::size_t number, Addresses& whom, bool on_this_host, std::string& tried) {
-  const Hello hello{.token = {whom.token[0], whom.token[1]}, .line = static_cast<std::int32_t>(number)};
+/// Connection `number` to who has these addresses; null where there is no way, and `tried` is what was tried.
+std::unique_ptr<Connection> open_connection(std::size_t number, Addresses& whom, bool on_this_host,
+                                            std::string& tried) {
+  const Hello hello{.token = {whom.token[0], whom.token[1]}, .connection = static_cast<std::int32_t>(number)};
   tried.clear();
   const int fd = reach(
       whom, on_this_host,
       [&](int socket) {
         Hello answer{};
         return ::send(socket, &hello, sizeof hello, MSG_NOSIGNAL) == sizeof hello && hears(socket, answer) &&
-               is_ours(answer, whom) && answer.line == hello.line;
+               is_ours(answer, whom) && answer.connection == hello.connection;
       },
       tried);
   if (fd < 0) return nullptr;
   prefer(whom, fd);
-  return std::make_unique<Line>(fd);
+  return std::make_unique<Connection>(fd);
 }
 
 /// Whom a process has not reached, or that somebody has not reached it.
@@ -143,7 +146,7 @@ struct Missing {
   int whom = kNobody;
 };
 
-/// Errors: failed, in all processes, where one misses a line. Who has not reached another knows better than who was not reached.
+/// Errors: failed, in all processes, where one misses a connection. Who has not reached another knows better than who was not reached.
 /// `more`: what this one knows of its own.
 void check_all_there(Communicator& processes, const Missing& mine, const std::string& more) {
   std::vector<Missing> all(static_cast<std::size_t>(processes.size()));
@@ -163,7 +166,7 @@ void check_all_there(Communicator& processes, const Missing& mine, const std::st
 
 }  // namespace
 
-Lines open_lines(Communicator& processes, std::span<const LineEnds> ends) {
+Connections open_connections(Communicator& processes, std::span<const ConnectionEnds> ends) {
   const int rank = processes.rank();
   Addresses mine{};
   struct Listener {
@@ -177,23 +180,24 @@ Lines open_lines(Communicator& processes, std::span<const LineEnds> ends) {
   if (awaited(ends, rank) > 0) listener.fd = open_port(mine);
   std::vector<Addresses> all(static_cast<std::size_t>(processes.size()));
   processes.all_gather(&mine, sizeof mine, all.data());
-  Lines lines(ends.size());
+  Connections connections(ends.size());
   std::string kept_out;
-  if (listener.fd >= 0) listener.thread = std::thread([&] { kept_out = let_in(listener.fd, mine, rank, ends, lines); });
+  if (listener.fd >= 0)
+    listener.thread = std::thread([&] { kept_out = let_in(listener.fd, mine, rank, ends, connections); });
   Missing missing;
   std::string tried;
   for (std::size_t k = 0; k < ends.size() && missing.whom == Missing::kNobody; ++k) {
     if (!joins_two(ends[k]) || ends[k].opens != rank) continue;
     const auto whom = static_cast<std::size_t>(ends[k].listens);
-    lines[k] = open_line(k, all[whom], processes.members()[whom].host == processes.self().host, tried);
-    if (lines[k] == nullptr) missing.whom = ends[k].listens;
+    connections[k] = open_connection(k, all[whom], processes.members()[whom].host == processes.self().host, tried);
+    if (connections[k] == nullptr) missing.whom = ends[k].listens;
   }
   if (listener.thread.joinable()) listener.thread.join();
   for (std::size_t k = 0; k < ends.size(); ++k)
-    if (joins_two(ends[k]) && ends[k].listens == rank && lines[k] == nullptr && missing.whom == Missing::kNobody)
+    if (joins_two(ends[k]) && ends[k].listens == rank && connections[k] == nullptr && missing.whom == Missing::kNobody)
       missing.whom = Missing::kSomebody;
   check_all_there(processes, missing, missing.whom >= 0 ? ": tried " + tried : kept_out);
-  return lines;
+  return connections;
 }
 
 }  // namespace dptrain

@@ -13,10 +13,10 @@ namespace dptrain {
 
 struct Run;
 
-class StepNews {
+class StepStatus {
  public:
   /// The placement outlives it.
-  StepNews(const Placement& placement, const RunSchedule& schedule);
+  StepStatus(const Placement& placement, const RunSchedule& schedule);
 
   /// The reducer's gather(), and among several processes this in the midst of it; seconds waited. `plan` is of the step whose losses
   /// are known, which may be an earlier one. All replicas of all processes together. Errors: GroupAborted.

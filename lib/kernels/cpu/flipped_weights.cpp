@@ -1,4 +1,4 @@
-#include "kernels/cpu/turned_weights.h"
+#include "kernels/cpu/flipped_weights.h"
 
 #include <algorithm>
 
@@ -6,7 +6,8 @@ namespace dptrain::cpu {
 
 using dnnl::memory;
 
-TurnedWeights::TurnedWeights(Context& context, const Dims& dims, const memory::desc& stored, const memory::desc& layout)
+FlippedWeights::FlippedWeights(Context& context, const Dims& dims, const memory::desc& stored,
+                               const memory::desc& layout)
     : places_(dims[2] * dims[3]), kernels_(dims[0] * dims[1]), layout_(layout), context_(context) {
   const memory::desc exchanged(dims, memory::data_type::f32, memory::format_tag::iohw);
   const memory::desc plain(Dims{dims[1], dims[0], dims[2], dims[3]}, memory::data_type::f32, memory::format_tag::oihw);
@@ -16,7 +17,7 @@ TurnedWeights::TurnedWeights(Context& context, const Dims& dims, const memory::d
   copy_ = Buffer::host(layout.get_size());
 }
 
-const void* TurnedWeights::of(const float* weights, std::int64_t version) {
+const void* FlippedWeights::of(const float* weights, std::int64_t version) {
   if (weights == from_ && version == version_) return copy_.data();
   exchange_.run({weights, context_.workspace()});
   auto* kernel = static_cast<float*>(context_.workspace());

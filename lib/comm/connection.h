@@ -1,6 +1,6 @@
 // Purpose: a connection between two processes of a job, for what two threads say to each other at any time, while others do the
 //   same: MPI serves one thread at a time.
-// Thread safety: one thread at each end; cut() by any. Invariants: bytes come as they were sent, all of them, or LineCut is thrown.
+// Thread safety: one thread at each end; cut() by any. Invariants: bytes come as they were sent, all of them, or ConnectionLost is thrown.
 #pragma once
 
 #include <cstddef>
@@ -8,18 +8,18 @@
 
 namespace dptrain {
 
-/// The other end is gone, or somebody has cut the line.
-struct LineCut {};
+/// The other end is gone, or somebody has cut the connection.
+struct ConnectionLost {};
 
-class Line {
+class Connection {
  public:
   /// A TCP socket that is connected; it is closed at the end.
-  explicit Line(int socket);
-  ~Line();
-  Line(const Line&) = delete;
-  Line& operator=(const Line&) = delete;
+  explicit Connection(int socket);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
 
-  /// Errors: LineCut.
+  /// Errors: ConnectionLost.
   void send(const void* bytes, std::size_t count) const;
   void receive(void* bytes, std::size_t count) const;
   template <class T>

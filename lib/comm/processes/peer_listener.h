@@ -12,13 +12,13 @@
 
 namespace dptrain {
 
-class PeerDoor {
+class PeerListener {
  public:
   /// `listener` is its own from now on. `processes` of the job, this one included.
-  PeerDoor(int listener, const PeerToken& token, std::size_t processes);
-  ~PeerDoor();
-  PeerDoor(const PeerDoor&) = delete;
-  PeerDoor& operator=(const PeerDoor&) = delete;
+  PeerListener(int listener, const PeerToken& token, std::size_t processes);
+  ~PeerListener();
+  PeerListener(const PeerListener&) = delete;
+  PeerListener& operator=(const PeerListener&) = delete;
 
   /// What to wait for.
   void add_to(std::vector<pollfd>& polled) const;

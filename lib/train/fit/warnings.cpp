@@ -1,4 +1,4 @@
-#include "train/fit/doubts.h"
+#include "train/fit/warnings.h"
 
 #include <fmt/format.h>
 
@@ -22,7 +22,7 @@ void doubt_interval(const char* key, const std::optional<Interval>& every, const
 
 }  // namespace
 
-std::vector<std::string> doubts(const JobSpec& job, const RunSchedule& schedule, const Placement& placement) {
+std::vector<std::string> warnings(const JobSpec& job, const RunSchedule& schedule, const Placement& placement) {
   std::vector<std::string> found;
   const std::int64_t warmup = job.train.schedule.warmup_steps, steps = schedule.steps();
   const std::int64_t updates = updates_of_run(job, schedule);
@@ -61,7 +61,7 @@ std::vector<std::string> doubts(const JobSpec& job, const RunSchedule& schedule,
     if (drill.at_step >= steps)
       found.push_back(fmt::format("drills: step {} is never reached in a run of {}", drill.at_step, steps));
   }
-  for (std::string& doubt : async_doubts(job, schedule)) found.push_back(std::move(doubt));
+  for (std::string& warning : async_warnings(job, schedule)) found.push_back(std::move(warning));
   return found;
 }
 

@@ -1,4 +1,4 @@
-#include "train/async/hosts/broken_line.h"
+#include "train/async/hosts/lost_connection.h"
 
 #include <chrono>
 #include <thread>
@@ -8,7 +8,7 @@
 
 namespace dptrain {
 
-void line_is_broken(Run& run, int process) {
+void connection_is_lost(Run& run, int process) {
   constexpr double kNews = 5;  // seconds
   for (const double start = steady_seconds(); !run.group.error() && steady_seconds() - start < kNews;)
     std::this_thread::sleep_for(std::chrono::milliseconds(20));

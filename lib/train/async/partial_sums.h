@@ -17,7 +17,7 @@ struct Block {
   bool operator==(const Block&) const = default;
 };
 
-class Folds {
+class PartialSums {
  public:
   /// The other half of the block that holds this one next, where it is there: it is taken out, to be added.
   std::optional<Block> take_sibling(const Block& block);

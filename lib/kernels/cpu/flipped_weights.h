@@ -1,5 +1,5 @@
 // Purpose: a convolution's weights as backward by data reads them where it is a convolution forward itself: with stride 1 the
-//   gradient of the input is the output's, convolved with the weights turned by 180 degrees, inputs and outputs exchanged.
+//   gradient of the input is the output's, convolved with the weights flipped (turned by 180 degrees), inputs and outputs exchanged.
 // Thread safety: see primitive.h. Invariants: made anew once a version.
 #pragma once
 
@@ -7,11 +7,12 @@
 
 namespace dptrain::cpu {
 
-class TurnedWeights {
+class FlippedWeights {
  public:
-  /// `dims`: (out, in, height, width) of the convolution; `stored`: its weights, floats; `layout`: of the turned ones, whose dims
+  /// `dims`: (out, in, height, width) of the convolution; `stored`: its weights, floats; `layout`: of the flipped ones, whose dims
   /// are (in, out, height, width).
-  TurnedWeights(Context& context, const Dims& dims, const dnnl::memory::desc& stored, const dnnl::memory::desc& layout);
+  FlippedWeights(Context& context, const Dims& dims, const dnnl::memory::desc& stored,
+                 const dnnl::memory::desc& layout);
 
   const dnnl::memory::desc& layout() const { return layout_; }
   std::int64_t bytes() const { return static_cast<std::int64_t>(copy_.size()); }

@@ -1,4 +1,4 @@
-#include "comm/processes/peer_door.h"
+#include "comm/processes/peer_listener.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -18,21 +18,21 @@ constexpr std::size_t kMoreStrangers = 16;  // than there are processes: who is 
 
 }  // namespace
 
-PeerDoor::PeerDoor(int listener, const PeerToken& token, std::size_t processes)
+PeerListener::PeerListener(int listener, const PeerToken& token, std::size_t processes)
     : listener_(listener), token_(token), processes_(processes) {}
 
-PeerDoor::~PeerDoor() {
+PeerListener::~PeerListener() {
   for (PeerLink& link : strangers_) link.close();
   close(listener_);
 }
 
-void PeerDoor::add_to(std::vector<pollfd>& polled) const {
+void PeerListener::add_to(std::vector<pollfd>& polled) const {
   polled.push_back({.fd = crowded_ ? -1 : listener_, .events = POLLIN, .revents = 0});
   for (const PeerLink& link : strangers_) polled.push_back({.fd = link.socket, .events = POLLIN, .revents = 0});
 }
 
 /// So many at a time, and none where there is no descriptor left. The others wait.
-void PeerDoor::greet(double now) {
+void PeerListener::greet(double now) {
   const std::size_t most = processes_ + kMoreStrangers;
   crowded_ = strangers_.size() >= most;
   while (!crowded_) {
@@ -48,7 +48,7 @@ void PeerDoor::greet(double now) {
   }
 }
 
-void PeerDoor::look(double now, const std::function<void(std::size_t rank, PeerLink link)>& introduced) {
+void PeerListener::look(double now, const std::function<void(std::size_t rank, PeerLink link)>& introduced) {
   greet(now);
   std::erase_if(strangers_, [&](PeerLink& link) {
     // It has one frame to say who it is, which then may be followed by others.

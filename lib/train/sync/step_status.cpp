@@ -1,4 +1,4 @@
-#include "train/sync/step_news.h"
+#include "train/sync/step_status.h"
 
 #include <algorithm>
 #include <cstring>
@@ -28,7 +28,7 @@ T get(const std::byte* at) {
 
 }  // namespace
 
-StepNews::StepNews(const Placement& placement, const RunSchedule& schedule) : placement_(placement) {
+StepStatus::StepStatus(const Placement& placement, const RunSchedule& schedule) : placement_(placement) {
   const std::size_t processes = placement.shares.size();
   std::size_t losses = 0;
   for (const StepPlan* plan : {&schedule.full(), &schedule.last()})
@@ -43,7 +43,7 @@ StepNews::StepNews(const Placement& placement, const RunSchedule& schedule) : pl
 }
 
 /// Those of all its replicas, which follow each other.
-Range StepNews::micro_batches(const StepPlan& plan, int process) const {
+Range StepStatus::micro_batches(const StepPlan& plan, int process) const {
   const Range replicas = placement_.replicas_of(process);
   Range range;
   for (int r = replicas.first; r < replicas.last; ++r) {
@@ -55,20 +55,20 @@ Range StepNews::micro_batches(const StepPlan& plan, int process) const {
   return range;
 }
 
-double StepNews::gather(Run& run, int rank, const StepPlan& plan) {
+double StepStatus::gather(Run& run, int rank, const StepPlan& plan) {
   if (run.processes.size() == 1) return run.reducer->gather(rank);  // which for some devices is no meeting of threads
   const double start = steady_seconds();
   meet(run, plan);
   return steady_seconds() - start;
 }
 
-void StepNews::meet(Run& run, const StepPlan& plan) {
+void StepStatus::meet(Run& run, const StepPlan& plan) {
   if (run.processes.size() == 1) return run.group.barrier();
   run.group.barrier([&] { share(run, plan); });
 }
 
 /// By one thread of each process, in one exchange.
-void StepNews::share(Run& run, const StepPlan& plan) {
+void StepStatus::share(Run& run, const StepPlan& plan) {
   const int self = run.processes.rank();
   put(mine_.data(), Head{run.options.stop == nullptr ? 0 : run.options.stop->load(std::memory_order_relaxed)});
   std::byte* word = mine_.data() + sizeof(Head);

@@ -128,13 +128,13 @@ TEST_CASE("buffers grow with the logarithm of a version's gradients where they a
 }
 
 TEST_CASE("blocks meet their siblings alone") {
-  Folds folds;
-  folds.put({.first = 4, .size = 1, .buffer = 1});
-  CHECK_FALSE(folds.take_sibling({.first = 3, .size = 1, .buffer = 0}));
-  CHECK_FALSE(folds.take_sibling({.first = 6, .size = 2, .buffer = 0}));
-  CHECK(folds.take_sibling({.first = 5, .size = 1, .buffer = 0}) == Block{.first = 4, .size = 1, .buffer = 1});
-  CHECK(folds.empty());
-  for (const auto& [leaves, most] : {std::pair{1, 1}, {2, 2}, {7, 3}, {8, 4}}) CHECK(Folds::most(leaves) == most);
+  PartialSums sums;
+  sums.put({.first = 4, .size = 1, .buffer = 1});
+  CHECK_FALSE(sums.take_sibling({.first = 3, .size = 1, .buffer = 0}));
+  CHECK_FALSE(sums.take_sibling({.first = 6, .size = 2, .buffer = 0}));
+  CHECK(sums.take_sibling({.first = 5, .size = 1, .buffer = 0}) == Block{.first = 4, .size = 1, .buffer = 1});
+  CHECK(sums.empty());
+  for (const auto& [leaves, most] : {std::pair{1, 1}, {2, 2}, {7, 3}, {8, 4}}) CHECK(PartialSums::most(leaves) == most);
 }
 
 }  // namespace dptrain

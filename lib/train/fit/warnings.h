@@ -10,6 +10,6 @@
 namespace dptrain {
 
 /// One sentence for each thing that the run should warn of before it begins.
-std::vector<std::string> doubts(const JobSpec& job, const RunSchedule& schedule, const Placement& placement);
+std::vector<std::string> warnings(const JobSpec& job, const RunSchedule& schedule, const Placement& placement);
 
 }  // namespace dptrain

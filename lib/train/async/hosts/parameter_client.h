@@ -1,5 +1,5 @@
 // Purpose: how a replica reads weights from, and writes gradients to, the parts of an asynchronous run's store that other hosts than
-//   the first keep: over a line to each, or in its own process.
+//   the first keep: over a connection to each, or in its own process.
 // Thread safety: one thread. Invariants: between two calls nothing of it is under way.
 #pragma once
 
@@ -7,18 +7,18 @@
 #include <span>
 #include <vector>
 
-#include "comm/line.h"
-#include "train/async/hosts/part_keeper.h"
+#include "comm/connection.h"
+#include "train/async/hosts/parameter_server.h"
 #include "train/async/hosts/store_places.h"
 
 namespace dptrain {
 
-class PartAccess {
+class ParameterClient {
  public:
-  /// A line for each part but the first; null where `keeper` is this process's and has it. `broken` throws what it means that the
-  /// line to a process is cut.
-  PartAccess(const std::vector<StorePlace>& places, const std::vector<const Line*>& lines, PartKeeper* keeper,
-             std::function<void(int process)> broken);
+  /// A connection for each part but the first; null where `server` is this process's and has it. `broken` throws what it means that the
+  /// connection to a process is cut.
+  ParameterClient(const std::vector<StorePlace>& places, const std::vector<const Connection*>& connections,
+                  ParameterServer* server, std::function<void(int process)> broken);
 
   /// Of flat weights the parts but the first, each shard of version `at_least` or later: which, into `read`, by shard after the
   /// first part's. Errors: GroupAborted, or as `broken` says.
@@ -29,15 +29,15 @@ class PartAccess {
  private:
   struct Part {
     StorePlace place;
-    const Line* line;
+    const Connection* connection;
     std::size_t bytes() const { return static_cast<std::size_t>(place.floats.count()) * sizeof(float); }
   };
-  /// Over a line to a part's keeper.
+  /// Over a connection to a part's server.
   template <class Say>
   void ask(const Part& part, const Say& say) const;
 
   const int first_shard_;
-  PartKeeper* const keeper_;
+  ParameterServer* const server_;
   const std::function<void(int)> broken_;
   std::vector<Part> parts_;
 };
