@@ -1,7 +1,7 @@
-// dpbench: what the parts cost. `dpbench step --config configs/mnist.yaml` says where a step goes, `mpirun -np 2 dpbench sum` what
-// it takes processes to add up their gradients; otherwise the benchmarks run that --benchmark_filter names, such as
-// step/mnist_mlp, with --benchmark_format=json for scripts. Machines are noisy: compare ratios within one run, and give
-// --benchmark_repetitions for medians.
+// dpbench: what the parts cost. `dpbench step --config configs/mnist.yaml` says where a step goes, `mpirun -np 2
+// dpbench sum` what it takes processes to add up their gradients; otherwise the benchmarks run that --benchmark_filter
+// names, such as step/mnist_mlp, with --benchmark_format=json for scripts. Machines are noisy: compare ratios within
+// one run, and give --benchmark_repetitions for medians.
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>

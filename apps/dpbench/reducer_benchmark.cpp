@@ -41,7 +41,8 @@ void meet(benchmark::State& state) {
   });
 }
 
-/// Steps of the reducer on `replicas` threads with gradients that are there already; range(0) parameters, SGD with momentum.
+/// Steps of the reducer on `replicas` threads with gradients that are there already; range(0) parameters, SGD with
+/// momentum.
 void reduce(benchmark::State& state, int replicas) {
   const std::int64_t floats = state.range(0);
   LocalGroup group(replicas);
@@ -94,8 +95,9 @@ void update(benchmark::State& state, const OptimizerSpec& spec) {
   }
 }
 
-/// What a replica does to its gradient sums last: an addition, with or without a look at what comes out, or a look alone where
-/// it has one micro-batch and adds nothing. The difference is what it costs to know that a step's gradients are finite.
+/// What a replica does to its gradient sums last: an addition, with or without a look at what comes out, or a look
+/// alone where it has one micro-batch and adds nothing. The difference is what it costs to know that a step's gradients
+/// are finite.
 enum class Last { add, add_and_look, look };
 
 void pass_over(benchmark::State& state, Last pass) {

@@ -17,7 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 
 /// One iteration is a short run; what counts is the time that the trainer itself books on training, without start and
-/// evaluation. One micro-batch a replica, and the config's own micro-batches: the price of more replicas being possible.
+/// evaluation. One micro-batch a replica, and the config's own micro-batches: the price of more replicas being
+/// possible.
 void run_steps(benchmark::State& state, const fs::path& file, int replicas, bool whole_micro_batches) {
   constexpr std::int64_t kSteps = 100, kTestSamples = 64;
   std::vector<Override> overrides{{"--set", "train.steps", std::to_string(kSteps)},

@@ -1,5 +1,5 @@
-// Purpose: `mpirun -np N dpbench sum`: what it takes the processes of a host to add up their gradients, beside what copying as many
-//   bytes takes them. Thread safety: one call at a time.
+// Purpose: `mpirun -np N dpbench sum`: what it takes the processes of a host to add up their gradients, beside what
+//   copying as many bytes takes them. Thread safety: one call at a time.
 #pragma once
 
 namespace dptrain {

@@ -43,7 +43,8 @@ class HeldSignals {
 [[noreturn]] void become(char* const* arguments, int errors, pid_t parent, HeldSignals& held) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);
-  // A handler of the parent's would take a signal and tell nobody. What is ignored stays so, but for the one that run_child() sends.
+  // A handler of the parent's would take a signal and tell nobody. What is ignored stays so, but for the one that
+  // run_child() sends.
   for (const int signal : kStopSignals) {
     struct sigaction action = {};
     sigaction(signal, nullptr, &action);

@@ -27,8 +27,8 @@ namespace {
 
 constexpr int kUsage = static_cast<int>(ExitStatus::usage);
 
-/// Runs a command whose result is the lines that it prints, each at once: where they cannot be written the command has failed. A
-/// reader that has gone is no error.
+/// Runs a command whose result is the lines that it prints, each at once: where they cannot be written the command has
+/// failed. A reader that has gone is no error.
 template <class Command>
 int print_lines(Command&& command) {
   Output output(stdout);

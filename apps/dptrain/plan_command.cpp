@@ -94,7 +94,8 @@ std::int64_t steps_for(double seconds, double step) {
   return std::clamp<std::int64_t>(std::llround(seconds / step), 2, 1'000'000);
 }
 
-/// The rounds of the profile, and with `measure` between them short runs at `counts`: by count, seconds of a step, one a round.
+/// The rounds of the profile, and with `measure` between them short runs at `counts`: by count, seconds of a step, one
+/// a round.
 std::map<int, std::vector<double>> run_rounds(Profiler& profiler, const Asked& asked, const DatasetPair& data,
                                               const std::vector<int>& counts, double seconds) {
   std::map<int, std::vector<double>> measured;

@@ -19,8 +19,9 @@ struct PlanCommand {
 /// Its options, into `command`, which must outlive `app`. Returns what is parsed where it is asked for.
 const CLI::App* add_plan(CLI::App& app, PlanCommand& command);
 
-/// Profiles this machine for some seconds and prints the forecast, or with `json` one object; with `measure` beside it what short runs take,
-/// at the numbers of replicas that this machine can run. Errors: usage; data, where the data set is not there.
+/// Profiles this machine for some seconds and prints the forecast, or with `json` one object; with `measure` beside it
+/// what short runs take, at the numbers of replicas that this machine can run. Errors: usage; data, where the data set
+/// is not there.
 int plan_job(const PlanCommand& command, std::ostream& out);
 
 }  // namespace dptrain

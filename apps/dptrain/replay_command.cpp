@@ -36,7 +36,8 @@ Summary summary_of(const std::filesystem::path& run) {
   return summary;
 }
 
-/// Where it is replayed: on the kind of device that the run was on, however many there are. Errors: usage where there is none.
+/// Where it is replayed: on the kind of device that the run was on, however many there are. Errors: usage where there
+/// is none.
 DevicesSpec devices_of_replay(const JobSpec& job, const Summary& summary, const std::filesystem::path& run) {
   DevicesSpec devices = job.devices;
   devices.type = DeviceType::cpu;
@@ -50,8 +51,8 @@ DevicesSpec devices_of_replay(const JobSpec& job, const Summary& summary, const 
   return devices;
 }
 
-/// What the bits of the newest checkpoint rest on and is another here; empty where nothing is, or there is none that can be read.
-/// What is wrong with the record replay() says.
+/// What the bits of the newest checkpoint rest on and is another here; empty where nothing is, or there is none that
+/// can be read. What is wrong with the record replay() says.
 std::string difference_to(const std::filesystem::path& run, JobSpec job, const DatasetPair& data) {
   for (const std::int64_t step : checkpoint_steps(run)) {
     try {

@@ -1,4 +1,5 @@
-// Purpose: how signals ask a command for an orderly end. Thread safety: listen_to_signals() by one thread, before others start.
+// Purpose: how signals ask a command for an orderly end. Thread safety: listen_to_signals() by one thread, before
+//   others start.
 #pragma once
 
 #include <signal.h>
@@ -9,8 +10,8 @@
 
 namespace dptrain {
 
-/// Takes over SIGINT, SIGTERM, SIGHUP and SIGUSR1 where they are not ignored: the first signal makes the request that is
-/// returned, and a second one of the same kind has its usual effect.
+/// Takes over SIGINT, SIGTERM, SIGHUP and SIGUSR1 where they are not ignored: the first signal makes the request that
+/// is returned, and a second one of the same kind has its usual effect.
 const StopRequest& listen_to_signals();
 
 /// The same for as long as it lives; then signals do again what they did before.
@@ -26,7 +27,8 @@ class Listening {
   std::array<struct sigaction, 4> before_;
 };
 
-/// Calls `part`, which may be stopped, in a command that a signal ends at once otherwise. Errors: Stopped where one came.
+/// Calls `part`, which may be stopped, in a command that a signal ends at once otherwise. Errors: Stopped where one
+/// came.
 template <class Part>
 auto stoppable(Part&& part) {
   const Listening signals;

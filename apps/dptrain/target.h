@@ -9,8 +9,8 @@
 
 namespace dptrain {
 
-/// The target takes the place of what the job expects. Where the job evaluates at its end alone it does so after every twentieth of
-/// the run. Errors: usage where `target` is no accuracy above 0.
+/// The target takes the place of what the job expects. Where the job evaluates at its end alone it does so after every
+/// twentieth of the run. Errors: usage where `target` is no accuracy above 0.
 void aim(JobSpec& job, double target);
 
 /// The first evaluation of a run at or above its target; where there is none, the last one.

@@ -18,7 +18,8 @@ namespace dptrain {
 
 namespace {
 
-/// Of each process: what has to be everywhere the same, in 32 digits. Returns the first rank that has something else; -1: none.
+/// Of each process: what has to be everywhere the same, in 32 digits. Returns the first rank that has something else;
+/// -1: none.
 int first_other(Communicator& processes, const std::string& fact) {
   std::vector<char> mine(32), all(32 * static_cast<std::size_t>(processes.size()));
   fact.copy(mine.data(), mine.size());

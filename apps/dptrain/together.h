@@ -1,5 +1,5 @@
-// Purpose: what the processes of a job do together before and after it trains: one fails, and all end alike; what they must have in
-//   common is held against the first one's. A process by itself agrees with itself at once.
+// Purpose: what the processes of a job do together before and after it trains: one fails, and all end alike; what they
+//   must have in common is held against the first one's. A process by itself agrees with itself at once.
 // Thread safety: one thread of each process, all of them together.
 #pragma once
 
@@ -55,13 +55,15 @@ inline std::int64_t from_first(Communicator& processes, std::int64_t number) {
 
 /// All processes have the same program and the same resolved job. Errors: AgreedError that names one that has not.
 void check_same_job(Communicator& processes, const JobSpec& job);
-/// And the same versions of what computes and of NCCL, and, where the bits matter, the same kind of processor. Likewise.
+/// And the same versions of what computes and of NCCL, and, where the bits matter, the same kind of processor.
+/// Likewise.
 void check_same_devices(Communicator& processes, const JobSpec& job, const Placement& placement);
 /// And the same samples: all of those that lie in memory as bytes, of others some, from all over. Likewise.
 void check_same_data(Communicator& processes, const DatasetPair& data);
 
-/// Joins the others where a launcher has started this process, runs `body`, and ends all alike: with the first process's status, or
-/// where one fails, with its. One process says why, on standard error. Errors: those of a process by itself.
+/// Joins the others where a launcher has started this process, runs `body`, and ends all alike: with the first
+/// process's status, or where one fails, with its. One process says why, on standard error. Errors: those of a process
+/// by itself.
 int run_together(const std::function<int(Communicator&)>& body);
 /// For commands of one process. Errors: usage where a launcher has started several.
 void refuse_several_processes(const std::string& command);

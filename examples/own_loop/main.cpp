@@ -1,5 +1,6 @@
-// A training loop of one's own over the library: generated digits, one hidden layer, one thread; no job file, no replicas.
-// Datasets are found by name through their descriptors: DPTRAIN_DATASETS=PREFIX/share/dptrain/datasets own_loop
+// A training loop of one's own over the library: generated digits, one hidden layer, one thread; no job file, no
+// replicas. Datasets are found by name through their descriptors: DPTRAIN_DATASETS=PREFIX/share/dptrain/datasets
+// own_loop
 #include <fmt/core.h>
 
 #include "data/open/open.h"

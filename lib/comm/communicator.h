@@ -1,8 +1,9 @@
-// Purpose: the processes of a job, to each other: rank, size, what they exchange, and how the end of one ends all. A process by
-//   itself has one too, with nothing to do, so that nobody asks whether there are others.
-// Thread safety: one thread of a process at a time (local/local_group.h sees to it in a run); interrupt() and at_step() any thread.
-// Invariants: results do not depend on timing; after interrupt() nobody waits any longer: waits, present and future, throw
-//   GroupAborted.
+// Purpose: the processes of a job, to each other: rank, size, what they exchange, and how the end of one ends all. A
+//   process by itself has one too, with nothing to do, so that nobody asks whether there are others.
+// Thread safety: one thread of a process at a time (local/local_group.h sees to it in a run); interrupt() and at_step()
+//   any thread.
+// Invariants: results do not depend on timing; after interrupt() nobody waits any longer: waits, present and future,
+//   throw GroupAborted.
 #pragma once
 
 #include <algorithm>
@@ -58,7 +59,8 @@ class Communicator {
   /// The first rank of each host, in order.
   std::vector<int> hosts() const;
 
-  /// Returns when all processes of this host have called it, and what any of them wrote into shared memory is seen by all.
+  /// Returns when all processes of this host have called it, and what any of them wrote into shared memory is seen by
+  /// all.
   virtual void host_barrier() = 0;
   /// `bytes` of every process to all, in order of rank. It is a host_barrier() as well.
   virtual void all_gather(const void* mine, std::size_t bytes, void* all) = 0;
@@ -67,8 +69,8 @@ class Communicator {
   /// Zeroed memory that all processes of this host see, on a cache line. Errors: failed where there is not enough.
   virtual Buffer share(std::size_t bytes) = 0;
 
-  /// The connections that are asked for, by number: null where it is not this process's, or both ends are one process. All processes
-  /// together, with the same ends. Errors: failed where one cannot be reached.
+  /// The connections that are asked for, by number: null where it is not this process's, or both ends are one process.
+  /// All processes together, with the same ends. Errors: failed where one cannot be reached.
   virtual std::vector<std::unique_ptr<Connection>> connections(std::span<const ConnectionEnds> ends) = 0;
 
   /// How long a process may be silent before it counts as lost.
@@ -77,13 +79,14 @@ class Communicator {
   virtual void at_step(std::int64_t step) noexcept = 0;
   /// Tells the others that this process has failed, and waits until that is sent.
   virtual void fail(ExitStatus status, const std::string& text) noexcept = 0;
-  /// `told` is called once, on another thread, when one of the others has failed or is lost, at once where that is known already;
-  /// a process that then has not ended after four seconds is ended. An empty one is called no more on return.
+  /// `told` is called once, on another thread, when one of the others has failed or is lost, at once where that is
+  /// known already; a process that then has not ended after four seconds is ended. An empty one is called no more on
+  /// return.
   virtual void listen(std::function<void(const News&)> told) = 0;
   /// What has interrupted this process; null: nothing.
   virtual const News* news() const = 0;
-  /// Before a process ends by an error: waits until the first one has ended, which has more to say and to write, and which the
-  /// launcher would end with this one; for seconds at most.
+  /// Before a process ends by an error: waits until the first one has ended, which has more to say and to write, and
+  /// which the launcher would end with this one; for seconds at most.
   virtual void let_first_end() noexcept = 0;
   /// The end of a job that all processes come to together.
   virtual void close() = 0;
@@ -94,8 +97,8 @@ std::unique_ptr<Communicator> make_alone();
 /// The processes that the launcher has started. Errors: as open_messages(); failed where they cannot reach each other.
 std::unique_ptr<Communicator> join_processes();
 
-/// Entries of an array of which each belongs to one process, from all to all: `owner(i)` is who has entry i. All processes
-/// together, with the same owners.
+/// Entries of an array of which each belongs to one process, from all to all: `owner(i)` is who has entry i. All
+/// processes together, with the same owners.
 template <class T, class Owner>
 void share_entries(Communicator& processes, std::span<T> entries, Owner&& owner) {
   static_assert(std::is_trivially_copyable_v<T>);

@@ -1,6 +1,7 @@
-// Purpose: a connection between two processes of a job, for what two threads say to each other at any time, while others do the
-//   same: MPI serves one thread at a time.
-// Thread safety: one thread at each end; cut() by any. Invariants: bytes come as they were sent, all of them, or ConnectionLost is thrown.
+// Purpose: a connection between two processes of a job, for what two threads say to each other at any time, while
+//   others do the same: MPI serves one thread at a time.
+// Thread safety: one thread at each end; cut() by any. Invariants: bytes come as they were sent, all of them, or
+//   ConnectionLost is thrown.
 #pragma once
 
 #include <cstddef>

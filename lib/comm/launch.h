@@ -17,8 +17,8 @@ Launch find_launch(const char* (*get)(const char* name));
 Launch find_launch();
 /// Before training. Errors: usage where Slurm has started several tasks, or would, that do not know of each other.
 void check_tasks(const Launch& launch);
-/// `processes`: as MPI says. Errors: usage where the launcher, or Slurm where that one does not say it, says another count: each
-/// process would train by itself.
+/// `processes`: as MPI says. Errors: usage where the launcher, or Slurm where that one does not say it, says another
+/// count: each process would train by itself.
 void check_count(const Launch& launch, int processes);
 
 }  // namespace dptrain

@@ -1,5 +1,5 @@
-// Purpose: the way between fp32 and bfloat16, for loops that compute in fp32 and store in 16 bits. Written on bits, so that
-//   compilers turn it into vectors, with the same result in each of them.
+// Purpose: the way between fp32 and bfloat16, for loops that compute in fp32 and store in 16 bits. Written on bits, so
+//   that compilers turn it into vectors, with the same result in each of them.
 // Thread safety: pure functions. Invariants: to the nearest, ties to even; infinities stay, and a NaN stays one.
 #pragma once
 

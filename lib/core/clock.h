@@ -1,4 +1,5 @@
-// Purpose: the one clock that durations are measured with, and the one that processes have in common. Thread safety: any thread.
+// Purpose: the one clock that durations are measured with, and the one that processes have in common. Thread safety:
+//   any thread.
 #pragma once
 
 #include <chrono>

@@ -1,6 +1,6 @@
 // Purpose: the way between fp32 and IEEE's half, for hosts; GPUs have instructions for it, which give the same.
-// Thread safety: pure functions. Invariants: to the nearest, ties to even, also where the result is denormal; what is above the
-//   range becomes infinite, infinities stay, and a NaN stays one.
+// Thread safety: pure functions. Invariants: to the nearest, ties to even, also where the result is denormal; what is
+//   above the range becomes infinite, infinities stay, and a NaN stays one.
 #pragma once
 
 #include <bit>

@@ -1,6 +1,6 @@
-// Purpose: DPTRAIN_HD marks a function that a CUDA compiler shall build for host and device, and DPTRAIN_UNROLLED stands in front of a
-//   loop of a constant number of turns, of which none is left on a GPU, so that arrays that it goes over lie in registers. This is
-//   the only place that asks which compiler it is.
+// Purpose: DPTRAIN_HD marks a function that a CUDA compiler shall build for host and device, and DPTRAIN_UNROLLED
+//   stands in front of a loop of a constant number of turns, of which none is left on a GPU, so that arrays that it
+//   goes over lie in registers. This is the only place that asks which compiler it is.
 // Thread safety: none needed.
 #pragma once
 

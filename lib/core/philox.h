@@ -1,6 +1,7 @@
 // Purpose: the project's only source of randomness: Philox4x32-10, a counter-based generator
 //   (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC'11). A draw is a pure function of
-//   (seed, purpose, layer, step or epoch, item, index), so it is the same on every replica, thread, memory layout and device.
+//   (seed, purpose, layer, step or epoch, item, index), so it is the same on every replica, thread, memory layout and
+//   device.
 // Thread safety: pure functions.
 #pragma once
 

@@ -14,8 +14,8 @@ namespace dptrain {
 
 namespace {
 
-// Not the process's start as the kernel keeps it: a script that ends in `exec dptrain` has the same process, and would have
-// its own time counted.
+// Not the process's start as the kernel keeps it: a script that ends in `exec dptrain` has the same process, and would
+// have its own time counted.
 const double loaded_at = steady_seconds();
 
 }  // namespace

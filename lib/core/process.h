@@ -26,9 +26,9 @@ double seconds_since_start();
 /// would get the number, and what is meant for the stream would be written into it. For the start of main().
 void open_closed_standard_streams();
 
-/// Writing to a pipe that nobody reads any more, or beyond the limit on the size of files, then fails instead of ending the
-/// process: `dptrain job.yaml | head` loses lines and not a run, and the limit is a full disk. For main(): a library must not
-/// change how its process takes signals.
+/// Writing to a pipe that nobody reads any more, or beyond the limit on the size of files, then fails instead of ending
+/// the process: `dptrain job.yaml | head` loses lines and not a run, and the limit is a full disk. For main(): a
+/// library must not change how its process takes signals.
 void fail_instead_of_signals();
 
 }  // namespace dptrain

@@ -1,5 +1,6 @@
-// Purpose: immutable indexed samples. Images stay bytes in memory; conversion and normalisation happen in one pass, when a
-//   batch is gathered. Thread safety: all methods are const and may be called from any number of threads at once.
+// Purpose: immutable indexed samples. Images stay bytes in memory; conversion and normalisation happen in one pass,
+//   when a batch is gathered. Thread safety: all methods are const and may be called from any number of threads at
+//   once.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +33,8 @@ class Dataset {
   virtual std::int64_t classes() const = 0;
 
   /// Writes the normalised samples `ids` to `out`, (ids.size(), shape) row-major, and their labels to `labels`.
-  /// Errors: none where the samples are in memory, as files are checked when they are read; data where they are decoded on the
-  /// way, with the file's name. No allocation but of room that serves again.
+  /// Errors: none where the samples are in memory, as files are checked when they are read; data where they are decoded
+  /// on the way, with the file's name. No allocation but of room that serves again.
   virtual void gather(std::span<const std::int64_t> ids, float* out, std::int32_t* labels) const = 0;
 
   /// The same for training: augmented by what is drawn from `draws`, the stream of (seed, augment, epoch), for each id.

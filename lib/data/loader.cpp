@@ -84,8 +84,8 @@ std::optional<std::pair<std::uint64_t, Loader::Named>> Loader::claim() {
   const std::lock_guard lock(claims_);
   if (is_over_) return std::nullopt;
   const std::uint64_t k = claimed_, ring = slots_.size();
-  // One worker alone sleeps until half of the ring is free: one wake-up fills several slots. Several have work that takes longer
-  // than a wake-up.
+  // One worker alone sleeps until half of the ring is free: one wake-up fills several slots. Several have work that
+  // takes longer than a wake-up.
   const std::uint64_t free = workers_ == 1 ? (ring + 1) / 2 : 1;
   std::uint64_t released = released_.load(std::memory_order_acquire);
   if (k >= released + ring) {

@@ -1,7 +1,8 @@
-// Purpose: a fixed ring of batches ahead of one replica. Worker threads name the next batches' samples, in turn, and gather (and
-//   decode and augment) and normalise them into free slots, each its own; the replica takes slots in order and gives them back.
-// Thread safety: next(), release() and restart() belong to the replica's thread. Invariants: slots never move; nothing is allocated
-//   after construction; batches come in the order in which the source names them, whoever filled them.
+// Purpose: a fixed ring of batches ahead of one replica. Worker threads name the next batches' samples, in turn, and
+//   gather (and decode and augment) and normalise them into free slots, each its own; the replica takes slots in order
+//   and gives them back.
+// Thread safety: next(), release() and restart() belong to the replica's thread. Invariants: slots never move; nothing
+//   is allocated after construction; batches come in the order in which the source names them, whoever filled them.
 #pragma once
 
 #include <atomic>
@@ -27,30 +28,31 @@ struct Batch {
 
 class Loader {
  public:
-  /// What a source named: how many ids, and for datasets that augment the stream of (seed, augment, epoch) to draw from.
+  /// What a source named: how many ids, and for datasets that augment the stream of (seed, augment, epoch) to draw
+  /// from.
   struct Named {
     Named(std::size_t count_) : count(count_) {}  // NOLINT: tests and plain datasets name a count alone
     Named(std::size_t count_, const RandomStream& draws_) : count(count_), draws(draws_) {}
     std::size_t count = 0;
     std::optional<RandomStream> draws;
   };
-  /// Writes the ids of the replica's next batch to the front of the span and says how many; 0 after the last. Called by one
-  /// thread at a time.
+  /// Writes the ids of the replica's next batch to the front of the span and says how many; 0 after the last. Called by
+  /// one thread at a time.
   using Source = std::function<Named(std::span<std::int64_t>)>;
 
   /// Where samples lie: at least so many bytes, at a multiple of 64, kept for as long as the loader lives.
   using Allocate = std::function<Buffer(std::size_t)>;
 
-  /// `slots` batches of at most `largest_batch` samples; with workers no fewer than they need. Without workers the replica fills
-  /// a slot itself when it asks.
+  /// `slots` batches of at most `largest_batch` samples; with workers no fewer than they need. Without workers the
+  /// replica fills a slot itself when it asks.
   Loader(const Dataset& dataset, Source source, std::int64_t largest_batch, std::int64_t slots, int workers,
          const Allocate& allocate = &Buffer::host);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  /// The next batch, valid until release(). Waits for the workers. Errors: what the source or the dataset throw, after the batches
-  /// before it.
+  /// The next batch, valid until release(). Waits for the workers. Errors: what the source or the dataset throw, after
+  /// the batches before it.
   const Batch& next();
   void release();
   /// From now on batches come from `source`; those that were loaded ahead are forgotten. Between release() and next().

@@ -1,5 +1,5 @@
-// Purpose: mean and standard deviation of each channel of images, from exact integer sums, so the same on every machine and in
-//   any order. Thread safety: one user at a time.
+// Purpose: mean and standard deviation of each channel of images, from exact integer sums, so the same on every machine
+//   and in any order. Thread safety: one user at a time.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,8 @@ class ChannelSums {
   explicit ChannelSums(std::int64_t channels) : sums_(static_cast<std::size_t>(channels)) {}
   /// Samples of (channels, ...), one or several.
   void add(std::span<const std::uint8_t> values, std::int64_t plane);
-  /// Errors (data): all values of a channel are equal, so there is nothing to learn from; `what` names them in the message.
+  /// Errors (data): all values of a channel are equal, so there is nothing to learn from; `what` names them in the
+  /// message.
   Normalisation normalisation(const std::string& what) const;
 
  private:

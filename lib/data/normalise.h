@@ -13,8 +13,8 @@ inline float normalising_shift(double mean, double std) {
   return static_cast<float>(-mean / std);
 }
 
-/// A multiply and an add a value vectorise and beat a table of 256 floats. Contraction is off for the whole build, so vector
-/// body and scalar tail agree.
+/// A multiply and an add a value vectorise and beat a table of 256 floats. Contraction is off for the whole build, so
+/// vector body and scalar tail agree.
 inline void normalise(const std::uint8_t* __restrict from, std::int64_t count, float scale, float shift,
                       float* __restrict out) {
   for (std::int64_t k = 0; k < count; ++k) out[k] = static_cast<float>(from[k]) * scale + shift;

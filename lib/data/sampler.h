@@ -1,5 +1,6 @@
-// Purpose: the global, seeded order of a dataset's samples in an epoch, a pure function (seed, epoch, position) -> sample id. No
-//   list is kept or shuffled, so any replica can ask for any part of any epoch, and going on with a run needs no state.
+// Purpose: the global, seeded order of a dataset's samples in an epoch, a pure function (seed, epoch, position) ->
+//   sample id. No list is kept or shuffled, so any replica can ask for any part of any epoch, and going on with a run
+//   needs no state.
 // Thread safety: immutable; any number of threads. Invariants: an epoch has every id at exactly one position.
 #pragma once
 
@@ -34,8 +35,8 @@ class Sampler {
   int left_bits_, right_bits_;  // of a position; together the fewest that hold samples - 1
 };
 
-/// `count` of the ids [0, samples), in ascending order: some that speak for all of them. They are drawn at random, as classes may
-/// come in turn and each so-manieth sample be of one class, but always the same ones.
+/// `count` of the ids [0, samples), in ascending order: some that speak for all of them. They are drawn at random, as
+/// classes may come in turn and each so-manieth sample be of one class, but always the same ones.
 std::vector<std::int64_t> some_samples(std::int64_t samples, std::int64_t count);
 
 }  // namespace dptrain

@@ -101,7 +101,8 @@ SharedLoader::Lease SharedLoader::take(std::int64_t index) {
     lock.unlock();
   }
   Lease lease(*this, *slot);
-  // Moved, so that the thread that handles an error is also the one that lets go of it: the slot is a worker's again by then.
+  // Moved, so that the thread that handles an error is also the one that lets go of it: the slot is a worker's again by
+  // then.
   if (slot->error) std::rethrow_exception(std::exchange(slot->error, nullptr));
   return lease;
 }

@@ -1,7 +1,8 @@
-// Purpose: batches ahead of several replicas that draw from one sequence: worker threads load them in the order of their index, and
-//   whoever has drawn an index takes its batch and keeps it for as long as it needs, while the others go on.
-// Thread safety: take() and a lease's end, from any thread. Invariants: slots never move; nothing is allocated after construction;
-//   what is loaded of an index does not depend on who loads it or when.
+// Purpose: batches ahead of several replicas that draw from one sequence: worker threads load them in the order of
+//   their index, and whoever has drawn an index takes its batch and keeps it for as long as it needs, while the others
+//   go on.
+// Thread safety: take() and a lease's end, from any thread. Invariants: slots never move; nothing is allocated after
+//   construction; what is loaded of an index does not depend on who loads it or when.
 #pragma once
 
 #include <condition_variable>
@@ -56,8 +57,8 @@ class SharedLoader {
     SharedLoader& loader_;
     Slot* slot_;
   };
-  /// Batch `index`, once it is loaded. Each is taken once, by a reader that holds no other; with workers all from the first on are
-  /// taken, in whatever order. Errors: what naming or the dataset throws.
+  /// Batch `index`, once it is loaded. Each is taken once, by a reader that holds no other; with workers all from the
+  /// first on are taken, in whatever order. Errors: what naming or the dataset throws.
   Lease take(std::int64_t index);
 
  private:

@@ -1,6 +1,6 @@
-// Purpose: the GPUs that this build of dptrain can use on this machine, and why there are none. One of two files answers,
-//   accelerators_none.cpp or cuda/accelerators.cpp; CMake decides. Thread safety: any thread. Invariants: asking takes no
-//   memory on a GPU and starts no context on it.
+// Purpose: the GPUs that this build of dptrain can use on this machine, and why there are none. One of two files
+//   answers, accelerators_none.cpp or cuda/accelerators.cpp; CMake decides. Thread safety: any thread. Invariants:
+//   asking takes no memory on a GPU and starts no context on it.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,8 @@ struct AcceleratorInfo {
   std::string name;  ///< "NVIDIA H100 80GB HBM3"
   int compute_major = 0, compute_minor = 0;
   std::int64_t memory_bytes = 0;
-  /// Which piece of hardware it is, in 32 hexadecimal digits: the same in every process that sees it, and in no other host's.
+  /// Which piece of hardware it is, in 32 hexadecimal digits: the same in every process that sees it, and in no other
+  /// host's.
   std::string id{};
 };
 

@@ -1,5 +1,7 @@
-// Purpose: owned memory of one device. Thread safety: none of its own; the bytes belong to whoever the owner lends them to.
-// Invariants: the address never changes; it is a multiple of 64 bytes (2 MiB for large buffers); the bytes start as zero.
+// Purpose: owned memory of one device. Thread safety: none of its own; the bytes belong to whoever the owner lends them
+//   to.
+// Invariants: the address never changes; it is a multiple of 64 bytes (2 MiB for large buffers); the bytes start as
+//   zero.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +13,8 @@ namespace dptrain {
 class Buffer {
  public:
   Buffer() = default;
-  /// Host memory; from 2 MiB up on huge pages where the system offers them. Errors: Error(failed) where memory runs out.
+  /// Host memory; from 2 MiB up on huge pages where the system offers them. Errors: Error(failed) where memory runs
+  /// out.
   static Buffer host(std::size_t bytes);
   static Buffer host_floats(std::int64_t count) { return host(static_cast<std::size_t>(count) * sizeof(float)); }
 

@@ -1,5 +1,5 @@
-// Purpose: which place of the one tensor is added to which place of the other, where two tensors are added that do not lie
-//   in memory alike: for AddOperation on every device. Thread safety: pure functions.
+// Purpose: which place of the one tensor is added to which place of the other, where two tensors are added that do not
+//   lie in memory alike: for AddOperation on every device. Thread safety: pure functions.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,7 @@
-// Purpose: images seen once more for an evaluation: moved by a few pixels, mirrored; and what a model makes of all views, added up.
-//   The arithmetic of an element, looped over on the CPU, launched on a GPU.
-// Thread safety: values; calls on different elements are independent. Invariants: every operation rounds, so both give the same bits.
+// Purpose: images seen once more for an evaluation: moved by a few pixels, mirrored; and what a model makes of all
+//   views, added up. The arithmetic of an element, looped over on the CPU, launched on a GPU.
+// Thread safety: values; calls on different elements are independent. Invariants: every operation rounds, so both give
+//   the same bits.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +10,8 @@
 
 namespace dptrain {
 
-/// Pixel (row, column) is the image's at (row + down, column + right), reflected at the edges without repeating them; then the
-/// whole is mirrored from left to right. Moves are smaller than the image.
+/// Pixel (row, column) is the image's at (row + down, column + right), reflected at the edges without repeating them;
+/// then the whole is mirrored from left to right. Moves are smaller than the image.
 struct ImageView {
   std::int64_t down = 0, right = 0;
   bool mirrored = false;

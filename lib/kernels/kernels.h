@@ -1,10 +1,11 @@
-// Purpose: the operations of one device, as one table. A layer asks for operations once and then runs them on views it is
-//   given; what a batch size needs is created by prepare(), before step 0, and nothing is allocated afterwards.
-//   All tensors, labels, ids and results lie in the device's memory; a GPU's operations are put in line on its stream and
-//   nobody waits for them here. What lies at a tensor's address is what its TensorDesc says; parameters, their gradients,
-//   statistics and losses are floats, whatever the tensors are.
+// Purpose: the operations of one device, as one table. A layer asks for operations once and then runs them on views it
+//   is given; what a batch size needs is created by prepare(), before step 0, and nothing is allocated afterwards.
+//   All tensors, labels, ids and results lie in the device's memory; a GPU's operations are put in line on its stream
+//   and nobody waits for them here. What lies at a tensor's address is what its TensorDesc says; parameters, their
+//   gradients, statistics and losses are floats, whatever the tensors are.
 // Thread safety: a Kernels and its operations belong to one thread, the one that calls prepare() and the rest.
-// Invariants: operations write their outputs and never accumulate onto them; gradients are sums over the samples of the batch.
+// Invariants: operations write their outputs and never accumulate onto them; gradients are sums over the samples of the
+//   batch.
 #pragma once
 
 #include <cstdint>
@@ -28,26 +29,27 @@ class Operation {
  public:
   virtual ~Operation() = default;
   virtual void prepare(std::int64_t batch) = 0;
-  /// What the library chose for each primitive, such as "brgemm:avx512_core"; for the profile, and for the test that fails
-  /// on a reference implementation.
+  /// What the library chose for each primitive, such as "brgemm:avx512_core"; for the profile, and for the test that
+  /// fails on a reference implementation.
   virtual std::vector<std::string> implementations() const = 0;
 };
 
-/// y = activation(W x + b): a linear layer or a convolution. W and its gradient lie in one layout, chosen at the full batch
-/// size and imposed on the others: forward's choice, or the gradient's where nothing fast makes a gradient in forward's.
-/// pack and unpack translate from and to the canonical one (PyTorch's: (out, in), or OIHW).
+/// y = activation(W x + b): a linear layer or a convolution. W and its gradient lie in one layout, chosen at the full
+/// batch size and imposed on the others: forward's choice, or the gradient's where nothing fast makes a gradient in
+/// forward's. pack and unpack translate from and to the canonical one (PyTorch's: (out, in), or OIHW).
 class AffineOperation : public Operation {
  public:
   virtual const TensorDesc& output() const = 0;
   virtual std::int64_t weight_floats() const = 0;  ///< stored, padding included
-  /// Memory of its own, in bytes, for copies of what it reads in another type or layout, weights and tensors, when all batch
-  /// sizes are prepared.
+  /// Memory of its own, in bytes, for copies of what it reads in another type or layout, weights and tensors, when all
+  /// batch sizes are prepared.
   virtual std::int64_t copy_bytes() const = 0;
   virtual void pack(const float* canonical, float* stored) const = 0;
   virtual void unpack(const float* stored, float* canonical) const = 0;
 
-  /// Before each pass: the weights and the bias that it reads, and their number, which is another wherever they may be others.
-  /// What an operation keeps of them in another type or layout is made anew then. `bias` is ignored where there is none.
+  /// Before each pass: the weights and the bias that it reads, and their number, which is another wherever they may be
+  /// others. What an operation keeps of them in another type or layout is made anew then. `bias` is ignored where there
+  /// is none.
   virtual void set_weights(const float* /*weight*/, const float* /*bias*/, std::int64_t /*version*/) {}
   /// `bias` is ignored where there is none.
   virtual void forward(Slot slot, const void* x, const float* weight, const float* bias, void* y) = 0;
@@ -80,15 +82,15 @@ struct NormGradients {
   float* bias = nullptr;
   float *mean = nullptr, *variance = nullptr;  ///< as statistics() has them, where backward_writes_statistics()
 };
-/// Each channel's sum of dy, then its sum of dy (x - mean), as it is or over the deviation, each device in its way: of the batch,
-/// and of all whose statistics it has.
+/// Each channel's sum of dy, then its sum of dy (x - mean), as it is or over the deviation, each device in its way: of
+/// the batch, and of all whose statistics it has.
 struct NormSums {
   const float* own = nullptr;
   const float* all = nullptr;
 };
 
-/// y = (x - mean) / sqrt(variance + epsilon) * weight + bias, then perhaps a ReLU. Mean and (biased) variance are those of a
-/// channel over the batch, or of a group of channels of one sample. Features are channels of one pixel.
+/// y = (x - mean) / sqrt(variance + epsilon) * weight + bias, then perhaps a ReLU. Mean and (biased) variance are those
+/// of a channel over the batch, or of a group of channels of one sample. Features are channels of one pixel.
 class NormOperation : public Operation {
  public:
   virtual const TensorDesc& output() const = 0;  ///< the input's
@@ -96,16 +98,16 @@ class NormOperation : public Operation {
   virtual void forward(Slot slot, const void* x, const NormParameters& parameters, void* y) = 0;
   /// Of a batch norm: with the running mean and variance in place of the batch's.
   virtual void infer(Slot slot, const void* x, const NormParameters& parameters, void* y) = 0;
-  /// x and the parameters are those of the latest forward(). dy is that behind the ReLU; dx may be dy, or null where nobody
-  /// wants it.
+  /// x and the parameters are those of the latest forward(). dy is that behind the ReLU; dx may be dy, or null where
+  /// nobody wants it.
   virtual void backward(Slot slot, const void* x, const NormParameters& parameters, const void* dy, void* dx,
                         const NormGradients& gradients) = 0;
   virtual bool backward_writes_statistics() const { return false; }
   /// Of a batch norm: mean and unbiased variance of the latest forward(), times the samples of the batch.
   virtual void statistics(Slot slot, float* mean, float* variance) = 0;
 
-  // Of a batch norm whose statistics are those of several batches together: forward and backward in two halves, between which what
-  // the first writes is added up over the batches. All of it in the device's memory.
+  // Of a batch norm whose statistics are those of several batches together: forward and backward in two halves, between
+  // which what the first writes is added up over the batches. All of it in the device's memory.
   /// moments_floats() of this batch, see kernels/moments.h.
   virtual void measure(Slot slot, const void* x, float* moments);
   /// forward() with these moments, which stay as they are until backward_with() and statistics().
@@ -117,8 +119,8 @@ class NormOperation : public Operation {
                              const void* dy, void* dx, const NormGradients& gradients);
 };
 
-/// y = a + what of b goes where, perhaps with a ReLU behind it. Every k-th pixel of b counts, and it may have fewer channels
-/// than a: it adds nothing to the last ones.
+/// y = a + what of b goes where, perhaps with a ReLU behind it. Every k-th pixel of b counts, and it may have fewer
+/// channels than a: it adds nothing to the last ones.
 class AddOperation : public Operation {
  public:
   virtual const TensorDesc& output() const = 0;  ///< that of a
@@ -126,8 +128,9 @@ class AddOperation : public Operation {
   virtual void forward(Slot slot, const void* a, const void* b, void* y) = 0;
   /// Whether b lies in memory as a does, so that dy is its gradient too.
   virtual bool same_places() const = 0;
-  /// dx = base + the gradient of b; a null base is zero, and dx may be base. dy is that in front of the ReLU. Where b is what
-  /// another ReLU gave, `rectified` may be b: dx is then the gradient in front of that one. Null: it is that of b.
+  /// dx = base + the gradient of b; a null base is zero, and dx may be base. dy is that in front of the ReLU. Where b
+  /// is what another ReLU gave, `rectified` may be b: dx is then the gradient in front of that one. Null: it is that of
+  /// b.
   virtual void backward(Slot slot, const void* dy, const void* base, const void* rectified, void* dx) = 0;
 };
 
@@ -143,8 +146,8 @@ struct AddConfig {
   bool relu = false;        ///< fused into forward; backward receives dy in front of it
 };
 
-/// In which types an affine operation computes: x, dy and the weights are brought to `compute`, whatever they are, sums are taken
-/// in fp32, and y is stored as `output`.
+/// In which types an affine operation computes: x, dy and the weights are brought to `compute`, whatever they are, sums
+/// are taken in fp32, and y is stored as `output`.
 struct AffineTypes {
   ElementType compute = ElementType::float32, output = ElementType::float32;
 };
@@ -179,8 +182,8 @@ struct DropoutDraw {
   double probability = 0;              ///< of not surviving
   std::int64_t elements = 0;           ///< logical elements of a sample
   std::int64_t places = 0;             ///< of a sample in memory, padding included
-  /// The logical element at each place; `elements` itself stands for padding, which never survives. Null: the places are
-  /// the elements. In the device's memory, as `scratch`, elements + 1 bytes, is.
+  /// The logical element at each place; `elements` itself stands for padding, which never survives. Null: the places
+  /// are the elements. In the device's memory, as `scratch`, elements + 1 bytes, is.
   const std::int32_t* element_of_place = nullptr;
   std::uint8_t* scratch = nullptr;
 };
@@ -211,8 +214,8 @@ class Kernels {
   /// The same values in plain layout, stored as `type`.
   virtual std::unique_ptr<UnaryOperation> reorder_to_plain(const TensorDesc& input, ElementType type) = 0;
 
-  /// Which elements of each sample survive dropout, as bytes 1 or 0 in the order of the tensor's places, (samples, places);
-  /// keyed by (seed, layer, step, sample id, logical element).
+  /// Which elements of each sample survive dropout, as bytes 1 or 0 in the order of the tensor's places, (samples,
+  /// places); keyed by (seed, layer, step, sample id, logical element).
   virtual void dropout_mask(const DropoutDraw& draw, const std::int64_t* ids, std::int64_t samples,
                             std::uint8_t* mask) = 0;
   /// y[i] = mask[i] ? x[i] * scale : 0, forward and backward alike, in place or not.
@@ -220,8 +223,8 @@ class Kernels {
                              void* y) = 0;
 
   /// Softmax and negative log-likelihood in one, safe for any finite logits. `gradient` (samples, classes) receives the
-  /// gradient of the sum; null: not wanted. `smoothing` is the part of a target that is spread over all classes (Szegedy et al.
-  /// 2016).
+  /// gradient of the sum; null: not wanted. `smoothing` is the part of a target that is spread over all classes
+  /// (Szegedy et al. 2016).
   virtual void cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t samples,
                              std::int64_t classes, float smoothing, float* gradient, LossSum* sum) = 0;
   /// Mean over outputs of the squared distance to the label's one-hot vector, summed over samples.
@@ -236,7 +239,8 @@ class Kernels {
 /// Whether an activation's gradient is computed from its input; otherwise from its output, and it can run in place.
 bool backward_needs_input(const ActivationSpec& spec);
 
-/// What the bits of the CPU's operations rest on, as name and value: "oneDNN" and its version, the instruction set it uses.
+/// What the bits of the CPU's operations rest on, as name and value: "oneDNN" and its version, the instruction set it
+/// uses.
 std::vector<std::pair<std::string, std::string>> cpu_kernels_basis();
 
 /// What this machine lacks for operations of this type on the CPU; empty: nothing.

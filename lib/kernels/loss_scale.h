@@ -1,7 +1,7 @@
-// Purpose: dynamic loss scaling (Micikevicius et al., "Mixed precision training", ICLR 2018) with the constants of PyTorch's
-//   GradScaler: the scalar maths, written once. Half knows nothing below 2^-24, so gradients are multiplied by a scale on their way
-//   through the network; where a step's are not finite the scale is halved and the step left out, and after many good steps it
-//   is doubled.
+// Purpose: dynamic loss scaling (Micikevicius et al., "Mixed precision training", ICLR 2018) with the constants of
+//   PyTorch's GradScaler: the scalar maths, written once. Half knows nothing below 2^-24, so gradients are multiplied
+//   by a scale on their way through the network; where a step's are not finite the scale is halved and the step left
+//   out, and after many good steps it is doubled.
 // Thread safety: values. Invariants: scales are powers of two, so that scaling changes no bit of a mantissa.
 #pragma once
 

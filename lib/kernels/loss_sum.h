@@ -1,4 +1,5 @@
-// Purpose: what a batch's loss adds up to. Thread safety: a value. Kept apart from kernels.h for code that is compiled for GPUs.
+// Purpose: what a batch's loss adds up to. Thread safety: a value. Kept apart from kernels.h for code that is compiled
+//   for GPUs.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Purpose: what one sample of a tensor looks like in memory: its logical shape, the layout that the kernels chose for it, and
-//   what its elements are stored as. Its gradient looks the same.
+// Purpose: what one sample of a tensor looks like in memory: its logical shape, the layout that the kernels chose for
+//   it, and what its elements are stored as. Its gradient looks the same.
 // Thread safety: values. Invariants: a padded layout's padding is zero at all times.
 #pragma once
 

@@ -1,7 +1,8 @@
-// Purpose: which parts of the flat buffer a step treats how: parameters that decay, parameters that do not, and statistics,
-//   which are not trained. Thread safety: values.
-// Invariants: a table of ranges is in ascending order and covers the flat buffer without a gap; an empty one stands for a
-//   buffer that is trained, and decays, all of it. Ranges begin where a tensor does, at multiples of kUpdateBlock floats.
+// Purpose: which parts of the flat buffer a step treats how: parameters that decay, parameters that do not, and
+//   statistics, which are not trained. Thread safety: values.
+// Invariants: a table of ranges is in ascending order and covers the flat buffer without a gap; an empty one stands for
+//   a buffer that is trained, and decays, all of it. Ranges begin where a tensor does, at multiples of kUpdateBlock
+//   floats.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 // Purpose: the scalar maths of one optimizer update, written once: looped over on the CPU, launched on a GPU. A rule is
-//   one step's worth of constants, all of them worked out on the host in double and rounded once; without_decay() is the
-//   same without weight decay.
+//   one step's worth of constants, all of them worked out on the host in double and rounded once; without_decay() is
+//   the same without weight decay.
 // Thread safety: values; calls on different elements are independent.
 // Invariants: the operations and their order are those of PyTorch's single-tensor optimizers; every operation rounds
 //   (no contraction), so an element's bits do not depend on where in a vector it stands. No rule branches on data or on
@@ -158,8 +158,8 @@ struct AdagradRule {
 
 // The rules of LARS, LAMB and Muon are for one tensor at a time: see tensor_update.h in kernels/cpu/ and kernels/cuda/.
 
-/// Sums of squares of a tensor, or of a part of it: of its parameters, and of what the update goes by, which is LARS's gradient,
-/// LAMB's direction, or the direction of Muon's matrices.
+/// Sums of squares of a tensor, or of a part of it: of its parameters, and of what the update goes by, which is LARS's
+/// gradient, LAMB's direction, or the direction of Muon's matrices.
 struct TensorSquares {
   double parameters = 0, update = 0;
 };
@@ -274,8 +274,8 @@ struct MuonRule {
   }
 };
 
-/// What is not trained, such as a running mean: the gradient is the mean over the step's samples of the value seen, and the
-/// statistic goes part of the way to it: v += rate (mean - v).
+/// What is not trained, such as a running mean: the gradient is the mean over the step's samples of the value seen, and
+/// the statistic goes part of the way to it: v += rate (mean - v).
 struct StatisticRule {
   static constexpr int state_buffers = 0;
   float rate = 0;

@@ -1,5 +1,6 @@
-// Purpose: the views of an image that an evaluation takes the mean of: what the model makes of each is added up before the loss.
-//   (Test-time augmentation, as in Krizhevsky et al. 2012; six views are those of Jordan 2024, "94% on CIFAR-10 in 3.29 seconds".)
+// Purpose: the views of an image that an evaluation takes the mean of: what the model makes of each is added up before
+//   the loss. (Test-time augmentation, as in Krizhevsky et al. 2012; six views are those of Jordan 2024, "94% on
+//   CIFAR-10 in 3.29 seconds".)
 // Thread safety: one thread. Invariants: with one view nothing is copied and nothing added.
 #pragma once
 
@@ -13,8 +14,9 @@ namespace dptrain {
 
 class EvaluationViews {
  public:
-  /// 1 view, the image; 2, and its mirror image; 6, these and both moved by a pixel, up and left, and down and right, half as heavy.
-  /// Of batches of at most so many samples of this shape, (channels, height, width) where there are more views than one.
+  /// 1 view, the image; 2, and its mirror image; 6, these and both moved by a pixel, up and left, and down and right,
+  /// half as heavy. Of batches of at most so many samples of this shape, (channels, height, width) where there are more
+  /// views than one.
   EvaluationViews(Kernels& kernels, std::int64_t count, const Shape& sample, std::int64_t outputs,
                   std::int64_t largest);
 

@@ -1,5 +1,5 @@
-// Purpose: starting values of parameters. Kaiming: He et al. 2015, eq. 10 and 14; Xavier: Glorot and Bengio 2010, eq. 16.
-//   The default is that of PyTorch's linear and conv2d: uniform within 1 / sqrt(fan_in), weights and biases alike.
+// Purpose: starting values of parameters. Kaiming: He et al. 2015, eq. 10 and 14; Xavier: Glorot and Bengio 2010, eq.
+//   16. The default is that of PyTorch's linear and conv2d: uniform within 1 / sqrt(fan_in), weights and biases alike.
 // Thread safety: pure functions.
 #pragma once
 

@@ -15,8 +15,8 @@
 
 namespace dptrain {
 
-/// What a parameter is to the optimizer. A statistic is not trained: what a layer writes as its gradient is, summed over the
-/// samples, the value that the step has seen, and the step moves the statistic towards the mean of that.
+/// What a parameter is to the optimizer. A statistic is not trained: what a layer writes as its gradient is, summed
+/// over the samples, the value that the step has seen, and the step moves the statistic towards the mean of that.
 enum class ParameterRole { weight, bias, norm, statistic };
 
 /// One parameter tensor of a layer. `name` is as in PyTorch ("weight", "bias").
@@ -53,8 +53,8 @@ struct ParameterViews {
   std::vector<float*> gradients;
 };
 
-/// Of a layer that needs sums over all micro-batches of a step: forward and backward each begin with a measurement of one
-/// micro-batch, and run when they have been told what those of all come to, added up in the order of the tree.
+/// Of a layer that needs sums over all micro-batches of a step: forward and backward each begin with a measurement of
+/// one micro-batch, and run when they have been told what those of all come to, added up in the order of the tree.
 class StepSums {
  public:
   virtual ~StepSums() = default;
@@ -79,8 +79,8 @@ class Layer {
 
   /// x (batch, input) -> y (batch, output); y == x where forward_in_place().
   virtual void forward(const Pass& pass, const ParameterViews& parameters, const void* x, void* y) = 0;
-  /// dy -> dx and parameter gradients; dx may be dy where backward_in_place(), and is where the layer passes through; it is
-  /// null where nobody wants it.
+  /// dy -> dx and parameter gradients; dx may be dy where backward_in_place(), and is where the layer passes through;
+  /// it is null where nobody wants it.
   virtual void backward(const Pass& pass, const ParameterViews& parameters, const void* x, const void* y, void* dy,
                         void* dx) = 0;
 
@@ -116,8 +116,8 @@ struct LayerContext {
 /// The layer for a spec; shapes fit, infer_shapes has checked them.
 std::unique_ptr<Layer> make_layer(const LayerSpec& spec, const LayerContext& context);
 
-/// Whether an activation may be computed inside the kernels of the layer before it: of an affine one or a sum forward alone, of
-/// a norm forward and backward.
+/// Whether an activation may be computed inside the kernels of the layer before it: of an affine one or a sum forward
+/// alone, of a norm forward and backward.
 bool can_fuse(const LayerSpec& layer, const LayerSpec& next);
 /// Whether a layer takes its input as it lies in memory; otherwise a reorder to plain fp32 goes before it.
 bool takes_layout(const LayerSpec& layer, const TensorDesc& input);

@@ -19,8 +19,8 @@ namespace dptrain {
 
 class Model {
  public:
-  /// `full_batch` decides the layouts, `compute` the types: see build_network(). The spec's shapes fit (infer_shapes has checked
-  /// them).
+  /// `full_batch` decides the layouts, `compute` the types: see build_network(). The spec's shapes fit (infer_shapes
+  /// has checked them).
   Model(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch, ElementType compute = ElementType::float32);
 
   /// Creates what these batch sizes need, and the memory for the largest; evaluations are of so many views. Once.
@@ -48,17 +48,17 @@ class Model {
   struct Output {
     float* gradients = nullptr;  ///< flat gradient sums
     LossSum* loss = nullptr;
-    /// Called, where it is set, each time the kernels of one more layer's gradients are in line: the first so many floats
-    /// of `gradients` are then final as far as the device's order goes.
+    /// Called, where it is set, each time the kernels of one more layer's gradients are in line: the first so many
+    /// floats of `gradients` are then final as far as the device's order goes.
     std::function<void(std::int64_t)> finished{};
   };
   /// One micro-batch through the device's kernels; on a GPU the host does not wait for them.
   void train(std::uint64_t seed, const Step& step, const Input& input, const Output& output);
-  /// The same in pieces, where layers need sums over all micro-batches of a step (see StepSums): what a piece measures is merged
-  /// over the micro-batches, in the order of the tree, and told to the next. Other models have one piece.
+  /// The same in pieces, where layers need sums over all micro-batches of a step (see StepSums): what a piece measures
+  /// is merged over the micro-batches, in the order of the tree, and told to the next. Other models have one piece.
   int pieces() const { return 2 * static_cast<int>(meetings_.size()) + 1; }
-  /// `whole` is what the piece before measured, merged, and `part` what this one measures, in the memory of the device; there is
-  /// none before the first and after the last. The memory of `input` stays as it is until the last.
+  /// `whole` is what the piece before measured, merged, and `part` what this one measures, in the memory of the device;
+  /// there is none before the first and after the last. The memory of `input` stays as it is until the last.
   void train_piece(int piece, std::uint64_t seed, const Step& step, const Input& input, const Output& output,
                    const float* whole, float* part);
   std::int64_t measured_floats() const { return measured_floats_; }  ///< at most
@@ -92,8 +92,8 @@ class Model {
   };
   std::vector<StageInfo> stages() const;
 
-  /// What each stage costs, in seconds, the loss last: in its place in a training pass, and alone, run several times in a
-  /// row with everything it touches as near as it can be. The shortest of `repeats` measurements.
+  /// What each stage costs, in seconds, the loss last: in its place in a training pass, and alone, run several times in
+  /// a row with everything it touches as near as it can be. The shortest of `repeats` measurements.
   struct StageTimes {
     std::string kind;
     double forward = 0, backward = 0, forward_alone = 0, backward_alone = 0;

@@ -19,9 +19,9 @@ struct Turn {
   bool fused_before = false;            ///< this is that activation: its forward is done
 };
 
-/// The layers in the order in which they run. A ReLU that is fused into the layer before it moves behind a max pool that
-/// follows it: the maximum of ReLUs is the ReLU of the maximum, so nothing changes, to the bit, but its gradient is taken
-/// where the tensor is smaller. One that is fused into a norm has no turn of its own.
+/// The layers in the order in which they run. A ReLU that is fused into the layer before it moves behind a max pool
+/// that follows it: the maximum of ReLUs is the ReLU of the maximum, so nothing changes, to the bit, but its gradient
+/// is taken where the tensor is smaller. One that is fused into a norm has no turn of its own.
 std::vector<Turn> running_order(const std::vector<LayerSpec>& layers) {
   std::vector<Turn> turns;
   for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -78,7 +78,8 @@ class Builder {
     bool has_gradient = false;  ///< something before it is trained
   };
 
-  /// Adds stages from end_ on. `index` is that of the first layer; `to_loss`: the loss reads what the last one puts out.
+  /// Adds stages from end_ on. `index` is that of the first layer; `to_loss`: the loss reads what the last one puts
+  /// out.
   Path add_layers(const std::vector<LayerSpec>& layers, const std::string& prefix, std::uint32_t index,
                   bool to_loss = false) {
     std::vector<std::uint32_t> indices;

@@ -1,8 +1,8 @@
-// Purpose: a spec's layers as the stages that passes run one after another, containers taken apart: a residual block is a stage
-//   where its paths part, the stages of its branch, those of its shortcut, and a stage where they are added.
+// Purpose: a spec's layers as the stages that passes run one after another, containers taken apart: a residual block is
+//   a stage where its paths part, the stages of its branch, those of its shortcut, and a stage where they are added.
 // Thread safety: one thread, that of its replica.
-// Invariants: every tensor has its place and every gradient its slot before step 0. A place that somebody still reads is
-//   never overwritten; nor is a slot.
+// Invariants: every tensor has its place and every gradient its slot before step 0. A place that somebody still reads
+//   is never overwritten; nor is a slot.
 #pragma once
 
 #include <memory>
@@ -60,9 +60,10 @@ struct Network {
   ParameterTable table;
 };
 
-/// `full_batch` decides the layouts, `compute` what products and convolutions compute in. Where that has 16 bits, what they put
-/// out has too, and so has everything behind it up to a layer that wants fp32, or the loss: few casts. The model's input, the
-/// last layer's outputs and whatever a softmax touches are fp32. The spec's shapes fit (check_shapes has seen to it).
+/// `full_batch` decides the layouts, `compute` what products and convolutions compute in. Where that has 16 bits, what
+/// they put out has too, and so has everything behind it up to a layer that wants fp32, or the loss: few casts. The
+/// model's input, the last layer's outputs and whatever a softmax touches are fp32. The spec's shapes fit (check_shapes
+/// has seen to it).
 Network build_network(const ModelSpec& spec, Kernels& kernels, std::int64_t full_batch,
                       ElementType compute = ElementType::float32);
 
@@ -82,8 +83,8 @@ void plan_backward(const Path& path, Network& network);
 /// Finds what recomputed blocks need not keep, and what backward has to compute again.
 void plan_recompute(Network& network);
 
-/// Where places lie in memory, in bytes, and how many these are: those of recomputed blocks where others have theirs too, because
-/// no two of one depth are in use at the same time. Place 0 is not there.
+/// Where places lie in memory, in bytes, and how many these are: those of recomputed blocks where others have theirs
+/// too, because no two of one depth are in use at the same time. Place 0 is not there.
 struct PlaceOffsets {
   std::vector<std::int64_t> offsets;
   std::int64_t bytes = 0;

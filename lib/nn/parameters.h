@@ -1,5 +1,5 @@
-// Purpose: the flat buffer of a model's parameters: what lies where, how it starts, and the way from and to the canonical
-//   form that hashes and files use. Thread safety: the table is immutable; buffers belong to their owner.
+// Purpose: the flat buffer of a model's parameters: what lies where, how it starts, and the way from and to the
+//   canonical form that hashes and files use. Thread safety: the table is immutable; buffers belong to their owner.
 // Invariants: parameters lie in the order in which backward finishes their gradients, each at a multiple of 64 bytes;
 //   padding between and inside them is zero.
 #pragma once

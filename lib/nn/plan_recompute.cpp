@@ -8,8 +8,8 @@ namespace {
 
 constexpr std::int64_t kCacheLine = 64;
 
-/// Which of a block's stages backward needs once more: those whose outputs it reads, and those from which they come. What lies in
-/// a block inside of it is that one's business, but for what goes in and what comes out.
+/// Which of a block's stages backward needs once more: those whose outputs it reads, and those from which they come.
+/// What lies in a block inside of it is that one's business, but for what goes in and what comes out.
 class Recomputation {
  public:
   Recomputation(const Network& network, std::size_t block)

@@ -14,8 +14,9 @@ namespace {
 /// Added to an eigenvalue, so that directions that hardly occur are not blown up; as in Jordan 2024.
 constexpr double kEpsilon = 5e-4;
 
-/// Eigenvalues on the diagonal of `a`, eigenvectors in the columns of `v`, by cyclic Jacobi rotations (Golub and Van Loan, Matrix
-/// Computations, 4th ed., section 8.5). Our own, so that the bits depend on no library's version or threads.
+/// Eigenvalues on the diagonal of `a`, eigenvectors in the columns of `v`, by cyclic Jacobi rotations (Golub and Van
+/// Loan, Matrix Computations, 4th ed., section 8.5). Our own, so that the bits depend on no library's version or
+/// threads.
 void diagonalise(std::vector<double>& a, std::vector<double>& v, std::size_t n) {
   std::fill(v.begin(), v.end(), 0.0);
   for (std::size_t i = 0; i < n; ++i) v[i * n + i] = 1.0;

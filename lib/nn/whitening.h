@@ -1,7 +1,7 @@
-// Purpose: filters that whiten a convolution's input: what `init: whiten` starts the first layer with. Their outputs, over the
-//   patches that they were made of, have variance one and do not correlate (Coates and Ng 2012, section 2.3; as first layer of a
-//   network that trains fast: Page 2019, Jordan 2024). Thread safety: one thread. Invariants: the same images in the same order
-//   give the same bits.
+// Purpose: filters that whiten a convolution's input: what `init: whiten` starts the first layer with. Their outputs,
+//   over the patches that they were made of, have variance one and do not correlate (Coates and Ng 2012, section 2.3;
+//   as first layer of a network that trains fast: Page 2019, Jordan 2024). Thread safety: one thread. Invariants: the
+//   same images in the same order give the same bits.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,8 @@ class PatchWhitening {
 
   std::int64_t patches_per_image() const;
   void add(const float* image);
-  /// (2 n, n) with n = C * height * width: for each eigenvector of the patches' second moments, the largest eigenvalue first,
-  /// the vector over the root of its eigenvalue, and the same with the other sign. Needs one image at least.
+  /// (2 n, n) with n = C * height * width: for each eigenvector of the patches' second moments, the largest eigenvalue
+  /// first, the vector over the root of its eigenvalue, and the same with the other sign. Needs one image at least.
   std::vector<float> filters() const;
 
  private:

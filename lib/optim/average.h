@@ -1,5 +1,6 @@
 // Purpose: the exponential moving average of a run's weights (Polyak and Juditsky, 1992, with forgetting), as
-//   torch.optim.swa_utils.AveragedModel with get_ema_multi_avg_fn keeps it: it begins as the weights after the first step.
+//   torch.optim.swa_utils.AveragedModel with get_ema_multi_avg_fn keeps it: it begins as the weights after the first
+//   step.
 // Thread safety: a pure function.
 #pragma once
 

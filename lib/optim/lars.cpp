@@ -1,6 +1,6 @@
 // LARS (You, Gitman and Ginsburg, "Large batch training of convolutional networks", 2017): each tensor has a
-// learning rate of its own, in proportion to its norm over its gradient's. Momentum is as in torch.optim.SGD: the global
-// learning rate multiplies the buffer and is not part of it.
+// learning rate of its own, in proportion to its norm over its gradient's. Momentum is as in torch.optim.SGD: the
+// global learning rate multiplies the buffer and is not part of it.
 #include "optim/optimizer.h"
 
 namespace dptrain {

@@ -13,8 +13,8 @@
 
 namespace dptrain {
 
-/// Names of the state buffers in the order in which the rule takes them, as PyTorch calls them in a state_dict: at most two, each
-/// with one float a parameter.
+/// Names of the state buffers in the order in which the rule takes them, as PyTorch calls them in a state_dict: at most
+/// two, each with one float a parameter.
 std::vector<std::string> state_names(const OptimizerSpec& spec);
 int state_buffers(const OptimizerSpec& spec);
 /// The update of step `step` (counted from 0) at learning rate `lr`.
@@ -41,8 +41,8 @@ std::string optimizer_name(const OptimizerSpec& spec);
 /// Which parameters decay.
 DecayOn decay_on(const OptimizerSpec& spec);
 double weight_decay(const OptimizerSpec& spec);
-/// Whether an update depends on more than the element itself: on norms of whole tensors (LARS, LAMB), or on whole matrices
-/// (Muon). Those need what UpdatePlan says of tensors, and are not done by apply_update() alone.
+/// Whether an update depends on more than the element itself: on norms of whole tensors (LARS, LAMB), or on whole
+/// matrices (Muon). Those need what UpdatePlan says of tensors, and are not done by apply_update() alone.
 bool takes_whole_tensors(const OptimizerSpec& spec);
 
 /// The learning rate that the spec gives, which a schedule then modulates.

@@ -1,5 +1,6 @@
 // RMSprop (Tieleman and Hinton, lecture 6.5 of "Neural networks for machine learning", 2012) as
-// torch.optim.RMSprop without centring: epsilon is added to the root, and the learning rate multiplies the momentum buffer.
+// torch.optim.RMSprop without centring: epsilon is added to the root, and the learning rate multiplies the momentum
+// buffer.
 #include "optim/optimizer.h"
 
 namespace dptrain {

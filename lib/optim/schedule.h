@@ -51,8 +51,8 @@ class Schedule {
   double scale_;
 };
 
-/// What `lr_scaling` multiplies the learning rate with, for updates from `batch` samples each: 1 where there is none, else
-/// batch / reference batch, or the root of it.
+/// What `lr_scaling` multiplies the learning rate with, for updates from `batch` samples each: 1 where there is none,
+/// else batch / reference batch, or the root of it.
 double lr_scale(const TrainSpec& train, std::int64_t batch);
 
 }  // namespace dptrain

@@ -55,9 +55,10 @@ struct Spread {
 };
 Spread spread_of(std::vector<double> values);
 
-/// What was compared; one line a mode under a heading: in how many seeds it reached the target, and after how many seconds of
-/// training, steps and epochs, as medians over the seeds that did, with what speed and accuracy, as medians over all that did not
-/// fail; then the settings of `train` in which a mode differs from the first, and each run that did not reach the target, with the reason.
+/// What was compared; one line a mode under a heading: in how many seeds it reached the target, and after how many
+/// seconds of training, steps and epochs, as medians over the seeds that did, with what speed and accuracy, as medians
+/// over all that did not fail; then the settings of `train` in which a mode differs from the first, and each run that
+/// did not reach the target, with the reason.
 std::vector<std::string> comparison_lines(const Comparison& comparison);
 /// "98.53% after 2.29 s of training, 476 steps, 1.01 epochs", or what ended it.
 std::string outcome_text(const ComparedRun& run);

@@ -1,5 +1,6 @@
 // Purpose: what a run says while it goes on. The log goes to standard output, messages and warnings to standard error.
-// Thread safety: one user at a time (Reporter sees to it). Invariants: nothing here fails: what cannot be written is dropped.
+// Thread safety: one user at a time (Reporter sees to it). Invariants: nothing here fails: what cannot be written is
+//   dropped.
 #pragma once
 
 #include <chrono>

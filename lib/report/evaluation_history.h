@@ -14,7 +14,8 @@ struct EvaluationHistory {
   std::int64_t parts = 0;  ///< of the run: how often it was started or gone on with
 };
 
-/// Lines that cannot be read are passed over: a run that was killed may have left half of one. Nothing where there is no such file.
+/// Lines that cannot be read are passed over: a run that was killed may have left half of one. Nothing where there is
+/// no such file.
 EvaluationHistory read_evaluations(const std::filesystem::path& metrics);
 
 }  // namespace dptrain

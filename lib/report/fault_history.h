@@ -8,8 +8,8 @@
 
 namespace dptrain {
 
-/// In the order in which it happened, with the recoveries that were told. Lines that cannot be read are passed over: a run that
-/// was killed may have left half of one. Empty where there is no such file.
+/// In the order in which it happened, with the recoveries that were told. Lines that cannot be read are passed over: a
+/// run that was killed may have left half of one. Empty where there is no such file.
 std::vector<FaultReport> read_fault_history(const std::filesystem::path& metrics);
 
 }  // namespace dptrain

@@ -66,8 +66,9 @@ class LiveConsole final : public Console {
   }
 
  private:
-  /// The step line behind a bar and before the time left. A line that wraps could not be rewritten, so what matters least
-  /// goes first where the window is narrow, and stays away until the window is another: parts must not come and go.
+  /// The step line behind a bar and before the time left. A line that wraps could not be rewritten, so what matters
+  /// least goes first where the window is narrow, and stays away until the window is another: parts must not come and
+  /// go.
   std::string progress(const StepReport& report, Clock::time_point now) {
     const double done = plan_.steps > 0 ? static_cast<double>(report.step) / static_cast<double>(plan_.steps) : 0;
     const int filled = static_cast<int>(done * bar_width);

@@ -1,5 +1,6 @@
 // Purpose: text to a stream that may be a terminal, a file, or a pipe whose reader has gone.
-// Thread safety: one user at a time. Invariants: the stream is borrowed; after the first failure nothing more is written.
+// Thread safety: one user at a time. Invariants: the stream is borrowed; after the first failure nothing more is
+//   written.
 #pragma once
 
 #include <cstdio>

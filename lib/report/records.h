@@ -88,7 +88,8 @@ struct Tested {
   double accuracy = not_known;  ///< 0 to 1; not known where the task has no classes
 };
 
-/// What counts of a report, a summary or a checkpoint's state: where an average of the weights is kept, it is the result.
+/// What counts of a report, a summary or a checkpoint's state: where an average of the weights is kept, it is the
+/// result.
 template <class Figures>
 Tested that_counts(const Figures& of) {
   const bool averaged = !std::isnan(of.ema_test_loss);

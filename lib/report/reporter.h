@@ -48,8 +48,8 @@ class Reporter {
   void finished(const Summary& summary);
   /// A run that was complete before: its summary once more, without a trace in the folder. Errors: as finished().
   void repeated(const Summary& summary, const std::string& json);
-  /// A run that has begun and ends by an error: leaves the end event and summary.json, and says it with --json; the error speaks
-  /// for itself.
+  /// A run that has begun and ends by an error: leaves the end event and summary.json, and says it with --json; the
+  /// error speaks for itself.
   void failed(const Summary& summary);
   /// A run that ends before its first step: says it with --json, unless that has had a summary already.
   void unbegun(const Summary& summary);

@@ -2,8 +2,8 @@
 //   summary.json (at the end).
 // Thread safety: one user at a time. Across processes: a folder belongs to one run at a time; a second one is refused.
 // Invariants: job.yaml and summary.json are there whole or not at all; every line of metrics.jsonl is handed to the
-//   system when it is written, and what a run left of one that it could not end is cut off by the next; a file that no run
-//   wrote is never overwritten or removed.
+//   system when it is written, and what a run left of one that it could not end is cut off by the next; a file that no
+//   run wrote is never overwritten or removed.
 #pragma once
 
 #include <filesystem>
@@ -23,8 +23,8 @@ class RunFolder {
  public:
   /// Creates the folder, or finds that the one given may be used, and claims it; writes and removes nothing in it, so
   /// that a run which fails before it starts leaves an earlier run alone. `name` is the job's.
-  /// Errors: usage where the folder holds a run and `fresh` is not set, holds files of these names (or checkpoints/) that no run wrote,
-  /// is in use, or is no folder; failed where the system refuses.
+  /// Errors: usage where the folder holds a run and `fresh` is not set, holds files of these names (or checkpoints/)
+  /// that no run wrote, is in use, or is no folder; failed where the system refuses.
   RunFolder(const RunFolderOptions& options, const std::string& name);
   /// Removes the folder again where it was created here and `begin` was not reached.
   ~RunFolder();

@@ -32,8 +32,8 @@ struct Scaling {
   std::int64_t cores = 0;                                       ///< replicas that this machine runs at once
   std::string link;                                             ///< as a text
   double link_bytes_per_second = 0, link_latency = 0;
-  /// Of the profile, in seconds: a micro-batch alone and with `together` of them at once, an addition of a replica's own
-  /// gradient sums, the update of all parameters by one core.
+  /// Of the profile, in seconds: a micro-batch alone and with `together` of them at once, an addition of a replica's
+  /// own gradient sums, the update of all parameters by one core.
   std::int64_t together = 1, rounds = 0;
   double micro_batch_alone = 0, micro_batch_together = 0, add = 0, update = 0;
   double lost = 0;        ///< the share of the time that other work on the machine took meanwhile

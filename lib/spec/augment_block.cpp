@@ -1,5 +1,5 @@
-// `dataset.augment`: a list as that of layers. An entry is a bare name, a name with its one main setting, or a name with a map
-// of settings. Names are torchvision's without their capitals; British spelling has an alias.
+// `dataset.augment`: a list as that of layers. An entry is a bare name, a name with its one main setting, or a name
+// with a map of settings. Names are torchvision's without their capitals; British spelling has an alias.
 
 #include <fmt/ranges.h>
 

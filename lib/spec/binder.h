@@ -49,8 +49,8 @@ struct MapStyle {
 };
 
 /// Reads the keys of one map. Call finish() last: it names the keys that nobody asked for.
-/// A single value in place of the map is refused. It is read all the same, as that of the style's main setting and with nothing said
-/// of what is wrong in it: so finish() knows whether that can be written, and what else would have to be.
+/// A single value in place of the map is refused. It is read all the same, as that of the style's main setting and with
+/// nothing said of what is wrong in it: so finish() knows whether that can be written, and what else would have to be.
 class MapReader {
  public:
   explicit MapReader(const Value& block, MapStyle style = {});

@@ -16,7 +16,8 @@ namespace dptrain {
 
 enum class DatasetFormat { idx, generated, cifar, image_folder, image_tar };
 
-/// What is done to a training sample each time it is used, drawn anew for each epoch and sample. Extents of 0: the image's own.
+/// What is done to a training sample each time it is used, drawn anew for each epoch and sample. Extents of 0: the
+/// image's own.
 struct RandomCropSpec {
   std::int64_t height = 0, width = 0;
   std::int64_t padding = 0;  ///< black pixels put on each side first
@@ -38,7 +39,8 @@ struct RandomResizedCropSpec {
   double ratio_min = 0.75, ratio_max = 4.0 / 3.0;
   bool operator==(const RandomResizedCropSpec&) const = default;
 };
-/// Each factor is drawn from [max(0, 1 - x), 1 + x]; in this order. The hue is turned by a part of the circle from [-hue, hue].
+/// Each factor is drawn from [max(0, 1 - x), 1 + x]; in this order. The hue is turned by a part of the circle from
+/// [-hue, hue].
 struct ColourJitterSpec {
   double brightness = 0, contrast = 0, saturation = 0, hue = 0;
   bool operator==(const ColourJitterSpec&) const = default;

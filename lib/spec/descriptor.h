@@ -1,4 +1,5 @@
-// Purpose: a dataset descriptor, datasets/NAME.yaml: what files make up a dataset, where they come from, how to check them.
+// Purpose: a dataset descriptor, datasets/NAME.yaml: what files make up a dataset, where they come from, how to check
+//   them.
 // Thread safety: immutable once read.
 #pragma once
 
@@ -13,7 +14,8 @@
 namespace dptrain {
 
 /// One file. `name` is its plain name; a copy may also lie there gzipped under name + ".gz". Hash and size are of the
-/// uncompressed bytes, because mirrors compress differently. An archive has one form: name, size and hash are those of the file.
+/// uncompressed bytes, because mirrors compress differently. An archive has one form: name, size and hash are those of
+/// the file.
 struct DescribedFile {
   std::string role;  ///< "train_images", "train_labels", "test_images", "test_labels"; or "archive"
   std::string name;

@@ -1,4 +1,5 @@
-// Purpose: what a job says of things that go wrong, by themselves or on purpose, and of replicas that are slow. Part of JobSpec.
+// Purpose: what a job says of things that go wrong, by themselves or on purpose, and of replicas that are slow. Part of
+//   JobSpec.
 // Thread safety: immutable once read.
 #pragma once
 

@@ -1,4 +1,5 @@
-// Purpose: the validated description of a run, as plain structs. Everything after the parser reads these, no string keys.
+// Purpose: the validated description of a run, as plain structs. Everything after the parser reads these, no string
+//   keys.
 // Thread safety: immutable once read. Invariants: those that the reader checks are named at each member.
 #pragma once
 
@@ -53,7 +54,8 @@ struct DataSpec {
   std::int64_t unpack_bytes = std::int64_t{64} << 30;  ///< a compressed archive that unpacks to more is refused
   bool operator==(const DataSpec&) const = default;
 };
-/// Empty: at the end only (`every: end`); a last checkpoint always happens. The best by test accuracy (or loss) is kept too.
+/// Empty: at the end only (`every: end`); a last checkpoint always happens. The best by test accuracy (or loss) is kept
+/// too.
 struct CheckpointSpec {
   std::optional<Interval> every;
   std::int64_t keep = 3;

@@ -72,8 +72,8 @@ std::size_t count_layers(const std::vector<LayerSpec>& layers) {
   return count;
 }
 
-/// `repeat: {times: N, layers: [...]}`, written out: what comes of it is as if the layers had been written N times. With
-/// `recompute: true` each time is a block of its own.
+/// `repeat: {times: N, layers: [...]}`, written out: what comes of it is as if the layers had been written N times.
+/// With `recompute: true` each time is a block of its own.
 std::vector<LayerSpec> read_repeat(const Value& settings) {
   MapReader map(settings, {.title = "repeat"});
   std::int64_t times = 1;
@@ -194,8 +194,8 @@ struct LayerSettings {
   }
 };
 
-/// One layer a line, those of containers indented further. `block`: how many of the recomputed blocks that begin with the first
-/// layer are written already.
+/// One layer a line, those of containers indented further. `block`: how many of the recomputed blocks that begin with
+/// the first layer are written already.
 std::string layers_text(std::span<const LayerSpec> layers, const std::string& indent, std::size_t block = 0) {
   std::string out;
   for (; !layers.empty(); block = 0) {

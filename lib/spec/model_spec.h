@@ -13,8 +13,9 @@
 namespace dptrain {
 
 /// How weights start; the defaults are PyTorch's (Kaiming uniform with a = sqrt(5), i.e. bound 1/sqrt(fan_in)).
-/// `whiten` is for a convolution that is the first layer: filters that whiten the patches of the training images, in pairs of
-/// opposite sign, which are not trained; what is beyond two for each value of a patch is by the default, biases start at zero.
+/// `whiten` is for a convolution that is the first layer: filters that whiten the patches of the training images, in
+/// pairs of opposite sign, which are not trained; what is beyond two for each value of a patch is by the default,
+/// biases start at zero.
 enum class Initialiser {
   pytorch_default,
   kaiming_uniform,
@@ -70,8 +71,8 @@ struct SoftmaxSpec {
 };
 
 enum class NormKind { batch, group, layer };
-/// Batch: over the samples and pixels of a micro-batch, channel by channel, or of all micro-batches of a step. Group: over the
-/// pixels of a group of channels of one sample. Layer: over all elements of a sample.
+/// Batch: over the samples and pixels of a micro-batch, channel by channel, or of all micro-batches of a step. Group:
+/// over the pixels of a group of channels of one sample. Layer: over all elements of a sample.
 struct NormSpec {
   NormKind kind = NormKind::batch;
   std::int64_t groups = 1;  // of a group norm; divides the channels
@@ -87,9 +88,9 @@ struct GlobalPoolSpec {
   bool operator==(const GlobalPoolSpec&) const = default;
 };
 
-/// How the input of a residual block reaches its sum (He et al. 2016). Where the branch changes the shape, `pad` (option A)
-/// takes every k-th pixel and gives the new channels, which come last, zeros; `projection` (option B) is a 1x1 convolution of
-/// stride k without bias and a batch norm, over the whole step where a batch norm of the branch is.
+/// How the input of a residual block reaches its sum (He et al. 2016). Where the branch changes the shape, `pad`
+/// (option A) takes every k-th pixel and gives the new channels, which come last, zeros; `projection` (option B) is a
+/// 1x1 convolution of stride k without bias and a batch norm, over the whole step where a batch norm of the branch is.
 enum class Shortcut { identity, pad, projection, layers };
 
 struct LayerSpec;
@@ -106,8 +107,8 @@ struct LayerSpec {
                GlobalPoolSpec, ResidualSpec>
       op;
   SourceMark at;
-  /// How many layers each recomputed block has that begins with this one, the longest first. Such a block keeps its input and its
-  /// output, and backward computes what lies between them once more.
+  /// How many layers each recomputed block has that begins with this one, the longest first. Such a block keeps its
+  /// input and its output, and backward computes what lies between them once more.
   std::vector<std::size_t> recompute{};
   bool operator==(const LayerSpec&) const = default;
 };

@@ -6,8 +6,8 @@
 
 namespace dptrain {
 
-/// Calls `read(name, settings)`, whose settings are nothing where the item is a bare name. Empty where it is no such item, which is
-/// complained about: `what` it should be ("a layer"), and how that is written.
+/// Calls `read(name, settings)`, whose settings are nothing where the item is a bare name. Empty where it is no such
+/// item, which is complained about: `what` it should be ("a layer"), and how that is written.
 template <class Spec, class Read>
 std::optional<Spec> read_named(const Value& item, std::string_view what, const std::string& how, const Read& read) {
   const Node& node = item.node;
@@ -39,7 +39,8 @@ inline bool is_short_form(const Node& settings) {
   return settings.kind == Node::Kind::scalar || settings.kind == Node::Kind::sequence;
 }
 
-/// The settings as a map: `linear: 128` is short for `linear: {out_features: 128}`, of which out_features is the `main` setting.
+/// The settings as a map: `linear: 128` is short for `linear: {out_features: 128}`, of which out_features is the `main`
+/// setting.
 inline Node as_settings(const Node& settings, std::string_view main) {
   if (!is_short_form(settings) || main.empty()) return settings;
   return map_of(main, settings);

@@ -87,8 +87,8 @@ void set_value(Node& root, const std::vector<Segment>& segments, Node value, Dia
     map->keys[static_cast<std::size_t>(node - map->items.data())].at = segments.back().at;
 }
 
-/// The number of epochs gives way to a number of steps of the command line, and the other way round, in `train` and in what a mode
-/// says of it: of several lengths the last one counts.
+/// The number of epochs gives way to a number of steps of the command line, and the other way round, in `train` and in
+/// what a mode says of it: of several lengths the last one counts.
 void drop_other_length(Node& root, const std::string& path) {
   const bool steps = path.ends_with("train.steps");
   if (!steps && !path.ends_with("train.epochs")) return;

@@ -33,8 +33,8 @@ JobSpec read_job_text(const std::string& given, const std::filesystem::path& fil
       apply_override(root, override_, sources.back(), diagnostics);
     }
   };
-  // What the file says of a mode is the file's word on `train`, over which the command line goes; what the command line says of a
-  // mode goes over what it says in general.
+  // What the file says of a mode is the file's word on `train`, over which the command line goes; what the command line
+  // says of a mode goes over what it says in general.
   OtherModes others;
   apply(true);
   apply_mode_settings(root, others, diagnostics);

@@ -28,13 +28,13 @@ JobSpec read_job_text(const std::string& text, const std::filesystem::path& file
 /// The resolved spec, every default filled in, as YAML that read_job accepts and reads to an equal JobSpec.
 std::string to_yaml(const JobSpec& job);
 
-/// The part of it that decides the weights after a number of steps, in the same form: what a run that is continued must have in
-/// common with the one that was stopped. How long it goes on is not part of it (a schedule may rest on that). What happens at a
-/// value that is not finite is the last part, and is left out where that ends the run.
+/// The part of it that decides the weights after a number of steps, in the same form: what a run that is continued must
+/// have in common with the one that was stopped. How long it goes on is not part of it (a schedule may rest on that).
+/// What happens at a value that is not finite is the last part, and is left out where that ends the run.
 std::string weights_yaml(const JobSpec& job);
 
-/// The steps at which drills make a gradient that is not finite, in order; one that comes twice is drilled a second time when it is
-/// done again. Replicas that are drilled at the same time count once.
+/// The steps at which drills make a gradient that is not finite, in order; one that comes twice is drilled a second
+/// time when it is done again. Replicas that are drilled at the same time count once.
 std::vector<std::int64_t> nan_drill_steps(const JobSpec& job);
 
 /// Formats a complaint about something that stands at `at`, with the line of the file and a caret, for checks that need

@@ -131,7 +131,8 @@ void check_replicas(const JobSpec& job, Diagnostics& diagnostics) {
       hint);
 }
 
-/// Micro-batches of a full step differ by at most one sample; what is left for an epoch's last step is known with the data.
+/// Micro-batches of a full step differ by at most one sample; what is left for an epoch's last step is known with the
+/// data.
 void check_smallest_batch(const JobSpec& job, Diagnostics& diagnostics) {
   if (!job.train.micro_batch_size && !job.reproducible) return;  // depends on the number of replicas
   const std::int64_t global = job.train.global_batch_size;

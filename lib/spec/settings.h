@@ -1,4 +1,5 @@
-// Purpose: the resolved settings of a job one by one, named as `--set` takes them, for results that say what they rest on.
+// Purpose: the resolved settings of a job one by one, named as `--set` takes them, for results that say what they rest
+//   on.
 // Thread safety: pure functions.
 #pragma once
 
@@ -13,8 +14,8 @@ namespace dptrain {
 /// A path such as "train.optimizer.lr" and its value as YAML.
 using Setting = std::pair<std::string, std::string>;
 
-/// Every setting in a block of the top level, such as "train", with the defaults filled in, in the order of the resolved spec. Empty
-/// where there is no such block.
+/// Every setting in a block of the top level, such as "train", with the defaults filled in, in the order of the
+/// resolved spec. Empty where there is no such block.
 std::vector<Setting> settings_of(const JobSpec& job, const std::string& block);
 
 }  // namespace dptrain

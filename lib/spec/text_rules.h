@@ -1,4 +1,5 @@
-// Purpose: what a spec must be as text, before and beside being YAML. Each function complains about the first violation.
+// Purpose: what a spec must be as text, before and beside being YAML. Each function complains about the first
+//   violation.
 // Thread safety: pure functions.
 #pragma once
 

@@ -42,8 +42,8 @@ MultiStepSchedule read_multi_step(MapReader& map, ScheduleUnit& unit) {
   return steps;
 }
 
-/// The highest learning rate is the optimizer's lr. `max_lr` is a second name for it, so that either may be left out: see
-/// schedules_lr().
+/// The highest learning rate is the optimizer's lr. `max_lr` is a second name for it, so that either may be left out:
+/// see schedules_lr().
 OneCycleSchedule read_one_cycle(MapReader& map, const OptimizerLr& lr) {
   OneCycleSchedule cycle;
   cycle.max_lr = lr.value;
@@ -170,8 +170,8 @@ double lr_of(const OptimizerSpec& optimizer) {
   return std::visit([](const auto& spec) { return spec.lr; }, optimizer);
 }
 
-/// What the block's schedule says of the optimizer's lr, looked up before the optimizer is read, because other defaults go by the
-/// lr. What is wrong here the schedule's own reader says.
+/// What the block's schedule says of the optimizer's lr, looked up before the optimizer is read, because other defaults
+/// go by the lr. What is wrong here the schedule's own reader says.
 std::optional<double> schedules_lr(const Value& train) {
   const auto find = [](const Node* map, const char* key) {
     return map != nullptr && map->kind == Node::Kind::map ? map->find(key) : nullptr;
@@ -267,7 +267,8 @@ std::string train_text(const TrainSpec& train) {
   out += fmt::format("  global_batch_size: {}\n", train.global_batch_size);
   out += fmt::format("  micro_batch_size: {}\n", value_or(train.micro_batch_size, "auto"));
   out += fmt::format("  precision: {}\n", names::precision.name_of(train.precision));
-  // Where they have an effect, or the job sets them: what fp32 trains is not another job for settings that it never had.
+  // Where they have an effect, or the job sets them: what fp32 trains is not another job for settings that it never
+  // had.
   if (train.precision == Precision::fp16 || train.loss_scale != LossScaleSpec{})
     out += fmt::format("  loss_scale: {{init_scale: {}, growth_interval: {}, min_scale: {}}}\n",
                        train.loss_scale.init_scale, train.loss_scale.growth_interval, train.loss_scale.min_scale);

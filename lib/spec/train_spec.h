@@ -1,4 +1,5 @@
-// Purpose: how a model is trained: for how long, with what batch, precision, optimizer and learning rate. Part of JobSpec.
+// Purpose: how a model is trained: for how long, with what batch, precision, optimizer and learning rate. Part of
+//   JobSpec.
 // Thread safety: immutable once read.
 #pragma once
 
@@ -12,8 +13,8 @@
 namespace dptrain {
 
 /// tf32: products and convolutions on a GPU round their inputs to 10 bits of mantissa; GPUs alone. Storage is fp32.
-/// bf16, fp16: products and convolutions, and the tensors between them, have 16 bits; weights in the flat buffer, their gradients,
-/// statistics, losses and the optimizer are fp32.
+/// bf16, fp16: products and convolutions, and the tensors between them, have 16 bits; weights in the flat buffer, their
+/// gradients, statistics, losses and the optimizer are fp32.
 enum class Precision { fp32, tf32, bf16, fp16 };
 
 /// Which parameters weight decay is for: all of them, as in PyTorch, or weights alone and neither biases nor norms.
@@ -92,8 +93,8 @@ struct MuonSpec {
 };
 using OptimizerSpec = std::variant<SgdSpec, AdamSpec, RmspropSpec, AdagradSpec, LarsSpec, LambSpec, MuonSpec>;
 
-/// What a global batch that is `factor` times the reference multiplies the learning rate with: factor (Goyal et al., 2017) or
-/// its root.
+/// What a global batch that is `factor` times the reference multiplies the learning rate with: factor (Goyal et al.,
+/// 2017) or its root.
 enum class LrScalingRule { linear, sqrt };
 struct LrScalingSpec {
   LrScalingRule rule = LrScalingRule::linear;
@@ -148,8 +149,8 @@ struct ScheduleSpec {
   bool operator==(const ScheduleSpec&) const = default;
 };
 
-/// `loss_scale:`, used where the precision is fp16: gradients of activations are multiplied by this scale, lest they be too small
-/// for half. It is halved where a step's gradients are not finite, and that step is left out.
+/// `loss_scale:`, used where the precision is fp16: gradients of activations are multiplied by this scale, lest they be
+/// too small for half. It is halved where a step's gradients are not finite, and that step is left out.
 struct LossScaleSpec {
   double init_scale = 65536;            ///< of the mean over a step; a power of two, as all scales are
   std::int64_t growth_interval = 2000;  ///< steps without such an event after which it is doubled

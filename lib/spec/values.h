@@ -1,5 +1,6 @@
-// Purpose: readers of single values. Each is a function (or returns one) from a Value to an optional typed value; an empty one has
-//   been complained about. Numbers are strict decimal: no hexadecimal, octal, nan, infinity, underscores, quotes.
+// Purpose: readers of single values. Each is a function (or returns one) from a Value to an optional typed value; an
+//   empty one has been complained about. Numbers are strict decimal: no hexadecimal, octal, nan, infinity, underscores,
+//   quotes.
 // Thread safety: pure functions.
 #pragma once
 

@@ -1,5 +1,5 @@
-// The resolved spec as YAML: every key that the reader knows, with its default filled in. The text of a large block is written where
-// the block is read.
+// The resolved spec as YAML: every key that the reader knows, with its default filled in. The text of a large block is
+// written where the block is read.
 
 #include "spec/blocks.h"
 #include "spec/names.h"

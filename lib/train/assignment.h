@@ -12,9 +12,9 @@ namespace dptrain {
 /// Of a replica that has failed.
 inline constexpr double kNever = std::numeric_limits<double>::infinity();
 
-/// `count` micro-batches over replicas to which one costs so much, so that the last to end ends as early as it can; equal
-/// costs give share(). Each replica gets at least one where there are enough, or its cost would never be known again;
-/// none where it is kNever. At least one cost is below that.
+/// `count` micro-batches over replicas to which one costs so much, so that the last to end ends as early as it can;
+/// equal costs give share(). Each replica gets at least one where there are enough, or its cost would never be known
+/// again; none where it is kNever. At least one cost is below that.
 std::vector<int> allot(int count, const std::vector<double>& costs);
 
 class Assignment {

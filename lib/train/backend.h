@@ -1,6 +1,6 @@
 // Purpose: what a kind of device brings to a run: its replicas and their reducer.
-// Thread safety: make_replica() and host_buffer() are called by each replica's own thread, one after the other or at once; the rest
-//   by one thread.
+// Thread safety: make_replica() and host_buffer() are called by each replica's own thread, one after the other or at
+//   once; the rest by one thread.
 #pragma once
 
 #include <functional>
@@ -49,8 +49,8 @@ class Backend {
   /// plan_model() with the operations that a replica would have.
   virtual ModelPlan plan(std::span<const std::int64_t> batches) = 0;
   virtual std::unique_ptr<Replica> make_replica(const Replica::Config& config) = 0;
-  /// Zeroed memory of the host, from which its replicas read weights and to which they write gradients: see GradientTask. By the
-  /// thread of a replica that is made.
+  /// Zeroed memory of the host, from which its replicas read weights and to which they write gradients: see
+  /// GradientTask. By the thread of a replica that is made.
   virtual Buffer host_buffer(std::size_t bytes) = 0;
   /// The same, and the other processes of this host see it too: all of them together, by one thread each.
   virtual Buffer shared_buffer(std::size_t bytes) = 0;
@@ -61,7 +61,8 @@ class Backend {
   virtual std::unique_ptr<GradientReducer> make_reducer(const ReducerConfig& config) = 0;
 };
 
-/// For replicas where `placement` says; the job outlives it. Errors: Error(usage) where no backend of this build serves it.
+/// For replicas where `placement` says; the job outlives it. Errors: Error(usage) where no backend of this build serves
+/// it.
 std::unique_ptr<Backend> make_backend(const JobSpec& job, const Placement& placement);
 /// The same for the replicas of this process among others; all of the arguments outlive it. Errors: likewise.
 std::unique_ptr<Backend> make_backend(const JobSpec& job, const Placement& placement, const RunSchedule& schedule,

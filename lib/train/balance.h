@@ -15,13 +15,13 @@ class Balancer {
 
   explicit Balancer(int replicas) : samples_(static_cast<std::size_t>(replicas)) {}
 
-  /// `step` was a full one, in which replica r took seconds[r] for shares[r] micro-batches. At the end of a window: the costs of a
-  /// micro-batch by replica where another assignment would be so much better, measured by medians; replicas without
-  /// micro-batches keep `costs`.
+  /// `step` was a full one, in which replica r took seconds[r] for shares[r] micro-batches. At the end of a window: the
+  /// costs of a micro-batch by replica where another assignment would be so much better, measured by medians; replicas
+  /// without micro-batches keep `costs`.
   std::optional<std::vector<double>> stepped(std::int64_t step, const std::vector<double>& seconds,
                                              const std::vector<int>& shares, const std::vector<double>& costs);
-  /// The assignment is another from `step` on: what was measured before does not count, nor do the steps before it of which it will
-  /// only be known what they took, because devices were still at work on them.
+  /// The assignment is another from `step` on: what was measured before does not count, nor do the steps before it of
+  /// which it will only be known what they took, because devices were still at work on them.
   void restart(std::int64_t step);
 
  private:

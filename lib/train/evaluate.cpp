@@ -19,8 +19,8 @@ void share_sums(Run& run) {
   share_stop(run);
 }
 
-/// One pass of all replicas over the test set, with these weights; empty where not all of it was done. The sums are rank 0's to
-/// read until the next barrier.
+/// One pass of all replicas over the test set, with these weights; empty where not all of it was done. The sums are
+/// rank 0's to read until the next barrier.
 bool pass_over(Run& run, Replica& replica, int rank, std::int64_t step, const std::function<bool()>& give_up) {
   run.evaluated[static_cast<std::size_t>(rank)] =
       run.faults.out(rank) || replica.evaluate(step, run.test_sums, give_up);
@@ -85,8 +85,8 @@ Outcome evaluate(Run& run, Replica& replica, int rank, std::int64_t step) {
 
 namespace {
 
-/// Good where all processes have said so. Before any of them acts on it: those of a host read the same weights, and going back
-/// writes them.
+/// Good where all processes have said so. Before any of them acts on it: those of a host read the same weights, and
+/// going back writes them.
 void agree_on_outcome(Run& run) {
   const int mine = run.outcome;
   std::vector<int> all(static_cast<std::size_t>(run.processes.size()));
@@ -96,7 +96,8 @@ void agree_on_outcome(Run& run) {
   if (other != all.end()) run.outcome = *other;
 }
 
-/// A checkpoint of `step`. Where the job may go back, weights that are not finite are a reason to: then all wait for the answer.
+/// A checkpoint of `step`. Where the job may go back, weights that are not finite are a reason to: then all wait for
+/// the answer.
 Outcome save_or_go_back(Run& run, int rank, Replica& replica, std::int64_t step) {
   if (run.job.faults.on_nan != OnNan::rollback) {
     if (run.leads(rank)) save(run, replica.parameters(), step);

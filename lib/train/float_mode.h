@@ -1,5 +1,5 @@
-// Purpose: how a replica's thread treats denormal numbers: as zero, which spares slow paths and is part of the promise of
-//   the same bits. Thread safety: acts on the calling thread.
+// Purpose: how a replica's thread treats denormal numbers: as zero, which spares slow paths and is part of the promise
+//   of the same bits. Thread safety: acts on the calling thread.
 #pragma once
 
 #if defined(__SSE2__)

@@ -1,4 +1,5 @@
-// Purpose: how a run scales its losses: by its job, and where it goes on by what it had come to. Thread safety: pure functions.
+// Purpose: how a run scales its losses: by its job, and where it goes on by what it had come to. Thread safety: pure
+//   functions.
 #pragma once
 
 #include <optional>

@@ -1,5 +1,5 @@
-// Purpose: the memory that a synchronous run plans to take, for `check` and `plan`. The program itself, its libraries and the data
-//   set are not part of it. Thread safety: values, pure functions.
+// Purpose: the memory that a synchronous run plans to take, for `check` and `plan`. The program itself, its libraries
+//   and the data set are not part of it. Thread safety: values, pure functions.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@ struct ReplicaMemory {
   std::int64_t alive = 0;                                    ///< micro-batches in lockstep; 0: one after the other
   std::int64_t bytes() const { return gradients + activations + copies + batches; }
 };
-/// Batches of samples that a replica's loader has with so many `workers`, which loader_workers() says; without any the one that it
-/// loads itself.
+/// Batches of samples that a replica's loader has with so many `workers`, which loader_workers() says; without any the
+/// one that it loads itself.
 std::int64_t loader_batches(const JobSpec& job, int workers);
 /// What each further micro-batch takes that a replica runs in lockstep, in bytes; empty: it runs one after the other.
 struct LockstepMemory {

@@ -1,4 +1,5 @@
-// Purpose: the cut of a step into micro-batches and their assignment to replicas. Thread safety: values, pure functions.
+// Purpose: the cut of a step into micro-batches and their assignment to replicas. Thread safety: values, pure
+//   functions.
 #pragma once
 
 #include <cstdint>

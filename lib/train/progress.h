@@ -1,7 +1,7 @@
-// Purpose: what rank 0 knows of a run as it goes on: losses, times, the last evaluation; it decides when a log interval is
-//   over, feeds the live line in between, and fills the summary. It asks no clock: in a step of microseconds that would
-//   show, so it gets the times that the step has taken anyway. Thread safety: one user at a time, which is rank 0 where steps
-//   are taken together.
+// Purpose: what rank 0 knows of a run as it goes on: losses, times, the last evaluation; it decides when a log interval
+//   is over, feeds the live line in between, and fills the summary. It asks no clock: in a step of microseconds that
+//   would show, so it gets the times that the step has taken anyway. Thread safety: one user at a time, which is rank 0
+//   where steps are taken together.
 #pragma once
 
 #include <cstdint>
@@ -28,16 +28,17 @@ class Progress {
   /// A run that goes on after `state`: its steps and seconds count. Before start().
   void resume(const RunState& state);
 
-  /// Training begins at steady_seconds() `now`, `since_process_start` seconds after the process: from here on time counts.
-  /// Before the first step.
+  /// Training begins at steady_seconds() `now`, `since_process_start` seconds after the process: from here on time
+  /// counts. Before the first step.
   void start(double now, double since_process_start);
 
-  /// Step `step` has its losses (by micro-batch), but for `left_out` samples whose gradients were of no use. Errors: failed where the loss is not finite.
+  /// Step `step` has its losses (by micro-batch), but for `left_out` samples whose gradients were of no use. Errors:
+  /// failed where the loss is not finite.
   void stepped(std::int64_t step, double lr, const StepPlan& plan, const std::vector<LossSum>& losses,
                const std::vector<StepTimes>& times, std::int64_t left_out = 0);
-  /// From here on micro-batches end one by one, in any order: rates count the samples of those that have ended, not of the
-  /// steps that they completed, which may be several in one instant. A rate is of `least` samples at the fewest, together
-  /// with the interval before where there are not as many. Before start().
+  /// From here on micro-batches end one by one, in any order: rates count the samples of those that have ended, not of
+  /// the steps that they completed, which may be several in one instant. A rate is of `least` samples at the fewest,
+  /// together with the interval before where there are not as many. Before start().
   void count_micro_batches(std::int64_t least) { least_ = least; }
   void micro_batch_ended(std::int64_t samples) { rate_.samples += samples; }
   /// What asynchronous updates have come to, for the next report.
@@ -52,8 +53,8 @@ class Progress {
   void rewound(std::int64_t step);
   /// "step 12 (epoch 0.31, learning rate 0.1)".
   std::string place(std::int64_t step, double lr) const;
-  /// `steps` are done at `now`; reports where they have come to the end of an interval or of the run, and else feeds the live line
-  /// now and then.
+  /// `steps` are done at `now`; reports where they have come to the end of an interval or of the run, and else feeds
+  /// the live line now and then.
   /// Whether it did.
   bool report_if_due(std::int64_t steps, std::int64_t end, double now);
   /// Of the interval that was reported last.

@@ -1,7 +1,7 @@
 // Purpose: the one binary tree in which the gradient sums of a step are added, and how replicas share the additions.
-//   T(lo, hi) is g(lo) for one micro-batch; otherwise T(lo, mid) + T(mid, hi), mid = lo + the largest power of two below
-//   hi - lo. A replica adds up the maximal subtrees inside its range; the rest is added across replicas. Which replica
-//   ran what therefore changes no bit of the sum.
+//   T(lo, hi) is g(lo) for one micro-batch; otherwise T(lo, mid) + T(mid, hi), mid = lo + the largest power of two
+//   below hi - lo. A replica adds up the maximal subtrees inside its range; the rest is added across replicas. Which
+//   replica ran what therefore changes no bit of the sum.
 // Thread safety: values, pure functions.
 #pragma once
 
@@ -27,8 +27,9 @@ struct ReplicaProgram {
   };
   std::vector<Instruction> instructions;
   std::vector<Range> roots;  ///< the maximal subtrees; root k ends up in buffer k
-  /// How many are needed at most at a time. With M micro-batches: at most floor(log2 M) + 1 where one replica runs all of
-  /// them; at most 2 floor(log2 M), and at least 1, for any other range, which may hold one root a level at each end.
+  /// How many are needed at most at a time. With M micro-batches: at most floor(log2 M) + 1 where one replica runs all
+  /// of them; at most 2 floor(log2 M), and at least 1, for any other range, which may hold one root a level at each
+  /// end.
   int buffers = 0;
 };
 

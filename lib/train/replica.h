@@ -1,8 +1,8 @@
-// Purpose: one executor: a device, a thread, a Model, the gradient buffers of its part of the tree, and a loader ahead of it.
-//   What it runs is the schedule's business, and what becomes of its gradients the reducer's.
+// Purpose: one executor: a device, a thread, a Model, the gradient buffers of its part of the tree, and a loader ahead
+//   of it. What it runs is the schedule's business, and what becomes of its gradients the reducer's.
 // Thread safety: everything, being made included, belongs to the replica's own thread.
-// Invariants: a device may still be at work on a step when run() returns; lag() says for how many steps, and whoever reads
-//   a step's losses waits for it with collect().
+// Invariants: a device may still be at work on a step when run() returns; lag() says for how many steps, and whoever
+//   reads a step's losses waits for it with collect().
 #pragma once
 
 #include <cmath>
@@ -43,7 +43,8 @@ struct GradientTask {
   std::int64_t step = 0;   ///< names the epoch's order and the random draws
   std::int64_t first = 0;  ///< the first of its samples, counted from the step's first
   std::int64_t count = 0;  ///< of samples; a size that was prepared
-  /// Flat, in the host's memory, as the gradient; both best from Backend::host_buffer(), which a GPU copies without the host's help.
+  /// Flat, in the host's memory, as the gradient; both best from Backend::host_buffer(), which a GPU copies without the
+  /// host's help.
   const float* weights = nullptr;
   std::int64_t version = 0;   ///< of the weights: another number for other contents
   float* gradient = nullptr;  ///< the sum over the samples is written here
@@ -80,14 +81,15 @@ class Replica {
     StepExchange* exchange = nullptr;  ///< where the model needs sums over all micro-batches of a step
   };
   virtual ~Replica() = default;
-  /// Why it is slower than replicas on such devices should be, for the user to read at the end of a run; empty: it is not.
+  /// Why it is slower than replicas on such devices should be, for the user to read at the end of a run; empty: it is
+  /// not.
   virtual std::string handicap() const { return {}; }
 
   virtual const ParameterTable& parameters() const = 0;
   /// Reads the weights there from now on, in the memory of its device.
   virtual void bind(const float* weights) = 0;
-  /// The same for weights in the host's memory, which a device with its own reads now: to be called again where they have changed.
-  /// Until the next gradient(). Needs Config::single_sizes.
+  /// The same for weights in the host's memory, which a device with its own reads now: to be called again where they
+  /// have changed. Until the next gradient(). Needs Config::single_sizes.
   virtual void bind_host(const float* weights) = 0;
   /// The sum of root k of its ReplicaProgram is in gradients()[k] after a step, in the memory of its device.
   virtual const std::vector<float*>& gradients() const = 0;
@@ -105,7 +107,8 @@ class Replica {
     /// It and its loss.
     bool is_finite() const { return std::isfinite(loss.loss) && std::isfinite(largest); }
   };
-  /// Whether gradient() is to be given the samples; not where the replica has the training set at hand. The same for all of a run.
+  /// Whether gradient() is to be given the samples; not where the replica has the training set at hand. The same for
+  /// all of a run.
   virtual bool needs_batches() const { return true; }
   /// One micro-batch, whole, on return. Needs Config::single_sizes.
   virtual Gradient gradient(const GradientTask& task);
@@ -120,9 +123,9 @@ class Replica {
   virtual std::optional<NotFinite> diagnose(const StepTask&) { return std::nullopt; }
   /// How many steps the host may be ahead of the device: collect(step) without waiting needs run(step + lag()).
   virtual int lag() const = 0;
-  /// The loss sums of its micro-batches of `step` into losses[micro-batch]; waits for the device where it must. Once a step,
-  /// in order, at most lag() steps behind. Where Config::reassigned, returns the seconds that its device was at its part of that
-  /// step, by the assignment that was in force then.
+  /// The loss sums of its micro-batches of `step` into losses[micro-batch]; waits for the device where it must. Once a
+  /// step, in order, at most lag() steps behind. Where Config::reassigned, returns the seconds that its device was at
+  /// its part of that step, by the assignment that was in force then.
   virtual double collect(std::int64_t step, std::vector<LossSum>& losses) = 0;
 
   /// The scale of losses after the step that was collected last; empty where losses are not scaled.

@@ -1,9 +1,9 @@
-// Purpose: what the replicas of one run share, and what is done with it once for all of them: how a run begins and goes on, and
-//   how it ends. The steps are those of its mode: train/update_strategy.h. Where several processes train together each has a
-//   Run, all of them alike but for what is another's replica.
-// Thread safety: members are written by one thread between two barriers, or before the threads start; those that are kept by
-//   replica belong to its thread until the next barrier; the functions are the process's leading replica's ("rank 0's" where
-//   that is all the same), or called while no replica runs.
+// Purpose: what the replicas of one run share, and what is done with it once for all of them: how a run begins and goes
+//   on, and how it ends. The steps are those of its mode: train/update_strategy.h. Where several processes train
+//   together each has a Run, all of them alike but for what is another's replica.
+// Thread safety: members are written by one thread between two barriers, or before the threads start; those that are
+//   kept by replica belong to its thread until the next barrier; the functions are the process's leading replica's
+//   ("rank 0's" where that is all the same), or called while no replica runs.
 #pragma once
 
 #include <atomic>
@@ -113,8 +113,8 @@ struct Run {
   RollbackPoints rollback_points;  // rank 0's
   std::int64_t rollback_step = 0;  // where the last rollback went
 
-  /// Whether this replica does once what every process does for all its replicas: what it decides then is the same in all of
-  /// them, because they know the same.
+  /// Whether this replica does once what every process does for all its replicas: what it decides then is the same in
+  /// all of them, because they know the same.
   bool leads(int rank) const { return rank == here.first; }
   /// Whether the run leaves checkpoints, and whether it is this process that writes its folder.
   bool saves() const { return !options.checkpoints.run_folder.empty(); }
@@ -151,10 +151,12 @@ RunPlan describe(const Run& run, const ParameterTable& table);
 void set_up_weights(Run& run, const ParameterTable& table);
 /// The state after `step`, but for the hash of the weights.
 RunState state_at(Run& run, std::int64_t step);
-/// What makes the snapshot, from copies. At the end of `step` and before rank 0 begins the next: the others may already compute
-/// gradients, but update nothing. Errors: failed where a parameter is not finite: nothing of that kind is ever saved.
+/// What makes the snapshot, from copies. At the end of `step` and before rank 0 begins the next: the others may already
+/// compute gradients, but update nothing. Errors: failed where a parameter is not finite: nothing of that kind is ever
+/// saved.
 Checkpointer::Make snapshot(Run& run, const ParameterTable& table, std::int64_t step);
-/// Likewise: the checkpoint of `step`, on its way to the disk, and where the job may go back to it one to go back to. Once a step.
+/// Likewise: the checkpoint of `step`, on its way to the disk, and where the job may go back to it one to go back to.
+/// Once a step.
 void save(Run& run, const ParameterTable& table, std::int64_t step);
 /// Whether the parameters and the optimizer's state are finite. While nobody updates them.
 bool state_is_finite(const Run& run, const ParameterTable& table);
@@ -165,8 +167,8 @@ void go_back_to(Run& run, const RollbackPoints::Point& point);
 void finish(Run& run);
 /// A run that ends by an error after it began says so in its folder.
 void leave_failed(Run& run);
-/// Replica threads.late is past the step deadline. Its thread cannot be stopped or joined, so all that can be done is to say it
-/// and end the process, with status 75. When the others' threads have ended, or will not.
+/// Replica threads.late is past the step deadline. Its thread cannot be stopped or joined, so all that can be done is
+/// to say it and end the process, with status 75. When the others' threads have ended, or will not.
 [[noreturn]] void leave_late(Run& run);
 /// What is said of it.
 std::string late_text(const Run& run, int rank, std::int64_t step);

@@ -40,8 +40,9 @@ class RunSchedule {
   const StepPlan& last() const { return last_; }
   /// Samples of the first `steps` steps.
   std::int64_t samples_before(std::int64_t steps) const;
-  /// Batch sizes that occur in training, without repetition. The first is a full step's, for which layouts are chosen; it
-  /// need not be the largest: 10 samples in micro-batches of at most 7 are cut into 5 + 5, but a last step of 7 stays whole.
+  /// Batch sizes that occur in training, without repetition. The first is a full step's, for which layouts are chosen;
+  /// it need not be the largest: 10 samples in micro-batches of at most 7 are cut into 5 + 5, but a last step of 7
+  /// stays whole.
   std::vector<std::int64_t> batch_sizes() const;
   std::int64_t largest_batch() const;
   /// Steps of an interval, at least 1.

@@ -1,7 +1,8 @@
-// Purpose: where the replicas of a run lay down what they have measured on each micro-batch of a step, and meet in the midst of it:
-//   norms with `sync: true` go on when they know the measurements of all, of other processes too.
+// Purpose: where the replicas of a run lay down what they have measured on each micro-batch of a step, and meet in the
+//   midst of it: norms with `sync: true` go on when they know the measurements of all, of other processes too.
 // Thread safety: called by every replica's thread for its own rank, as often as by the others.
-// Invariants: a micro-batch's measurement is read by all as it was written, whoever runs it; where a replica fails, nobody waits.
+// Invariants: a micro-batch's measurement is read by all as it was written, whoever runs it; where a replica fails,
+//   nobody waits.
 #pragma once
 
 #include <cstddef>
@@ -17,8 +18,8 @@ namespace dptrain {
 
 class StepExchange {
  public:
-  /// For at most so many floats of a measurement. The group and the processes outlive it. A watchdog does not count the time that a
-  /// replica waits for others here as that of its part of the step.
+  /// For at most so many floats of a measurement. The group and the processes outlive it. A watchdog does not count the
+  /// time that a replica waits for others here as that of its part of the step.
   StepExchange(LocalGroup& group, Communicator& processes, const Placement& placement, const RunSchedule& schedule,
                std::int64_t floats, Watchdog* watchdog = nullptr);
 
@@ -41,7 +42,8 @@ class StepExchange {
   Communicator& processes_;
   Watchdog* watchdog_;
   std::size_t floats_;
-  // In turn: who writes for the next meeting has left the one before it behind, and with it everybody what was read there.
+  // In turn: who writes for the next meeting has left the one before it behind, and with it everybody what was read
+  // there.
   std::vector<float> parts_[2];
   std::vector<Member> members_;  // by rank
   std::vector<char> written_;    // by micro-batch, in this process, for the coming meeting

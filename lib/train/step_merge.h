@@ -1,5 +1,5 @@
-// Purpose: what a piece of a model has measured on the micro-batches of a step, merged in the order of the tree, as all replicas do it
-//   for themselves. Thread safety: one user. Invariants: nothing is allocated after construction.
+// Purpose: what a piece of a model has measured on the micro-batches of a step, merged in the order of the tree, as all
+//   replicas do it for themselves. Thread safety: one user. Invariants: nothing is allocated after construction.
 #pragma once
 
 #include <vector>

@@ -155,7 +155,8 @@ void give_up(Run& run, int rank, std::int64_t step) {
   run.group.abort(std::make_exception_ptr(Error(ExitStatus::retry, "a replica is late")));  // the others end
   run.strategy->abandon(run);
   run.threads.changed.notify_all();
-  // The process ends from the thread that waits for the replicas, unless that is stuck as well: in a write to a dead disk, say.
+  // The process ends from the thread that waits for the replicas, unless that is stuck as well: in a write to a dead
+  // disk, say.
   std::this_thread::sleep_for(std::chrono::seconds(4));
   std::_Exit(static_cast<int>(ExitStatus::retry));
 }

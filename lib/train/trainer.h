@@ -41,8 +41,8 @@ struct CheckpointOptions {
 struct TrainOptions {
   /// The processes that train this job together, each with train(); null: this one alone. They outlive the call.
   Communicator* processes = nullptr;
-  /// Ends training after the step that is running, and then an evaluation after `evaluation_grace` seconds more; one that
-  /// was not complete leaves the test loss and accuracy unknown.
+  /// Ends training after the step that is running, and then an evaluation after `evaluation_grace` seconds more; one
+  /// that was not complete leaves the test loss and accuracy unknown.
   const StopRequest* stop = nullptr;
   /// Another process was asked to stop, by this signal, and this one ends with it. On a replica's thread.
   std::function<void(int signal)> stopped{};
@@ -54,8 +54,9 @@ struct TrainOptions {
   std::function<bool(const EvalReport&)> enough{};
   /// Called with the final weights, on a replica's thread, before the summary is reported.
   std::function<void(const WeightsView&)> save{};
-  /// Called in mode async on a replica's thread when it has read the weights for micro-batch `index`, and before it computes: so
-  /// that tests make replicas slow without a clock. `over()`: the run has failed, and nobody is to wait any longer.
+  /// Called in mode async on a replica's thread when it has read the weights for micro-batch `index`, and before it
+  /// computes: so that tests make replicas slow without a clock. `over()`: the run has failed, and nobody is to wait
+  /// any longer.
   std::function<void(int rank, std::int64_t index, const std::function<bool()>& over)> weights_read{};
   /// Likewise, with `updates: locked`, when it has read one shard of them: the next may be of a later version.
   std::function<void(std::size_t shard, const std::function<bool()>& over)> shard_read{};
@@ -65,11 +66,12 @@ struct TrainOptions {
 Basis basis_of(const JobSpec& job, const DatasetPair& data, const Placement& placement);
 Basis basis_of(const JobSpec& job, const DatasetPair& data);
 
-/// The summary of a run that ends before it takes a step here: what the job and the machine say of it. `steps` are those of
-/// earlier parts.
+/// The summary of a run that ends before it takes a step here: what the job and the machine say of it. `steps` are
+/// those of earlier parts.
 Summary summary_before(const JobSpec& job, const DatasetInfo& info, const Placement& placement, std::int64_t steps);
 
-/// Trains, evaluates, reports. Errors: whatever a replica throws; usage as in train/fit/fit.h; failed where a loss is not finite.
+/// Trains, evaluates, reports. Errors: whatever a replica throws; usage as in train/fit/fit.h; failed where a loss is
+/// not finite.
 Summary train(const JobSpec& job, const DatasetPair& data, Reporter& reporter, const TrainOptions& options = {});
 
 }  // namespace dptrain

@@ -1,5 +1,5 @@
-// Purpose: what a mode does in its own way: which replicas it wants, where the weights lie, how they are updated. Chosen once, before
-//   the replicas' threads start.
+// Purpose: what a mode does in its own way: which replicas it wants, where the weights lie, how they are updated.
+//   Chosen once, before the replicas' threads start.
 // Thread safety: said at each member. Invariants: the strategy outlives the replicas' threads.
 #pragma once
 
@@ -41,7 +41,8 @@ class UpdateStrategy {
   virtual double rate(const Run& run, std::int64_t step) const;
   /// Whether the weights have the same bits in every run of the job.
   virtual bool reproducible(const JobSpec& job) const { return job.reproducible; }
-  /// What the mode has to say in checkpoints, in reports of an interval, and in the summary. While no replica is at work.
+  /// What the mode has to say in checkpoints, in reports of an interval, and in the summary. While no replica is at
+  /// work.
   virtual void describe(RunState&) const {}
   virtual void summarise(Summary&) const {}
 };

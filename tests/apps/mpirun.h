@@ -108,7 +108,8 @@ struct RanksAtWork {
   std::vector<pid_t> processes;  // by rank
 };
 
-/// A small job on four devices of this type: the last step of an epoch has fewer micro-batches, and one of another size.
+/// A small job on four devices of this type: the last step of an epoch has fewer micro-batches, and one of another
+/// size.
 inline std::string small_mlp(const std::string& type) {
   return R"(name: mlp
 dataset: {name: digits, train_samples: 301, test_samples: 150}

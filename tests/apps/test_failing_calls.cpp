@@ -1,5 +1,5 @@
-// Every system call of saving made to fail once, through the built binary: the run goes on with a warning, or ends with 1 and
-// says which file and why; what is on the disk is good either way, and the run can be gone on with.
+// Every system call of saving made to fail once, through the built binary: the run goes on with a warning, or ends with
+// 1 and says which file and why; what is on the disk is good either way, and the run can be gone on with.
 #include <doctest/doctest.h>
 
 #include <cerrno>
@@ -71,8 +71,9 @@ int fail_each(int error) {
   }
 }
 
-/// A run whose one checkpoint is replaced by another of its step, on a file system that cannot exchange folders. Call after
-/// call fails, or ends the process where `error` is -1; how many there were. Whatever happens the run is gone on with.
+/// A run whose one checkpoint is replaced by another of its step, on a file system that cannot exchange folders. Call
+/// after call fails, or ends the process where `error` is -1; how many there were. Whatever happens the run is gone on
+/// with.
 int fail_each_in_replacing(int error) {
   const InMemory in_memory;
   const std::vector<std::string> keep_one = {"--set", "checkpoint.keep=1"};

@@ -1,4 +1,5 @@
-// GPUs in several processes, on the doubles of CUDA and NCCL: the weights of one, who takes which GPU, and what is refused.
+// GPUs in several processes, on the doubles of CUDA and NCCL: the weights of one, who takes which GPU, and what is
+// refused.
 #include <doctest/doctest.h>
 
 #include "apps/gpu_ranks.h"

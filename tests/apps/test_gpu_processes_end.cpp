@@ -1,5 +1,5 @@
-// How a job on GPUs in several processes ends where something goes wrong, on the doubles of CUDA and NCCL: nobody hangs, whatever
-// waits on a device for a rank that never comes.
+// How a job on GPUs in several processes ends where something goes wrong, on the doubles of CUDA and NCCL: nobody
+// hangs, whatever waits on a device for a rank that never comes.
 #include <doctest/doctest.h>
 
 #include "apps/gpu_ranks.h"

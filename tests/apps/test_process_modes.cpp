@@ -1,5 +1,5 @@
-// Modes local_sgd and async as several processes: the weights of one process where they are promised, records that replay, and one
-// end for all.
+// Modes local_sgd and async as several processes: the weights of one process where they are promised, records that
+// replay, and one end for all.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 

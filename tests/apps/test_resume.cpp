@@ -1,4 +1,5 @@
-// --resume and --init-from of the built binary: where there is no run, one that stopped, one that is complete, and another.
+// --resume and --init-from of the built binary: where there is no run, one that stopped, one that is complete, and
+// another.
 #include <doctest/doctest.h>
 
 #include "apps/end_to_end.h"

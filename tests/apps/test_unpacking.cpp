@@ -1,4 +1,5 @@
-// Compressed archives and the built binary: whatever is to be unpacked, its bound, news and signals hold from the first look at it on.
+// Compressed archives and the built binary: whatever is to be unpacked, its bound, news and signals hold from the first
+// look at it on.
 #include <doctest/doctest.h>
 
 #include <algorithm>

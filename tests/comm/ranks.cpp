@@ -1,6 +1,6 @@
-// A program of several processes that holds what its Communicator does against what it should: 0 where all is well. `fail` as its
-// argument: the last rank fails, and the others have to hear of it. `stop RANK`: that one is stopped when all is done but the end.
-// `leave`: messages, after which the first rank makes no call of MPI.
+// A program of several processes that holds what its Communicator does against what it should: 0 where all is well.
+// `fail` as its argument: the last rank fails, and the others have to hear of it. `stop RANK`: that one is stopped when
+// all is done but the end. `leave`: messages, after which the first rank makes no call of MPI.
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -80,7 +80,8 @@ void exchanges(Communicator& ranks) {
   }
 }
 
-/// Connections from everybody to everybody, itself too, two each, which talk at the same time; one that is cut keeps nobody.
+/// Connections from everybody to everybody, itself too, two each, which talk at the same time; one that is cut keeps
+/// nobody.
 void talks(Communicator& ranks) {
   std::vector<ConnectionEnds> ends;
   for (int listens = 0; listens < ranks.size(); ++listens)

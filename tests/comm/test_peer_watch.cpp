@@ -1,4 +1,5 @@
-// The watch over other processes, without a launcher: what cannot be reached, strangers at its port, a process that does not end.
+// The watch over other processes, without a launcher: what cannot be reached, strangers at its port, a process that
+// does not end.
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <netinet/in.h>

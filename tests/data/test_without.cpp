@@ -1,4 +1,5 @@
-// What a build does that has no OpenSSL, libcurl, zlib, libjpeg-turbo, libpng or libarchive. Their stand-ins are linked before the library that holds the others.
+// What a build does that has no OpenSSL, libcurl, zlib, libjpeg-turbo, libpng or libarchive. Their stand-ins are linked
+// before the library that holds the others.
 #include <doctest/doctest.h>
 
 #include <fstream>

@@ -1,5 +1,5 @@
-// Where elements lie, that packing and unpacking weights loses nothing and leaves padding zero, and that a linear layer takes a
-// flattened image in any layout.
+// Where elements lie, that packing and unpacking weights loses nothing and leaves padding zero, and that a linear layer
+// takes a flattened image in any layout.
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
 
@@ -112,8 +112,8 @@ TEST_CASE("a linear layer takes a flattened image as it lies") {
   }
 }
 
-// So many weights and at most 128 samples go through the inner product of oneDNN, others through its matrix product. All
-// terms are multiples of 2^-20 and their sums small: in floats they are exact in any order.
+// So many weights and at most 128 samples go through the inner product of oneDNN, others through its matrix product.
+// All terms are multiples of 2^-20 and their sums small: in floats they are exact in any order.
 TEST_CASE("a linear layer with many weights gives the sums of its definition, at few samples and many") {
   const Shape shape{20, 8, 8};
   const std::int64_t features = shape.elements(), out = 203, most = 129;

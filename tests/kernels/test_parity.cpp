@@ -77,7 +77,8 @@ TEST_CASE("in bfloat16 convolutions are the references' with any channels, strid
       }
     }
   }
-  // oneDNN 2.6.3 has a kernel for AVX-512 that is wrong where these are odd, and enough pixels are there to overlook it.
+  // oneDNN 2.6.3 has a kernel for AVX-512 that is wrong where these are odd, and enough pixels are there to overlook
+  // it.
   for (const std::int64_t odd : {17, 31, 33, 47, 65}) {
     check(16, odd, 1, 1, 1, 2, 9);
     check(odd, 16, 1, 1, 1, 2, 9);

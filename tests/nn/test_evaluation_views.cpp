@@ -1,4 +1,5 @@
-// Evaluations of several views: what the loss is of, against the same model on images that are moved and mirrored beforehand.
+// Evaluations of several views: what the loss is of, against the same model on images that are moved and mirrored
+// beforehand.
 #include <doctest/doctest.h>
 
 #include <algorithm>

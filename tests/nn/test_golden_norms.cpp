@@ -1,6 +1,6 @@
-// Models with norms, residual blocks and label smoothing against PyTorch: twenty losses, the weights and running statistics
-// behind them, and an evaluation with those; with the batch in one piece, cut into micro-batches, and cut with norms over the
-// whole step, which are to be those of the batch in one piece.
+// Models with norms, residual blocks and label smoothing against PyTorch: twenty losses, the weights and running
+// statistics behind them, and an evaluation with those; with the batch in one piece, cut into micro-batches, and cut
+// with norms over the whole step, which are to be those of the batch in one piece.
 #include <doctest/doctest.h>
 
 #include "kernels/cpu/apply_update.h"

@@ -1,4 +1,5 @@
-// Recomputed blocks: the same bits with less memory, wherever such a block stands, and nothing overwritten that is still read.
+// Recomputed blocks: the same bits with less memory, wherever such a block stands, and nothing overwritten that is
+// still read.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 

@@ -1,5 +1,5 @@
-// Purpose: counts what a test program allocates with new: allocations.cpp replaces the operator, so such a test is a program of its
-//   own. Thread safety: any thread allocates; the counters are of all of them.
+// Purpose: counts what a test program allocates with new: allocations.cpp replaces the operator, so such a test is a
+//   program of its own. Thread safety: any thread allocates; the counters are of all of them.
 #pragma once
 
 #include <atomic>

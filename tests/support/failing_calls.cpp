@@ -1,7 +1,8 @@
-// A library for LD_PRELOAD that makes one system call of a program fail: of its open, write, fsync, rename and mkdir calls on
-// paths in the folder FAIL_UNDER the FAIL_AT-th one, counted from 1, fails with the error number FAIL_WITH; where that is 0
-// only writes count, and the one that is meant takes half of its bytes; where it is -1 the process is killed there. When it has
-// happened there is a file FAIL_MARK. Where NO_EXCHANGE is set two paths cannot change places, as on some file systems.
+// A library for LD_PRELOAD that makes one system call of a program fail: of its open, write, fsync, rename and mkdir
+// calls on paths in the folder FAIL_UNDER the FAIL_AT-th one, counted from 1, fails with the error number FAIL_WITH;
+// where that is 0 only writes count, and the one that is meant takes half of its bytes; where it is -1 the process is
+// killed there. When it has happened there is a file FAIL_MARK. Where NO_EXCHANGE is set two paths cannot change
+// places, as on some file systems.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -1,4 +1,5 @@
-// Purpose: image files for tests, made and not stored: pictures that are a function of their seed, as JPEG, PNG or nothing.
+// Purpose: image files for tests, made and not stored: pictures that are a function of their seed, as JPEG, PNG or
+//   nothing.
 // Thread safety: pure functions. Only for builds with libjpeg-turbo and libpng.
 #pragma once
 

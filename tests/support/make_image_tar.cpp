@@ -1,5 +1,5 @@
-// make_image_tar OUT.tar TRAIN TEST [SIZE [CLASSES]]: a plain tar of generated JPEGs, train/cNN/NNNNNNN.jpg and test/..., which
-// can be told apart by what is in them: a stand-in for people's own images, at any number.
+// make_image_tar OUT.tar TRAIN TEST [SIZE [CLASSES]]: a plain tar of generated JPEGs, train/cNN/NNNNNNN.jpg and
+// test/..., which can be told apart by what is in them: a stand-in for people's own images, at any number.
 
 #include <cstdio>
 #include <cstdlib>

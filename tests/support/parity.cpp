@@ -104,7 +104,8 @@ void check_unary(Backend& backend, UnaryOperation& operation, const TensorDesc& 
     });
     const std::string at = fmt::format("{}, batch {}", what, batch);
     compare(y, forward(batch, wide(x)), at + ": y");
-    // Where a rounded output is near its limit, what is left to it, which the gradient is made of, is off by a rounding of it.
+    // Where a rounded output is near its limit, what is left to it, which the gradient is made of, is off by a rounding
+    // of it.
     compare(dx.plain(), backward(batch, wide(x), wide(dy)), at + ": dx", dx.tolerance(),
             input.type == ElementType::float32 ? 0.1 : 1.0);
   }

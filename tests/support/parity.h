@@ -1,7 +1,7 @@
 // One table of kernels against the float64 references: every operation, forward and backward, in every layout that the
-// table's images may have, at a full batch and at one sample. Agreement is within 1e-4 of a tensor's largest value, of one
-// stored as bfloat16 within 2^-7, as float16 within 2^-10: rounding is 2^-9 and 2^-12 of a value, and gradients may be made of
-// rounded outputs. Masks agree to the bit.
+// table's images may have, at a full batch and at one sample. Agreement is within 1e-4 of a tensor's largest value, of
+// one stored as bfloat16 within 2^-7, as float16 within 2^-10: rounding is 2^-9 and 2^-12 of a value, and gradients may
+// be made of rounded outputs. Masks agree to the bit.
 #pragma once
 
 #include <cstdint>

@@ -46,8 +46,8 @@ Values activation_backward(const ActivationSpec& spec, const Values& x, const Va
 Values softmax(std::int64_t classes, std::int64_t inner, const Values& x);
 Values softmax_backward(std::int64_t classes, std::int64_t inner, const Values& x, const Values& dy);
 
-/// Features are channels of one pixel; a layer norm takes all elements of a sample as features. Without weights 1, without
-/// biases 0.
+/// Features are channels of one pixel; a layer norm takes all elements of a sample as features. Without weights 1,
+/// without biases 0.
 Values norm(const ImageShape& shape, const NormSpec& spec, const Values& x, const Values& weight, const Values& bias);
 /// A batch norm by given means and variances.
 Values norm_with(const ImageShape& shape, const NormSpec& spec, const Values& mean, const Values& variance,

@@ -1,5 +1,5 @@
-// Purpose: the micro-batches of a step through models of their own, piece by piece, as a replica runs them in lockstep: for tests of
-//   layers that need sums over a step. Thread safety: none.
+// Purpose: the micro-batches of a step through models of their own, piece by piece, as a replica runs them in lockstep:
+//   for tests of layers that need sums over a step. Thread safety: none.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,5 @@
-// Purpose: linear least squares, whose optimum is known: one linear layer under mse, on a small dataset of random bytes.
+// Purpose: linear least squares, whose optimum is known: one linear layer under mse, on a small dataset of random
+//   bytes.
 // Thread safety: none.
 #pragma once
 
@@ -58,7 +59,8 @@ class LeastSquares {
     return distance;
   }
 
-  /// Of the mean loss, whose second derivatives are 2 / kClasses times the moments: gradient descent needs a rate below 2 / this.
+  /// Of the mean loss, whose second derivatives are 2 / kClasses times the moments: gradient descent needs a rate below
+  /// 2 / this.
   double largest_curvature() const {
     std::array<double, kUnknowns> v{1, 1, 1, 1, 1, 1}, w{};
     double norm = 0;

@@ -1,4 +1,5 @@
-// Purpose: interleavings of an asynchronous run that are forced, however its threads are scheduled. Thread safety: as TrainOptions asks.
+// Purpose: interleavings of an asynchronous run that are forced, however its threads are scheduled. Thread safety: as
+//   TrainOptions asks.
 #pragma once
 
 #include <atomic>
@@ -9,8 +10,8 @@
 
 namespace dptrain::test {
 
-/// Micro-batches in rounds of `size`: nobody computes before all of a round have read their weights. Needs a contract that lets so
-/// many compute at a time, and whole rounds between two rests.
+/// Micro-batches in rounds of `size`: nobody computes before all of a round have read their weights. Needs a contract
+/// that lets so many compute at a time, and whole rounds between two rests.
 inline TrainOptions in_rounds(std::int64_t size) {
   TrainOptions options;
   options.weights_read = [size, arrived = std::make_shared<std::atomic<std::int64_t>>(0)](

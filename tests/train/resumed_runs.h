@@ -13,7 +13,8 @@
 
 namespace dptrain::test {
 
-/// The first `count` samples that are gathered from here on end the run: the step that takes the last of them is finished.
+/// The first `count` samples that are gathered from here on end the run: the step that takes the last of them is
+/// finished.
 inline DatasetPair stopping_pair(std::int64_t train, std::int64_t test, const Shape& shape, std::int64_t classes,
                                  std::uint64_t seed, std::int64_t count, StopRequest& stop) {
   DatasetPair data = memory_pair(train, test, shape, classes, seed);

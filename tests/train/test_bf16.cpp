@@ -1,5 +1,5 @@
-// Training in bfloat16 on the CPU, in every mode: the same bits at any number of replicas, and accuracy as in fp32. Random jobs
-// in it are among those of test_same_bits.cpp.
+// Training in bfloat16 on the CPU, in every mode: the same bits at any number of replicas, and accuracy as in fp32.
+// Random jobs in it are among those of test_same_bits.cpp.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -22,8 +22,8 @@ bool has_bf16() {
   return missing.empty();
 }
 
-/// Batch norms, a residual block, dropout and augmentation, in batches that nothing divides; all ways that convolutions and maxima
-/// go in 16 bits.
+/// Batch norms, a residual block, dropout and augmentation, in batches that nothing divides; all ways that convolutions
+/// and maxima go in 16 bits.
 constexpr const char* kJob = R"(name: bf16
 seed: 3
 dataset: {name: digits, train_samples: 190, test_samples: 60, augment: [{random_crop: 2}, cutout: 5]}

@@ -1,5 +1,6 @@
-// A convex problem with a known optimum, through the trainer: how near to it each mode ends, at 1, 2 and 4 replicas; and a rate that
-// is fine for sync and too large for gradients without a bound on their staleness, which the run does not survive.
+// A convex problem with a known optimum, through the trainer: how near to it each mode ends, at 1, 2 and 4 replicas;
+// and a rate that is fine for sync and too large for gradients without a bound on their staleness, which the run does
+// not survive.
 #include <doctest/doctest.h>
 
 #include "core/error.h"
@@ -15,8 +16,9 @@ TEST_CASE("how near each mode ends to the optimum, which lies 0.97 from zero") {
     const char* mode;
     double lr, distance;
   };
-  // An asynchronous update is of 8 samples and not of 32: the rate is a quarter of sync's. Where samples are weighted, left out or lost as
-  // threads happen to run, those of an epoch no longer add up to the gradient of all, and more of the batches' noise is left.
+  // An asynchronous update is of 8 samples and not of 32: the rate is a quarter of sync's. Where samples are weighted,
+  // left out or lost as threads happen to run, those of an epoch no longer add up to the gradient of all, and more of
+  // the batches' noise is left.
   const Case cases[] = {
       {"mode: sync", 0.6, 0.002},
       {"mode: async\nasync: {max_staleness: 0}", 0.6, 0.002},

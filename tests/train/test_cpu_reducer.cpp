@@ -1,5 +1,5 @@
-// The reducer against a plain implementation that knows no replicas, chunks or programs: for each element, the tree's sum by
-// its definition, divided, clipped, and the rule called once.
+// The reducer against a plain implementation that knows no replicas, chunks or programs: for each element, the tree's
+// sum by its definition, divided, clipped, and the rule called once.
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
 

@@ -1,4 +1,5 @@
-// Equal weights at any number of replicas and loading threads, with decoding, augmentation, and a sample that cannot be read.
+// Equal weights at any number of replicas and loading threads, with decoding, augmentation, and a sample that cannot be
+// read.
 #include <doctest/doctest.h>
 #include <stdlib.h>
 

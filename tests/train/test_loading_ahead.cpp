@@ -1,5 +1,5 @@
-// Loading ahead in the modes in which replicas take micro-batches by themselves: the same bits with and without threads for it, each
-// sample gathered once, augmented by what it and its epoch are, and what fails.
+// Loading ahead in the modes in which replicas take micro-batches by themselves: the same bits with and without threads
+// for it, each sample gathered once, augmented by what it and its epoch are, and what fails.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 

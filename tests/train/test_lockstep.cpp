@@ -1,5 +1,5 @@
-// Norms over the whole step: the same bits whoever runs what, and that replicas which meet in the midst of a step neither hang nor
-// blame each other where something goes wrong.
+// Norms over the whole step: the same bits whoever runs what, and that replicas which meet in the midst of a step
+// neither hang nor blame each other where something goes wrong.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 

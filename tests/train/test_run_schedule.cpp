@@ -27,7 +27,8 @@ TEST_CASE("an epoch's micro-batches hold every position exactly once; only the l
     const auto micro = *rc::gen::inRange<std::int64_t>(1, 60);
     const int replicas = *rc::gen::inRange(1, 7);
     JobSpec job = job_of(global, micro, 1000000);
-    // A larger slice of a worker may be cut in smaller parts than a smaller one: the first micro-batch is not always the largest.
+    // A larger slice of a worker may be cut in smaller parts than a smaller one: the first micro-batch is not always
+    // the largest.
     if (const auto workers = *rc::gen::inRange<std::int64_t>(0, 12);
         workers >= replicas && workers <= std::min(samples, global)) {
       job.mode = Mode::local_sgd;

@@ -1,5 +1,5 @@
-// The promise of the project: weights and test loss have the same bits at any number of replicas, with and without loader
-// threads. Over random specs whose sizes divide by nothing, and on real jobs.
+// The promise of the project: weights and test loss have the same bits at any number of replicas, with and without
+// loader threads. Over random specs whose sizes divide by nothing, and on real jobs.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 #include <rapidcheck.h>
@@ -19,7 +19,8 @@ namespace dptrain {
 
 namespace {
 
-/// One of the values. Not an initializer_list: inside a conditional expression GCC 12 under AddressSanitizer lost its array.
+/// One of the values. Not an initializer_list: inside a conditional expression GCC 12 under AddressSanitizer lost its
+/// array.
 template <class T, class... More>
 T pick(T first, More... more) {
   return *rc::gen::elementOf(std::vector<T>{first, static_cast<T>(more)...});

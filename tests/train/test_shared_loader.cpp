@@ -1,4 +1,5 @@
-// Batches that several replicas draw from one sequence: right ones, once each, whoever is slow, and what goes wrong where.
+// Batches that several replicas draw from one sequence: right ones, once each, whoever is slow, and what goes wrong
+// where.
 #include <doctest/doctest.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// Replicas share one copy of the weights, so a pass must not write to it, not even zeros into its padding. Here the weights
-// lie in memory that can only be read: a write ends the test.
+// Replicas share one copy of the weights, so a pass must not write to it, not even zeros into its padding. Here the
+// weights lie in memory that can only be read: a write ends the test.
 #include <doctest/doctest.h>
 #include <sys/mman.h>
 

@@ -1,5 +1,5 @@
-// LARS, LAMB and Muon through the reducer: twenty steps against the golden file, at any number of replicas the same bits; and the
-// moving average.
+// LARS, LAMB and Muon through the reducer: twenty steps against the golden file, at any number of replicas the same
+// bits; and the moving average.
 #include <doctest/doctest.h>
 
 #include <algorithm>

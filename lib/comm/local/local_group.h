@@ -1,5 +1,5 @@
-// Purpose: the replicas of a run meet here: those of one process as its threads, and the processes of its host where there are
-//   more. A barrier, and the way in which the first error stops all.
+// Purpose: the replicas of a run meet here: those of one process as its threads, and the processes of its host where
+//   there are more. A barrier, and the way in which the first error stops all.
 // Thread safety: every member may be called from any replica's thread.
 // Invariants: after abort() no replica waits any longer: barriers, present and future, throw GroupAborted.
 #pragma once
@@ -23,15 +23,15 @@ class LocalGroup {
 
   int size() const { return size_; }
 
-  /// Returns when all replicas of this host have called it. What any of them wrote before is visible to all after. Spins for a
-  /// few microseconds where there is a core for every replica, then sleeps. Errors: GroupAborted.
+  /// Returns when all replicas of this host have called it. What any of them wrote before is visible to all after.
+  /// Spins for a few microseconds where there is a core for every replica, then sleeps. Errors: GroupAborted.
   void barrier() {
     barrier([this] {
       if (processes_ != nullptr) processes_->host_barrier();
     });
   }
-  /// The same for the replicas of this process alone; when all are there, one of them calls `between`, and then they go on. Where
-  /// it throws, that is the group's failure. This is where processes talk to each other.
+  /// The same for the replicas of this process alone; when all are there, one of them calls `between`, and then they go
+  /// on. Where it throws, that is the group's failure. This is where processes talk to each other.
   template <class Between>
   void barrier(Between&& between);
 
@@ -61,7 +61,8 @@ class LocalGroup {
 
 template <class Between>
 void LocalGroup::barrier(Between&& between) {
-  // The phase is read first: an abort that comes before the check is seen by it, one that comes later changes this phase.
+  // The phase is read first: an abort that comes before the check is seen by it, one that comes later changes this
+  // phase.
   const std::uint32_t phase = phase_.load(std::memory_order_acquire);
   check();
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 != size_) return wait(phase);

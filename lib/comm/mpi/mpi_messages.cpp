@@ -27,10 +27,11 @@ void check(int result, const char* call) {
   fail(ExitStatus::retry, "{}: {}", call, text);
 }
 
-/// MPI moves messages only while a thread is in a call of it, and a message may be sent as far as its sender can see while MPI
-/// still has the last piece (the system has no room for it just now). If the process then waits for others in another way than
-/// MPI's, and they for that message, both wait for ever. So now and then somebody asks MPI for a message that nobody sends, unless
-/// somebody is in a call anyway. (Not for any message: Open MPI moves nothing where it has found what it was asked for.)
+/// MPI moves messages only while a thread is in a call of it, and a message may be sent as far as its sender can see
+/// while MPI still has the last piece (the system has no room for it just now). If the process then waits for others in
+/// another way than MPI's, and they for that message, both wait for ever. So now and then somebody asks MPI for a
+/// message that nobody sends, unless somebody is in a call anyway. (Not for any message: Open MPI moves nothing where
+/// it has found what it was asked for.)
 class Progress {
  public:
   Progress() : thread_([this] { make(); }) {}
@@ -45,8 +46,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// Somebody is in a call. Who leaves by an exception leaves messages whose memory is no longer MPI's to write to: no progress is
-  /// made from then on.
+  /// Somebody is in a call. Who leaves by an exception leaves messages whose memory is no longer MPI's to write to: no
+  /// progress is made from then on.
   class Turn {
    public:
     explicit Turn(Progress& progress) : progress_(progress), lock_(progress.calls_) {}

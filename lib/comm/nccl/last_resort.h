@@ -1,4 +1,5 @@
-// Purpose: the end of a process whose thread waits inside a library that may never come back, and cannot be interrupted.
+// Purpose: the end of a process whose thread waits inside a library that may never come back, and cannot be
+//   interrupted.
 // Thread safety: its own thread's. Invariants: none of it is left when the scope ends in time.
 #pragma once
 
@@ -12,7 +13,8 @@ namespace dptrain {
 
 class LastResort {
  public:
-  /// Where the scope has not ended after `patience`: says `why` on standard error and ends the process with ExitStatus::retry.
+  /// Where the scope has not ended after `patience`: says `why` on standard error and ends the process with
+  /// ExitStatus::retry.
   LastResort(std::chrono::nanoseconds patience, std::string why) noexcept;
   ~LastResort();
   LastResort(const LastResort&) = delete;

@@ -11,8 +11,8 @@ namespace dptrain::nccl {
 
 namespace {
 
-/// Before 2.27.3 what a thread's group still has to do belongs to that thread, and another that asks how it fares may wait for it or
-/// end it in the midst (github.com/NVIDIA/nccl/issues/1753): replicas' threads could not share a group.
+/// Before 2.27.3 what a thread's group still has to do belongs to that thread, and another that asks how it fares may
+/// wait for it or end it in the midst (github.com/NVIDIA/nccl/issues/1753): replicas' threads could not share a group.
 constexpr int kOldest = 22703;
 
 [[noreturn]] void refuse(ncclResult_t result, const char* what, ncclComm_t communicator) {
@@ -246,7 +246,8 @@ NcclGroup::~NcclGroup() {
 
 void NcclGroup::close() {
   constexpr const char* kWhat = "closing the GPUs' communication";
-  // NCCL gives the thread back the device that it found, which for a thread that never chose one is the first GPU, perhaps another's.
+  // NCCL gives the thread back the device that it found, which for a thread that never chose one is the first GPU,
+  // perhaps another's.
   if (!ranks_.empty()) cuda::use_device(ranks_.front()->device_);
   // Finalising is collective, so all begin, in one group, before the first is waited for.
   {

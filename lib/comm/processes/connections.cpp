@@ -146,8 +146,8 @@ struct Missing {
   int whom = kNobody;
 };
 
-/// Errors: failed, in all processes, where one misses a connection. Who has not reached another knows better than who was not reached.
-/// `more`: what this one knows of its own.
+/// Errors: failed, in all processes, where one misses a connection. Who has not reached another knows better than who
+/// was not reached. `more`: what this one knows of its own.
 void check_all_there(Communicator& processes, const Missing& mine, const std::string& more) {
   std::vector<Missing> all(static_cast<std::size_t>(processes.size()));
   processes.all_gather(&mine, sizeof mine, all.data());

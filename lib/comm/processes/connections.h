@@ -1,4 +1,5 @@
-// Purpose: how connections (comm/connection.h) come about. Thread safety: one thread of each process, all of them together.
+// Purpose: how connections (comm/connection.h) come about. Thread safety: one thread of each process, all of them
+//   together.
 #pragma once
 
 #include <memory>

@@ -35,8 +35,8 @@ struct PeerLink {
   /// Now, or later with send_rest(). The text is cut to what is allowed.
   void send(PeerFrame frame, const std::string& text);
   void send_rest();
-  /// Reads some of what is there, `most` bytes, and takes the frames that are whole. False where the peer has gone, or is none of
-  /// ours.
+  /// Reads some of what is there, `most` bytes, and takes the frames that are whole. False where the peer has gone, or
+  /// is none of ours.
   using Take = std::function<void(const PeerFrame& frame, const std::string& text)>;
   bool hear(const PeerToken& token, std::size_t most, const Take& take);
   void close();

@@ -1,6 +1,6 @@
 // Purpose: the port that the others come to, and who has come and not yet said who it is: anybody can.
-// Thread safety: its owner's. Invariants: no more strangers are in than there are peers, and some; each has one frame and a few
-//   seconds.
+// Thread safety: its owner's. Invariants: no more strangers are in than there are peers, and some; each has one frame
+//   and a few seconds.
 #pragma once
 
 #include <poll.h>

@@ -22,8 +22,8 @@ constexpr double kTick = 0.2;       // seconds from one sign of life to the next
 constexpr double kOwnWords = 0.5;   // that the first process has to fail by itself as another one did: all may have
 constexpr double kLastSeconds = 4;  // that a process has to end in order, and MPI at least
 
-/// On standard error, unless nobody reads what is there already: that is no reason to stay. A pipe that takes anything takes 4096
-/// bytes.
+/// On standard error, unless nobody reads what is there already: that is no reason to stay. A pipe that takes anything
+/// takes 4096 bytes.
 void say(const std::string& text) {
   const std::string line = fmt::format("dptrain: {}\n", text.substr(0, PeerLink::kLongestText));
   pollfd out{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
@@ -197,7 +197,8 @@ void PeerWatch::look(double now) {
   }
 }
 
-/// After end() the others may go, and nobody is lost. But MPI waits for all of them, for good: also for one that is stopped.
+/// After end() the others may go, and nobody is lost. But MPI waits for all of them, for good: also for one that is
+/// stopped.
 void PeerWatch::look_at_end(double now) {
   const Member& own = members_[static_cast<std::size_t>(rank_)];
   // The first process knows best who it is that is missing; and one at a time, because the launcher ends all after one.

@@ -1,8 +1,8 @@
-// Purpose: every process of a job knows within a deadline that another one has failed, hangs or is gone, and that the launcher
-//   is: each has a thread that tells the first process over a connection of its own (TCP) that it lives, and hears the same from
-//   it. MPI notices no process that hangs.
-// Thread safety: any thread. Invariants: `told` is called at most once; a process that goes on for four seconds after it, or
-//   after its own fail(), is ended.
+// Purpose: every process of a job knows within a deadline that another one has failed, hangs or is gone, and that the
+//   launcher is: each has a thread that tells the first process over a connection of its own (TCP) that it lives, and
+//   hears the same from it. MPI notices no process that hangs.
+// Thread safety: any thread. Invariants: `told` is called at most once; a process that goes on for four seconds after
+//   it, or after its own fail(), is ended.
 #pragma once
 
 #include <atomic>

@@ -26,8 +26,8 @@ std::size_t up(std::size_t bytes, std::size_t unit) {
   return (bytes + unit - 1) / unit * unit;
 }
 
-/// Where memory of a host cannot be shared (a container with a small /dev/shm), processes of one host can do as if they were
-/// on hosts of their own.
+/// Where memory of a host cannot be shared (a container with a small /dev/shm), processes of one host can do as if they
+/// were on hosts of their own.
 bool may_share() {
   const char* setting = std::getenv("DPTRAIN_SHARED_MEMORY");
   if (setting == nullptr || *setting == '\0' || std::strcmp(setting, "on") == 0) return true;

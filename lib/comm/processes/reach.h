@@ -1,4 +1,5 @@
-// Purpose: where a process can be reached over TCP (IPv4) by others, and how they reach it. Thread safety: pure functions.
+// Purpose: where a process can be reached over TCP (IPv4) by others, and how they reach it. Thread safety: pure
+//   functions.
 #pragma once
 
 #include <cstddef>
@@ -30,8 +31,8 @@ int open_socket();
 int connect_to(std::uint32_t address, std::uint16_t port);
 /// A port of any number, with what others need to come to it. Errors: failed.
 int open_port(Addresses& mine);
-/// A connection to whom these are of: the first of them by which `introduced(socket)` is true, because only that one knows what to
-/// answer. -1 where there is none; `tried` is what was tried.
+/// A connection to whom these are of: the first of them by which `introduced(socket)` is true, because only that one
+/// knows what to answer. -1 where there is none; `tried` is what was tried.
 int reach(const Addresses& whom, bool on_this_host, const std::function<bool(int socket)>& introduced,
           std::string& tried);
 

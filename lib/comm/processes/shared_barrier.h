@@ -9,8 +9,8 @@ namespace dptrain {
 
 class SharedBarrier {
  public:
-  /// Returns when `size` processes have called it. Spins `spins` times, then sleeps; wakes now and then to see whether it is
-  /// `interrupted`: then returns false, and the barrier is of no more use.
+  /// Returns when `size` processes have called it. Spins `spins` times, then sleeps; wakes now and then to see whether
+  /// it is `interrupted`: then returns false, and the barrier is of no more use.
   bool wait(int size, int spins, const std::atomic<bool>& interrupted);
 
  private:

@@ -19,8 +19,8 @@ namespace dptrain {
 namespace fs = std::filesystem;
 namespace {
 
-/// Checks a download, then puts it into its final place, inflated unless it is an archive. Returns what is wrong with it, empty
-/// where it was published.
+/// Checks a download, then puts it into its final place, inflated unless it is an archive. Returns what is wrong with
+/// it, empty where it was published.
 std::string unpack(const fs::path& download, const DescribedFile& file, const fs::path& target,
                    const StopRequest* stop) {
   if (std::string problem = mismatch(download, file, stop); !problem.empty()) return problem;

@@ -17,7 +17,8 @@ void download_dataset(const DatasetDescriptor& descriptor, const std::filesystem
 
 /// `dptrain data fetch`: returns the folder that open_dataset() would read, every file of which has its hash. Where
 /// there is none, or it is the cache's and does not match, what is wrong is downloaded into the cache.
-/// Errors: generated (usage); no mirror serves, or a folder of the user's own does not match its hashes (data); Stopped.
+/// Errors: generated (usage); no mirror serves, or a folder of the user's own does not match its hashes (data);
+/// Stopped.
 std::filesystem::path fetch_dataset(const DatasetDescriptor& descriptor, const DataOptions& options);
 
 }  // namespace dptrain

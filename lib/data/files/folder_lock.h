@@ -1,5 +1,5 @@
-// Purpose: a lock on a folder in the cache, so that one process writes there while others wait; freed by the kernel when the
-//   process ends, however it ends. Thread safety: one a process and folder at a time.
+// Purpose: a lock on a folder in the cache, so that one process writes there while others wait; freed by the kernel
+//   when the process ends, however it ends. Thread safety: one a process and folder at a time.
 #pragma once
 
 #include <filesystem>

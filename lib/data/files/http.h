@@ -1,5 +1,5 @@
-// Purpose: fetches one URL into a file over HTTP(S) with libcurl, going on where an earlier try stopped. A build without
-//   libcurl refuses (http_none.cpp).
+// Purpose: fetches one URL into a file over HTTP(S) with libcurl, going on where an earlier try stopped. A build
+//   without libcurl refuses (http_none.cpp).
 // Thread safety: any number of calls at once, to different files.
 #pragma once
 

@@ -34,15 +34,16 @@ std::optional<std::filesystem::path> find_cache_folder(const std::string& name);
 /// The same for a download, which needs one. Errors (data): neither variable is set.
 std::filesystem::path cache_folder(const std::string& name);
 
-/// The places for the files of a named dataset, in order: `path` where given, $DPTRAIN_DATA/FOLDER, datasets/FOLDER, NAME in the
-/// cache where there is one. FOLDER is the name unless the descriptor has another.
+/// The places for the files of a named dataset, in order: `path` where given, $DPTRAIN_DATA/FOLDER, datasets/FOLDER,
+/// NAME in the cache where there is one. FOLDER is the name unless the descriptor has another.
 std::vector<std::filesystem::path> dataset_places(const DatasetDescriptor& descriptor,
                                                   const std::filesystem::path& path);
 
 /// The described file that has `role`. Errors (usage): none or several, or a name that is not a plain one.
 const DescribedFile& described_file(const DatasetDescriptor& descriptor, const std::string& role);
 
-/// The first place that holds all files, or CIFAR's unpacked instead of its archive; the others are appended to `tried`.
+/// The first place that holds all files, or CIFAR's unpacked instead of its archive; the others are appended to
+/// `tried`.
 std::optional<std::filesystem::path> find_dataset(const DatasetDescriptor& descriptor,
                                                   const std::filesystem::path& path, std::vector<TriedPlace>& tried);
 

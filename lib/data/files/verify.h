@@ -9,8 +9,8 @@
 
 namespace dptrain {
 
-/// Reads the whole file, plain or .gz (an archive as it is), and returns what is wrong with it: unreadable, the size, the hash; empty where it
-/// is as described. Errors: Stopped.
+/// Reads the whole file, plain or .gz (an archive as it is), and returns what is wrong with it: unreadable, the size,
+/// the hash; empty where it is as described. Errors: Stopped.
 std::string mismatch(const std::filesystem::path& path, const DescribedFile& file, const StopRequest* stop = nullptr);
 
 }  // namespace dptrain

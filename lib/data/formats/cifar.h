@@ -1,5 +1,6 @@
-// Purpose: reads the binary version of CIFAR-10 (data_batch_1.bin to data_batch_5.bin, test_batch.bin; a record is a label and
-//   3 x 32 x 32 bytes) and CIFAR-100 (train.bin, test.bin; a coarse label, a fine one, the bytes). The fine label is the one used.
+// Purpose: reads the binary version of CIFAR-10 (data_batch_1.bin to data_batch_5.bin, test_batch.bin; a record is a
+//   label and 3 x 32 x 32 bytes) and CIFAR-100 (train.bin, test.bin; a coarse label, a fine one, the bytes). The fine
+//   label is the one used.
 // Thread safety: pure functions.
 #pragma once
 
@@ -25,13 +26,15 @@ struct CifarFiles {
 };
 const CifarFiles& cifar_files(std::int64_t classes);
 
-/// Which of the two lies in `folder`, or in the folder that its archive makes there; with the folder that has the files.
+/// Which of the two lies in `folder`, or in the folder that its archive makes there; with the folder that has the
+/// files.
 struct CifarFolder {
   const CifarFiles* files;
   std::filesystem::path folder;
 };
 std::optional<CifarFolder> find_cifar(const std::filesystem::path& folder);
-/// Where find_cifar() finds nothing but some of the files of one of the two are there: which folder lacks which. Otherwise empty.
+/// Where find_cifar() finds nothing but some of the files of one of the two are there: which folder lacks which.
+/// Otherwise empty.
 std::string lacking_of_cifar(const std::filesystem::path& folder);
 
 struct CifarSplit {

@@ -1,7 +1,7 @@
-// Purpose: digits that look handwritten, 28 x 28 grey bytes, made and not read: strokes with random slant, size, place, bend, pen
-//   width, ink and noise. A sample is a pure function of (seed, split, index).
-// Thread safety: pure functions. Invariants: computed with what IEEE 754 rounds exactly (+ - * / sqrt) alone, so the same bytes
-//   come from every build and number of threads.
+// Purpose: digits that look handwritten, 28 x 28 grey bytes, made and not read: strokes with random slant, size, place,
+//   bend, pen width, ink and noise. A sample is a pure function of (seed, split, index).
+// Thread safety: pure functions. Invariants: computed with what IEEE 754 rounds exactly (+ - * / sqrt) alone, so the
+//   same bytes come from every build and number of threads.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Purpose: the source of a gzipped file. One of two files makes it: gzip_source.cpp with zlib, gzip_source_none.cpp, which
-//   refuses; CMake decides. Thread safety: see byte_source.h.
+// Purpose: the source of a gzipped file. One of two files makes it: gzip_source.cpp with zlib, gzip_source_none.cpp,
+//   which refuses; CMake decides. Thread safety: see byte_source.h.
 #pragma once
 
 #include "data/formats/byte_source.h"

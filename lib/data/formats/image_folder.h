@@ -8,8 +8,8 @@
 
 namespace dptrain {
 
-/// Links to files are followed, links to folders below CLASS/ are not. Errors (data): no such folder; it cannot be listed; as
-/// find_classes(). Stopped.
+/// Links to files are followed, links to folders below CLASS/ are not. Errors (data): no such folder; it cannot be
+/// listed; as find_classes(). Stopped.
 ImageFilesPair open_image_folder(const std::filesystem::path& folder, const StopRequest* stop);
 
 }  // namespace dptrain

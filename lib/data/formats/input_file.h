@@ -1,5 +1,5 @@
-// Purpose: an open regular file, read in order or at random. Thread safety: one user at a time, but read_at() from any number
-//   of threads.
+// Purpose: an open regular file, read in order or at random. Thread safety: one user at a time, but read_at() from any
+//   number of threads.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,6 @@
-// Purpose: a plain tar: its members are found once, from their headers alone, and then read in any order. POSIX (ustar, pax) and
-//   GNU (long names, large sizes) headers. Nothing is ever written: members have names and no paths on this machine.
+// Purpose: a plain tar: its members are found once, from their headers alone, and then read in any order. POSIX (ustar,
+//   pax) and GNU (long names, large sizes) headers. Nothing is ever written: members have names and no paths on this
+//   machine.
 // Thread safety: read() from any number of threads at once. Invariants: every member lies within the file.
 #pragma once
 
@@ -25,9 +26,9 @@ class TarFile {
   /// Called with a line for each member that is left out because it is no regular file.
   using Skip = std::function<void(const std::string&)>;
 
-  /// Reads the headers. Errors (data), with the member and the byte at which its header begins: not a tar, a checksum that does
-  /// not fit, a member that claims more bytes than the file has left, no end marker (the file is truncated), a name that is
-  /// absolute or has "..", a link, device or sparse file (unless `skip`). Stopped.
+  /// Reads the headers. Errors (data), with the member and the byte at which its header begins: not a tar, a checksum
+  /// that does not fit, a member that claims more bytes than the file has left, no end marker (the file is truncated),
+  /// a name that is absolute or has "..", a link, device or sparse file (unless `skip`). Stopped.
   explicit TarFile(const std::filesystem::path& path, const Skip& skip = {}, const StopRequest* stop = nullptr);
 
   const std::filesystem::path& path() const { return path_; }

@@ -1,6 +1,7 @@
-// Purpose: what becomes of a sample's bytes before they are normalised: the job's augmentations for training, the middle of the
-//   image for evaluation. Thread safety: immutable; a scratch is one caller's. Invariants: what is drawn depends on (seed, epoch,
-//   sample id, place in the list) alone, so the same bytes come from any thread, replica and batch.
+// Purpose: what becomes of a sample's bytes before they are normalised: the job's augmentations for training, the
+//   middle of the image for evaluation. Thread safety: immutable; a scratch is one caller's. Invariants: what is drawn
+//   depends on (seed, epoch, sample id, place in the list) alone, so the same bytes come from any thread, replica and
+//   batch.
 #pragma once
 
 #include <cstdint>
@@ -30,10 +31,12 @@ class Augmenter {
   const Shape& output() const { return output_; }
   bool is_nothing() const { return list_.empty(); }
 
-  /// The augmented sample: `pixels` itself where nothing changed them, else in the scratch. `draws` are of (seed, augment, epoch).
+  /// The augmented sample: `pixels` itself where nothing changed them, else in the scratch. `draws` are of (seed,
+  /// augment, epoch).
   const std::uint8_t* augment(const std::uint8_t* pixels, std::uint64_t id, const RandomStream& draws,
                               AugmentScratch& scratch) const;
-  /// For evaluation: where the extents change, the middle of the image; where it is too small for that, all of it, scaled.
+  /// For evaluation: where the extents change, the middle of the image; where it is too small for that, all of it,
+  /// scaled.
   const std::uint8_t* middle(const std::uint8_t* pixels, AugmentScratch& scratch) const;
 
  private:

@@ -1,4 +1,5 @@
-// Purpose: the decoders behind decode_image(), one library each. CMake takes jpeg.cpp or jpeg_none.cpp, png.cpp or png_none.cpp.
+// Purpose: the decoders behind decode_image(), one library each. CMake takes jpeg.cpp or jpeg_none.cpp, png.cpp or
+//   png_none.cpp.
 // Thread safety and errors: as decode_image().
 #pragma once
 

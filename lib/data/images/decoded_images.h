@@ -1,6 +1,6 @@
 // Purpose: samples that are decoded from files when they are asked for, and kept as bytes where there is room.
-// Thread safety: as ImageSource. Invariants: at most `cache_bytes` of samples are kept, those with the lowest ids; a sample's bytes
-//   are a function of the files alone, kept or not.
+// Thread safety: as ImageSource. Invariants: at most `cache_bytes` of samples are kept, those with the lowest ids; a
+//   sample's bytes are a function of the files alone, kept or not.
 #pragma once
 
 #include <atomic>
@@ -33,8 +33,9 @@ class DecodedImages final : public ImageSource {
   std::int64_t size() const override { return size_; }
   const Shape& shape() const override { return shape_; }
   std::int64_t classes() const override { return classes_; }
-  /// A bad sample with `skip`: the next good one stands in for it, in the order of ids and around the end, with its own label;
-  /// it is named in a warning once. So each epoch has as many samples as ever, and the same ones whoever reads them.
+  /// A bad sample with `skip`: the next good one stands in for it, in the order of ids and around the end, with its own
+  /// label; it is named in a warning once. So each epoch has as many samples as ever, and the same ones whoever reads
+  /// them.
   StoredImage read(std::int64_t id, DecodeScratch& scratch) const override;
   bool decodes() const override { return true; }
 
@@ -58,8 +59,8 @@ class DecodedImages final : public ImageSource {
   mutable std::set<std::string> bad_;  // those that were named
 };
 
-/// One sample decoded into (channels, height, width), for `DecodedImages` and for those who measure. Errors (data), without the
-/// name.
+/// One sample decoded into (channels, height, width), for `DecodedImages` and for those who measure. Errors (data),
+/// without the name.
 void decode_sample(std::span<const std::uint8_t> file, const Shape& shape, bool resize, DecodeScratch& scratch,
                    std::uint8_t* out);
 

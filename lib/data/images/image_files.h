@@ -1,5 +1,6 @@
-// Purpose: encoded images by index, in a folder or in a tar, with their labels. Thread safety: const methods from any number of
-//   threads at once. Invariants: the order is a function of the names alone, so a folder and a tar of it give the same ids.
+// Purpose: encoded images by index, in a folder or in a tar, with their labels. Thread safety: const methods from any
+//   number of threads at once. Invariants: the order is a function of the names alone, so a folder and a tar of it give
+//   the same ids.
 #pragma once
 
 #include <cstdint>
@@ -45,10 +46,10 @@ struct ClassFolders {
   std::int64_t others = 0;           ///< files that are no samples
 };
 
-/// Samples are the .jpg, .jpeg and .png below train/CLASS/ and below test/CLASS/, or else val/, valid/ or validation/; one
-/// folder may be around them all. Within a split the first of each class come first, then the second, and so on, so that the
-/// first N are of all classes. `where` is for messages. Errors (data): no train folder or no test folder, a class without
-/// training samples, fewer than two classes.
+/// Samples are the .jpg, .jpeg and .png below train/CLASS/ and below test/CLASS/, or else val/, valid/ or validation/;
+/// one folder may be around them all. Within a split the first of each class come first, then the second, and so on, so
+/// that the first N are of all classes. `where` is for messages. Errors (data): no train folder or no test folder, a
+/// class without training samples, fewer than two classes.
 ClassFolders find_classes(const std::vector<std::string>& names, const std::string& where);
 
 }  // namespace dptrain

@@ -1,5 +1,5 @@
-// JPEG by libjpeg-turbo. The library reports errors by a call that must not return: it jumps back into the function that called
-// it, which therefore has nothing on its stack that needs a destructor.
+// JPEG by libjpeg-turbo. The library reports errors by a call that must not return: it jumps back into the function
+// that called it, which therefore has nothing on its stack that needs a destructor.
 
 #include <csetjmp>
 #include <cstddef>

@@ -1,5 +1,6 @@
-// PNG by libpng. The library reports errors by a call that must not return: it jumps back into the function that called it, which
-// therefore has nothing on its stack that needs a destructor. Colours are taken as they are: no gamma, no profiles.
+// PNG by libpng. The library reports errors by a call that must not return: it jumps back into the function that called
+// it, which therefore has nothing on its stack that needs a destructor. Colours are taken as they are: no gamma, no
+// profiles.
 
 #include <png.h>
 

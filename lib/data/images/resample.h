@@ -1,6 +1,6 @@
-// Purpose: a part of a plane of bytes at other extents: a triangle as wide as the step where it shrinks (so every pixel counts),
-//   bilinear where it grows. Thread safety: a Resampler is one caller's. Invariants: weights are whole numbers, so the same bytes
-//   come from every build; a Resampler's memory serves again.
+// Purpose: a part of a plane of bytes at other extents: a triangle as wide as the step where it shrinks (so every pixel
+//   counts), bilinear where it grows. Thread safety: a Resampler is one caller's. Invariants: weights are whole
+//   numbers, so the same bytes come from every build; a Resampler's memory serves again.
 #pragma once
 
 #include <cstddef>

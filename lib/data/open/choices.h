@@ -1,5 +1,6 @@
 // Purpose: what a job chooses of any dataset, whatever its format: how many samples, and of what extents.
-// Thread safety: pure functions. Errors (usage), at the place of `dataset` in the job spec: a choice that the dataset cannot meet.
+// Thread safety: pure functions. Errors (usage), at the place of `dataset` in the job spec: a choice that the dataset
+//   cannot meet.
 #pragma once
 
 #include <cstdint>

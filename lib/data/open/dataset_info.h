@@ -15,7 +15,8 @@ struct DatasetInfo {
   std::string name;
   Shape shape;  ///< the model's: what augmentation puts out
   std::int64_t classes = 0, train_samples = 0, test_samples = 0;
-  /// Of a folder or a tar of images that is given by its path: what is in it, so that it is not listed again. Null otherwise.
+  /// Of a folder or a tar of images that is given by its path: what is in it, so that it is not listed again. Null
+  /// otherwise.
   std::shared_ptr<const ImageFilesPair> files = nullptr;
 };
 

@@ -23,8 +23,8 @@ DatasetPair open_images(const DatasetSpec& spec, const DataOptions& options,
 DatasetPair open_described_images(const DatasetSpec& spec, const DatasetDescriptor& descriptor,
                                   const std::filesystem::path& folder, const DataOptions& options);
 
-/// Over all training images of a folder or tar that is given by its path, whose files inspect_dataset() has found; takes as long
-/// as decoding them does.
+/// Over all training images of a folder or tar that is given by its path, whose files inspect_dataset() has found;
+/// takes as long as decoding them does.
 Normalisation measure_training_images(const DatasetSpec& spec, const ImageFilesPair& files, const StopRequest* stop);
 
 }  // namespace dptrain

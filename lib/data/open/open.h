@@ -1,4 +1,5 @@
-// Purpose: from a DatasetSpec to samples: finds the descriptor and its files (or downloads them), checks and reads them.
+// Purpose: from a DatasetSpec to samples: finds the descriptor and its files (or downloads them), checks and reads
+//   them.
 // Thread safety: one call at a time per dataset cache folder; downloads of two processes do not harm each other.
 #pragma once
 
@@ -9,8 +10,8 @@
 
 namespace dptrain {
 
-/// Looks at the descriptor, or at the headers of the files of `path`, and reads no samples (of images without `resize` the first
-/// one's header; a compressed tar given by path is unpacked once): enough for `check` and for shape errors.
+/// Looks at the descriptor, or at the headers of the files of `path`, and reads no samples (of images without `resize`
+/// the first one's header; a compressed tar given by path is unpacked once): enough for `check` and for shape errors.
 /// Errors: unknown name (usage), files missing or corrupt (data); Stopped. Never downloads.
 DatasetInfo inspect_dataset(const DatasetSpec& spec, const DataOptions& options);
 

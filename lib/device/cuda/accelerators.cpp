@@ -66,8 +66,8 @@ Accelerators none(cudaError_t status) {
           .remedy = remedy(status)};
 }
 
-/// CUDA's UUID. That of the instances of a partitioned GPU comes from the driver by a call (of CUDA 11.4) that the runtime does not
-/// make: its own answer may be the whole GPU's.
+/// CUDA's UUID. That of the instances of a partitioned GPU comes from the driver by a call (of CUDA 11.4) that the
+/// runtime does not make: its own answer may be the whole GPU's.
 std::string hardware_id(const cudaDeviceProp& properties, int device) {
   using GetUuid = int (*)(cudaUUID_t*, int);
   void* call = nullptr;

@@ -69,8 +69,8 @@ class Event {
   Handle<cudaEvent_t, &cudaEventDestroy> handle_;
 };
 
-/// A point in a stream at a time that the device takes down. Nobody waits for it: that is what an Event behind it is for. Errors:
-/// Error(failed).
+/// A point in a stream at a time that the device takes down. Nobody waits for it: that is what an Event behind it is
+/// for. Errors: Error(failed).
 class TimedEvent {
  public:
   TimedEvent();

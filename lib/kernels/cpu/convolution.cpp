@@ -16,8 +16,8 @@ namespace {
 
 constexpr auto kDirect = dnnl::algorithm::convolution_direct;
 
-/// The first implementation that computes what it should. oneDNN 2.6.3's jit_bf16_1x1 takes the channels that it sums over in
-/// pairs, and the last of an odd number together with whatever lies behind it.
+/// The first implementation that computes what it should. oneDNN 2.6.3's jit_bf16_1x1 takes the channels that it sums
+/// over in pairs, and the last of an odd number together with whatever lies behind it.
 template <class PrimitiveDesc>
 PrimitiveDesc first_right(PrimitiveDesc desc, std::int64_t summed_channels) {
   while (summed_channels % 2 != 0 && std::string_view(desc.impl_info_str()).starts_with("jit_bf16_1x1"))
@@ -36,11 +36,12 @@ bool can_be_made(const convolution_forward::primitive_desc& desc) {
   }
 }
 
-/// Layouts are chosen at the full batch size, by choose_layouts(); all primitives and batch sizes are made to take them. Where
-/// the primitives take their input otherwise than it comes, forward reads a copy of it that backward_weights finds again;
-/// where backward by data wants its weights otherwise, it reads a copy refreshed once a step. In 16 bit weights and their
-/// gradient are floats in the layout of the gradient, and both directions read copies, each in the layout that it wants; where
-/// there are tiles (AMX), backward goes other ways if those are faster: see weight_product.h and flipped_weights.h.
+/// Layouts are chosen at the full batch size, by choose_layouts(); all primitives and batch sizes are made to take
+/// them. Where the primitives take their input otherwise than it comes, forward reads a copy of it that
+/// backward_weights finds again; where backward by data wants its weights otherwise, it reads a copy refreshed once a
+/// step. In 16 bit weights and their gradient are floats in the layout of the gradient, and both directions read
+/// copies, each in the layout that it wants; where there are tiles (AMX), backward goes other ways if those are faster:
+/// see weight_product.h and flipped_weights.h.
 class Convolution final : public AffineOperation {
  public:
   Convolution(Context& context, const ConvolutionConfig& config)
@@ -182,14 +183,15 @@ class Convolution final : public AffineOperation {
             config_.spec.groups == 1 ? memory::format_tag::oihw : memory::format_tag::goihw};
   }
 
-  /// What layouts the primitives work in. oneDNN lets forward choose its output, but knows no good backward for some of its
-  /// choices, and none of either for some inputs: a small number of channels in the wrong blocks, groups that blocks cut,
-  /// plain images where vectors are short. These are tried: the input as it comes and the output of forward's choice; both
-  /// in the input's layout; both in another layout, with a copy of the input. Plain is the last, and always has matrix
-  /// products. The best rank is taken, and among equals the least padding: the kernels multiply that too. Blocks of 16 take
-  /// this much longer than channels_last (20 -> 50 channels, 5x5, batch 256, AVX-512): 1.61 forward, 1.67 weight gradients,
-  /// 1.12 backward data, 1.43 in all. Padding of the output counts where backward by data runs; without it, in a first
-  /// convolution, channels_last makes weight gradients twice as slow. Else the first: both are equally fast on whole blocks.
+  /// What layouts the primitives work in. oneDNN lets forward choose its output, but knows no good backward for some of
+  /// its choices, and none of either for some inputs: a small number of channels in the wrong blocks, groups that
+  /// blocks cut, plain images where vectors are short. These are tried: the input as it comes and the output of
+  /// forward's choice; both in the input's layout; both in another layout, with a copy of the input. Plain is the last,
+  /// and always has matrix products. The best rank is taken, and among equals the least padding: the kernels multiply
+  /// that too. Blocks of 16 take this much longer than channels_last (20 -> 50 channels, 5x5, batch 256, AVX-512): 1.61
+  /// forward, 1.67 weight gradients, 1.12 backward data, 1.43 in all. Padding of the output counts where backward by
+  /// data runs; without it, in a first convolution, channels_last makes weight gradients twice as slow. Else the first:
+  /// both are equally fast on whole blocks.
   void choose_layouts(const Shape& out) {
     const Layout own = config_.input.layout;
     struct Candidate {
@@ -228,8 +230,9 @@ class Convolution final : public AffineOperation {
     if (config_.input_gradient) choose_backward_data();
   }
 
-  /// oneDNN has tiles of its own for backward by data, which take up to 2.4 times as long as those of forward (256 -> 256 channels,
-  /// 3x3 pixels: 2.05 ms and 0.86; 128 -> 256, 7x7: 2.2, 1.2; 20 -> 50, kernel 5: 0.65, 0.3; 16 -> 16, 32x32: equal).
+  /// oneDNN has tiles of its own for backward by data, which take up to 2.4 times as long as those of forward (256 ->
+  /// 256 channels, 3x3 pixels: 2.05 ms and 0.86; 128 -> 256, 7x7: 2.2, 1.2; 20 -> 50, kernel 5: 0.65, 0.3; 16 -> 16,
+  /// 32x32: equal).
   void choose_backward_data() {
     const Conv2dSpec& s = config_.spec;
     if (compute_ != ElementType::bfloat16 || best_rank(compute_) != Rank::tiles || s.groups != 1 ||
@@ -249,7 +252,8 @@ class Convolution final : public AffineOperation {
                        config_.spec.out_channels);
   }
 
-  /// Sets inner_, output_, weights_ and forward_.layout; false where forward chooses an output that is none of our layouts.
+  /// Sets inner_, output_, weights_ and forward_.layout; false where forward chooses an output that is none of our
+  /// layouts.
   bool set_layouts(const Layout& input, std::optional<Layout> output, const Shape& out) {
     inner_ = TensorDesc(config_.input.shape, input, compute_);
     const std::int64_t full = config_.full_batch;
@@ -266,8 +270,8 @@ class Convolution final : public AffineOperation {
     const auto layout_of_gradient = [&] {
       return backward_weights_desc(x, any(weight_dims_, ElementType::float32), y, forward).diff_weights_desc();
     };
-    // With channels last forward would choose weights for which there is only reference code to make their gradient (498 ms
-    // against 1.1); in the layout of that gradient forward loses 5-8%.
+    // With channels last forward would choose weights for which there is only reference code to make their gradient
+    // (498 ms against 1.1); in the layout of that gradient forward loses 5-8%.
     if (compute_ != ElementType::float32)
       weights_ = layout_of_gradient();
     else if (inner_.layout.order == Layout::Order::channels_last)

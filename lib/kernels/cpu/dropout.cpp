@@ -8,9 +8,9 @@ namespace dptrain::cpu {
 
 namespace {
 
-/// Survival of the 4 * kLanes elements from element 4 * first_block on. Philox runs over lanes, each with a counter of its
-/// own, in loops that vectorise; the numbers are RandomStream::block's. The 32-bit words are kept in 64 bits, because that
-/// is what their products need.
+/// Survival of the 4 * kLanes elements from element 4 * first_block on. Philox runs over lanes, each with a counter of
+/// its own, in loops that vectorise; the numbers are RandomStream::block's. The 32-bit words are kept in 64 bits,
+/// because that is what their products need.
 constexpr int kLanes = 32;  // with fewer, GCC unrolls the loops and then fails to vectorise them: seven times slower
 
 void survive(std::array<std::uint32_t, 2> stream_key, std::uint64_t item, std::uint64_t first_block,

@@ -63,9 +63,9 @@ class Activation final : public PairedOperation {
   Eltwise eltwise_;
 };
 
-/// Over features, or over the channels of an image: there oneDNN has only a reference implementation for plain tensors, so
-/// pixels are sorted into rows of channels, which forward keeps for backward. Backward is our own: below AVX-512 oneDNN has
-/// only a reference implementation of it.
+/// Over features, or over the channels of an image: there oneDNN has only a reference implementation for plain tensors,
+/// so pixels are sorted into rows of channels, which forward keeps for backward. Backward is our own: below AVX-512
+/// oneDNN has only a reference implementation of it.
 class Softmax final : public PairedOperation {
  public:
   Softmax(Context& context, const TensorDesc& input) : PairedOperation(context, input, input) {}

@@ -1,5 +1,6 @@
-// Purpose: a convolution's weights as backward by data reads them where it is a convolution forward itself: with stride 1 the
-//   gradient of the input is the output's, convolved with the weights flipped (turned by 180 degrees), inputs and outputs exchanged.
+// Purpose: a convolution's weights as backward by data reads them where it is a convolution forward itself: with stride
+//   1 the gradient of the input is the output's, convolved with the weights flipped (turned by 180 degrees), inputs and
+//   outputs exchanged.
 // Thread safety: see primitive.h. Invariants: made anew once a version.
 #pragma once
 
@@ -9,8 +10,8 @@ namespace dptrain::cpu {
 
 class FlippedWeights {
  public:
-  /// `dims`: (out, in, height, width) of the convolution; `stored`: its weights, floats; `layout`: of the flipped ones, whose dims
-  /// are (in, out, height, width).
+  /// `dims`: (out, in, height, width) of the convolution; `stored`: its weights, floats; `layout`: of the flipped ones,
+  /// whose dims are (in, out, height, width).
   FlippedWeights(Context& context, const Dims& dims, const dnnl::memory::desc& stored,
                  const dnnl::memory::desc& layout);
 

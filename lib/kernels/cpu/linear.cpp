@@ -14,9 +14,10 @@ memory::desc matrix(ElementType type, std::int64_t rows, std::int64_t columns, b
   return {Dims{rows, columns}, data_type(type), transposed ? memory::format_tag::ba : memory::format_tag::ab};
 }
 
-/// Weights are stored as (places of the input, out), so that all three products are plain or transposed views. An image in
-/// a blocked layout is taken as it lies: its places, padding included, are the rows, and pack() sorts the weights to match.
-/// In 16 bit the products read a copy of the weights, and of x and dy where these are floats, and write sums in fp32.
+/// Weights are stored as (places of the input, out), so that all three products are plain or transposed views. An image
+/// in a blocked layout is taken as it lies: its places, padding included, are the rows, and pack() sorts the weights to
+/// match. In 16 bit the products read a copy of the weights, and of x and dy where these are floats, and write sums in
+/// fp32.
 class Linear final : public AffineOperation {
  public:
   Linear(Context& context, const LinearConfig& config)
@@ -151,8 +152,9 @@ class Linear final : public AffineOperation {
   };
 
   /// oneDNN's matmul copies the weights into blocks in each call, its inner product does not. So few samples by many
-  /// weights go to the latter: with AVX-512 1.47 times as fast at 8 samples by 784 x 512, 1.23 at 32, 1.04 at 128, 0.99 at
-  /// 256 and at most 0.8 for the heads (N = 10) and everything else whose copy is small. With AVX2 both are the same kernel.
+  /// weights go to the latter: with AVX-512 1.47 times as fast at 8 samples by 784 x 512, 1.23 at 32, 1.04 at 128, 0.99
+  /// at 256 and at most 0.8 for the heads (N = 10) and everything else whose copy is small. With AVX2 both are the same
+  /// kernel.
   Primitive forward_primitive(std::int64_t batch, const memory::desc& x) {
     constexpr std::int64_t kFewSamples = 128, kManyWeights = 200'000;
     dnnl::primitive_attr attributes = default_attributes();

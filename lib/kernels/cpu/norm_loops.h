@@ -1,8 +1,8 @@
 // Purpose: the loops that all normalisations are made of, over rows of neighbouring lanes (channels, or features).
 // Thread safety: pure functions of their arguments.
 //   Tensors are floats or BFloat16s, everything else is floats.
-// Invariants: each lane is computed on its own, in the order of the rows, by the same operations wherever it lies among the
-//   lanes; what is padding (zero in, zero coefficients) stays zero.
+// Invariants: each lane is computed on its own, in the order of the rows, by the same operations wherever it lies among
+//   the lanes; what is padding (zero in, zero coefficients) stays zero.
 #pragma once
 
 #include <cstdint>

@@ -13,8 +13,8 @@ using dnnl::pooling_forward;
 namespace {
 
 /// Works in its input's layout, except where only plain loops take that: then on a copy of the input in another layout,
-/// which is its output's too, so that the layers behind it continue in it. Where windows overlap, gradients are added up in fp32:
-/// oneDNN would add them in the tensor's own 16 bits, one rounding a window.
+/// which is its output's too, so that the layers behind it continue in it. Where windows overlap, gradients are added
+/// up in fp32: oneDNN would add them in the tensor's own 16 bits, one rounding a window.
 class Pool final : public UnaryOperation {
  public:
   Pool(Context& context, const TensorDesc& input, const Pool2dSpec& spec, std::int64_t full_batch)

@@ -16,8 +16,8 @@
 
 namespace dptrain::cpu {
 
-/// Engine, stream, and memory for the time of one call that all operations of one thread share: the scratchpad is for oneDNN, the
-/// workspace for ours.
+/// Engine, stream, and memory for the time of one call that all operations of one thread share: the scratchpad is for
+/// oneDNN, the workspace for ours.
 class Context {
  public:
   Context() : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {}
@@ -49,8 +49,8 @@ class Primitive {
   };
 
   Primitive() = default;
-  /// `arguments` fixes the order of the pointers of run(); one without a layout is absent (a layer without bias) and its
-  /// pointer is ignored.
+  /// `arguments` fixes the order of the pointers of run(); one without a layout is absent (a layer without bias) and
+  /// its pointer is ignored.
   template <class PrimitiveDesc>
   Primitive(Context& context, const PrimitiveDesc& desc, std::initializer_list<Argument> arguments)
       : Primitive(context, dnnl::primitive(desc.get()), desc.scratchpad_desc(), desc.impl_info_str(), arguments) {}
@@ -71,10 +71,10 @@ class Primitive {
   std::vector<dnnl_exec_arg_t> call_;
 };
 
-/// How good an implementation is by its name, best first: tiles of AMX ("brgconv:avx512_core_bf16_amx_bf16"), widest vectors,
-/// other kernels made for the shape ("jit:avx2", "jit:sve_512"), matrix products around copies ("x64:gemm:jit"), plain loops
-/// ("simple_nchw:any"), reference code ("ref:any", "gemm:ref"). Layouts are chosen by this rank, not by timing, so that one kind
-/// of CPU always chooses the same.
+/// How good an implementation is by its name, best first: tiles of AMX ("brgconv:avx512_core_bf16_amx_bf16"), widest
+/// vectors, other kernels made for the shape ("jit:avx2", "jit:sve_512"), matrix products around copies
+/// ("x64:gemm:jit"), plain loops ("simple_nchw:any"), reference code ("ref:any", "gemm:ref"). Layouts are chosen by
+/// this rank, not by timing, so that one kind of CPU always chooses the same.
 enum class Rank { tiles, widest, generated, gemm, simple, reference };
 Rank rank_of(std::string_view implementation);
 template <class PrimitiveDesc>

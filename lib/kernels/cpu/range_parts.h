@@ -1,4 +1,5 @@
-// Purpose: a piece of the flat buffer taken part by part, each of one treatment, for the loops that update it on the CPU.
+// Purpose: a piece of the flat buffer taken part by part, each of one treatment, for the loops that update it on the
+//   CPU.
 // Thread safety: pure functions.
 #pragma once
 
@@ -11,8 +12,8 @@
 
 namespace dptrain {
 
-/// part(range, first, count) for each part of [offset, offset + count) that lies in one range; `first` counts from offset. An empty
-/// table is one range, trained and decayed.
+/// part(range, first, count) for each part of [offset, offset + count) that lies in one range; `first` counts from
+/// offset. An empty table is one range, trained and decayed.
 template <class Part>
 void for_each_range(const UpdateRanges& ranges, std::int64_t offset, std::int64_t count, const Part& part) {
   if (ranges.empty()) return part(UpdateRange{offset, count}, std::size_t{0}, static_cast<std::size_t>(count));

@@ -5,8 +5,8 @@
 
 namespace dptrain {
 
-/// c (m, n) = alpha op(a) op(b) + beta c, all row after row with these distances between rows; op(a) is (m, k), op(b) (k, n),
-/// transposed where it says so. The matrices must not overlap.
+/// c (m, n) = alpha op(a) op(b) + beta c, all row after row with these distances between rows; op(a) is (m, k), op(b)
+/// (k, n), transposed where it says so. The matrices must not overlap.
 void sgemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, float alpha,
            const float* a, std::int64_t row_a, const float* b, std::int64_t row_b, float beta, float* c,
            std::int64_t row_c);

@@ -9,8 +9,8 @@ namespace {
 
 constexpr std::size_t kLanes = 16;
 
-/// The sum of the squares of value(0), ..., value(count - 1): every sixteenth by itself, and those in order. Sums that do not
-/// wait for each other are several times as fast.
+/// The sum of the squares of value(0), ..., value(count - 1): every sixteenth by itself, and those in order. Sums that
+/// do not wait for each other are several times as fast.
 template <class Value>
 double sum_of_squares(std::size_t count, const Value& value) {
   double lanes[kLanes] = {};

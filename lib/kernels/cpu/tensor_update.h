@@ -1,7 +1,8 @@
-// Purpose: updates that depend on the norms of whole tensors (LARS, LAMB), in two passes over the parts of a tensor: the first
-//   finds the norms, the second updates. Between them the parts' squares are added up in index order.
+// Purpose: updates that depend on the norms of whole tensors (LARS, LAMB), in two passes over the parts of a tensor:
+//   the first finds the norms, the second updates. Between them the parts' squares are added up in index order.
 // Thread safety: pure functions of their arguments; threads may work on disjoint parts at the same time.
-// Invariants: a part's squares depend on that part alone. Other rules, and tensors that do not decay, are updated without norms.
+// Invariants: a part's squares depend on that part alone. Other rules, and tensors that do not decay, are updated
+//   without norms.
 #pragma once
 
 #include <span>

@@ -15,7 +15,8 @@ std::int64_t patch_size(const Conv2dSpec& spec, const TensorDesc& input) {
   return spec.kernel_height * spec.kernel_width * input.shape[0];
 }
 
-/// Of images (H, W, C): for each place of the output the kernel's window, (kernel height, kernel width, C), with zeros outside.
+/// Of images (H, W, C): for each place of the output the kernel's window, (kernel height, kernel width, C), with zeros
+/// outside.
 void gather_patches(const Conv2dSpec& spec, const TensorDesc& input, const TensorDesc& output, std::int64_t batch,
                     const BFloat16* images, BFloat16* patches) {
   const std::int64_t channels = input.shape[0], height = input.shape[1], width = input.shape[2];
@@ -62,9 +63,9 @@ void sum_channels(const TensorDesc& output, std::int64_t batch, const BFloat16* 
 
 }  // namespace
 
-/// Milliseconds on one core with AMX, batch 64, oneDNN 2.6.3's kernel and this: 256 -> 256 channels, 3x3 pixels, kernel 3: 6.61,
-/// 0.86; 256 -> 256, 8x8: 12.8, 9.5; 128 -> 256, 7x7: 4.59, 2.92; 128 -> 128, 8x8: 2.88, 2.69; 64 -> 64, 7x7: 0.69, 0.71;
-/// 64 -> 128, 15x15: 3.40, 4.10; 20 -> 50, 8x8, kernel 5: 2.53, 0.74; 6 -> 16, 10x10, kernel 5: 0.27, 0.31.
+/// Milliseconds on one core with AMX, batch 64, oneDNN 2.6.3's kernel and this: 256 -> 256 channels, 3x3 pixels, kernel
+/// 3: 6.61, 0.86; 256 -> 256, 8x8: 12.8, 9.5; 128 -> 256, 7x7: 4.59, 2.92; 128 -> 128, 8x8: 2.88, 2.69; 64 -> 64, 7x7:
+/// 0.69, 0.71; 64 -> 128, 15x15: 3.40, 4.10; 20 -> 50, 8x8, kernel 5: 2.53, 0.74; 6 -> 16, 10x10, kernel 5: 0.27, 0.31.
 bool WeightProduct::pays(const Conv2dSpec& spec, const TensorDesc& input, const TensorDesc& output) {
   constexpr std::int64_t kShortRow = 8, kManyChannels = 128, kSmallKernel = 9;
   return spec.groups == 1 && input.type == ElementType::bfloat16 && best_rank(input.type) == Rank::tiles &&

@@ -1,5 +1,5 @@
-// Purpose: a convolution's weight gradient as one product of matrices, over patches of the input (im2col; Chellapilla et al. 2006),
-//   for tensors of 16 bits whose channels lie together. oneDNN's own kernel is slow where rows are short:
+// Purpose: a convolution's weight gradient as one product of matrices, over patches of the input (im2col; Chellapilla
+//   et al. 2006), for tensors of 16 bits whose channels lie together. oneDNN's own kernel is slow where rows are short:
 //   see pays().
 // Thread safety: see primitive.h. Invariants: sums are fp32; the patches lie in the workspace.
 #pragma once

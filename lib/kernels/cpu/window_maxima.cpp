@@ -7,7 +7,8 @@ namespace dptrain::cpu {
 
 namespace {
 
-/// Channels of one window at a time: what a vector holds. Wider ones than those that code is made for have no registers.
+/// Channels of one window at a time: what a vector holds. Wider ones than those that code is made for have no
+/// registers.
 #if defined(__AVX512BW__)
 constexpr std::int64_t kBlock = 32;
 #elif defined(__AVX2__)

@@ -1,5 +1,6 @@
-// Purpose: max pooling of tensors of 16 bits whose channels lie together, where windows neither overlap nor reach outside. oneDNN
-//   2.6.3 takes five times as long (64 channels, 31x31 pixels, batch 64, AVX-512: 2.5 ms forward and 2.8 backward against 0.4, 0.5).
+// Purpose: max pooling of tensors of 16 bits whose channels lie together, where windows neither overlap nor reach
+//   outside. oneDNN 2.6.3 takes five times as long (64 channels, 31x31 pixels, batch 64, AVX-512: 2.5 ms forward and
+//   2.8 backward against 0.4, 0.5).
 // Thread safety: pure functions. Invariants: the first of equal maxima counts, and a NaN before all numbers.
 #pragma once
 

@@ -9,7 +9,8 @@
 namespace dptrain::cuda {
 namespace {
 
-// Each has its value, and the gradient at `from`: the input for Gelu, Silu and a slope below zero, otherwise the output.
+// Each has its value, and the gradient at `from`: the input for Gelu, Silu and a slope below zero, otherwise the
+// output.
 struct Relu {
   DPTRAIN_HD float value(float x) const { return x < 0.0f ? 0.0f : x; }  // NaN stays NaN
   DPTRAIN_HD float gradient(float from, float dy) const { return from > 0.0f ? dy : 0.0f; }

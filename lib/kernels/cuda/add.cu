@@ -9,8 +9,8 @@
 namespace dptrain::cuda {
 namespace {
 
-/// y[i] = a[i] + what b has for it. Tensors that lie alike have no places; a null a is zero. Where there is `mask`, y is zero
-/// wherever that is not above zero.
+/// y[i] = a[i] + what b has for it. Tensors that lie alike have no places; a null a is zero. Where there is `mask`, y
+/// is zero wherever that is not above zero.
 template <class Element>
 struct Sum {
   const Element *a, *b;

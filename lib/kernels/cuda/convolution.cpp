@@ -13,12 +13,13 @@ namespace {
 /// Names of tensors in the graphs.
 constexpr std::int64_t kX = 1, kW = 2, kY = 3, kBias = 4, kProducts = 5, kSums = 6;
 
-/// Channels come last in all tensors, weights too: (out, height, width, in / groups). A plain image of one channel is the same
-/// memory; with more channels forward sorts it into a copy, which backward_weights finds again, and likewise an image of floats
-/// where it is computed in 16 bits. There the engines read copies of weights and bias. The gradient of the weights is summed up in
-/// fp32 over a micro-batch and rounded once when it is stored, because cuDNN (9.19) has no ready engine that stores it as floats (one
-/// that is compiled at run time takes seconds, and knows no first layers); it is widened behind that, and further sums are in
-/// fp32. The same in TF32 from widened x and dy would not round, and move five times the bytes.
+/// Channels come last in all tensors, weights too: (out, height, width, in / groups). A plain image of one channel is
+/// the same memory; with more channels forward sorts it into a copy, which backward_weights finds again, and likewise
+/// an image of floats where it is computed in 16 bits. There the engines read copies of weights and bias. The gradient
+/// of the weights is summed up in fp32 over a micro-batch and rounded once when it is stored, because cuDNN (9.19) has
+/// no ready engine that stores it as floats (one that is compiled at run time takes seconds, and knows no first
+/// layers); it is widened behind that, and further sums are in fp32. The same in TF32 from widened x and dy would not
+/// round, and move five times the bytes.
 class Convolution final : public AffineOperation {
  public:
   Convolution(Context& context, const ConvolutionConfig& config)

@@ -25,8 +25,8 @@ struct CudaConfig {
 /// Makes the device the thread's current one. Errors: Error(failed) with CUDA's or the library's reason.
 std::unique_ptr<Kernels> make_cuda_kernels(const CudaConfig& config);
 
-/// What the bits of the GPU's operations rest on besides the GPU: "CUDA runtime", "cuDNN", "cuBLASLt", with the versions that
-/// are loaded, as they count them. Errors: Error(failed).
+/// What the bits of the GPU's operations rest on besides the GPU: "CUDA runtime", "cuDNN", "cuBLASLt", with the
+/// versions that are loaded, as they count them. Errors: Error(failed).
 std::vector<std::pair<std::string, std::string>> cuda_kernels_basis();
 
 }  // namespace dptrain

@@ -1,5 +1,5 @@
-// Purpose: the time on a GPU, for bodies of kernels. For .cu files alone; the tests have a header of this name in which time is the
-//   fake's. Thread safety: none needed. Invariants: within a device time does not go back.
+// Purpose: the time on a GPU, for bodies of kernels. For .cu files alone; the tests have a header of this name in which
+//   time is the fake's. Thread safety: none needed. Invariants: within a device time does not go back.
 #pragma once
 
 #include <cstdint>

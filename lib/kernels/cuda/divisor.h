@@ -1,6 +1,6 @@
-// Purpose: quotients by a number that the host knows, without a division: a multiplication and a shift (Granlund and Montgomery,
-//   "Division by invariant integers using multiplication", PLDI 1994). GPUs divide integers in some twenty instructions, of 64 bits
-//   in a hundred.
+// Purpose: quotients by a number that the host knows, without a division: a multiplication and a shift (Granlund and
+//   Montgomery, "Division by invariant integers using multiplication", PLDI 1994). GPUs divide integers in some twenty
+//   instructions, of 64 bits in a hundred.
 // Thread safety: values. Invariants: exact for numbers below 2^31 and divisors from 1 to 2^31.
 #pragma once
 

@@ -1,6 +1,6 @@
-// Purpose: loops that are written once for all types of elements: they compute in fp32, and store what they were given, rounded to
-//   the nearest, ties to even. For .cu files alone; where tests run bodies on the host they have cuda_fp16.h and cuda_bf16.h of
-//   their own. Thread safety: pure functions.
+// Purpose: loops that are written once for all types of elements: they compute in fp32, and store what they were given,
+//   rounded to the nearest, ties to even. For .cu files alone; where tests run bodies on the host they have cuda_fp16.h
+//   and cuda_bf16.h of their own. Thread safety: pure functions.
 #pragma once
 
 #include <cuda_bf16.h>

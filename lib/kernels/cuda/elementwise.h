@@ -1,8 +1,8 @@
 // Purpose: the project's own kernels on whole tensors in a GPU's memory: activations, softmax, changes of layout and
 //   of type.
 // Thread safety: the thread of the context. Invariants: work is enqueued on the context's stream and the host does not
-//   wait. Tensors have the type that is named; it is computed in fp32. Sums are over fixed chunks in index order. All pointers
-//   are to the device's memory. Errors: Error(failed) where a launch is refused.
+//   wait. Tensors have the type that is named; it is computed in fp32. Sums are over fixed chunks in index order. All
+//   pointers are to the device's memory. Errors: Error(failed) where a launch is refused.
 #pragma once
 
 #include <cstdint>

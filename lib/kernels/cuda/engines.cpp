@@ -9,7 +9,8 @@ namespace dptrain::cuda {
 
 namespace {
 
-// CUDNN_ATTR_ENGINEHEUR_DEVICEPROP and CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, which headers before cuDNN 9.8 do not name.
+// CUDNN_ATTR_ENGINEHEUR_DEVICEPROP and CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, which headers before cuDNN 9.8 do not
+// name.
 constexpr auto kHeuristicProperties = static_cast<cudnnBackendAttributeName_t>(204);
 constexpr auto kPlanProperties = static_cast<cudnnBackendAttributeName_t>(407);
 
@@ -51,14 +52,15 @@ Notes notes_of(const Descriptor& config) {
 }
 
 bool allowed(const Notes& notes, const EngineRules& rules, Effort effort) {
-  // On fp32 tensors a tensor core computes in TF32 at best; what is converted down goes to half precision. Sums are in fp32.
+  // On fp32 tensors a tensor core computes in TF32 at best; what is converted down goes to half precision. Sums are in
+  // fp32.
   if (notes.has(CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS)) return false;
   if (notes.has(CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)) return false;
   if (!rules.tensor_cores && notes.has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE)) return false;
   if (rules.reproducible && notes.has(CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)) return false;
   if (effort == Effort::any) return true;
-  // Large tiles of Winograd's transform, and Fourier's, lose digits; compiling costs seconds at the start of a run and wants
-  // another library of the toolkit.
+  // Large tiles of Winograd's transform, and Fourier's, lose digits; compiling costs seconds at the start of a run and
+  // wants another library of the toolkit.
   for (const auto note : {CUDNN_NUMERICAL_NOTE_FFT, CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_4x4,
                           CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_6x6, CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13}) {
     if (notes.has(note)) return false;

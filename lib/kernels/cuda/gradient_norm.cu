@@ -1,5 +1,5 @@
-// The norm of all gradients, with the means that it is of, and what follows from it: by groups of threads, which read memory side by
-// side, and of which one adds up in index order, as the CPU does.
+// The norm of all gradients, with the means that it is of, and what follows from it: by groups of threads, which read
+// memory side by side, and of which one adds up in index order, as the CPU does.
 #include <cmath>
 
 #include "core/host_device.h"
@@ -71,8 +71,8 @@ struct MeanAndSquares {
   }
 };
 
-/// The sum of the chunks' squares in their order, and what is made of it, by the first thread of a group; the others bring it as many
-/// of them as they can keep, which are all of a model of four million parameters.
+/// The sum of the chunks' squares in their order, and what is made of it, by the first thread of a group; the others
+/// bring it as many of them as they can keep, which are all of a model of four million parameters.
 template <class Use>
 struct OfAllSquares {
   static constexpr int kThreads = 256, kPhases = 2;

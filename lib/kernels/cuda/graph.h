@@ -1,5 +1,5 @@
-// Purpose: cuDNN's operation graphs through its backend interface: what is computed, as descriptors. plan.h chooses what
-//   computes it.
+// Purpose: cuDNN's operation graphs through its backend interface: what is computed, as descriptors. plan.h chooses
+//   what computes it.
 // Thread safety: one thread. Invariants: every descriptor lives as long as its graph.
 #pragma once
 
@@ -42,15 +42,16 @@ class Descriptor {
   std::unique_ptr<void, Destroy> handle_;
 };
 
-/// Extents in cuDNN's order: (N, C, H, W) of images, (out, in / groups, H, W) of weights. In memory the second comes last.
+/// Extents in cuDNN's order: (N, C, H, W) of images, (out, in / groups, H, W) of weights. In memory the second comes
+/// last.
 using Extents = std::array<std::int64_t, 4>;
 
 struct ConvolutionGeometry {
   std::array<std::int64_t, 2> stride{}, padding{};  // height, width
 };
 
-/// Operations of tensors with channels last, computed in fp32. Tensors are named by the numbers that Plan::run() gives pointers
-/// for.
+/// Operations of tensors with channels last, computed in fp32. Tensors are named by the numbers that Plan::run() gives
+/// pointers for.
 class OperationGraph {
  public:
   using Tensor = cudnnBackendDescriptor_t;

@@ -1,10 +1,10 @@
-// Purpose: the other way in which the project's own kernels run: bodies whose threads work in groups and in phases. Between two
-//   phases the threads of a group meet, and each sees what the others have left in the memory that the group shares. For .cu
-//   files alone; the tests have a header of this name that runs bodies on the host, the threads of a phase in another order
-//   every time.
-// Thread safety, errors: as in launch.h. Invariants: the host does not wait. Every thread of a group runs every phase. Within a
-//   phase no thread reads what another one writes in it, nor does a group read what another one writes, but for phases from
-//   Body::kLast on, see below.
+// Purpose: the other way in which the project's own kernels run: bodies whose threads work in groups and in phases.
+//   Between two phases the threads of a group meet, and each sees what the others have left in the memory that the
+//   group shares. For .cu files alone; the tests have a header of this name that runs bodies on the host, the threads
+//   of a phase in another order every time.
+// Thread safety, errors: as in launch.h. Invariants: the host does not wait. Every thread of a group runs every phase.
+//   Within a phase no thread reads what another one writes in it, nor does a group read what another one writes, but
+//   for phases from Body::kLast on, see below.
 //
 // A body is trivially copyable and has
 //   kThreads            of a group;
@@ -36,8 +36,9 @@ __global__ void __launch_bounds__(Body::kThreads) run_groups(Body body) {
   run_phases<0, Body::kPhases>(body, static_cast<int>(threadIdx.x), shared, mine);
 }
 
-/// The phases from kLast on are run by one group alone of those that share a counter: the last one that comes so far. It sees what
-/// all of them have written, and finds the same numbers whichever it is. The counter is zero again behind it.
+/// The phases from kLast on are run by one group alone of those that share a counter: the last one that comes so far.
+/// It sees what all of them have written, and finds the same numbers whichever it is. The counter is zero again behind
+/// it.
 template <class Body>
 __global__ void __launch_bounds__(Body::kThreads) run_groups_and_last(Body body, unsigned* counters) {
   __shared__ typename Body::Shared shared;
@@ -74,8 +75,8 @@ void for_each_group(std::int64_t groups, cudaStream_t stream, const Body& body) 
   check(cudaGetLastError(), "a GPU kernel could not be launched");
 }
 
-/// The body has besides: kLast; sharers(), how many groups share a counter; counter_of(group). The counters are in the device's
-/// memory and zero, and belong to one stream.
+/// The body has besides: kLast; sharers(), how many groups share a counter; counter_of(group). The counters are in the
+/// device's memory and zero, and belong to one stream.
 template <class Body>
 void for_each_group_and_last(std::int64_t groups, cudaStream_t stream, const Body& body, unsigned* counters) {
   check_groups<Body>();

@@ -1,5 +1,5 @@
-// Purpose: samples out of images that lie as bytes in a GPU's memory: gathered and normalised there, so that a step needs only their
-//   ids from the host. The same arithmetic as ImageDataset::gather(), so the same bits.
+// Purpose: samples out of images that lie as bytes in a GPU's memory: gathered and normalised there, so that a step
+//   needs only their ids from the host. The same arithmetic as ImageDataset::gather(), so the same bits.
 // Thread safety, invariants and errors: as in elementwise.h.
 #pragma once
 

@@ -10,10 +10,10 @@ namespace dptrain::cuda {
 
 namespace {
 
-/// Weights are stored as (out, places of the input), row-major, so that the canonical form is only sorted where the input is
-/// an image whose channels come last: its places are the columns, as they lie in memory. In 16 bit the products read copies of
-/// weights and bias, and of x and dy where these are floats; the gradients of the weights are stored as the sums in fp32 that
-/// they are.
+/// Weights are stored as (out, places of the input), row-major, so that the canonical form is only sorted where the
+/// input is an image whose channels come last: its places are the columns, as they lie in memory. In 16 bit the
+/// products read copies of weights and bias, and of x and dy where these are floats; the gradients of the weights are
+/// stored as the sums in fp32 that they are.
 class Linear final : public AffineOperation {
  public:
   Linear(Context& context, const LinearConfig& config)
@@ -45,8 +45,8 @@ class Linear final : public AffineOperation {
     }
   }
 
-  /// In cuBLASLt's terms, where all is column-major, x is (in, batch), y is (out, batch) and the weights are (in, out): the
-  /// bias has an element a row of y, as its epilogues want it.
+  /// In cuBLASLt's terms, where all is column-major, x is (in, batch), y is (out, batch) and the weights are (in, out):
+  /// the bias has an element a row of y, as its epilogues want it.
   void prepare(std::int64_t batch) override {
     Prepared p;
     p.batch = batch;

@@ -1,6 +1,6 @@
 // Purpose: normalisation in a GPU's memory: moments over sets of elements, their use, and gradients.
-// Thread safety, invariants and errors: as in elementwise.h. Sums are over chunks of 64 in index order, then over chunks of
-//   those, and so on.
+// Thread safety, invariants and errors: as in elementwise.h. Sums are over chunks of 64 in index order, then over
+//   chunks of those, and so on.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,8 @@ struct Pair {
   float first = 0, second = 0;
 };
 
-/// What forward computes an element from, and backward again: y = (x - mean) inverse weight + bias, then perhaps a ReLU.
+/// What forward computes an element from, and backward again: y = (x - mean) inverse weight + bias, then perhaps a
+/// ReLU.
 struct NormForward {
   NormShape shape;
   const Pair* statistics = nullptr;  ///< by set: mean, 1 / deviation
@@ -68,8 +69,8 @@ void gradient_sums(const Context& context, const NormForward& forward, const Nor
                    const void* x, const void* dy, Pair* scratch, Pair* sums);
 /// Channels' sums as gradients; null: not wanted.
 void parameter_gradients(const Context& context, std::int64_t channels, const Pair* sums, float* weight, float* bias);
-/// `sums` by set; those of channels are not weighted, those of groups are. They are of shape.of_set() values each, or of
-/// *step_count. dx may be dy.
+/// `sums` by set; those of channels are not weighted, those of groups are. They are of shape.of_set() values each, or
+/// of *step_count. dx may be dy.
 void norm_backward(const Context& context, const NormForward& forward, const Pair* sums, const void* x, const void* dy,
                    void* dx, const float* step_count = nullptr);
 

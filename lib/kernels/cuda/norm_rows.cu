@@ -10,8 +10,8 @@
 namespace dptrain::cuda {
 namespace {
 
-/// Moments of `count` parts as those of all: part(k) is a Pair, a mean and the squared distances to it, of rows(k) values. The
-/// mean first, then the distances to it (as in "two-pass"), so that nothing cancels.
+/// Moments of `count` parts as those of all: part(k) is a Pair, a mean and the squared distances to it, of rows(k)
+/// values. The mean first, then the distances to it (as in "two-pass"), so that nothing cancels.
 template <class Part, class Rows>
 DPTRAIN_HD inline Pair combined(int count, const Part& part, const Rows& rows, float& all_rows) {
   float sum = 0;

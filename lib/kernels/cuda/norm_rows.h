@@ -14,8 +14,8 @@ constexpr bool normalises_rows(const NormShape& shape) {
 /// Pairs of scratch that both directions need.
 std::int64_t row_norm_scratch_entries(const NormShape& shape);
 
-/// `moments` and `statistics`, by channel: as moments() and statistics_of_moments() of norm.h have them; then normalise().
-/// forward.statistics is `statistics`. Not in place.
+/// `moments` and `statistics`, by channel: as moments() and statistics_of_moments() of norm.h have them; then
+/// normalise(). forward.statistics is `statistics`. Not in place.
 void normalise_rows(const Context& context, const NormForward& forward, float epsilon, const void* x, Pair* scratch,
                     Pair* moments, Pair* statistics, void* y);
 

@@ -1,5 +1,5 @@
-// Purpose: what batch norm's kernels over rows of channels have in common, forward and backward. For .cu files alone. Thread safety:
-//   pure functions.
+// Purpose: what batch norm's kernels over rows of channels have in common, forward and backward. For .cu files alone.
+//   Thread safety: pure functions.
 #pragma once
 
 #include "core/host_device.h"

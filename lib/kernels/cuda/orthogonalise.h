@@ -1,6 +1,8 @@
-// Purpose: kernels/cpu/orthogonalise.h on a GPU: a few products bring the singular values of a matrix near to 1, for Muon.
-// Thread safety: the thread that enqueues on its stream. Invariants: nothing is allocated after prepare(), and the host does not
-//   wait; the same matrix gives the same bits where it was made reproducible. Products are in fp32, not in TF32.
+// Purpose: kernels/cpu/orthogonalise.h on a GPU: a few products bring the singular values of a matrix near to 1, for
+//   Muon.
+// Thread safety: the thread that enqueues on its stream. Invariants: nothing is allocated after prepare(), and the host
+//   does not wait; the same matrix gives the same bits where it was made reproducible. Products are in fp32, not in
+//   TF32.
 #pragma once
 
 #include <map>

@@ -1,8 +1,8 @@
-// Purpose: the weights and the bias of an affine operation as a library reads them: themselves where they are floats to it, otherwise
-//   copies in 16 bits. A copy is made once for each version of the weights, not for each micro-batch: it costs 6 bytes a weight and
-//   step, and saves 2 in each of the two passes that read it.
-// Thread safety: that of the Context. Invariants: nothing is allocated after construction; a recorded step makes the copies that it
-//   reads, because its passes come with a version that none before had.
+// Purpose: the weights and the bias of an affine operation as a library reads them: themselves where they are floats to
+//   it, otherwise copies in 16 bits. A copy is made once for each version of the weights, not for each micro-batch: it
+//   costs 6 bytes a weight and step, and saves 2 in each of the two passes that read it.
+// Thread safety: that of the Context. Invariants: nothing is allocated after construction; a recorded step makes the
+//   copies that it reads, because its passes come with a version that none before had.
 #pragma once
 
 #include "kernels/cuda/operations.h"

@@ -1,5 +1,6 @@
 // Purpose: an operation graph and the engine that computes it, prepared once and run on raw pointers.
-// Thread safety: that of its Context. Invariants: run() allocates nothing of ours as long as it is given the same pointers.
+// Thread safety: that of its Context. Invariants: run() allocates nothing of ours as long as it is given the same
+//   pointers.
 #pragma once
 
 #include "kernels/cuda/engines.h"

@@ -10,7 +10,8 @@
 namespace dptrain::cuda {
 namespace {
 
-/// A PoolShape in numbers of 32 bits, and what its places are divided by. Vectors of `across` lie side by side at a pixel.
+/// A PoolShape in numbers of 32 bits, and what its places are divided by. Vectors of `across` lie side by side at a
+/// pixel.
 struct Geometry {
   int across, inner;
   int height, width, out_height, out_width;

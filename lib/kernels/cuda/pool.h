@@ -1,6 +1,6 @@
 // Purpose: max and average pooling of images in a GPU's memory, plain or channels_last.
-// Thread safety, invariants and errors: as in elementwise.h. Backward writes each element of the input once: the gradients of
-//   its windows, added in the order of the windows.
+// Thread safety, invariants and errors: as in elementwise.h. Backward writes each element of the input once: the
+//   gradients of its windows, added in the order of the windows.
 #pragma once
 
 #include <cstdint>

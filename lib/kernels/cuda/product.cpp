@@ -113,13 +113,14 @@ Product::Preference Product::preference(std::uint32_t reduction_schemes) {
   return owned;
 }
 
-// cuBLAS promises the same bits in every run on the same kind of GPU; for cublasLtMatmul with a workspace of one's own that holds
-// beside other streams too ("Results reproducibility" in its documentation). Where sums are cut into parts (split-K) the parts
-// are added in one sequence, or stored in the workspace and added in a step of their own: the latter (COMPUTE_TYPE) has an
-// order by construction. INPLACE adds to the output as counters allow, in an order that no document states: it is left out where
-// bits matter, and for outputs of 16 bits, in which it would add. OUTPUT_TYPE adds parts that were rounded to the output's type,
-// which is the same as COMPUTE_TYPE for fp32 and no sum in fp32 for 16 bits: it is always left out. NONE is no bit of the mask: it
-// is asked for by itself too, in case a mask should exclude it.
+// cuBLAS promises the same bits in every run on the same kind of GPU; for cublasLtMatmul with a workspace of one's own
+// that holds beside other streams too ("Results reproducibility" in its documentation). Where sums are cut into parts
+// (split-K) the parts are added in one sequence, or stored in the workspace and added in a step of their own: the
+// latter (COMPUTE_TYPE) has an order by construction. INPLACE adds to the output as counters allow, in an order that no
+// document states: it is left out where bits matter, and for outputs of 16 bits, in which it would add. OUTPUT_TYPE
+// adds parts that were rounded to the output's type, which is the same as COMPUTE_TYPE for fp32 and no sum in fp32 for
+// 16 bits: it is always left out. NONE is no bit of the mask: it is asked for by itself too, in case a mask should
+// exclude it.
 bool Product::choose() {
   constexpr auto kAnyOrder = static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_INPLACE) |
                              static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);

@@ -1,6 +1,6 @@
 // Purpose: one matrix product through cuBLASLt, prepared once and run on raw pointers.
-// Thread safety: that of its Context. Invariants: nothing is allocated by run(); the same inputs give the same bits where the
-//   context is reproducible.
+// Thread safety: that of its Context. Invariants: nothing is allocated by run(); the same inputs give the same bits
+//   where the context is reproducible.
 #pragma once
 
 #include <cublasLt.h>
@@ -33,8 +33,8 @@ class Product {
   /// What is done to D before it is stored. A bias has one element a row of D.
   enum class Epilogue { none, bias, relu, bias_relu };
 
-  /// Chooses the first algorithm of the heuristic's list that fits the rules; empty where there is none, which may happen with
-  /// an epilogue and then wants to be tried without.
+  /// Chooses the first algorithm of the heuristic's list that fits the rules; empty where there is none, which may
+  /// happen with an epilogue and then wants to be tried without.
   static std::optional<Product> prepare(Context& context, const ProductShape& shape, Epilogue epilogue,
                                         const ProductTypes& types = {});
 

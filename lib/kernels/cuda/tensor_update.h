@@ -1,8 +1,9 @@
-// Purpose: the end of a step on a GPU for optimizers that look at whole tensors: LARS and LAMB, whose steps are in proportion to
-//   norms, and Muon, which makes the directions of matrices orthogonal. The squares of pieces of tensors are measured, added up,
-//   and the tensors updated by what they come to.
-// Thread safety and errors: as kernels/cuda/update.h. Invariants: pieces are measured, and their squares added up, in double and in
-//   a fixed order that depends on the tensors alone, so that every GPU that has the gradients comes to the same bits.
+// Purpose: the end of a step on a GPU for optimizers that look at whole tensors: LARS and LAMB, whose steps are in
+//   proportion to norms, and Muon, which makes the directions of matrices orthogonal. The squares of pieces of tensors
+//   are measured, added up, and the tensors updated by what they come to.
+// Thread safety and errors: as kernels/cuda/update.h. Invariants: pieces are measured, and their squares added up, in
+//   double and in a fixed order that depends on the tensors alone, so that every GPU that has the gradients comes to
+//   the same bits.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -36,8 +37,8 @@ struct TensorPass {
   const std::int32_t* tensors = nullptr;  ///< by block of kUpdateBlock floats: which tensor it is of
 };
 
-/// lanes[p * kLanes + l]: the squares of every kLanes-th float of piece p from its l-th on. LAMB's running means go on here, and
-/// Muon's momentum.
+/// lanes[p * kLanes + l]: the squares of every kLanes-th float of piece p from its l-th on. LAMB's running means go on
+/// here, and Muon's momentum.
 void measure_pieces(RuleKind kind, const StepConstants* step, const TensorPass& pass, const TensorPiece* pieces,
                     std::int64_t count, TensorSquares* lanes, cudaStream_t stream);
 /// to[k] = the sum of from's entries in ranges[k].

@@ -51,8 +51,8 @@ struct SumOrder {
 /// The unit of norms: see GradientReducer.
 constexpr std::int64_t kNormChunk = 1024;
 
-/// The flat buffer's floats in blocks, and how each is treated, in the device's memory; null: all are trained and decay. For
-/// `count` floats from one on that begins a block, those of ceil(count / kUpdateBlock) blocks.
+/// The flat buffer's floats in blocks, and how each is treated, in the device's memory; null: all are trained and
+/// decay. For `count` floats from one on that begins a block, those of ceil(count / kUpdateBlock) blocks.
 using Blocks = const UpdateBlock*;
 /// That table on the host, empty where it would be null; `floats` is the flat buffer's length.
 std::vector<UpdateBlock> update_blocks(const UpdateRanges& ranges, std::int64_t floats);
@@ -64,8 +64,8 @@ void unpack_bf16(const void* packed, std::int64_t count, float* values, cudaStre
 /// target[i] += other[i].
 void add(float* target, const float* other, std::int64_t count, cudaStream_t stream);
 
-/// mean[i] = (sum of the leaves' elements i in their order) / step->samples; where there is a `scale`, what is trained is also
-/// divided by its factor.
+/// mean[i] = (sum of the leaves' elements i in their order) / step->samples; where there is a `scale`, what is trained
+/// is also divided by its factor.
 void mean_of_sums(const SumOrder& order, const StepConstants* step, std::int64_t count, float* mean,
                   cudaStream_t stream, Blocks blocks = nullptr, const LossScale* scale = nullptr);
 /// The same, and squares[k] = the sum of the squares of what is trained in chunk k, ceil(count / kNormChunk) of them.
@@ -74,8 +74,8 @@ void mean_and_squares(const SumOrder& order, const StepConstants* step, std::int
 /// *factor = clip_factor() for the norm whose square the chunks' squares add up to.
 void norm_to_clip_factor(const double* squares, std::int64_t chunks, double max_norm, float* factor,
                          cudaStream_t stream);
-/// The same, and what becomes of the step: squares of floats do not overflow as doubles, so their sum is finite where every
-/// gradient is. An infinite max_norm clips nothing.
+/// The same, and what becomes of the step: squares of floats do not overflow as doubles, so their sum is finite where
+/// every gradient is. An infinite max_norm clips nothing.
 void decide_step(const double* squares, std::int64_t chunks, double max_norm, const LossScaleRule& rule, float* factor,
                  LossScale* scale, cudaStream_t stream);
 

@@ -1,5 +1,5 @@
-// Purpose: the sum and the update of one element, which the kernels of update.cu, gradient_norm.cu and tensor_update.cu have in
-//   common. For .cu files alone.
+// Purpose: the sum and the update of one element, which the kernels of update.cu, gradient_norm.cu and tensor_update.cu
+//   have in common. For .cu files alone.
 // Thread safety: as the rules of update_rules.h.
 #pragma once
 

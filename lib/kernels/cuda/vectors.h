@@ -1,7 +1,7 @@
-// Purpose: neighbouring elements that are read and written as one, 16 bytes at a time where they lie so; and tensors of rows of
-//   channels cut for groups of threads. For .cu files alone. Thread safety: pure functions.
-// Invariants: rows and channels are fewer than 2^31. The cut depends on the tensor's shape alone, as all tensors of ours begin at
-//   multiples of 16 bytes: sums over it have the same bits wherever they are taken.
+// Purpose: neighbouring elements that are read and written as one, 16 bytes at a time where they lie so; and tensors of
+//   rows of channels cut for groups of threads. For .cu files alone. Thread safety: pure functions.
+// Invariants: rows and channels are fewer than 2^31. The cut depends on the tensor's shape alone, as all tensors of
+//   ours begin at multiples of 16 bytes: sums over it have the same bits wherever they are taken.
 #pragma once
 
 #include <algorithm>
@@ -33,8 +33,8 @@ struct Width {
   static constexpr int value = width;
 };
 
-/// use(Width<elements that are read as one>): as many as 16 bytes have where `columns` of them and the tensors at `places` (null:
-/// none) begin at multiples of that, else one.
+/// use(Width<elements that are read as one>): as many as 16 bytes have where `columns` of them and the tensors at
+/// `places` (null: none) begin at multiples of that, else one.
 template <class Element, class Use, class... Places>
 void with_width(std::int64_t columns, const Use& use, const Places*... places) {
   constexpr int kWide = kVectorBytes / static_cast<int>(sizeof(Element));
@@ -45,8 +45,9 @@ void with_width(std::int64_t columns, const Use& use, const Places*... places) {
     use(Width<1>{});
 }
 
-/// A tensor of rows of channels, cut into strips of channels of 128 bytes at most, and those into spans of rows; one for a group of
-/// threads. A group looks at `lanes` rows at a time, and each of its threads at one vector of one of them.
+/// A tensor of rows of channels, cut into strips of channels of 128 bytes at most, and those into spans of rows; one
+/// for a group of threads. A group looks at `lanes` rows at a time, and each of its threads at one vector of one of
+/// them.
 struct RowCut {
   static constexpr int kThreads = 256;
   static constexpr std::int64_t kAtOnce = 8;  ///< rows that a thread has to look at before more groups help

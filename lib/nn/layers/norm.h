@@ -1,6 +1,6 @@
-// Purpose: batch_norm (Ioffe and Szegedy 2015), group_norm (Wu and He 2018), layer_norm (Ba et al. 2016). Thread safety: see
-//   layer.h. Invariants: statistics are those of the micro-batch in training (but see sync_norm.h); evaluation of a batch norm
-//   uses the running ones, which are parameters that the update moves.
+// Purpose: batch_norm (Ioffe and Szegedy 2015), group_norm (Wu and He 2018), layer_norm (Ba et al. 2016). Thread
+//   safety: see layer.h. Invariants: statistics are those of the micro-batch in training (but see sync_norm.h);
+//   evaluation of a batch norm uses the running ones, which are parameters that the update moves.
 #pragma once
 
 #include "nn/layer.h"

@@ -1,6 +1,7 @@
-// Purpose: a batch_norm with `sync: true`: its statistics are those of all micro-batches of a step, as in PyTorch's SyncBatchNorm.
-// Thread safety: see layer.h. Invariants: what the step's statistics were is known until the next pass, so that forward can run
-//   again in backward.
+// Purpose: a batch_norm with `sync: true`: its statistics are those of all micro-batches of a step, as in PyTorch's
+//   SyncBatchNorm.
+// Thread safety: see layer.h. Invariants: what the step's statistics were is known until the next pass, so that forward
+//   can run again in backward.
 #pragma once
 
 #include "nn/layers/norm.h"

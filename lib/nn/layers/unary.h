@@ -1,5 +1,5 @@
-// Purpose: layers that are one parameterless operation: pooling, softmax, and the reorder that a model puts before layers
-//   which need plain tensors. Thread safety: see layer.h.
+// Purpose: layers that are one parameterless operation: pooling, softmax, and the reorder that a model puts before
+//   layers which need plain tensors. Thread safety: see layer.h.
 #pragma once
 
 #include "nn/layer.h"

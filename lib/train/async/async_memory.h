@@ -1,6 +1,6 @@
-// Purpose: the large buffers of an asynchronous run. A process that trains alone takes them as it needs them; among several they
-//   lie in memory that the first process's host shares, so that its processes read weights and write gradients there; every other
-//   host has all weights, too, for its part of the store and for evaluations.
+// Purpose: the large buffers of an asynchronous run. A process that trains alone takes them as it needs them; among
+//   several they lie in memory that the first process's host shares, so that its processes read weights and write
+//   gradients there; every other host has all weights, too, for its part of the store and for evaluations.
 // Thread safety: gradient() by one thread; the rest by any. Invariants: a buffer never moves.
 #pragma once
 

@@ -1,8 +1,10 @@
-// Purpose: `mode: async`: every replica takes the next micro-batch, reads the store, computes and pushes, and goes on; at points of
-//   rest nothing is in the air, and there the run is evaluated and saved. Among several processes the first one hands out
-//   micro-batches and tickets, and the replicas of the others compute for it; every host keeps a part of the store.
-// Thread safety: run_async() is called by all replicas' threads together; what of an AsyncRun is written at rest is written by the
-//   leader between two barriers, the rest is guarded as said. Invariants: points of rest lie between steps.
+// Purpose: `mode: async`: every replica takes the next micro-batch, reads the store, computes and pushes, and goes on;
+//   at points of rest nothing is in the air, and there the run is evaluated and saved. Among several processes the
+//   first one hands out micro-batches and tickets, and the replicas of the others compute for it; every host keeps a
+//   part of the store.
+// Thread safety: run_async() is called by all replicas' threads together; what of an AsyncRun is written at rest is
+//   written by the leader between two barriers, the rest is guarded as said. Invariants: points of rest lie between
+//   steps.
 #pragma once
 
 #include <memory>
@@ -69,8 +71,8 @@ struct AsyncRun {
     return rates.rate(dispatcher->version(), counts.dropped + counts.skipped);
   }
   bool fallen_back() const { return fallback_step >= 0; }
-  /// Where a run that is asked to stop rests, once all micro-batches before `next` were begun: after the step that goes on, and
-  /// after at least one.
+  /// Where a run that is asked to stop rests, once all micro-batches before `next` were begun: after the step that goes
+  /// on, and after at least one.
   std::int64_t stop_at(std::int64_t next) const;
 };
 

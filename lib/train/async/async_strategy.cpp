@@ -194,7 +194,8 @@ class AsyncStrategy final : public UpdateStrategy {
 
   std::unique_ptr<SharedLoader> make_loader(const Run& run) const {
     const std::int64_t end = async_->places.first_of(run.schedule.steps());
-    // Which micro-batches come to this process is not known beforehand where there are others: each is loaded when it comes.
+    // Which micro-batches come to this process is not known beforehand where there are others: each is loaded when it
+    // comes.
     const int workers = run.processes.alone() ? loader_workers(run) * run.group.size() : 0;
     const auto name = [&run, &places = async_->places, end,
                        names = BatchNames(run.job, run.schedule, run.data.train->size())](

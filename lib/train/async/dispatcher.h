@@ -1,8 +1,9 @@
-// Purpose: hands out the micro-batches of an asynchronous run in order, and takes in their gradients: the Ledger under a mutex, with
-//   the waiting that it asks for, and the gradient buffers, which belong to a version until it is applied, or until they are added
-//   to others of it.
-// Thread safety: every member, from any thread, but for open(), close_short() and change_rules(), which are called while every replica is
-//   at rest. Invariants: micro-batches are begun in the order of their index; every one that is begun is pushed or withdrawn.
+// Purpose: hands out the micro-batches of an asynchronous run in order, and takes in their gradients: the Ledger under
+//   a mutex, with the waiting that it asks for, and the gradient buffers, which belong to a version until it is
+//   applied, or until they are added to others of it.
+// Thread safety: every member, from any thread, but for open(), close_short() and change_rules(), which are called
+//   while every replica is at rest. Invariants: micro-batches are begun in the order of their index; every one that is
+//   begun is pushed or withdrawn.
 #pragma once
 
 #include <condition_variable>
@@ -18,13 +19,14 @@
 
 namespace dptrain {
 
-/// The parts of gradients and weights that other hosts have: what is done with buffers and versions here is done there, in this
-/// order, by others.
+/// The parts of gradients and weights that other hosts have: what is done with buffers and versions here is done there,
+/// in this order, by others.
 class OtherParts {
  public:
   virtual ~OtherParts() = default;
 
-  /// Buffer `right` is added to buffer `left`. Returns at once, as announce() does, with what wait() can be called with.
+  /// Buffer `right` is added to buffer `left`. Returns at once, as announce() does, with what wait() can be called
+  /// with.
   virtual std::int64_t add(int left, int right) = 0;
   /// The version is this, its leaves being in `buffers`, and is applied.
   virtual std::int64_t announce(std::int64_t version, const VersionUpdate& update, const std::vector<int>& buffers) = 0;
@@ -40,7 +42,8 @@ struct DispatcherConfig {
   bool skips = false;                                         ///< gradients may be withdrawn, and the run goes on
   StalenessCounts counts{};                                   ///< of the run so far
   std::function<std::int64_t(std::int64_t index)> samples{};  ///< of a micro-batch
-  /// The learning rate that makes version + 1 of a version, after so many gradients that were left out; and with it the update.
+  /// The learning rate that makes version + 1 of a version, after so many gradients that were left out; and with it the
+  /// update.
   std::function<double(std::int64_t version, std::int64_t left_out)> rate = [](std::int64_t, std::int64_t) {
     return 0.0;
   };
@@ -53,8 +56,9 @@ struct DispatcherConfig {
 
 /// Whether it is known beforehand which micro-batches make a version: then their sums are added as they come.
 bool folds_gradients(const LedgerRules& rules, bool skips);
-/// Gradients that are in memory at a time. Without folding one for each replica, and those of an open version that lacks one
-/// gradient; with it enough for replicas that are a little out of step: one that is far ahead of the slowest waits.
+/// Gradients that are in memory at a time. Without folding one for each replica, and those of an open version that
+/// lacks one gradient; with it enough for replicas that are a little out of step: one that is far ahead of the slowest
+/// waits.
 std::int64_t gradient_buffers(const LedgerRules& rules, bool skips, std::int64_t replicas);
 
 class Dispatcher {
@@ -71,7 +75,8 @@ class Dispatcher {
   };
   /// Micro-batches below `limit` may be begun.
   void open(std::int64_t limit);
-  /// The next one, when the contract admits it; nothing where those below the limit are all begun. Errors: GroupAborted.
+  /// The next one, when the contract admits it; nothing where those below the limit are all begun. Errors:
+  /// GroupAborted.
   std::optional<Work> next();
   /// It has read the weights, the oldest of which are of version `oldest`. Once, before push().
   void pulled(const Work& work, std::int64_t oldest);
@@ -108,10 +113,12 @@ class Dispatcher {
   void check() const;
   bool admits() const;
   bool takes(const Work& work) const { return abandoned_ || ledger_.can_deposit(work.index); }
-  /// The version that the ledger closed last goes to the store; what becomes of its buffers, and its rate, into `pushed`.
+  /// The version that the ledger closed last goes to the store; what becomes of its buffers, and its rate, into
+  /// `pushed`.
   void announce(Pushed& pushed);
   bool folds() const { return folds_gradients(ledger_.rules(), config_.skips); }
-  /// The gradient is added to what is there beside it, and the last one of a version makes it one sum. The lock is let go meanwhile.
+  /// The gradient is added to what is there beside it, and the last one of a version makes it one sum. The lock is let
+  /// go meanwhile.
   double fold(std::unique_lock<std::mutex>& lock, const Work& work);  // seconds
   void fold_rest(std::unique_lock<std::mutex>& lock);
   /// The right one's sum is added to the left one's, of which it is the other part, and its buffer is free.

@@ -91,8 +91,8 @@ class LocalExecutor final : public Executor {
   std::int64_t drilled_;  // steps whose drills it has had
 };
 
-// What goes over a connection, in this order; then the next micro-batch. Where memory is not shared the first part of the weights follows
-// Go, and that of the gradient follows Done.
+// What goes over a connection, in this order; then the next micro-batch. Where memory is not shared the first part of
+// the weights follows Go, and that of the gradient follows Done.
 
 struct Begin {
   std::int64_t index;  // kRest: none

@@ -12,7 +12,8 @@ Ledger::Ledger(const LedgerRules& rules, std::int64_t version, std::size_t most)
 
 bool Ledger::feasible(std::int64_t without, std::int64_t ahead, bool one_more) const {
   if (!bounded()) return true;
-  // Deposits in the order of their deadlines are the best there is: the k-th of them goes into the version that is open then.
+  // Deposits in the order of their deadlines are the best there is: the k-th of them goes into the version that is open
+  // then.
   std::int64_t position = static_cast<std::int64_t>(open_.size()) + ahead;
   const auto in_time = [&](std::int64_t read) {
     return version_ + position++ / rules_.per_version - read <= *rules_.bound;

@@ -1,11 +1,11 @@
-// Purpose: the staleness contract as a pure state machine: who may read the store, who may add a gradient to the version that is
-//   being made, and how stale each gradient is. It knows no threads, no clock and no weights, so that tests can drive it.
-//   Lag as rules.md defines it; the bound is that of stale synchronous parallel (Ho et al., "More effective distributed ML via a
-//   stale synchronous parallel parameter server", 2013), several gradients a version are n-softsync and the scale is that of
-//   Zhang et al., "Staleness-aware async-SGD for distributed deep learning", 2016.
+// Purpose: the staleness contract as a pure state machine: who may read the store, who may add a gradient to the
+//   version that is being made, and how stale each gradient is. It knows no threads, no clock and no weights, so that
+//   tests can drive it. Lag as rules.md defines it; the bound is that of stale synchronous parallel (Ho et al., "More
+//   effective distributed ML via a stale synchronous parallel parameter server", 2013), several gradients a version are
+//   n-softsync and the scale is that of Zhang et al., "Staleness-aware async-SGD for distributed deep learning", 2016.
 // Thread safety: one user at a time; the Dispatcher's mutex guards it.
-// Invariants: under `wait` and `scale` with a bound no deposited gradient's lag exceeds it, and while gradients are outstanding one
-//   of them can be deposited: the one with the earliest deadline.
+// Invariants: under `wait` and `scale` with a bound no deposited gradient's lag exceeds it, and while gradients are
+//   outstanding one of them can be deposited: the one with the earliest deadline.
 #pragma once
 
 #include <cstdint>
@@ -72,8 +72,8 @@ class Ledger {
     std::int64_t index = 0, version = 0;
   };
   bool bounded() const { return rules_.bound && rules_.on_stale != OnStale::drop; }
-  /// Whether the outstanding gradients but `without`, and one more that reads now where `one_more`, can all be deposited within
-  /// the bound when `ahead` others have been.
+  /// Whether the outstanding gradients but `without`, and one more that reads now where `one_more`, can all be
+  /// deposited within the bound when `ahead` others have been.
   bool feasible(std::int64_t without, std::int64_t ahead, bool one_more) const;
   void remove(std::int64_t index);
   void sort();

@@ -1,7 +1,8 @@
-// Purpose: the gradient sums of a version whose micro-batches are known beforehand, added up as they come: the complete subtrees of the
-//   tree's order that stand alone so far. It knows places and buffers, no gradients.
-// Thread safety: one user at a time; the Dispatcher's mutex guards it. Invariants: what is added to what is a node of the tree over all
-//   leaves of the version, however many those will be: blocks of a power of two, at multiples of their size.
+// Purpose: the gradient sums of a version whose micro-batches are known beforehand, added up as they come: the complete
+//   subtrees of the tree's order that stand alone so far. It knows places and buffers, no gradients.
+// Thread safety: one user at a time; the Dispatcher's mutex guards it. Invariants: what is added to what is a node of
+//   the tree over all leaves of the version, however many those will be: blocks of a power of two, at multiples of
+//   their size.
 #pragma once
 
 #include <cstdint>

@@ -30,8 +30,8 @@ class VersionRates {
  public:
   VersionRates(const JobSpec& job, const MicroBatchPlaces& places, const RestPlan& rests, std::int64_t per_version);
 
-  /// What version `version` + 1 is made with, after `left_out` gradients that were dropped or skipped: they count as if they had been
-  /// applied, so that the schedule comes to its end with the run.
+  /// What version `version` + 1 is made with, after `left_out` gradients that were dropped or skipped: they count as if
+  /// they had been applied, so that the schedule comes to its end with the run.
   double rate(std::int64_t version, std::int64_t left_out = 0) const;
   /// From `version` on a version is worth `gradients` gradients, as far as the schedule goes.
   void fall_back(std::int64_t version, std::int64_t gradients);

@@ -1,6 +1,7 @@
-// Purpose: a folder of files whose manifest.json names the length and hash of each, so that any byte that changes later is
-//   found out. Thread safety: one writer a folder; readers any.
-// Invariants: the hash is of what was handed to the system, taken while it was written; a sealed folder's files are on the disk.
+// Purpose: a folder of files whose manifest.json names the length and hash of each, so that any byte that changes later
+//   is found out. Thread safety: one writer a folder; readers any.
+// Invariants: the hash is of what was handed to the system, taken while it was written; a sealed folder's files are on
+//   the disk.
 #pragma once
 
 #include <cstdint>

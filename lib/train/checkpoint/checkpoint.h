@@ -1,9 +1,9 @@
 // Purpose: checkpoints of a run: checkpoints/step-N/ holds model.safetensors and optimizer.safetensors in the canonical
-//   layout, state.json with the rest of the run's state and what its bits rest on, and manifest.json with the length and
-//   hash of each. Nothing in them belongs to a replica.
+//   layout, state.json with the rest of the run's state and what its bits rest on, and manifest.json with the length
+//   and hash of each. Nothing in them belongs to a replica.
 // Thread safety: one writer a run folder; readers any.
-// Invariants: a folder of this name was published whole; one that is damaged later is found out by its manifest, and never
-//   loaded in part.
+// Invariants: a folder of this name was published whole; one that is damaged later is found out by its manifest, and
+//   never loaded in part.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,8 @@
 
 namespace dptrain {
 
-/// What the bits of a run rest on besides its job, as name and value: build, instruction set, libraries, devices, threads.
+/// What the bits of a run rest on besides its job, as name and value: build, instruction set, libraries, devices,
+/// threads.
 using Basis = std::vector<std::pair<std::string, std::string>>;
 
 /// Of dynamic loss scaling, see kernels/loss_scale.h.
@@ -68,7 +69,8 @@ struct Snapshot {
   RunState state;
 };
 
-/// The parameters and the state buffers (flat, as the table says) as a snapshot; the one called kAverage is the average.
+/// The parameters and the state buffers (flat, as the table says) as a snapshot; the one called kAverage is the
+/// average.
 Snapshot take_snapshot(const ParameterTable& table, const float* parameters,
                        const std::vector<std::string>& state_names, const std::vector<const float*>& states,
                        RunState state);
@@ -83,9 +85,9 @@ void write_checkpoint(const std::filesystem::path& run_folder, const Snapshot& s
 /// The checkpoint of state.step, which is there, with another state and the tensors that it has. Errors: as above.
 void rewrite_state(const std::filesystem::path& run_folder, const RunState& state);
 
-/// Keeps those of the last `keep` steps up to `newest`, of the steps `besides`, and of step 0, which only a run has that began
-/// with weights of a file (train/checkpoint/first_weights.h); removes the others, later ones too (a run that could not use them has gone
-/// another way), and what unfinished saves left.
+/// Keeps those of the last `keep` steps up to `newest`, of the steps `besides`, and of step 0, which only a run has
+/// that began with weights of a file (train/checkpoint/first_weights.h); removes the others, later ones too (a run that
+/// could not use them has gone another way), and what unfinished saves left.
 void prune_checkpoints(const std::filesystem::path& run_folder, std::int64_t keep, std::int64_t newest,
                        const std::vector<std::int64_t>& besides);
 /// The steps besides the last that a run in this state keeps: the best, those that it may go back to, and where its
@@ -102,8 +104,8 @@ struct Checkpoint {
                const std::vector<float*>& states) const;
 };
 
-/// The newest of a run that can be used; empty where there never was one. One that had lost its name to a save that was killed
-/// has it back afterwards. `warn` is told of each that is passed over.
+/// The newest of a run that can be used; empty where there never was one. One that had lost its name to a save that was
+/// killed has it back afterwards. `warn` is told of each that is passed over.
 /// Errors: failed, with all reasons, where there are checkpoints and none can be used, or they cannot be listed.
 std::optional<Checkpoint> newest_checkpoint(const std::filesystem::path& run_folder,
                                             const std::function<void(const std::string&)>& warn);

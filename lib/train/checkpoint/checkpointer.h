@@ -1,6 +1,7 @@
-// Purpose: writes a run's checkpoints beside the training: a thread of its own takes snapshots to the disk, and keeps as many
-//   of them as the job says.
-// Thread safety: save() and finish() belong to one thread. Invariants: at most one snapshot waits; checkpoints appear in order.
+// Purpose: writes a run's checkpoints beside the training: a thread of its own takes snapshots to the disk, and keeps
+//   as many of them as the job says.
+// Thread safety: save() and finish() belong to one thread. Invariants: at most one snapshot waits; checkpoints appear
+//   in order.
 #pragma once
 
 #include <condition_variable>
@@ -18,8 +19,8 @@ namespace dptrain {
 
 class Checkpointer {
  public:
-  /// `warn` is told, on the writing thread, where one cannot be saved: training goes on, and the one before stays. What it
-  /// throws is lost.
+  /// `warn` is told, on the writing thread, where one cannot be saved: training goes on, and the one before stays. What
+  /// it throws is lost.
   Checkpointer(std::filesystem::path run_folder, std::int64_t keep, std::function<void(const std::string&)> warn);
   ~Checkpointer();
   Checkpointer(const Checkpointer&) = delete;
@@ -29,8 +30,8 @@ class Checkpointer {
   using Make = std::function<Snapshot()>;
   /// Returns at once unless one is still waiting to be written.
   void save(Make make);
-  /// Leaves a checkpoint of the run's last state after all others, and waits. Where one of this step was saved already only
-  /// the state is written again, else `make` is asked, on this thread. Errors: failed, with file and reason.
+  /// Leaves a checkpoint of the run's last state after all others, and waits. Where one of this step was saved already
+  /// only the state is written again, else `make` is asked, on this thread. Errors: failed, with file and reason.
   void finish(const RunState& state, const Make& make);
 
  private:

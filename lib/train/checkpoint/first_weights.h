@@ -1,5 +1,5 @@
-// Purpose: the weights that a run begins with. A run whose first weights are a file's (--init-from) and not the seed's says so in
-//   its job.yaml, and keeps them as checkpoints/step-0. Thread safety: pure functions.
+// Purpose: the weights that a run begins with. A run whose first weights are a file's (--init-from) and not the seed's
+//   says so in its job.yaml, and keeps them as checkpoints/step-0. Thread safety: pure functions.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,9 @@
 
 namespace dptrain {
 
-/// The seed's weights into a zeroed flat buffer; where a layer whitens (`init: whiten`), also of the training images: of as many,
-/// drawn by some_samples() and not augmented, as have a million patches. The same bits for every process and number of replicas.
+/// The seed's weights into a zeroed flat buffer; where a layer whitens (`init: whiten`), also of the training images:
+/// of as many, drawn by some_samples() and not augmented, as have a million patches. The same bits for every process
+/// and number of replicas.
 /// Errors: those of reading the images.
 void seed_weights(const ParameterTable& table, std::uint64_t seed, const Dataset& train, float* flat);
 

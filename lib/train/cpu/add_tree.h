@@ -9,8 +9,8 @@ namespace dptrain {
 
 inline constexpr int kDeepestTree = 32;  // more than the logarithm of any number of micro-batches
 
-/// `leaf(l)` is where the chunk's `count` floats of leaf l are, count <= chunk. `scratch` has room for kDeepestTree chunks. Returns
-/// where the sum is: in there, or the one leaf itself.
+/// `leaf(l)` is where the chunk's `count` floats of leaf l are, count <= chunk. `scratch` has room for kDeepestTree
+/// chunks. Returns where the sum is: in there, or the one leaf itself.
 template <class Leaf>
 const float* add_tree(const CombineProgram& program, Leaf&& leaf, std::int64_t count, std::int64_t chunk,
                       float* scratch) {

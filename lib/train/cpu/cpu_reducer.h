@@ -1,6 +1,6 @@
-// Purpose: the reducer of replicas that share the host's memory, as threads or as processes: one copy of parameters and optimizer
-//   state, of which each replica reduces and updates its own slice. Hosts first add up each other's sums: cpu/host_sums.h. See
-//   train/gradient_reducer.h. Thread safety: as there.
+// Purpose: the reducer of replicas that share the host's memory, as threads or as processes: one copy of parameters and
+//   optimizer state, of which each replica reduces and updates its own slice. Hosts first add up each other's sums:
+//   cpu/host_sums.h. See train/gradient_reducer.h. Thread safety: as there.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,8 @@ namespace dptrain {
 
 class CpuReducer final : public GradientReducer {
  public:
-  /// `shared`: there are other processes, and this is where their replicas of this host leave gradients; it outlives the reducer.
+  /// `shared`: there are other processes, and this is where their replicas of this host leave gradients; it outlives
+  /// the reducer.
   CpuReducer(LocalGroup& group, std::int64_t floats, int state_buffers, std::optional<double> clip_norm,
              UpdatePlan plan = {}, HostGradients* shared = nullptr);
 

@@ -194,7 +194,8 @@ double CpuReplica::collect(std::int64_t step, std::vector<LossSum>& losses) {
 
 bool CpuReplica::evaluate(std::int64_t step, std::vector<LossSum>& sums, const std::function<bool()>& give_up) {
   const Dataset& test = *config_.data.test;
-  // Whose the weights are, the average's or the store's, the step does not tell: each evaluation is a version of its own.
+  // Whose the weights are, the average's or the store's, the step does not tell: each evaluation is a version of its
+  // own.
   const std::int64_t weights = --evaluated_;
   for (auto c = static_cast<std::size_t>(assignment_->able_before(config_.rank)); c < sums.size();
        c += static_cast<std::size_t>(assignment_->able())) {

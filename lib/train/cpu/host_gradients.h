@@ -1,5 +1,5 @@
-// Purpose: the gradient buffers of all replicas of this host, in memory that its processes share: each reads the others' where they
-//   were written. Thread safety: any thread. Invariants: a buffer never moves.
+// Purpose: the gradient buffers of all replicas of this host, in memory that its processes share: each reads the
+//   others' where they were written. Thread safety: any thread. Invariants: a buffer never moves.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,8 @@ class HostGradients {
 
   /// How many buffers a replica of this host has.
   int buffers(int replica) const;
-  /// Buffer k of a replica of this host, of as many floats as all others; the first call of a process waits for the host's others.
+  /// Buffer k of a replica of this host, of as many floats as all others; the first call of a process waits for the
+  /// host's others.
   Buffer buffer(int replica, int k, std::int64_t floats);
 
  private:

@@ -1,5 +1,6 @@
-// Purpose: who of one host talks with whom of another, where every process has a slice of something that all hosts have a part in:
-//   it gets its slice of each other host's part from one process there, and gives the result to the same one.
+// Purpose: who of one host talks with whom of another, where every process has a slice of something that all hosts have
+//   a part in: it gets its slice of each other host's part from one process there, and gives the result to the same
+//   one.
 // Thread safety: immutable.
 #pragma once
 

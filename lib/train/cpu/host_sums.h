@@ -1,6 +1,6 @@
-// Purpose: the tree's sum of a step over several hosts, in the memory of each. A host adds up the maximal subtrees of its
-//   micro-batches; every process gets its slice of all hosts' subtrees, adds them in the tree's order, and gives the sum to the
-//   other hosts: as many bytes as a ring moves, where each host has one subtree.
+// Purpose: the tree's sum of a step over several hosts, in the memory of each. A host adds up the maximal subtrees of
+//   its micro-batches; every process gets its slice of all hosts' subtrees, adds them in the tree's order, and gives
+//   the sum to the other hosts: as many bytes as a ring moves, where each host has one subtree.
 // Thread safety: gather() by all replicas' threads of all processes together.
 // Invariants: which process adds what changes no bit; nothing is allocated after construction.
 #pragma once

@@ -1,8 +1,8 @@
-// Purpose: the updates that need whole tensors, on the CPU: LARS and LAMB, whose steps are in proportion to norms, and Muon,
-//   which makes the directions of matrices orthogonal. In two phases, between which the replicas meet.
+// Purpose: the updates that need whole tensors, on the CPU: LARS and LAMB, whose steps are in proportion to norms, and
+//   Muon, which makes the directions of matrices orthogonal. In two phases, between which the replicas meet.
 // Thread safety: each replica calls for its own chunks and its own rank; both phases write disjoint memory.
-// Invariants: sums run over fixed parts of the tensors in index order, and a matrix is worked on by one replica alone, so no
-//   bit depends on who does what. Nothing is allocated after construction.
+// Invariants: sums run over fixed parts of the tensors in index order, and a matrix is worked on by one replica alone,
+//   so no bit depends on who does what. Nothing is allocated after construction.
 #pragma once
 
 #include <cstdint>
@@ -25,16 +25,16 @@ class TensorUpdates {
     float *parameters = nullptr, *gradients = nullptr, *state0 = nullptr, *state1 = nullptr, *average = nullptr;
   };
 
-  /// For `replicas`, on a flat buffer of `floats` in chunks of `chunk`; the plan has tensors. `memory` is where what they tell each
-  /// other lies.
+  /// For `replicas`, on a flat buffer of `floats` in chunks of `chunk`; the plan has tensors. `memory` is where what
+  /// they tell each other lies.
   TensorUpdates(const UpdatePlan& plan, std::int64_t floats, std::int64_t chunk, int replicas,
                 const std::function<Buffer(std::size_t bytes)>& memory = &Buffer::host);
 
-  /// The first phase of one chunk: what needs no norm is updated; norms are measured; of matrices the direction takes the
-  /// gradient's place.
+  /// The first phase of one chunk: what needs no norm is updated; norms are measured; of matrices the direction takes
+  /// the gradient's place.
   void begin(const StepUpdate& update, int chunk, const Flat& flat);
-  /// The second phase, once all chunks have been through the first: a replica's chunks, and its share of the matrices, whose
-  /// canonical form is `table`'s.
+  /// The second phase, once all chunks have been through the first: a replica's chunks, and its share of the matrices,
+  /// whose canonical form is `table`'s.
   void finish(const StepUpdate& update, int rank, Range chunks, const Flat& flat, const ParameterTable* table);
 
  private:

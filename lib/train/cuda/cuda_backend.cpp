@@ -26,7 +26,8 @@ std::vector<int> devices_of(const Placement& placement) {
   return devices;
 }
 
-/// 4 MiB are enough for the links' bandwidth, and a step of more than a few dozen buckets would keep the host busy with NCCL's calls.
+/// 4 MiB are enough for the links' bandwidth, and a step of more than a few dozen buckets would keep the host busy with
+/// NCCL's calls.
 std::int64_t bucket_floats(std::int64_t floats) {
   constexpr std::int64_t kLeast = std::int64_t{1} << 20, kMost = 32, kChunk = GradientReducer::kChunk;
   return std::max(kLeast, (floats / kMost + kChunk) / kChunk * kChunk);

@@ -1,8 +1,8 @@
-// Purpose: a GPU's part of a step where the model needs sums over all micro-batches of it: they run piece by piece, each with
-//   activations of its own, and between two pieces the replicas meet on the host, to which what they measured is copied. See
-//   train/cpu/lockstep.h for the CPU's.
-// Thread safety: the replica's thread. Invariants: addresses never change, so that each piece can be recorded; every replica comes to
-//   every meeting, with or without micro-batches.
+// Purpose: a GPU's part of a step where the model needs sums over all micro-batches of it: they run piece by piece,
+//   each with activations of its own, and between two pieces the replicas meet on the host, to which what they measured
+//   is copied. See train/cpu/lockstep.h for the CPU's.
+// Thread safety: the replica's thread. Invariants: addresses never change, so that each piece can be recorded; every
+//   replica comes to every meeting, with or without micro-batches.
 #pragma once
 
 #include <functional>
@@ -18,8 +18,8 @@ namespace dptrain {
 
 class CudaLockstep {
  public:
-  /// For `most` micro-batches at a time, on the current device. `model`, which is prepared, takes the first; the others get their own.
-  /// `config`, `kernels` and `model` outlive it.
+  /// For `most` micro-batches at a time, on the current device. `model`, which is prepared, takes the first; the others
+  /// get their own. `config`, `kernels` and `model` outlive it.
   CudaLockstep(const Replica::Config& config, Kernels& kernels, Model& model, int most, cudaStream_t stream);
 
   int pieces() const { return models_.front()->pieces(); }

@@ -1,9 +1,9 @@
-// Purpose: the reducer of replicas on one GPU: one copy of parameters and optimizer state in its memory, of which each replica
-//   reduces and updates its own slice on its own stream; where an optimizer looks at whole tensors the first one updates all. A
-//   replica alone records its update with its step. See train/gradient_reducer.h.
+// Purpose: the reducer of replicas on one GPU: one copy of parameters and optimizer state in its memory, of which each
+//   replica reduces and updates its own slice on its own stream; where an optimizer looks at whole tensors the first
+//   one updates all. A replica alone records its update with its step. See train/gradient_reducer.h.
 // Thread safety: as train/gradient_reducer.h says.
-// Invariants: what one replica's kernels read of another's was finished by an event that they wait for; the host only makes
-//   sure that the events are in line before anybody asks for them.
+// Invariants: what one replica's kernels read of another's was finished by an event that they wait for; the host only
+//   makes sure that the events are in line before anybody asks for them.
 #pragma once
 
 #include <array>
@@ -35,7 +35,8 @@ class CudaReducer final : public GradientReducer {
   void begin(int rank, const StepUpdate& update) override;
   double gather(int rank) override;
   Times update(int rank, const StepPlan& plan) override;
-  /// Of each replica's own sums; what only adding them up would take out of the range of floats is found when weights are looked at.
+  /// Of each replica's own sums; what only adding them up would take out of the range of floats is found when weights
+  /// are looked at.
   bool finite(int rank, const StepPlan& plan) override;
   std::optional<LossScale> loss_scale() const override;
 
@@ -53,8 +54,8 @@ class CudaReducer final : public GradientReducer {
     std::int64_t first = 0, count = 0;
   };
   Floats slice(int rank) const;
-  /// Puts the reduction and update of floats [first, first + count) behind what `member`'s stream has in line; `meet` is
-  /// called where every replica's squares are needed.
+  /// Puts the reduction and update of floats [first, first + count) behind what `member`'s stream has in line; `meet`
+  /// is called where every replica's squares are needed.
   template <class Meet>
   void enqueue(Member& member, const StepPlan& plan, const cuda::StepConstants* constants, std::int64_t first,
                std::int64_t count, Meet&& meet);

@@ -168,7 +168,8 @@ Replica::Times CudaReplica::run(const StepTask& task) {
   return times;
 }
 
-/// The slot's next step runs by the latest assignment. What was recorded of another one has been replayed for the last time.
+/// The slot's next step runs by the latest assignment. What was recorded of another one has been replayed for the last
+/// time.
 void CudaReplica::take_assignment(Slot& slot) const {
   if (slot.assignment == assignment_) return;
   slot.assignment = assignment_;
@@ -222,7 +223,8 @@ double CudaReplica::load_batches(std::int64_t step, Slot& slot) {
   return waited;
 }
 
-/// The loader gets its slot back as soon as the device has read it. By the time the next batch is wanted that is long past.
+/// The loader gets its slot back as soon as the device has read it. By the time the next batch is wanted that is long
+/// past.
 void CudaReplica::release_batch() {
   if (!batch_lent_) return;
   batch_copied_.synchronize();

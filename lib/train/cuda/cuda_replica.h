@@ -1,15 +1,16 @@
 // Purpose: a replica on a GPU: one host thread that keeps the device's queues filled. See train/replica.h.
-//   A step's way: where the dataset lies on the GPU, only its samples' ids go there; otherwise the loader's pinned batches do, on
-//   the copy stream. The compute stream takes the step's number, the constants of its update and the ids, runs the step as one
-//   recorded graph, and writes the losses to the host's memory. A few steps are under way at a time, each with a slot of its own for
-//   what the host writes and reads, so that the device has work while the host reads losses, or is away for a moment. Samples, which
-//   are large, have room for two: the copies of one step overlap the kernels of the other. A slot keeps the assignment by which its
-//   step runs: a new one comes to it when that step is over, and what was recorded goes then.
-//   In modes without common steps a micro-batch goes its way by itself: see train/cuda/single_micro_batches.h.
+//   A step's way: where the dataset lies on the GPU, only its samples' ids go there; otherwise the loader's pinned
+//   batches do, on the copy stream. The compute stream takes the step's number, the constants of its update and the
+//   ids, runs the step as one recorded graph, and writes the losses to the host's memory. A few steps are under way at
+//   a time, each with a slot of its own for what the host writes and reads, so that the device has work while the host
+//   reads losses, or is away for a moment. Samples, which are large, have room for two: the copies of one step overlap
+//   the kernels of the other. A slot keeps the assignment by which its step runs: a new one comes to it when that step
+//   is over, and what was recorded goes then. In modes without common steps a micro-batch goes its way by itself: see
+//   train/cuda/single_micro_batches.h.
 // Thread safety: as train/replica.h says; stream(), computed() and gradients() may be read by other replicas' threads
 //   between two barriers.
-// Invariants: addresses never change, not with the assignment either, so that a recorded step can be replayed; what changes from
-//   step to step is read from device memory.
+// Invariants: addresses never change, not with the assignment either, so that a recorded step can be replayed; what
+//   changes from step to step is read from device memory.
 #pragma once
 
 #include <array>
@@ -31,8 +32,8 @@ namespace dptrain {
 
 namespace on_gpu {
 
-/// Floats that a micro-batch takes in a step's buffer: libraries want tensors at multiples of 16 bytes, and whole cache lines
-/// copy faster.
+/// Floats that a micro-batch takes in a step's buffer: libraries want tensors at multiples of 16 bytes, and whole cache
+/// lines copy faster.
 inline std::int64_t places(std::int64_t samples, std::int64_t elements) {
   constexpr std::int64_t kLine = 32;
   return (samples * elements + kLine - 1) / kLine * kLine;
@@ -79,10 +80,11 @@ class CudaReplica final : public Replica {
   const cuda::StepConstants* constants() const { return slot(latest_).constants(); }
   /// Reached when the gradients of the step that ran last are in their buffers.
   const cuda::Event& computed() const { return slot(latest_).computed; }
-  /// `event` is reached when the first `floats` of this step's gradients are final, in each step from now on. In the order of
-  /// `floats`.
+  /// `event` is reached when the first `floats` of this step's gradients are final, in each step from now on. In the
+  /// order of `floats`.
   void mark_gradients(std::int64_t floats, cuda::Event& event) { marks_.push_back({floats, &event}); }
-  /// How the host waits for the end of a step, instead of simply waiting: a reducer whose peers may be gone looks after them.
+  /// How the host waits for the end of a step, instead of simply waiting: a reducer whose peers may be gone looks after
+  /// them.
   void wait_with(std::function<void(const cuda::Event&)> wait) { wait_ = std::move(wait); }
   /// Where losses are scaled: the scale, which its reducer changes with each step, in device memory; otherwise null.
   LossScale* scale() const { return static_cast<LossScale*>(scale_.data()); }
@@ -142,7 +144,8 @@ class CudaReplica final : public Replica {
   std::int64_t* ids(const Buffer& header) const;
   std::int32_t* labels(const Buffer& header) const;
   double compute(const StepTask& task, Slot& slot);  // seconds spent waiting for other replicas
-  /// visit(instruction, input, loss) for each micro-batch of the step, and add(instruction) for each addition, in their order.
+  /// visit(instruction, input, loss) for each micro-batch of the step, and add(instruction) for each addition, in their
+  /// order.
   template <class Visit, class Add>
   void each_instruction(std::int64_t step, const Slot& slot, Visit&& visit, Add&& add);
   void gather(const Model::Input& input);

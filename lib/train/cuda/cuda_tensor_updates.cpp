@@ -34,8 +34,8 @@ CudaTensorUpdates::CudaTensorUpdates(const UpdatePlan& plan, std::int64_t floats
   for (const UpdateMatrix& matrix : matrices_) orthogonaliser_.prepare(matrix.rows, matrix.columns);
 }
 
-/// Pieces of the tensors that are measured, and how their squares become those of tensors: in levels, each of which adds up so many
-/// entries of a tensor that no thread has much to do.
+/// Pieces of the tensors that are measured, and how their squares become those of tensors: in levels, each of which
+/// adds up so many entries of a tensor that no thread has much to do.
 void CudaTensorUpdates::measure(const UpdateRanges& tensors) {
   constexpr std::int64_t kTogether = 64;
   std::vector<cuda::TensorPiece> pieces;

@@ -1,8 +1,8 @@
 // Purpose: the updates that need whole tensors, on one GPU: LARS, LAMB and Muon, over the whole flat buffer. See
-//   train/cpu/tensor_updates.h for the CPU's. Where replicas have GPUs of their own each of them does all of it: norms and
-//   orthogonal directions then need no further traffic.
-// Thread safety: the thread that enqueues on its stream. Invariants: nothing is allocated after construction, and the host does not
-//   wait; the same gradients give the same bits, whoever computes.
+//   train/cpu/tensor_updates.h for the CPU's. Where replicas have GPUs of their own each of them does all of it: norms
+//   and orthogonal directions then need no further traffic.
+// Thread safety: the thread that enqueues on its stream. Invariants: nothing is allocated after construction, and the
+//   host does not wait; the same gradients give the same bits, whoever computes.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,9 @@ class CudaTensorUpdates {
   /// On the current device, for work on `stream`; the plan has tensors.
   CudaTensorUpdates(const UpdatePlan& plan, std::int64_t floats, cudaStream_t stream, bool reproducible);
 
-  /// Puts an update in line by `rule`, whose constants are in `step`. `gradients` are means, of which those of matrices are
-  /// overwritten; each that is trained is multiplied by *clip_factor where that is not null. `flat.blocks` is not read.
+  /// Puts an update in line by `rule`, whose constants are in `step`. `gradients` are means, of which those of matrices
+  /// are overwritten; each that is trained is multiplied by *clip_factor where that is not null. `flat.blocks` is not
+  /// read.
   void enqueue(const UpdateRule& rule, const cuda::StepConstants* step, const float* clip_factor, float* gradients,
                cuda::Target flat);
 

@@ -5,8 +5,8 @@
 
 namespace dptrain {
 
-/// Its micro-batches once more, one after the other. Where they run in pieces, what one of them spoils is in all: their losses and
-/// the gradients' place in the order of micro-batches are not known then.
+/// Its micro-batches once more, one after the other. Where they run in pieces, what one of them spoils is in all: their
+/// losses and the gradients' place in the order of micro-batches are not known then.
 std::optional<NotFinite> CudaReplica::diagnose(const StepTask& task) {
   if (lockstep_) return std::nullopt;
   Slot& slot = this->slot(task.step);

@@ -1,4 +1,5 @@
-// Purpose: how large a replica's gradient sums are, for runs in which the host decides what becomes of a step before it is applied.
+// Purpose: how large a replica's gradient sums are, for runs in which the host decides what becomes of a step before it
+//   is applied.
 // Thread safety: the replica's thread. Invariants: nothing is allocated after construction.
 #pragma once
 

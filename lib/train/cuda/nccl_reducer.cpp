@@ -149,8 +149,8 @@ void NcclReducer::begin(int rank, const StepUpdate& update) {
   member(rank).replica->set_update(update);
 }
 
-/// The replicas need not meet on the host: NCCL waits for all of them on the GPUs. They do so nevertheless, because rank 0 reports
-/// the losses of all and decides whether to stop.
+/// The replicas need not meet on the host: NCCL waits for all of them on the GPUs. They do so nevertheless, because
+/// rank 0 reports the losses of all and decides whether to stop.
 double NcclReducer::gather(int) {
   const double start = steady_seconds();
   group_.barrier();
@@ -257,8 +257,8 @@ void NcclReducer::exchange(int rank, const StepPlan& plan, std::size_t b) {
   meet_at_first(rank);
 }
 
-/// What the driver loads at a kernel's first launch may wait for all kernels of a context, and NCCL's wait for those of other
-/// ranks: in the first step nothing is launched behind NCCL's kernels until all of this process are on their way.
+/// What the driver loads at a kernel's first launch may wait for all kernels of a context, and NCCL's wait for those of
+/// other ranks: in the first step nothing is launched behind NCCL's kernels until all of this process are on their way.
 void NcclReducer::meet_at_first(int rank) {
   if (member(rank).step == 0) group_.barrier([] {});
 }

@@ -1,16 +1,17 @@
-// Purpose: the reducer of replicas on a GPU each. Gradients lie in the order in which backward finishes them and are reduced in
-//   buckets, contiguous ranges of the flat buffer, on a communication stream: a bucket starts when its last layer is done,
-//   while backward goes on. See train/gradient_reducer.h.
-//   In the fixed order (reproducible): every replica sends to every other the other's slice of each bucket, adds up its own
-//   slice in the order of the tree, updates it, and all gather the new parameters. As many bytes as a ring's all-reduce, and
-//   each replica needs optimizer state for its slices alone. Otherwise NCCL's own all-reduce, in fp32 or in bf16, which halves the
-//   bytes and rounds at each addition, and every replica updates all.
-//   Where the optimizer looks at whole tensors the means are gathered in place of the parameters, and every replica updates all.
-//   Replicas of other processes take part in all of that: a replica is a rank of NCCL, under its number in the whole run.
+// Purpose: the reducer of replicas on a GPU each. Gradients lie in the order in which backward finishes them and are
+//   reduced in buckets, contiguous ranges of the flat buffer, on a communication stream: a bucket starts when its last
+//   layer is done, while backward goes on. See train/gradient_reducer.h.
+//   In the fixed order (reproducible): every replica sends to every other the other's slice of each bucket, adds up its
+//   own slice in the order of the tree, updates it, and all gather the new parameters. As many bytes as a ring's
+//   all-reduce, and each replica needs optimizer state for its slices alone. Otherwise NCCL's own all-reduce, in fp32
+//   or in bf16, which halves the bytes and rounds at each addition, and every replica updates all.
+//   Where the optimizer looks at whole tensors the means are gathered in place of the parameters, and every replica
+//   updates all. Replicas of other processes take part in all of that: a replica is a rank of NCCL, under its number in
+//   the whole run.
 // Thread safety: as train/gradient_reducer.h says.
-// Invariants: a lost peer does not hang the others: the host waits for nothing of NCCL's but while it looks after its errors and
-//   whether the run has failed, and gives up after a deadline with the replica and the bucket. Nothing but host memory is given to
-//   the other processes by another way than NCCL.
+// Invariants: a lost peer does not hang the others: the host waits for nothing of NCCL's but while it looks after its
+//   errors and whether the run has failed, and gives up after a deadline with the replica and the bucket. Nothing but
+//   host memory is given to the other processes by another way than NCCL.
 #pragma once
 
 #include <algorithm>

@@ -40,8 +40,8 @@ void NcclReducer::wait(int rank, const cuda::Event& event) const {
   }
 }
 
-/// What has not come to its end since the deadline; empty while it may be for another to say: the one whose own kernels hang knows
-/// it, and those that wait for its gradients give it a little time.
+/// What has not come to its end since the deadline; empty while it may be for another to say: the one whose own kernels
+/// hang knows it, and those that wait for its gradients give it a little time.
 std::string NcclReducer::why_late(int rank, std::chrono::nanoseconds waited) const {
   constexpr std::chrono::seconds kLatest(1);
   const Member& m = member(rank);

@@ -1,5 +1,5 @@
-// Purpose: a dataset's bytes in a GPU's memory, once for all replicas on it. MNIST takes 55 MB there; a step then moves the ids of
-//   its samples instead of their floats. Thread safety: immutable; kernels of any stream may read it.
+// Purpose: a dataset's bytes in a GPU's memory, once for all replicas on it. MNIST takes 55 MB there; a step then moves
+//   the ids of its samples instead of their floats. Thread safety: immutable; kernels of any stream may read it.
 #pragma once
 
 #include <memory>

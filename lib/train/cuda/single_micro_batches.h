@@ -1,8 +1,9 @@
-// Purpose: micro-batches by themselves on a GPU, for modes in which replicas do not take steps together. Weights come from the host's
-//   memory where they are others than those on the GPU, the gradient goes back there, and the host waits for it. In between one
-//   recorded graph for each size.
-// Thread safety: its replica's thread. Invariants: addresses on the device never change, and what changes from one micro-batch to the
-//   next (step, ids, labels, weights) is read from there. Nothing is in line for the device when a call has returned.
+// Purpose: micro-batches by themselves on a GPU, for modes in which replicas do not take steps together. Weights come
+//   from the host's memory where they are others than those on the GPU, the gradient goes back there, and the host
+//   waits for it. In between one recorded graph for each size.
+// Thread safety: its replica's thread. Invariants: addresses on the device never change, and what changes from one
+//   micro-batch to the next (step, ids, labels, weights) is read from there. Nothing is in line for the device when a
+//   call has returned.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,8 @@ class SingleMicroBatches {
   /// How the host waits.
   using Wait = std::function<void(const cuda::Event&)>;
 
-  /// Of Config::single_sizes, on the current device; all outlive it. `train` is null where the samples come from the host.
+  /// Of Config::single_sizes, on the current device; all outlive it. `train` is null where the samples come from the
+  /// host.
   SingleMicroBatches(const Replica::Config& config, Model& model, const ResidentImages* train, WeightVersions& versions,
                      cudaStream_t stream);
 

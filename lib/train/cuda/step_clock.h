@@ -1,5 +1,5 @@
-// Purpose: what a replica's own work of a step takes its GPU, for `balance: auto`: two timed events around each of its pieces, so
-//   that waits for other replicas between them do not count.
+// Purpose: what a replica's own work of a step takes its GPU, for `balance: auto`: two timed events around each of its
+//   pieces, so that waits for other replicas between them do not count.
 // Thread safety: the replica's thread. Invariants: nobody waits for it.
 #pragma once
 

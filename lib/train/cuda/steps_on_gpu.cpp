@@ -57,8 +57,8 @@ void CudaReplica::add_floats(const ReplicaProgram::Instruction& addition, std::i
   cuda::add(gradient_views_[target] + first, gradient_views_[target + 1] + first, count, compute_.get());
 }
 
-/// The step's kernels. What is recorded here is replayed for other steps: nothing may depend on `step` but its plan and the
-/// assignment.
+/// The step's kernels. What is recorded here is replayed for other steps: nothing may depend on `step` but its plan and
+/// the assignment.
 void CudaReplica::enqueue_whole(std::int64_t step, Slot& slot) {
   const std::int64_t floats = parameters().floats();
   const std::int64_t version = versions_.next();

@@ -1,5 +1,6 @@
-// Purpose: what the parts of a replica on a GPU put in line for it: copies between host and device, and work that is recorded once and
-//   replayed. Thread safety: the replica's own thread. Errors: Error(failed) with CUDA's reason. The host does not wait.
+// Purpose: what the parts of a replica on a GPU put in line for it: copies between host and device, and work that is
+//   recorded once and replayed. Thread safety: the replica's own thread. Errors: Error(failed) with CUDA's reason. The
+//   host does not wait.
 #pragma once
 
 #include <algorithm>
@@ -24,8 +25,8 @@ inline void copy_async(void* to, const void* from, std::size_t bytes, cudaMemcpy
               "a copy between host and GPU could not be put in line");
 }
 
-/// The same from the device's memory to any of the host's, behind what is in line on `stream`; waits for that, and not for other
-/// streams, which another thread may be capturing.
+/// The same from the device's memory to any of the host's, behind what is in line on `stream`; waits for that, and not
+/// for other streams, which another thread may be capturing.
 inline void read_behind(void* to, const void* from, std::size_t bytes, cudaStream_t stream) {
   copy_async(to, from, bytes, cudaMemcpyDeviceToHost, stream);
   cuda::check(cudaStreamSynchronize(stream), "the GPU's last step failed");
@@ -42,8 +43,9 @@ Buffer upload(const std::vector<T>& values) {
   return buffer;
 }
 
-/// New versions of the weights of a replica's model, see Model::Step: one for each step that is put in line, whether the weights
-/// are others or not. What is recorded has to make the copies of the weights that it reads, whatever was copied before.
+/// New versions of the weights of a replica's model, see Model::Step: one for each step that is put in line, whether
+/// the weights are others or not. What is recorded has to make the copies of the weights that it reads, whatever was
+/// copied before.
 class WeightVersions {
  public:
   std::int64_t next() { return ++latest_; }
@@ -52,8 +54,9 @@ class WeightVersions {
   std::int64_t latest_ = 0;
 };
 
-/// Work of one kind. The first time it runs as it is, so that everything that CUDA loads lazily is there; from the second on as a
-/// graph, unless CUDA refuses to record it: then as it is for good, which costs the host time and changes no bit.
+/// Work of one kind. The first time it runs as it is, so that everything that CUDA loads lazily is there; from the
+/// second on as a graph, unless CUDA refuses to record it: then as it is for good, which costs the host time and
+/// changes no bit.
 class Recording {
  public:
   /// `enqueue` puts the work on `stream`, the same every time.

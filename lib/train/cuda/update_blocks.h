@@ -6,7 +6,8 @@
 
 namespace dptrain {
 
-/// The blocks of a flat buffer of `floats`; an empty buffer where all parts of it are updated alike. Returns when it is there.
+/// The blocks of a flat buffer of `floats`; an empty buffer where all parts of it are updated alike. Returns when it is
+/// there.
 Buffer upload_blocks(const UpdateRanges& ranges, std::int64_t floats);
 
 /// Those from float `first` on, which begins a block; null for an empty buffer.

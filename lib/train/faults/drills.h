@@ -23,8 +23,8 @@ class Drills {
   void before(int rank, std::int64_t step);
   /// Whether the gradient shall be spoilt.
   bool poisons(int rank, std::int64_t step);
-  /// Steps and replicas of the gradients that were spoilt: they are not spoilt again where a step comes once more, which makes
-  /// them a part of the run's state. While no replica is in a step.
+  /// Steps and replicas of the gradients that were spoilt: they are not spoilt again where a step comes once more,
+  /// which makes them a part of the run's state. While no replica is in a step.
   std::vector<DrillDone> spoilt() const;
   /// Those that came in an earlier part of the run do not come again; nor do those of steps before, which came as well.
   void leave_out(DrillKind kind, const DrillDone& done);
@@ -45,7 +45,8 @@ class Drills {
   std::function<bool()> give_up_;
 };
 
-/// Behind what took the host's thread `times`: sleeps for as long as that is meant to have taken longer, which counts as computing.
+/// Behind what took the host's thread `times`: sleeps for as long as that is meant to have taken longer, which counts
+/// as computing.
 void linger(double slowness, Replica::Times& times);
 
 }  // namespace dptrain

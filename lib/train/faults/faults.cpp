@@ -16,7 +16,8 @@ namespace {
   throw Error(ExitStatus::usage, complaint(at, message));
 }
 
-/// Whether replicas take the micro-batches of this step one by one, each of which ends with its gradient in the host's memory.
+/// Whether replicas take the micro-batches of this step one by one, each of which ends with its gradient in the host's
+/// memory.
 bool takes_micro_batches_alone(const JobSpec& job, std::int64_t step) {
   return job.mode == Mode::async || (job.mode == Mode::local_sgd && step >= job.local_sgd.warmup_sync_steps);
 }

@@ -1,6 +1,6 @@
-// Purpose: what replicas say of their part of a step before they all meet, so that what went wrong is decided once for all;
-//   and the list of what has gone wrong. Thread safety: well() and failed() belong to the replica's own thread, before the
-//   gather of a step; what is read after it is the same for all; the list is rank 0's.
+// Purpose: what replicas say of their part of a step before they all meet, so that what went wrong is decided once for
+//   all; and the list of what has gone wrong. Thread safety: well() and failed() belong to the replica's own thread,
+//   before the gather of a step; what is read after it is the same for all; the list is rank 0's.
 // Invariants: a replica that has failed stays out for the rest of the run.
 #pragma once
 
@@ -19,7 +19,8 @@ namespace dptrain {
 
 /// The job asks for nothing that its devices do not do, and its drills are for replicas that there are. Errors: usage.
 void check_faults_fit(const JobSpec& job, const Placement& placement);
-/// Whether what becomes of a step is decided on the host before its update, where devices could otherwise be ahead of it.
+/// Whether what becomes of a step is decided on the host before its update, where devices could otherwise be ahead of
+/// it.
 bool host_decides(const JobSpec& job);
 /// `faults.step_deadline`; where several processes would wait for each other for good, one that is not set is a minute.
 /// Empty: none.

@@ -1,6 +1,6 @@
-// Purpose: where a run goes back to under `faults.on_nan: rollback`: copies of its state at its latest periodic checkpoints, and
-//   which of them is the last good one. Thread safety: rank 0's thread. Invariants: points are in the order of their steps; the
-//   first is never given up.
+// Purpose: where a run goes back to under `faults.on_nan: rollback`: copies of its state at its latest periodic
+//   checkpoints, and which of them is the last good one. Thread safety: rank 0's thread. Invariants: points are in the
+//   order of their steps; the first is never given up.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,8 @@ class RollbackPoints {
 
   /// The state when `step` steps are done, later than those before.
   void push(std::int64_t step, StateCopies copies);
-  /// `step` had no finite result: where to go on. It is the latest point, but not one of `step` itself, whose weights are what
-  /// failed; and where the run fails again without having come further than the last time, one before.
+  /// `step` had no finite result: where to go on. It is the latest point, but not one of `step` itself, whose weights
+  /// are what failed; and where the run fails again without having come further than the last time, one before.
   const Point& back(std::int64_t step);
 
   /// For a checkpoint: what makes the same decisions in a run that goes on from it.

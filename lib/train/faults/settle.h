@@ -1,4 +1,5 @@
-// Purpose: what becomes of a step that did not go well. Thread safety: settle() is called by all replicas' threads together.
+// Purpose: what becomes of a step that did not go well. Thread safety: settle() is called by all replicas' threads
+//   together.
 #pragma once
 
 #include "train/run.h"
@@ -12,8 +13,8 @@ enum class Outcome {
   back,   ///< on at Run::rollback_step, whose weights are loaded
 };
 
-/// After the gather of a step in which Faults::any(), the same on every thread. Errors: on rank 0 what ends the run, on the
-/// others GroupAborted.
+/// After the gather of a step in which Faults::any(), the same on every thread. Errors: on rank 0 what ends the run, on
+/// the others GroupAborted.
 Outcome settle(Run& run, int rank, Replica& replica, const StepTask& task, const StepPlan& plan);
 
 /// Rank 0's, while the others wait: what the job says should be done about something that is not finite. `can_skip`: it

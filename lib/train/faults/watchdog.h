@@ -1,5 +1,5 @@
-// Purpose: `faults.step_deadline`: a thread that notices a replica which has been at its part of a step for too long. Such a
-//   replica cannot be stopped or waited for: whoever is told must end the process.
+// Purpose: `faults.step_deadline`: a thread that notices a replica which has been at its part of a step for too long.
+//   Such a replica cannot be stopped or waited for: whoever is told must end the process.
 // Thread safety: begin(), end(), pause() and resume() belong to each replica's own thread.
 #pragma once
 

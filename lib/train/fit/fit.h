@@ -32,14 +32,16 @@ struct Placement {
   Range replicas_of_host(const Communicator& processes) const;
 };
 
-/// The job's `devices` on this machine. `type: auto` takes GPUs where there is one to use, else CPU cores. `count: auto` is
-/// one replica for every GPU or core, but no more than there are micro-batches. Replicas that share GPUs are placed in turn.
-/// Errors: usage, where there are fewer GPUs than the job asks for, where it asks for a precision that they do not have, or, in
-/// mode sync, where there are more replicas than micro-batches; each says what is missing and how to go on.
+/// The job's `devices` on this machine. `type: auto` takes GPUs where there is one to use, else CPU cores. `count:
+/// auto` is one replica for every GPU or core, but no more than there are micro-batches. Replicas that share GPUs are
+/// placed in turn.
+/// Errors: usage, where there are fewer GPUs than the job asks for, where it asks for a precision that they do not
+/// have, or, in mode sync, where there are more replicas than micro-batches; each says what is missing and how to go
+/// on.
 Placement place(const JobSpec& job, std::int64_t train_samples, const Accelerators& machine);
 Placement place(const JobSpec& job, std::int64_t train_samples);
-/// The same for all processes of a job together: `count` is the whole job's and shared out over them; `auto` is what each can
-/// see, of its host's cores its share. Errors: usage, also where some would have nothing to do.
+/// The same for all processes of a job together: `count` is the whole job's and shared out over them; `auto` is what
+/// each can see, of its host's cores its share. Errors: usage, also where some would have nothing to do.
 Placement place(const JobSpec& job, std::int64_t train_samples, Communicator& processes);
 
 /// The job asks for nothing that several processes do not do. Errors: usage.
@@ -51,10 +53,10 @@ std::int64_t most_replicas(const JobSpec& job, std::int64_t step_samples, std::i
 /// How many replicas the job gets by itself: those of place(). Errors: as there.
 int replica_count(const JobSpec& job, std::int64_t train_samples);
 
-/// Threads that load ahead of each replica: what `data.workers` says. For `auto` one where every replica has a spare core and a
-/// batch of `batch_floats` takes longer to load than a thread to wake; where loading is costly (decoding, augmentation) as many
-/// as there are spare cores, at most eight. On a full machine a worker only takes turns with its replica, which costs more than
-/// it hides.
+/// Threads that load ahead of each replica: what `data.workers` says. For `auto` one where every replica has a spare
+/// core and a batch of `batch_floats` takes longer to load than a thread to wake; where loading is costly (decoding,
+/// augmentation) as many as there are spare cores, at most eight. On a full machine a worker only takes turns with its
+/// replica, which costs more than it hides.
 int loader_workers(const JobSpec& job, int replicas, std::int64_t batch_floats, bool is_costly);
 /// Dataset::is_costly() of the training set, before that is opened. Errors: unknown name (usage).
 bool is_costly_to_load(const DatasetSpec& dataset);

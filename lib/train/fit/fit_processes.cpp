@@ -21,7 +21,8 @@ namespace {
   throw Error(ExitStatus::usage, fmt::format("{}  hint: {}", complaint(at, message), hint));
 }
 
-/// Cores for each process, by rank: those that it may run on, and where several of a host may run on the same, its part of them.
+/// Cores for each process, by rank: those that it may run on, and where several of a host may run on the same, its part
+/// of them.
 std::vector<int> shares_of_cores(Communicator& processes) {
   using Cores = std::bitset<CPU_SETSIZE>;
   cpu_set_t set;

@@ -1,8 +1,9 @@
-// Purpose: how long a synchronous step takes on so many devices, worked out from what its parts take on this machine. The parts are
-//   those of train/sync and train/cpu: each replica's micro-batches and own additions, one after the other; the meeting at
-//   which all have their gradient sums; the rest of the tree and the update, a slice each; the meeting after it. Across machines
-//   there is one process a machine, which sums its own replicas' part of the tree first; then slices go to all, are summed in tree
-//   order, and the sums are gathered by all, each of which updates its own copy. Nothing of that overlaps.
+// Purpose: how long a synchronous step takes on so many devices, worked out from what its parts take on this machine.
+//   The parts are those of train/sync and train/cpu: each replica's micro-batches and own additions, one after the
+//   other; the meeting at which all have their gradient sums; the rest of the tree and the update, a slice each; the
+//   meeting after it. Across machines there is one process a machine, which sums its own replicas' part of the tree
+//   first; then slices go to all, are summed in tree order, and the sums are gathered by all, each of which updates its
+//   own copy. Nothing of that overlaps.
 // Thread safety: values, pure functions.
 #pragma once
 
@@ -79,8 +80,8 @@ struct Knee {
 };
 /// The share of what additional devices could give that makes them worth having.
 inline constexpr double kWorthwhile = 0.5;
-/// The last count before the first that makes a step less than 1 + kWorthwhile (next / devices - 1) times as fast as the one
-/// before it.
+/// The last count before the first that makes a step less than 1 + kWorthwhile (next / devices - 1) times as fast as
+/// the one before it.
 /// `rows` are not empty, in ascending order of devices, a core for each.
 Knee find_knee(std::span<const Forecast> rows);
 

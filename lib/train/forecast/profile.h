@@ -1,8 +1,8 @@
-// Purpose: a short profile of this machine for a forecast: the parts of a job's step, by the replicas and the reducer that
-//   train it,
+// Purpose: a short profile of this machine for a forecast: the parts of a job's step, by the replicas and the reducer
+//   that train it,
 //   on its own data, with one replica and with as many as the cores can take.
-// Thread safety: one thread; sample() starts its replicas' threads and ends them. Invariants: it trains at a learning rate of
-//   0, so that no loss grows.
+// Thread safety: one thread; sample() starts its replicas' threads and ends them. Invariants: it trains at a learning
+//   rate of 0, so that no loss grows.
 #pragma once
 
 #include <vector>
@@ -17,13 +17,13 @@ namespace dptrain {
 
 class Profiler {
  public:
-  /// Of micro-batches as the job cuts a full step; on `cores` replicas with cores of their own, and where `crowded` is more on
-  /// so many,
+  /// Of micro-batches as the job cuts a full step; on `cores` replicas with cores of their own, and where `crowded` is
+  /// more on so many,
   /// which share them. All outlive it. Errors: usage, as make_backend().
   Profiler(const JobSpec& job, const DatasetPair& data, int cores, int crowded);
 
-  /// One round of everything, of about so many seconds. What else the machine does comes and goes: several rounds, and their
-  /// medians, tell more than a long one. Errors: what a replica throws.
+  /// One round of everything, of about so many seconds. What else the machine does comes and goes: several rounds, and
+  /// their medians, tell more than a long one. Errors: what a replica throws.
   void sample(double seconds);
 
   /// Of the rounds so far, at least one.

@@ -1,5 +1,7 @@
-// Purpose: what the replicas of a run in `mode: local_sgd` share beyond a Run: the workers, and what a round leaves to be told.
-// Thread safety: as Run; what is kept by replica, worker or micro-batch belongs to the thread that runs it until the next barrier.
+// Purpose: what the replicas of a run in `mode: local_sgd` share beyond a Run: the workers, and what a round leaves to
+//   be told.
+// Thread safety: as Run; what is kept by replica, worker or micro-batch belongs to the thread that runs it until the
+//   next barrier.
 #pragma once
 
 #include <atomic>

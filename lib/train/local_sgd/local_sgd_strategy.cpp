@@ -101,8 +101,8 @@ void LocalSgdStrategy::doubt_longer_run(const Run& run) const {
                   run.schedule.steps(), run.first, rounds.first(run.first), rounds.last(run.first)));
 }
 
-/// What checkpoints keep beside the average and the state of worker 0: where each worker keeps its own the others', and the outer
-/// optimizer's.
+/// What checkpoints keep beside the average and the state of worker 0: where each worker keeps its own the others', and
+/// the outer optimizer's.
 void LocalSgdStrategy::name_states(Run& run) const {
   const Workers& workers = local_->workers;
   const std::vector<std::string> names = state_names(run.job.train.optimizer);
@@ -145,7 +145,8 @@ void LocalSgdStrategy::take_over(Run& run) {
   run.processes.exchange(sends, receives);
 }
 
-/// The leader's: the workers begin at `step`, with the weights and the state that warm-up has left or the run began with.
+/// The leader's: the workers begin at `step`, with the weights and the state that warm-up has left or the run began
+/// with.
 void LocalSgdStrategy::set_out(Run& run, std::int64_t step) {
   Workers& workers = local_->workers;
   if (run.weights != &workers) {
@@ -213,7 +214,8 @@ void LocalSgdStrategy::share_round(Run& run, std::int64_t first, std::int64_t en
   share_stop(run);
 }
 
-/// The leader's, after a round: the run ends with what was not finite first by step and worker, whoever was first by the clock.
+/// The leader's, after a round: the run ends with what was not finite first by step and worker, whoever was first by
+/// the clock.
 void LocalSgdStrategy::stop_where_not_finite(Run& run) const {
   const NotFiniteStep* first = nullptr;
   for (const std::optional<NotFiniteStep>& found : local_->not_finite) {

@@ -1,7 +1,7 @@
-// Purpose: when the workers of local SGD are averaged: after each of the first `warmup` steps, which are synchronous, and then
-//   after every `every` steps. Thread safety: a value, pure functions.
-// Invariants: it depends on the job alone, so that a run that is resumed averages when an uninterrupted one does. (At the end of
-//   a run there is an average too, wherever that falls.)
+// Purpose: when the workers of local SGD are averaged: after each of the first `warmup` steps, which are synchronous,
+//   and then after every `every` steps. Thread safety: a value, pure functions.
+// Invariants: it depends on the job alone, so that a run that is resumed averages when an uninterrupted one does. (At
+//   the end of a run there is an average too, wherever that falls.)
 #pragma once
 
 #include <algorithm>
@@ -24,8 +24,8 @@ struct Rounds {
   }
 };
 
-/// Whether the average after `step` is the first one at or behind a multiple of `interval`, the one before being that of
-/// `before`: what is due every `interval` steps waits for the next average.
+/// Whether the average after `step` is the first one at or behind a multiple of `interval`, the one before being that
+/// of `before`: what is due every `interval` steps waits for the next average.
 inline bool falls_due(std::int64_t before, std::int64_t step, std::int64_t interval) {
   return step / interval > before / interval;
 }

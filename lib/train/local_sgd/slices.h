@@ -1,6 +1,6 @@
 // Purpose: the cut of a step among the logical workers of local SGD. Thread safety: values, pure functions.
-// Invariants: it depends on nothing but the step's samples, the workers and micro_batch_size; every sample belongs to exactly
-//   one slice, and to one micro-batch of it.
+// Invariants: it depends on nothing but the step's samples, the workers and micro_batch_size; every sample belongs to
+//   exactly one slice, and to one micro-batch of it.
 #pragma once
 
 #include <cstdint>

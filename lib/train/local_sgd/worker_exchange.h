@@ -1,5 +1,6 @@
-// Purpose: the workers of local SGD over the processes of a job: whose they are, and the average of all of them. Those of one host
-//   lie in memory that its processes share; hosts give each process its slice of their workers, and get the mean back.
+// Purpose: the workers of local SGD over the processes of a job: whose they are, and the average of all of them. Those
+//   of one host lie in memory that its processes share; hosts give each process its slice of their workers, and get the
+//   mean back.
 // Thread safety: said at each member. Invariants: the mean's bits do not depend on where a worker is.
 #pragma once
 
@@ -25,15 +26,15 @@ class WorkerExchange {
   /// All processes together; the arguments outlive it.
   WorkerExchange(Workers& workers, LocalGroup& group, Communicator& processes, const Placement& placement);
 
-  /// An average of all workers by all replicas together, once every worker is done with its steps and all know that. When they meet
-  /// again every worker has set out from it. Errors: GroupAborted.
+  /// An average of all workers by all replicas together, once every worker is done with its steps and all know that.
+  /// When they meet again every worker has set out from it. Errors: GroupAborted.
   void average(int rank, std::span<const std::int64_t> samples, std::int64_t averages);
 
-  /// Where each worker keeps its own state: the first process gets those of other hosts, which its checkpoints hold. By one thread
-  /// of each process. Errors: GroupAborted.
+  /// Where each worker keeps its own state: the first process gets those of other hosts, which its checkpoints hold. By
+  /// one thread of each process. Errors: GroupAborted.
   void gather_states();
-  /// State k of any worker, as of the last gather_states() where it is on another host; from and to the host's memory. What another
-  /// process has, or another host, is theirs to load. By one thread, while no worker is at a step.
+  /// State k of any worker, as of the last gather_states() where it is on another host; from and to the host's memory.
+  /// What another process has, or another host, is theirs to load. By one thread, while no worker is at a step.
   void load_state(int worker, int k, const float* from);
   void save_state(int worker, int k, float* to) const;
 

@@ -1,9 +1,11 @@
-// Purpose: the logical workers of local SGD in the host's memory: each with weights and optimizer state of its own, the average
-//   that they set out from, and the outer optimizer. How they are averaged: McMahan et al., "Communication-efficient learning of
-//   deep networks from decentralized data", AISTATS 2017; with an outer optimizer: Douillard et al., "DiLoCo: distributed
-//   low-communication training of language models", 2023.
-// Thread safety: between two barriers different workers belong to different threads, or different chunks to take_average().
-// Invariants: an element's bits do not depend on who computes it. Between take_average() and the next update() all weights are the same.
+// Purpose: the logical workers of local SGD in the host's memory: each with weights and optimizer state of its own, the
+//   average that they set out from, and the outer optimizer. How they are averaged: McMahan et al.,
+//   "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017; with an outer optimizer:
+//   Douillard et al., "DiLoCo: distributed low-communication training of language models", 2023.
+// Thread safety: between two barriers different workers belong to different threads, or different chunks to
+//   take_average().
+// Invariants: an element's bits do not depend on who computes it. Between take_average() and the next update() all
+//   weights are the same.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +52,8 @@ class Workers final : public WeightsHolder {
   const std::optional<OptimizerSpec>& outer() const { return outer_; }
   float* outer_state(int k) const { return states_.floats() + k * room_; }
 
-  /// As a holder of the run's weights: the average, and the state of the first worker here, which in the first process is worker 0.
+  /// As a holder of the run's weights: the average, and the state of the first worker here, which in the first process
+  /// is worker 0.
   const float* parameters(int) const override { return average_weights(); }
   void load(const float* parameters) override;
   void save(float* parameters) const override;
@@ -63,19 +66,20 @@ class Workers final : public WeightsHolder {
   /// Every worker at the average. Where all have one state, that of the first.
   void set_out(bool with_state_of_first);
 
-  /// One local step: `gradient` is a sum over `samples`, at least 1, and is spent. Errors: none; what is not finite is the caller's.
+  /// One local step: `gradient` is a sum over `samples`, at least 1, and is spent. Errors: none; what is not finite is
+  /// the caller's.
   void update(int worker, const UpdateRule& rule, float* gradient, std::int64_t samples,
               std::optional<double> clip_norm);
 
   /// Chunks of GradientReducer::kChunk floats.
   int chunks() const;
-  /// What each worker has of its own and an average is taken of: its weights, number 0, and where the spec says so its states. The
-  /// others are its states too.
+  /// What each worker has of its own and an average is taken of: its weights, number 0, and where the spec says so its
+  /// states. The others are its states too.
   int averaged() const { return state_rule_ == WorkerState::average ? 1 + state_buffers_ : 1; }
   float* values(int worker, int which) const;
-  /// Of floats from `offset` on, a chunk of them at most: the average becomes the workers' mean, weighted by their samples, or
-  /// where the outer optimizer takes it from the last average (statistics are their mean); then every worker here is at the
-  /// average, its state averaged, kept or zero. `averages` were made before. The mean is spent.
+  /// Of floats from `offset` on, a chunk of them at most: the average becomes the workers' mean, weighted by their
+  /// samples, or where the outer optimizer takes it from the last average (statistics are their mean); then every
+  /// worker here is at the average, its state averaged, kept or zero. `averages` were made before. The mean is spent.
   void take(int which, std::int64_t offset, std::span<float> mean, std::int64_t averages);
   /// All of it for these chunks, where all workers are here.
   void take_average(Range chunks, std::span<const std::int64_t> samples, std::int64_t averages);

@@ -46,8 +46,8 @@ void collect(Run& run, int rank, Replica& replica, std::int64_t step) {
   if (run.leads(rank)) run.loss_scale = replica.loss_scale();
 }
 
-/// This replica's part of a step, with what the drills do to it; `collected` is the step whose losses are due, -1 for none.
-/// Where it fails and the run goes on without it, it says so, and the step is settled after the gather.
+/// This replica's part of a step, with what the drills do to it; `collected` is the step whose losses are due, -1 for
+/// none. Where it fails and the run goes on without it, it says so, and the step is settled after the gather.
 Replica::Times attempt(Run& run, int rank, Replica& replica, const StepTask& task, const StepPlan& plan,
                        std::int64_t collected) {
   if (run.faults.out(rank)) return {};
@@ -79,7 +79,8 @@ void note_drills_elsewhere(Run& run, std::int64_t step) {
     if (r < run.here.first || r >= run.here.last) static_cast<void>(run.drills.poisons(r, step));
 }
 
-/// Rank 0's, when it is known what `step` took, if that was a full one: whether micro-batches should move from step `next` on.
+/// Rank 0's, when it is known what `step` took, if that was a full one: whether micro-batches should move from step
+/// `next` on.
 void balance(Run& run, std::int64_t step, std::int64_t next) {
   const Assignment& now = *run.assignment;
   if (!run.balancer || &now.plan(step) != &now.full()) return;
@@ -90,7 +91,8 @@ void balance(Run& run, std::int64_t step, std::int64_t next) {
     reassign(run, next, std::move(better), "balance");
 }
 
-/// Rank 0's, when all have computed `step` and know whether its update is applied; `collected`: whose losses are known, -1 for none.
+/// Rank 0's, when all have computed `step` and know whether its update is applied; `collected`: whose losses are known,
+/// -1 for none.
 void account(Run& run, std::int64_t step, bool applies, std::int64_t collected) {
   if (applies) {
     if (collected >= 0) stepped(run, collected);

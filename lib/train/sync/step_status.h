@@ -1,5 +1,5 @@
-// Purpose: what all processes must know of a step that all have computed: its losses, what may need to be settled, and requests to
-//   stop. With it each decides by itself what all decide. Thread safety: every replica for its own rank.
+// Purpose: what all processes must know of a step that all have computed: its losses, what may need to be settled, and
+//   requests to stop. With it each decides by itself what all decide. Thread safety: every replica for its own rank.
 //   Invariants: nothing is allocated after construction.
 #pragma once
 
@@ -18,8 +18,8 @@ class StepStatus {
   /// The placement outlives it.
   StepStatus(const Placement& placement, const RunSchedule& schedule);
 
-  /// The reducer's gather(), and among several processes this in the midst of it; seconds waited. `plan` is of the step whose losses
-  /// are known, which may be an earlier one. All replicas of all processes together. Errors: GroupAborted.
+  /// The reducer's gather(), and among several processes this in the midst of it; seconds waited. `plan` is of the step
+  /// whose losses are known, which may be an earlier one. All replicas of all processes together. Errors: GroupAborted.
   double gather(Run& run, int rank, const StepPlan& plan);
   /// The same without the reducer: of a step that was computed before.
   void meet(Run& run, const StepPlan& plan);

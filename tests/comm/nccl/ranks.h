@@ -20,8 +20,8 @@ struct Rank {
   std::barrier<>* barrier;
   cuda::Stream stream;
 
-  /// To be called when this rank has allocated what it needs: an allocation may wait for the whole device, and so for an
-  /// operation of another rank that waits for this one.
+  /// To be called when this rank has allocated what it needs: an allocation may wait for the whole device, and so for
+  /// an operation of another rank that waits for this one.
   void start() const {
     if (barrier != nullptr) barrier->arrive_and_wait();
   }
@@ -41,8 +41,8 @@ struct Rank {
   }
 };
 
-/// Runs `body` on a thread for each rank of the group and waits for all; rethrows what the first of them threw. `all` is for the
-/// ranks of other groups that start together with these.
+/// Runs `body` on a thread for each rank of the group and waits for all; rethrows what the first of them threw. `all`
+/// is for the ranks of other groups that start together with these.
 inline void on_ranks(nccl::NcclGroup& group, const std::function<void(Rank&)>& body, std::barrier<>* all = nullptr) {
   std::barrier<> own(group.local_ranks());
   std::vector<std::exception_ptr> errors(static_cast<std::size_t>(group.local_ranks()));

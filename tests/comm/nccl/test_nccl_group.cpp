@@ -1,4 +1,5 @@
-// Ranks that share a device, over the double of NCCL: sums, exchanges, gathers, and the fixed order that is made of them.
+// Ranks that share a device, over the double of NCCL: sums, exchanges, gathers, and the fixed order that is made of
+// them.
 #include <doctest/doctest.h>
 
 #include <atomic>

@@ -1,4 +1,5 @@
-// Folders and tars of images as datasets: the same samples from each, what is refused, what is skipped, what is kept in memory.
+// Folders and tars of images as datasets: the same samples from each, what is refused, what is skipped, what is kept in
+// memory.
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 

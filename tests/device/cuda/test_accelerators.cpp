@@ -1,5 +1,5 @@
-// The GPUs that can be used, and why not, for every answer that the CUDA runtime gives. The runtime's functions are doubles
-// of this file: the program is not linked with CUDA.
+// The GPUs that can be used, and why not, for every answer that the CUDA runtime gives. The runtime's functions are
+// doubles of this file: the program is not linked with CUDA.
 #include <cuda_runtime_api.h>
 #include <doctest/doctest.h>
 #include <stdlib.h>

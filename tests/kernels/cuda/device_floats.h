@@ -60,7 +60,8 @@ struct AffineRun {
   Floats y, weight_gradient, bias_gradient, dx;
 };
 
-/// Runs slot `slot` of `operation` once, forward and backward. `weight` is canonical, and so is the gradient that is returned.
+/// Runs slot `slot` of `operation` once, forward and backward. `weight` is canonical, and so is the gradient that is
+/// returned.
 inline AffineRun run_affine(Gpu& gpu, AffineOperation& operation, Slot slot, std::int64_t batch, const Floats& x,
                             const Floats& weight, const Floats& bias, const Floats& dy, bool input_gradient = true) {
   Floats stored(static_cast<std::size_t>(operation.weight_floats()));

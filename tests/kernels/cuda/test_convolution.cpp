@@ -1,5 +1,5 @@
-// Convolutions on a GPU against loops in double precision: kernels, strides, padding, groups, layouts, bias, activations, and
-// short batches.
+// Convolutions on a GPU against loops in double precision: kernels, strides, padding, groups, layouts, bias,
+// activations, and short batches.
 #include <doctest/doctest.h>
 
 #include <cmath>

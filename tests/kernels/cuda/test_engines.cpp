@@ -1,6 +1,6 @@
-// What cuDNN's own heuristics propose for kinds of GPUs that need not be there: for every kind of convolution there is an engine
-// that the rules allow, in fp32 too, and ReLU and bias are fused. It needs cuDNN and no GPU: plans are made from a description
-// of one, which cuDNN takes in JSON from version 9.8 on.
+// What cuDNN's own heuristics propose for kinds of GPUs that need not be there: for every kind of convolution there is
+// an engine that the rules allow, in fp32 too, and ReLU and bias are fused. It needs cuDNN and no GPU: plans are made
+// from a description of one, which cuDNN takes in JSON from version 9.8 on.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -12,7 +12,8 @@ using namespace dptrain;
 
 namespace {
 
-// CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, CUDNN_TYPE_CHAR and CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, in part unknown to headers before cuDNN 9.8.
+// CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, CUDNN_TYPE_CHAR and CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, in part unknown
+// to headers before cuDNN 9.8.
 constexpr auto kProperties = static_cast<cudnnBackendDescriptorType_t>(38);
 constexpr auto kChar = static_cast<cudnnBackendAttributeType_t>(24);
 constexpr auto kJson = static_cast<cudnnBackendAttributeName_t>(2702);

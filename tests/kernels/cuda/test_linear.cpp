@@ -1,5 +1,5 @@
-// Linear layers on a GPU against loops in double precision: all shapes, with and without bias and activation, short batches, and
-// images whose channels come last.
+// Linear layers on a GPU against loops in double precision: all shapes, with and without bias and activation, short
+// batches, and images whose channels come last.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -14,7 +14,8 @@ namespace {
 
 constexpr double kTolerance = 1e-4;
 
-/// y = activation(W x + b) over features in the order of their places, and the gradients of sum(y dy) behind the activation.
+/// y = activation(W x + b) over features in the order of their places, and the gradients of sum(y dy) behind the
+/// activation.
 AffineRun expected(const LinearConfig& config, std::int64_t batch, const Floats& x, const Floats& weight,
                    const Floats& bias, const Floats& dy) {
   const std::int64_t in = config.input.size(), out = config.out_features;

@@ -1,4 +1,5 @@
-// Purpose: what the parts of the cuBLASLt double share. Thread safety: objects belong to their thread, the set of live ones is locked.
+// Purpose: what the parts of the cuBLASLt double share. Thread safety: objects belong to their thread, the set of live
+//   ones is locked.
 #pragma once
 
 #include <cublasLt.h>

@@ -1,5 +1,5 @@
-// Which engines the cuDNN double has. Those that the project's rules leave out come first, so that a chooser which does not look
-// at their notes is seen.
+// Which engines the cuDNN double has. Those that the project's rules leave out come first, so that a chooser which does
+// not look at their notes is seen.
 #include <algorithm>
 
 #include "support/fake_cuda/cudnn_objects.h"

@@ -1,6 +1,7 @@
-// Purpose: a double of cuBLASLt with its signatures. A product is computed by plain loops when its stream comes to it, from the
-//   descriptors that were really given, of fp32 or 16 bits; inputs are rounded to TF32 where that was allowed. The workspace is overwritten, as an
-//   algorithm may do. Misuse that cuBLASLt refuses or that would corrupt memory throws fake_cuda::Misuse.
+// Purpose: a double of cuBLASLt with its signatures. A product is computed by plain loops when its stream comes to it,
+//   from the descriptors that were really given, of fp32 or 16 bits; inputs are rounded to TF32 where that was allowed.
+//   The workspace is overwritten, as an algorithm may do. Misuse that cuBLASLt refuses or that would corrupt memory
+//   throws fake_cuda::Misuse.
 // Thread safety: any thread.
 #pragma once
 

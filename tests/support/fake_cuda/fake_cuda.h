@@ -3,13 +3,14 @@
 //   stream, an event, a device, a copy that waits, cudaFree), a random scheduler takes operations from the heads of all
 //   queues until that is done, and no further: a wait that is missing shows as wrong values under some seed.
 //   cudaEventQuery and cudaStreamQuery run a few operations and then answer.
-//   Each stream has a clock of its own, as if its device ran nothing else: an operation takes a microsecond, a stream that waits for
-//   an event is not earlier than that, and no other work, however late, takes any of its time. So what timed events measure is the
-//   same under every seed.
+//   Each stream has a clock of its own, as if its device ran nothing else: an operation takes a microsecond, a stream
+//   that waits for an event is not earlier than that, and no other work, however late, takes any of its time. So what
+//   timed events measure is the same under every seed.
 //   Stricter than most drivers: device and pinned memory starts as 0xFF bytes (NaN); a cudaMemcpy from pageable memory
 //   to the device returns when its source has been read, not when the copy has arrived, as CUDA's documentation warns.
-//   Programs that tests start have FAKE_CUDA_DEVICES=N in their environment: N devices on this host, of which CUDA_VISIBLE_DEVICES
-//   shows some; FAKE_CUDA_NAME is what they are called, FAKE_CUDA_MEMORY how many bytes each has, FAKE_CUDNN_VERSION cuDNN's.
+//   Programs that tests start have FAKE_CUDA_DEVICES=N in their environment: N devices on this host, of which
+//   CUDA_VISIBLE_DEVICES shows some; FAKE_CUDA_NAME is what they are called, FAKE_CUDA_MEMORY how many bytes each has,
+//   FAKE_CUDNN_VERSION cuDNN's.
 // Thread safety: any thread, one mutex. Operations run under it, so they must not call CUDA, but may call what is
 //   below.
 // Invariants: misuse throws Misuse where a real runtime would crash, hang or give wrong numbers; where CUDA documents
@@ -84,8 +85,8 @@ bool is_pinned_memory(const void* pointer, std::size_t bytes);
 void require_reachable(const void* pointer, std::size_t bytes, int device, const char* what);
 /// The words of a kernel's arguments that look like addresses must be reachable memory.
 void require_reachable_words(const void* arguments, std::size_t bytes, int device);
-/// As a library does that uses its workspace, in device memory: what its neighbours keep there is lost. The ends alone, for it may
-/// be large and is spoilt at each call.
+/// As a library does that uses its workspace, in device memory: what its neighbours keep there is lost. The ends alone,
+/// for it may be large and is spoilt at each call.
 void spoil_workspace(void* workspace, std::size_t bytes);
 
 }  // namespace fake_cuda

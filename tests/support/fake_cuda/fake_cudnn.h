@@ -1,8 +1,8 @@
-// Purpose: a double of cuDNN's graph interface with its signatures. A plan is carried out by plain loops when its stream comes to
-//   it, from the descriptors that were really given, whatever their strides and types. fp32 inputs are rounded to TF32 by engines that say
-//   that they use tensor cores, and the workspace is overwritten. Misuse that cuDNN refuses or that would corrupt memory (a
-//   missing attribute, a wrong type or count, an unfinalised or destroyed descriptor, a small workspace, a misaligned
-//   pointer) throws fake_cuda::Misuse.
+// Purpose: a double of cuDNN's graph interface with its signatures. A plan is carried out by plain loops when its
+//   stream comes to it, from the descriptors that were really given, whatever their strides and types. fp32 inputs are
+//   rounded to TF32 by engines that say that they use tensor cores, and the workspace is overwritten. Misuse that cuDNN
+//   refuses or that would corrupt memory (a missing attribute, a wrong type or count, an unfinalised or destroyed
+//   descriptor, a small workspace, a misaligned pointer) throws fake_cuda::Misuse.
 // Thread safety: any thread.
 #pragma once
 

@@ -1,7 +1,7 @@
-// Purpose: where ranks of the NCCL double meet that are in several processes: a folder, FAKE_NCCL_FOLDER in the environment, in
-//   which every rank leaves files for the others. Without it all ranks are in one process.
-//   A test puts files of its own there, by rank: `error-R` (NCCL finds out by itself that a peer of rank R is lost) and `stall-R`
-//   (what rank R has to send does not get away).
+// Purpose: where ranks of the NCCL double meet that are in several processes: a folder, FAKE_NCCL_FOLDER in the
+//   environment, in which every rank leaves files for the others. Without it all ranks are in one process.
+//   A test puts files of its own there, by rank: `error-R` (NCCL finds out by itself that a peer of rank R is lost) and
+//   `stall-R` (what rank R has to send does not get away).
 // Thread safety: join(), all_joined(), refusal() and leave() under State::mutex; the rest any thread.
 // Invariants: a file appears whole, by one rename. Nobody notices that another process has died: NCCL may not, either.
 #pragma once

@@ -1,5 +1,5 @@
-// Purpose: an exchange of the NCCL double with ranks of other processes, as letters through their Folder: a collective is a
-//   letter to and from every other rank. How a rank's bytes leave and reach its device is the transport's.
+// Purpose: an exchange of the NCCL double with ranks of other processes, as letters through their Folder: a collective
+//   is a letter to and from every other rank. How a rank's bytes leave and reach its device is the transport's.
 // Thread safety: one thread at a time.
 #pragma once
 

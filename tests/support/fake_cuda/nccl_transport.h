@@ -31,8 +31,8 @@ struct Part {
   std::atomic<bool> given_up{false};
 };
 
-/// A collective, or a message (part 0 sends, part 1 receives). With ranks of other processes every rank has one of its own, of which
-/// it fills its own part.
+/// A collective, or a message (part 0 sends, part 1 receives). With ranks of other processes every rank has one of its
+/// own, of which it fills its own part.
 struct Exchange {
   Exchange(Kind the_kind, std::size_t ranks) : kind(the_kind), parts(ranks) {}
   Kind kind;

@@ -1,5 +1,5 @@
-// The NCCL double on the real CUDA runtime, for several ranks on one GPU: an exchange is put on its streams when the last rank
-// has made its call, so that events order the ranks' streams around the copies and sums.
+// The NCCL double on the real CUDA runtime, for several ranks on one GPU: an exchange is put on its streams when the
+// last rank has made its call, so that events order the ranks' streams around the copies and sums.
 #include "kernels/cuda/elements.h"
 #include "kernels/cuda/launch.h"
 #include "support/fake_cuda/nccl_transport.h"
@@ -58,8 +58,8 @@ void run(Exchange& exchange) {
   exchange.done = true;
 }
 
-/// A step further with an exchange with ranks of other processes, through the host's memory, where that is possible by now. The
-/// call is in progress until the last one: nothing else is on the stream.
+/// A step further with an exchange with ranks of other processes, through the host's memory, where that is possible by
+/// now. The call is in progress until the last one: nothing else is on the stream.
 void advance(Exchange& exchange, Part& part) {
   Mail& mail = *exchange.mail;
   dptrain::cuda::use_device(part.device);

@@ -1,5 +1,5 @@
-// The NCCL double on the fake CUDA runtime: every part of an exchange arrives when its stream comes to it, and holds the stream
-// until all have arrived.
+// The NCCL double on the fake CUDA runtime: every part of an exchange arrives when its stream comes to it, and holds
+// the stream until all have arrived.
 #include <cstring>
 
 #include "support/fake_cuda/fake_cuda.h"
@@ -67,7 +67,8 @@ void for_those_left(const std::vector<Posted>& parts, Action&& action) {
   }
 }
 
-/// With ranks of other processes: what is sent leaves when the stream comes to it, and holds it until all is there, and taken.
+/// With ranks of other processes: what is sent leaves when the stream comes to it, and holds it until all is there, and
+/// taken.
 void post_mail(cudaStream_t stream, const std::vector<Posted>& parts) {
   if (fake_cuda::is_capturing(stream)) misuse("an operation of several ranks in a captured stream");
   fake_cuda::enqueue_when(

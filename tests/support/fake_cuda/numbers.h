@@ -1,5 +1,5 @@
-// Purpose: elements of the types that cuBLASLt, cuDNN and NCCL take, one by one, for their doubles: they compute in fp32 and round
-//   what they store to the nearest, ties to even. Thread safety: pure functions.
+// Purpose: elements of the types that cuBLASLt, cuDNN and NCCL take, one by one, for their doubles: they compute in
+//   fp32 and round what they store to the nearest, ties to even. Thread safety: pure functions.
 #pragma once
 
 #include <cstddef>

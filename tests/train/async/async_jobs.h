@@ -66,8 +66,8 @@ inline Summary run_async_job(const JobSpec& job, const TrainOptions& options = {
   return train(job, async_data(), silent, options);
 }
 
-/// With micro-batch `index` and those behind it replicas wait until `replica` has one of them: it takes part in what follows, however
-/// its thread is scheduled. Needs a contract that lets all of them compute at a time.
+/// With micro-batch `index` and those behind it replicas wait until `replica` has one of them: it takes part in what
+/// follows, however its thread is scheduled. Needs a contract that lets all of them compute at a time.
 inline TrainOptions takes_part(int replica, std::int64_t index) {
   auto there = std::make_shared<std::atomic<bool>>(false);
   return {.weights_read = [=](int rank, std::int64_t at, const std::function<bool()>& over) {

@@ -1,5 +1,5 @@
-// Whole runs in mode async: sync's bits where nothing may be stale, the bound in real threads, each sample once, points of rest,
-// what is not finite, what fails, and falling back.
+// Whole runs in mode async: sync's bits where nothing may be stale, the bound in real threads, each sample once, points
+// of rest, what is not finite, what fails, and falling back.
 #include <cmath>
 #include <mutex>
 #include <numeric>

@@ -1,5 +1,5 @@
-// A convex problem with a known optimum, on the real store and ledger under the virtual clock: how near each contract comes to it, and
-// what staleness without a bound does to a rate that is fine without it.
+// A convex problem with a known optimum, on the real store and ledger under the virtual clock: how near each contract
+// comes to it, and what staleness without a bound does to a rate that is fine without it.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -15,7 +15,8 @@ namespace {
 
 constexpr std::int64_t kFloats = 2000;
 
-/// sum_i c_i (w_i - t_i)^2 / 2 with curvatures from 0.25 to 1; the gradient of a micro-batch has some noise in its target.
+/// sum_i c_i (w_i - t_i)^2 / 2 with curvatures from 0.25 to 1; the gradient of a micro-batch has some noise in its
+/// target.
 float curvature(std::int64_t i) {
   return 0.25f + 0.75f * static_cast<float>(i) / static_cast<float>(kFloats - 1);
 }

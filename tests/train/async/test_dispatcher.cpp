@@ -1,4 +1,5 @@
-// The dispatcher with real threads: the bound holds there too, gradients go where they belong, and failures wake everybody.
+// The dispatcher with real threads: the bound holds there too, gradients go where they belong, and failures wake
+// everybody.
 #include <doctest/doctest.h>
 
 #include <atomic>

@@ -1,5 +1,5 @@
-// Fast and slow replicas on a virtual clock, through the real dispatcher and store: 10,000 pushes of every kind of run. Lag is counted
-// here once more, from what was read and what was applied, and the weights that were read are looked at.
+// Fast and slow replicas on a virtual clock, through the real dispatcher and store: 10,000 pushes of every kind of run.
+// Lag is counted here once more, from what was read and what was applied, and the weights that were read are looked at.
 #include <doctest/doctest.h>
 
 #include <algorithm>

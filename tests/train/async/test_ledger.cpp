@@ -1,5 +1,5 @@
-// The staleness contract, on a virtual clock: the bound holds in ten thousand pushes of every kind of run, nothing deadlocks, and
-// what the contract says of dropping, scaling and short versions is so.
+// The staleness contract, on a virtual clock: the bound holds in ten thousand pushes of every kind of run, nothing
+// deadlocks, and what the contract says of dropping, scaling and short versions is so.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 #include <rapidcheck.h>

@@ -1,4 +1,5 @@
-// Gradients of a version that are added as they come: the bits of the tree over all of them, in whatever order they come, and few buffers.
+// Gradients of a version that are added as they come: the bits of the tree over all of them, in whatever order they
+// come, and few buffers.
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
 

@@ -1,5 +1,5 @@
-// Purpose: an asynchronous run on a virtual clock: replicas are numbers, each with a time that its micro-batches take, and nothing
-//   sleeps or has threads. The Ledger and, where there is one, the Store are the real ones.
+// Purpose: an asynchronous run on a virtual clock: replicas are numbers, each with a time that its micro-batches take,
+//   and nothing sleeps or has threads. The Ledger and, where there is one, the Store are the real ones.
 // Thread safety: one thread.
 #pragma once
 

@@ -1,4 +1,5 @@
-// Purpose: small jobs of modes async and local_sgd on GPUs, for tests on the fake of CUDA and on a real one. Thread safety: none.
+// Purpose: small jobs of modes async and local_sgd on GPUs, for tests on the fake of CUDA and on a real one. Thread
+//   safety: none.
 #pragma once
 
 #include "train/async/async_jobs.h"

@@ -51,7 +51,8 @@ inline const Case kCases[] = {
      "weight_decay: 0.1}, ema: {decay: 0.7}"},
 };
 
-/// Micro-batches run in pieces: these norms are over all of a step. One is behind a block that is computed again in backward.
+/// Micro-batches run in pieces: these norms are over all of a step. One is behind a block that is computed again in
+/// backward.
 inline const Case kNormsOverTheStep = {
     "norms over the step",
     "[{conv2d: {out_channels: 4, kernel_size: 3, padding: 1, bias: false}}, {batch_norm: {sync: true}}, relu, "

@@ -1,5 +1,5 @@
-// Mode async on GPUs, on the fake of CUDA: sync's bits where nothing may be stale, the bound, replays, faults, and that no wait is
-// missing, which the fake's random scheduler would show.
+// Mode async on GPUs, on the fake of CUDA: sync's bits where nothing may be stale, the bound, replays, faults, and that
+// no wait is missing, which the fake's random scheduler would show.
 #include <cmath>
 #include <cstdint>
 #include <numeric>

@@ -1,5 +1,5 @@
-// Micro-batches that move between GPUs, on the fake of CUDA, whose clocks say the same every time: drills make one GPU slow, then
-// another, and the weights have the bits of a run in which nothing moves.
+// Micro-batches that move between GPUs, on the fake of CUDA, whose clocks say the same every time: drills make one GPU
+// slow, then another, and the weights have the bits of a run in which nothing moves.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -201,7 +201,8 @@ TEST_CASE("NCCL's own order, where nobody asks for the same bits, is right to ro
 }
 
 TEST_CASE("an assignment whose sums no GPU would add up is not taken, and the run goes on") {
-  // 24 replicas hand over 56 sums of the tree over 128 micro-batches; were one of them to have a single one, it would be 71.
+  // 24 replicas hand over 56 sums of the tree over 128 micro-batches; were one of them to have a single one, it would
+  // be 71.
   const auto job = [](const Machine& machine, const char* more) {
     return read_job_text(
         fmt::format(

@@ -1,5 +1,5 @@
-// Whole runs on GPUs, on the fake of CUDA: the promise of equal weights at any number of replicas that share a GPU or have one
-// each, agreement with the CPU, and that no wait is missing, which the fake's random scheduler would show.
+// Whole runs on GPUs, on the fake of CUDA: the promise of equal weights at any number of replicas that share a GPU or
+// have one each, agreement with the CPU, and that no wait is missing, which the fake's random scheduler would show.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -191,8 +191,8 @@ TEST_CASE("a step allocates nothing, and one GPU's step is one graph") {
     return fake_cuda::Counters{end.allocations - start.allocations, end.enqueued - start.enqueued,
                                end.executed - start.executed, end.waits - start.waits};
   };
-  before = counted(
-      8);  // by then everything is recorded: of an epoch's last step there is one recording for each that may be under way
+  // By then everything is recorded: of an epoch's last step there is one recording for each that may be under way.
+  before = counted(8);
   after = counted(16);
   CHECK(after.allocations == before.allocations);
   // Three steps an epoch: copies of samples, ids, labels and constants, events, the graph, the losses' way back.

@@ -1,5 +1,5 @@
-// What becomes of a step that is not finite on GPUs, where the job has another policy than to stop, on the fake of CUDA: what is left
-// out, what a run goes back to, the place that is named, and that looking changes no bit.
+// What becomes of a step that is not finite on GPUs, where the job has another policy than to stop, on the fake of
+// CUDA: what is left out, what a run goes back to, the place that is named, and that looking changes no bit.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 

@@ -1,5 +1,5 @@
-// The reducer over NCCL on one GPU: a double of NCCL lets several ranks share it, which NCCL itself refuses. The same sources as
-// with a GPU each: buckets, external events of recorded steps, exchange in the tree's order.
+// The reducer over NCCL on one GPU: a double of NCCL lets several ranks share it, which NCCL itself refuses. The same
+// sources as with a GPU each: buckets, external events of recorded steps, exchange in the tree's order.
 #include <doctest/doctest.h>
 
 #include <map>
@@ -19,8 +19,8 @@ using namespace test;
 
 namespace {
 
-/// The steps of a run without its reports: `replicas` of them on GPU 0. Where there are `costs`, each is who runs what from a step
-/// on, and buckets are as small as they can be, so that even a small model has several.
+/// The steps of a run without its reports: `replicas` of them on GPU 0. Where there are `costs`, each is who runs what
+/// from a step on, and buckets are as small as they can be, so that even a small model has several.
 std::string hash_over_nccl(const JobSpec& job, int replicas,
                            const std::map<std::int64_t, std::vector<double>>& costs = {}) {
   const DatasetPair data = memory_pair(43, 70, kShape, 3);

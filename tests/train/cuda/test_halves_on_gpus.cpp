@@ -1,5 +1,5 @@
-// Training in bf16 and fp16 on GPUs, on the fake of CUDA: one hash at any number of replicas, a loss like that of fp32, and dynamic
-// loss scaling: what it leaves out, what a checkpoint keeps of it, and where it ends.
+// Training in bf16 and fp16 on GPUs, on the fake of CUDA: one hash at any number of replicas, a loss like that of fp32,
+// and dynamic loss scaling: what it leaves out, what a checkpoint keeps of it, and where it ends.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 

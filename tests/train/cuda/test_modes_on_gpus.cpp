@@ -1,5 +1,5 @@
-// Modes async and local_sgd on GPUs, on the fake of CUDA: where the samples lie, runs that are stopped and gone on with elsewhere, and
-// runs that diverge.
+// Modes async and local_sgd on GPUs, on the fake of CUDA: where the samples lie, runs that are stopped and gone on with
+// elsewhere, and runs that diverge.
 #include <cstdint>
 
 #include "data/open/open.h"

@@ -133,7 +133,8 @@ TEST_CASE("a micro-batch allocates nothing, and is one graph between copies") {
   };
   const fake_cuda::Counters four = counted(job(4)), eight = counted(job(8));
   CHECK(eight.allocations == four.allocations);
-  // An epoch has eleven of them: weights, header, samples, the graph, the gradient, an event; and at its rest the weights once more.
+  // An epoch has eleven of them: weights, header, samples, the graph, the gradient, an event; and at its rest the
+  // weights once more.
   CHECK(eight.enqueued - four.enqueued == 4 * (11 * 6 + 2));
   CHECK(eight.waits - four.waits == 4 * (11 + 1));
 }

@@ -1,4 +1,5 @@
-// What goes wrong in a step, rehearsed by drills: each policy end to end, and that the weights are those they should be.
+// What goes wrong in a step, rehearsed by drills: each policy end to end, and that the weights are those they should
+// be.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -207,8 +208,9 @@ TEST_CASE("a rollback with factor 1 is a run without the fault: nothing of the b
 }
 
 TEST_CASE("after a rollback nothing is left of the weights that were given up, in short steps either") {
-  // Step 5 is short, with a micro-batch of a size that no other step has: what was made of the weights for it before the
-  // rollback must not serve again. The same way is gone by a run that starts from the checkpoint, with the lower rate.
+  // Step 5 is short, with a micro-batch of a size that no other step has: what was made of the weights for it before
+  // the rollback must not serve again. The same way is gone by a run that starts from the checkpoint, with the lower
+  // rate.
   const std::vector<std::pair<std::string, std::string>> settings{
       {"checkpoint.every", "4 steps"},
       {"train.epochs", "3"},
@@ -262,7 +264,8 @@ TEST_CASE("the rollback's factor belongs to the state: stopped and resumed after
 }
 
 TEST_CASE("a run that really diverges is brought down by rollbacks, however often it saves, with the same bits") {
-  // At this rate the loss is beyond the range of floats after some steps, and what was saved on the way is lost already.
+  // At this rate the loss is beyond the range of floats after some steps, and what was saved on the way is lost
+  // already.
   for (const char* every : {"1 steps", "2 steps", "4 steps", "end"}) {
     std::string hash;
     for (std::int64_t replicas = 1; replicas <= 3; ++replicas) {

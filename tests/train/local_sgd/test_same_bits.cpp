@@ -1,4 +1,5 @@
-// The K workers' bits do not depend on how many replicas run them; and where local SGD is sync it has sync's bits, or nearly.
+// The K workers' bits do not depend on how many replicas run them; and where local SGD is sync it has sync's bits, or
+// nearly.
 #include <doctest/doctest.h>
 
 #include <bit>
@@ -132,7 +133,8 @@ TEST_CASE(
 }
 
 TEST_CASE("warm-up is sync with the workers' cut, to the bit") {
-  // 16 samples are 4 slices of 2 micro-batches of 2, as in sync; the last step of an epoch is cut otherwise, so none is taken.
+  // 16 samples are 4 slices of 2 micro-batches of 2, as in sync; the last step of an epoch is cut otherwise, so none is
+  // taken.
   const JobSpec job =
       local_job("{workers: 4, sync_every: 4, warmup_sync_steps: 4}", "", "{name: sgd, lr: 0.1, momentum: 0.9}", 4);
   CHECK(run_local(job, 2).weights_hash == run_local(in_sync(job), 2).weights_hash);

@@ -1,8 +1,8 @@
-// Purpose: keeps a part of an asynchronous run's store (a parameter server: Li et al., "Scaling Distributed Machine Learning with the
-//   Parameter Server", OSDI 2014): it obeys the commands of the job's first process, and serves the replicas of all processes, each
-//   by a thread of its own.
-// Thread safety: pull() and push() by any thread of this process; serve() once. Invariants: commands are obeyed in the order in which
-//   they come; after cut() nobody waits any longer.
+// Purpose: keeps a part of an asynchronous run's store (a parameter server: Li et al., "Scaling Distributed Machine
+//   Learning with the Parameter Server", OSDI 2014): it obeys the commands of the job's first process, and serves the
+//   replicas of all processes, each by a thread of its own.
+// Thread safety: pull() and push() by any thread of this process; serve() once. Invariants: commands are obeyed in the
+//   order in which they come; after cut() nobody waits any longer.
 #pragma once
 
 #include <condition_variable>
@@ -21,8 +21,8 @@ namespace dptrain {
 
 class ParameterServer {
  public:
-  /// `store` has the part, and begins with `version`. Buffers for so many gradients at a time. `failed` is told, by any thread, what
-  /// went wrong, where it is no connection that was cut: who is at the other end of that knows better.
+  /// `store` has the part, and begins with `version`. Buffers for so many gradients at a time. `failed` is told, by any
+  /// thread, what went wrong, where it is no connection that was cut: who is at the other end of that knows better.
   ParameterServer(Store& store, std::int64_t version, std::int64_t buffers,
                   std::function<void(std::exception_ptr)> failed);
   ~ParameterServer();

@@ -1,5 +1,5 @@
-// Purpose: in the first process of an asynchronous run a thread for each replica of the others: there it draws micro-batches, reads
-//   the store and pushes, as the threads of the first process's own replicas do for themselves.
+// Purpose: in the first process of an asynchronous run a thread for each replica of the others: there it draws
+//   micro-batches, reads the store and pushes, as the threads of the first process's own replicas do for themselves.
 // Thread safety: one user. Invariants: no thread is left when it ends.
 #pragma once
 

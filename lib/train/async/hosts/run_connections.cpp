@@ -19,8 +19,8 @@ std::vector<ConnectionEnds> ends_of(const Run& run, const AsyncRun& async, const
   return ends;
 }
 
-/// What becomes of the run where something goes wrong on a thread that is no replica's. The others are told first: they notice what
-/// is given up, and would take that for the reason.
+/// What becomes of the run where something goes wrong on a thread that is no replica's. The others are told first: they
+/// notice what is given up, and would take that for the reason.
 std::function<void(std::exception_ptr)> failing(Run& run) {
   return [&run](std::exception_ptr error) {
     run.group.abort(std::move(error));

@@ -1,6 +1,6 @@
 // Purpose: the connections of an asynchronous run in several processes, and who speaks at their ends.
-// Thread safety: open_connections() by one thread of each process, all together; ConnectionNumbers is a value. Invariants: all processes number the connections
-//   alike.
+// Thread safety: open_connections() by one thread of each process, all together; ConnectionNumbers is a value.
+//   Invariants: all processes number the connections alike.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@
 
 namespace dptrain {
 
-/// The connections of a run in several processes, by number: from the first process to those of other replicas; its commands to those that
-/// keep parts of the store; and from each replica to those. There is none within a process.
+/// The connections of a run in several processes, by number: from the first process to those of other replicas; its
+/// commands to those that keep parts of the store; and from each replica to those. There is none within a process.
 class ConnectionNumbers {
  public:
   ConnectionNumbers(int replicas, std::size_t parts)
@@ -27,8 +27,9 @@ class ConnectionNumbers {
   const std::size_t replicas_, others_;
 };
 
-/// Opens async.connections; from then on the first process gives commands to those that keep parts of the store, which serve all replicas.
-/// The store begins with `version`; `gradients` are in memory at a time. Errors: failed where somebody cannot be reached.
+/// Opens async.connections; from then on the first process gives commands to those that keep parts of the store, which
+/// serve all replicas. The store begins with `version`; `gradients` are in memory at a time. Errors: failed where
+/// somebody cannot be reached.
 void open_connections(Run& run, AsyncRun& async, std::int64_t version, std::int64_t gradients);
 
 }  // namespace dptrain

@@ -1,7 +1,7 @@
-// Purpose: the first process of an asynchronous run on several hosts tells those that keep parts of the store what to do with them:
-//   what it does itself with its own.
-// Thread safety: any thread. Invariants: every server is told all commands in the order in which they were given, the next when the
-//   last is done; after cut() nobody waits any longer.
+// Purpose: the first process of an asynchronous run on several hosts tells those that keep parts of the store what to
+//   do with them: what it does itself with its own.
+// Thread safety: any thread. Invariants: every server is told all commands in the order in which they were given, the
+//   next when the last is done; after cut() nobody waits any longer.
 #pragma once
 
 #include <condition_variable>
@@ -23,8 +23,9 @@ namespace dptrain {
 
 class ServerCommands final : public OtherParts {
  public:
-  /// To the servers of all parts but the first, over a connection each, which outlive this. `clips`: a version's norm is asked for. A connection
-  /// that is cut is said to `broken`, by a thread of this, with the process at its other end, and anything else to `failed`.
+  /// To the servers of all parts but the first, over a connection each, which outlive this. `clips`: a version's norm
+  /// is asked for. A connection that is cut is said to `broken`, by a thread of this, with the process at its other
+  /// end, and anything else to `failed`.
   ServerCommands(const std::vector<StorePlace>& places, const std::vector<const Connection*>& connections, bool clips,
                  std::function<void(int process)> broken, std::function<void(std::exception_ptr)> failed);
   ~ServerCommands() override;

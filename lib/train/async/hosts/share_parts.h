@@ -1,6 +1,6 @@
 // Purpose: what the hosts of an asynchronous run tell each other at rest, each having a part of the store.
-// Thread safety: one thread of each process, all together, while no replica is at work. Invariants: afterwards what is said below is
-//   the same wherever it is.
+// Thread safety: one thread of each process, all together, while no replica is at work. Invariants: afterwards what is
+//   said below is the same wherever it is.
 #pragma once
 
 #include "train/async/async_run.h"

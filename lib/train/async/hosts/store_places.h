@@ -1,6 +1,7 @@
-// Purpose: on which host each part of an asynchronous run's store is: every host keeps one, so that what its shards are read and
-//   written with goes to and from all hosts, and not the first one alone.
-// Thread safety: values. Invariants: parts are consecutive, in order, and none is empty; the first is the first process's.
+// Purpose: on which host each part of an asynchronous run's store is: every host keeps one, so that what its shards are
+//   read and written with goes to and from all hosts, and not the first one alone.
+// Thread safety: values. Invariants: parts are consecutive, in order, and none is empty; the first is the first
+//   process's.
 #pragma once
 
 #include <algorithm>

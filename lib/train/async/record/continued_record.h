@@ -1,4 +1,5 @@
-// Purpose: whether a run that goes on from a checkpoint can go on with its record. Thread safety: pure, but for reading the file.
+// Purpose: whether a run that goes on from a checkpoint can go on with its record. Thread safety: pure, but for reading
+//   the file.
 #pragma once
 
 #include <optional>

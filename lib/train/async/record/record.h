@@ -1,10 +1,11 @@
 // Purpose: the file async.record of a run, from which `dptrain replay` re-executes it. One JSON object a line:
-//     {"record": 2, "job": "...", "weights": "...", "floats": N, "shards": N, "micro_batch": N, "step": 0, "version": 0, "pushed": 0}
-//         first: hashes of the job's decisive part and of the first weights, and where the record begins: behind step 0 that is a
-//         checkpoint, for a run that was not recorded before it, and the run keeps that
+//     {"record": 2, "job": "...", "weights": "...", "floats": N, "shards": N, "micro_batch": N, "step": 0, "version":
+//     0, "pushed": 0}
+//         first: hashes of the job's decisive part and of the first weights, and where the record begins: behind step 0
+//         that is a checkpoint, for a run that was not recorded before it, and the run keeps that
 //     {"gradient": 17, "ticket": 12, "read": [11, 11, 12], "version": 13, "lag": 1, "scale": 1}
-//         micro-batch 17 was pushed as number 12, having read these versions of the shards (one number where they are the same), and is
-//         part of version 13; null where it was dropped
+//         micro-batch 17 was pushed as number 12, having read these versions of the shards (one number where they are
+//         the same), and is part of version 13; null where it was dropped
 //     {"version": 13, "rate": 0.05}
 //         version 13 was made with this learning rate
 //     {"fallback": 40, "version": 320}
@@ -82,8 +83,9 @@ class RecordWriter {
   std::FILE* out_ = nullptr;
 };
 
-/// `first_of(step)` is the index of a step's first micro-batch. A line that was cut off is left out where the run ended or went
-/// on from a checkpoint behind it. Errors: failed, with file and line, where the record says what no run can have done.
+/// `first_of(step)` is the index of a step's first micro-batch. A line that was cut off is left out where the run ended
+/// or went on from a checkpoint behind it. Errors: failed, with file and line, where the record says what no run can
+/// have done.
 Record read_record(const std::filesystem::path& file, const std::function<std::int64_t(std::int64_t step)>& first_of);
 
 /// Its first line alone.

@@ -35,7 +35,8 @@ struct Pending {
   std::size_t missing = 0;  // readings of its weights
 };
 
-/// The job with the recorded cut, which may have followed from the number of replicas, and without drills: what they did is recorded.
+/// The job with the recorded cut, which may have followed from the number of replicas, and without drills: what they
+/// did is recorded.
 JobSpec without_trouble(JobSpec job, const RecordHeader& header) {
   job.train.micro_batch_size = header.micro_batch;
   job.drills.clear();
@@ -177,8 +178,8 @@ class Replay {
            file_.string(), whose);
   }
 
-  /// Rank 0's: what was read in part at `version` is copied; gradients that have all their weights are ready, in the order in which
-  /// they are added.
+  /// Rank 0's: what was read in part at `version` is copied; gradients that have all their weights are ready, in the
+  /// order in which they are added.
   void hand_out(std::int64_t version) {
     for (const Pending* done : ready_) pending_.erase(done->recorded->index);
     ready_.clear();

@@ -1,7 +1,8 @@
-// Purpose: the gradients of recorded versions, from when they are computed until their version is applied: where none is
-//   scaled, they are added up in the tree's order as they come, so that a version of many takes the memory of few.
+// Purpose: the gradients of recorded versions, from when they are computed until their version is applied: where none
+//   is scaled, they are added up in the tree's order as they come, so that a version of many takes the memory of few.
 // Thread safety: take(), floats(), put() and give_back() by any thread; the rest while nobody else is at work.
-// Invariants: what is left of a version when all of it is there are the leaves of its update, to the bits of adding them at once.
+// Invariants: what is left of a version when all of it is there are the leaves of its update, to the bits of adding
+//   them at once.
 #pragma once
 
 #include <cstdint>

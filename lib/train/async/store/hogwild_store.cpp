@@ -1,5 +1,6 @@
-// The store without locks. What one version does to an element is not one atomic operation: another may come in between, and one of
-// the two is then lost, in the weights or in the optimizer's state. That is what "hogwild" stands for.
+// The store without locks. What one version does to an element is not one atomic operation: another may come in
+// between, and one of the two is then lost, in the weights or in the optimizer's state. That is what "hogwild" stands
+// for.
 #include <algorithm>
 #include <cstring>
 #include <mutex>
@@ -14,8 +15,8 @@ namespace {
 
 constexpr std::int64_t kBlock = 256;
 
-/// Two floats in one relaxed access, half as many accesses as one by one: compilers do not put them together. Tensors and shards begin at
-/// whole cache lines.
+/// Two floats in one relaxed access, half as many accesses as one by one: compilers do not put them together. Tensors
+/// and shards begin at whole cache lines.
 using Pair = std::uint64_t __attribute__((may_alias));
 
 void load(const float* from, std::int64_t count, float* to) {

@@ -1,9 +1,11 @@
-// Purpose: where the weights and the optimizer's state of an asynchronous run lie, in the host's memory, cut into shards. Versions
-//   are announced in order, and applied by whoever comes first. On several hosts each has a store with a part of the shards.
-// Thread safety: announce() is called in order, under the Dispatcher's mutex; pull() and apply() by any replica's thread; the rest
-//   while nobody else is at work. A thread pulls or applies up to versions that were announced before it left the mutex last.
-// Invariants: a version's gradients are added in the tree's order over their index, divided by their samples together, clipped, and
-//   applied once to every element: the arithmetic of a synchronous step.
+// Purpose: where the weights and the optimizer's state of an asynchronous run lie, in the host's memory, cut into
+//   shards. Versions are announced in order, and applied by whoever comes first. On several hosts each has a store with
+//   a part of the shards.
+// Thread safety: announce() is called in order, under the Dispatcher's mutex; pull() and apply() by any replica's
+//   thread; the rest while nobody else is at work. A thread pulls or applies up to versions that were announced before
+//   it left the mutex last.
+// Invariants: a version's gradients are added in the tree's order over their index, divided by their samples together,
+//   clipped, and applied once to every element: the arithmetic of a synchronous step.
 #pragma once
 
 #include <atomic>
@@ -50,8 +52,8 @@ struct StoreConfig {
   std::int64_t version = 0;           ///< that it begins with
   int most_at_once = 1;               ///< threads that apply versions
   std::optional<double> clip_norm{};  ///< of a version's mean gradient
-  /// The norm of a version's mean gradient, from the squares of this part's chunks: where there are others, they are asked. Called
-  /// once a version, by who applies it.
+  /// The norm of a version's mean gradient, from the squares of this part's chunks: where there are others, they are
+  /// asked. Called once a version, by who applies it.
   std::function<double(std::int64_t version, const std::vector<double>& squares)> norm = &norm_of;
   /// Where the buffers lie: pinned memory, say, for GPUs.
   std::function<Buffer(std::size_t bytes)> allocate = &Buffer::host;
@@ -77,8 +79,8 @@ class Store {
   /// Shard k in floats.
   Range shard(std::size_t k) const { return shards_[k]; }
   Range part() const { return {shards_.front().first, shards_.back().last}; }
-  /// The flat weights, all of them, of which this part is kept here; and of state buffer k the part. Only where nobody else is at
-  /// work.
+  /// The flat weights, all of them, of which this part is kept here; and of state buffer k the part. Only where nobody
+  /// else is at work.
   float* weights() const { return weights_.floats(); }
   float* state(int k) const { return state_[k].floats(); }
 
@@ -103,7 +105,8 @@ class Store {
   void prepare(Slot& slot);
   /// Where floats from `offset` on stand in a vector of this part alone.
   std::int64_t place(std::int64_t offset) const { return offset - part().first; }
-  /// The gradient that floats [offset, offset + count) of the version's update take, at most a chunk; in `scratch` or in a leaf.
+  /// The gradient that floats [offset, offset + count) of the version's update take, at most a chunk; in `scratch` or
+  /// in a leaf.
   const float* gradient(const Slot& slot, std::int64_t offset, std::int64_t count, float* scratch) const;
 
   const StoreConfig config_;
@@ -121,12 +124,13 @@ class Store {
   const std::unique_ptr<Slot[]> slots_;
 };
 
-/// A lock a shard. Versions come to a shard in order; whoever holds its lock applies those that are missing, so that nobody waits
-/// for a thread that has fallen behind.
+/// A lock a shard. Versions come to a shard in order; whoever holds its lock applies those that are missing, so that
+/// nobody waits for a thread that has fallen behind.
 std::unique_ptr<Store> make_locked_store(const StoreConfig& config);
 
 /// No locks (Niu et al., "Hogwild!", 2011): replicas read and write elements at the same time, by relaxed atomic
-/// accesses; an update may be lost to another. A pull notes how many versions, all in order, were applied completely before it.
+/// accesses; an update may be lost to another. A pull notes how many versions, all in order, were applied completely
+/// before it.
 std::unique_ptr<Store> make_hogwild_store(const StoreConfig& config);
 
 }  // namespace dptrain

@@ -1,5 +1,7 @@
-// Purpose: the store of an asynchronous run as the holder of its weights, in the host's memory for replicas on all kinds of devices.
-// Thread safety: as WeightsHolder. Invariants: between two steps every host has all weights, and the first process all state.
+// Purpose: the store of an asynchronous run as the holder of its weights, in the host's memory for replicas on all
+//   kinds of devices.
+// Thread safety: as WeightsHolder. Invariants: between two steps every host has all weights, and the first process all
+//   state.
 #pragma once
 
 #include <cstring>
@@ -8,8 +10,8 @@
 
 namespace dptrain {
 
-/// The store of an asynchronous run, in the host's memory for replicas on all kinds of devices. The first process of each host has
-/// a part of it, and all weights to look after; others of that host see them.
+/// The store of an asynchronous run, in the host's memory for replicas on all kinds of devices. The first process of
+/// each host has a part of it, and all weights to look after; others of that host see them.
 class StoreHolder final : public WeightsHolder {
  public:
   StoreHolder(AsyncRun& async, bool writes) : async_(async), weights_(async.weights), writes_(writes) {}

@@ -1,5 +1,5 @@
-// Of CUDA's header for half what the project uses, on the host: the same rounding, to the nearest, ties to even, and infinity
-// above the range.
+// Of CUDA's header for half what the project uses, on the host: the same rounding, to the nearest, ties to even, and
+// infinity above the range.
 #pragma once
 
 #include "core/float16.h"

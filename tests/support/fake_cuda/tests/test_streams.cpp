@@ -1,4 +1,5 @@
-// The fake's streams: order within one, any order between two unless an event says otherwise, and nothing before a wait.
+// The fake's streams: order within one, any order between two unless an event says otherwise, and nothing before a
+// wait.
 #include <doctest/doctest.h>
 
 #include <set>

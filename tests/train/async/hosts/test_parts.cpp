@@ -1,5 +1,5 @@
-// A store in parts on several hosts, here threads that talk over pairs of sockets: versions have the bits of one store, whatever is
-// asked of them, and a connection that is cut keeps nobody.
+// A store in parts on several hosts, here threads that talk over pairs of sockets: versions have the bits of one store,
+// whatever is asked of them, and a connection that is cut keeps nobody.
 #include <doctest/doctest.h>
 #include <sys/socket.h>
 
@@ -248,7 +248,8 @@ TEST_CASE("out of step, every gradient is applied once on every host") {
     REQUIRE(three.train(60));
     CHECK(three.versions() == 30);
     const std::vector<float> weights = three.weights();
-    // Without locks an update may be lost: of two versions that are applied at once on the first host. Servers apply them in order.
+    // Without locks an update may be lost: of two versions that are applied at once on the first host. Servers apply
+    // them in order.
     const auto first = static_cast<std::size_t>(hogwild ? three.of_first_host().last : 0);
     REQUIRE(first < weights.size());
     for (std::size_t i = first; i < weights.size(); ++i)

@@ -1,4 +1,5 @@
-// The gradients of a replayed version: whoever brings them and in whatever order, the bits of the tree, and few buffers.
+// The gradients of a replayed version: whoever brings them and in whatever order, the bits of the tree, and few
+// buffers.
 #include <doctest/doctest.h>
 
 #include <atomic>

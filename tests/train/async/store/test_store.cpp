@@ -1,4 +1,5 @@
-// The stores: shards, the arithmetic of a version against the synchronous reducer's, who applies what, and many threads at once.
+// The stores: shards, the arithmetic of a version against the synchronous reducer's, who applies what, and many threads
+// at once.
 #include <doctest/doctest.h>
 
 #include <algorithm>

@@ -1,4 +1,5 @@
-// The fake's time, for bodies of kernels. It stands in for lib/kernels/cuda/device_clock.h by coming first in the include path.
+// The fake's time, for bodies of kernels. It stands in for lib/kernels/cuda/device_clock.h by coming first in the
+// include path.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
-// The fake's way to run the bodies of the project's kernels that work in groups: on the host, at the end of a stream's queue, groups
-// and the threads of a phase in an order that is drawn anew every time, so that what depends on it shows. It stands in for
-// lib/kernels/cuda/groups.h by coming first in the include path.
+// The fake's way to run the bodies of the project's kernels that work in groups: on the host, at the end of a stream's
+// queue, groups and the threads of a phase in an order that is drawn anew every time, so that what depends on it shows.
+// It stands in for lib/kernels/cuda/groups.h by coming first in the include path.
 #pragma once
 
 #include <cuda_runtime_api.h>
