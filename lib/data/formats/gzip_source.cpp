@@ -63,14 +63,20 @@ class GzipSource final : public ByteSource {
     }
   }
 
-  /// A gzip file is one or more members, one after the other, and nothing else.
+  /// A gzip file is one or more members, one after the other, and zeros at most behind them, which tapes are filled with.
   void next_member() {
     refill();
+    const bool is_filled = stream_.avail_in > 0 && stream_.next_in[0] == 0;
+    while (is_filled && stream_.avail_in > 0 && stream_.next_in[0] == 0) {
+      ++stream_.next_in;
+      --stream_.avail_in;
+      refill();
+    }
     if (stream_.avail_in == 0) {
       finished_ = true;
       return;
     }
-    if (stream_.next_in[0] != kGzipStart) {
+    if (is_filled || stream_.next_in[0] != kGzipStart) {
       fail(ExitStatus::data, "{}: byte {} (compressed): expected the end of the file after the gzip data",
            path().string(), position());
     }

@@ -88,7 +88,7 @@ class Indexer {
     std::string name = name_of(block);
     const bool is_regular = type == '0' || type == '\0' || type == '7';
     const bool has_data = is_regular || type == 'S' || std::strchr("123456", type) == nullptr;
-    const std::int64_t data = at_ + kBlock, left = file_.size() - data;
+    const std::int64_t data = at_ + kBlock + (type == 'S' ? more_of_sparse_map(block) : 0), left = file_.size() - data;
     if (bytes < 0 || (has_data && bytes > left)) {
       corrupt(fmt::format("member '{}' claims {} bytes, and the file has {} left", shown(name),
                           bytes < 0 ? "impossibly many" : std::to_string(bytes), left));
@@ -99,8 +99,23 @@ class Indexer {
       member(type, is_regular, std::move(name), data, bytes, members);
       long_name_.clear();
       pax_bytes_ = -1;
+      is_sparse_ = false;
     }
     at_ = data + (has_data ? (bytes + kBlock - 1) / kBlock * kBlock : 0);
+  }
+
+  /// GNU's old sparse files: the bytes of the blocks behind the header that say on where the file's holes are.
+  std::int64_t more_of_sparse_map(const Block& header) const {
+    constexpr std::size_t kMoreInHeader = 482, kMoreInBlock = 504;
+    std::int64_t bytes = 0;
+    Block next;
+    for (bool more = header[kMoreInHeader] != 0; more; more = next[kMoreInBlock] != 0) {
+      throw_if_stopped(stop_);
+      if (file_.read_at(at_ + kBlock + bytes, next.data(), next.size()) < next.size())
+        corrupt("the file ends inside of a header");
+      bytes += kBlock;
+    }
+    return bytes;
   }
 
   std::string name_of(const Block& block) const {
@@ -119,14 +134,14 @@ class Indexer {
           fmt::format("member '{}' would lie outside of the archive's folder; the archive is refused", shown(name)));
     }
     if (type == '5' || name.empty() || name.ends_with('/')) return;  // a folder
-    if (is_regular) {
+    if (is_regular && !is_sparse_) {
       members.push_back({std::move(name), data, bytes});
       return;
     }
-    const char* what = type == '1'   ? "a hard link"
-                       : type == '2' ? "a symbolic link"
-                       : type == 'S' ? "a sparse file"
-                                     : "a device, a pipe or of an unknown kind";
+    const char* what = type == '1'                 ? "a hard link"
+                       : type == '2'               ? "a symbolic link"
+                       : type == 'S' || is_sparse_ ? "a sparse file"
+                                                   : "a device, a pipe or of an unknown kind";
     const std::string line = fmt::format("member '{}' is {}; only regular files are read", shown(name), what);
     if (!skip_) corrupt(fmt::format("{} (on_bad_sample: skip leaves it out)", line));
     skip_(fmt::format("{}: byte {}: {}; it is left out", path_.string(), at_, line));
@@ -159,7 +174,8 @@ class Indexer {
       } else if (record.starts_with("size=")) {
         pax_bytes_ = decimal(record.substr(5));
       } else if (record.starts_with("GNU.sparse.")) {
-        corrupt("a sparse file; only regular files are read");
+        is_sparse_ = true;
+        if (record.starts_with("GNU.sparse.name=")) long_name_ = record.substr(16);
       }
       rest.remove_prefix(length);
     }
@@ -182,6 +198,7 @@ class Indexer {
   std::int64_t at_ = 0;          // of the header at hand
   std::string long_name_;        // for the next member
   std::int64_t pax_bytes_ = -1;  // likewise
+  bool is_sparse_ = false;       // likewise
 };
 
 }  // namespace
@@ -192,7 +209,8 @@ TarFile::TarFile(const std::filesystem::path& path, const Skip& skip, const Stop
 void TarFile::read(const TarMember& member, std::uint8_t* out) const {
   const auto bytes = static_cast<std::size_t>(member.bytes);
   if (file_.read_at(member.offset, out, bytes) < bytes) {
-    fail(ExitStatus::data, "the archive ends inside of it; has it been changed while it was read?");
+    fail(ExitStatus::data, "{}: member '{}': the archive ends inside of it; has it been changed while it was read?",
+         path_.string(), shown(member.name));
   }
 }
 
