@@ -45,7 +45,7 @@ std::string fetch_from(const std::string& mirror, const DescribedFile& file, con
   const std::string suffix = file.is_archive() ? "" : ".gz";
   const fs::path part = folder / (file.name + ".part" + suffix);
   HttpRequest request;
-  request.url = mirror + (mirror.ends_with('/') ? "" : "/") + file.name + suffix;
+  request.url = mirror + file.name + suffix;
   request.file = part;
   request.most_bytes = file.bytes + file.bytes / 100 + 4096;  // deflate at its worst, and a gzip header
   request.timeout_seconds = options.network_timeout_seconds;
@@ -122,7 +122,11 @@ fs::path fetch_dataset(const DatasetDescriptor& descriptor, const DataOptions& o
     // The user's own: not for us to write into, and no download would be read before it.
     for (const DescribedFile& file : descriptor.files) {
       const std::optional<fs::path> path_found = find_file(*found, file);
-      if (!path_found) continue;  // an archive, whose files lie there unpacked
+      if (!path_found) {  // an archive, whose files lie there
+        tell(options, fmt::format("{}: unpacked from {}, and not checked: the hash is the archive's", found->string(),
+                                  file.name));
+        continue;
+      }
       const fs::path& path = *path_found;
       const std::string problem = mismatch(path, file, options.stop);
       if (problem.empty()) continue;

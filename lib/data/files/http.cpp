@@ -99,7 +99,8 @@ HttpResult http_get(const HttpRequest& request) {
   CURLcode code = perform(transfer, message, status);
   // 416: nothing is left to send, or the file on the server is another one. The caller's hash tells.
   if (result.resumed && code == CURLE_HTTP_RETURNED_ERROR && status == 416) code = CURLE_OK;
-  if (result.resumed && code == CURLE_RANGE_ERROR) {  // a server that cannot resume: from the start
+  // From the start where the server cannot resume, or has a shorter file than what is here already.
+  if (result.resumed && (code == CURLE_RANGE_ERROR || code == CURLE_BAD_DOWNLOAD_RESUME)) {
     result.resumed = false;
     std::filesystem::resize_file(request.file, 0);
     transfer.have = 0;
@@ -111,6 +112,7 @@ HttpResult http_get(const HttpRequest& request) {
   }
   throw_if_stopped(request.stop);
   if (transfer.too_large) {
+    std::filesystem::resize_file(request.file, 0);  // nothing to go on from
     result.error = fmt::format("the server sends more than the {} bytes that the file can have", request.most_bytes);
   } else if (code != CURLE_OK) {
     result.error = message;

@@ -277,6 +277,15 @@ TEST_CASE("fetch_dataset hashes what is there and fetches what does not match") 
   CHECK_THROWS_WITH(fetch_dataset(find_descriptor("digits"), {}), "digits is generated; there is nothing to fetch");
 }
 
+TEST_CASE("a mirror on the file system, whose file is shorter than what an earlier try left") {
+  const TempFolder folder;
+  const TinyMachine machine({"file://" + folder.path().string() + "/"});
+  for (const auto& [path, bytes] : tiny_site()) put(folder.path() / path.substr(1), bytes);
+  put(machine.cache() / (kImages + ".part.gz"), std::string(1000, 'x'));
+  CHECK(open_tiny().train->size() == 3);
+  check_in_cache(machine);
+}
+
 TEST_CASE("a folder that cannot be made is named") {
   const TinyMachine machine({"http://127.0.0.1:9/"});
   put(machine.root() / "cache", "a file");
