@@ -17,6 +17,7 @@
 #include "data/formats/cifar.h"
 #include "data/formats/idx.h"
 #include "data/image_dataset.h"
+#include "data/open/cifar.h"
 #include "data/open/images.h"
 #include "data/open/open.h"
 #include "dptrain/job_data.h"
@@ -57,7 +58,7 @@ int info_of_folder(const fs::path& folder, const DataOptions& options, std::ostr
 
 /// Whether CIFAR's files are there, or some of them.
 bool is_cifar(const fs::path& folder) {
-  return find_cifar(folder) || !lacking_of_cifar(folder).empty();
+  return find_cifar(folder, 10) || find_cifar(folder, 100) || !lacking_of_cifar(folder).empty();
 }
 
 /// What a descriptor of it would say.
@@ -65,15 +66,18 @@ int info_of_images(const fs::path& path, const DataOptions& options, std::ostrea
   DatasetSpec spec;
   spec.path = path;
   spec.format = DatasetFormat::image_folder;
+  std::error_code ignored;
   if (is_cifar(path)) {
     spec.format = DatasetFormat::cifar;
-  } else if (fs::is_regular_file(path)) {
+    open_dataset(spec, options);  // every check that training would make
+  } else if (fs::is_regular_file(path, ignored)) {
     spec.format = DatasetFormat::image_tar;
   }
   const DatasetInfo info = inspect_dataset(spec, options);
   print_info(info, out);
-  if (spec.format == DatasetFormat::cifar) return kFine;
-  const Normalisation measured = measure_training_images(spec, *info.files, options.stop);
+  const Normalisation measured = spec.format == DatasetFormat::cifar
+                                     ? measure_cifar_folder(spec, options)
+                                     : measure_training_images(spec, *info.files, options.stop);
   fmt::print(out, "mean      {:.4f}, std {:.4f} (computed from the training images)\n", fmt::join(measured.mean, " "),
              fmt::join(measured.std, " "));
   if (spec.format != DatasetFormat::image_tar) return kFine;
@@ -133,8 +137,9 @@ DatasetDescriptor named_dataset(const std::string& name) {
 
 int info(const std::string& dataset, const DataOptions& options, std::ostream& out) {
   if (dataset.find('/') != std::string::npos) {
-    const bool holds_images =
-        fs::is_regular_file(dataset) || fs::is_directory(fs::path(dataset) / "train") || is_cifar(dataset);
+    std::error_code ignored;  // what cannot be looked at is so when it is opened
+    const bool holds_images = fs::is_regular_file(dataset, ignored) ||
+                              fs::is_directory(fs::path(dataset) / "train", ignored) || is_cifar(dataset);
     return holds_images ? info_of_images(dataset, options, out) : info_of_folder(dataset, options, out);
   }
   const DatasetDescriptor descriptor = named_dataset(dataset);

@@ -27,15 +27,6 @@ std::map<std::string, fs::path> descriptor_files() {
   return files;
 }
 
-DatasetDescriptor read_named(const std::string& name, const fs::path& file) {
-  DatasetDescriptor descriptor = read_descriptor(file);
-  if (descriptor.name != name) {
-    fail(ExitStatus::usage, "{}: the name in the file is '{}'; expected '{}', as the file's", file.string(),
-         descriptor.name, name);
-  }
-  return descriptor;
-}
-
 }  // namespace
 
 std::vector<fs::path> descriptor_folders() {
@@ -60,13 +51,13 @@ std::vector<fs::path> descriptor_folders() {
 
 std::vector<DatasetDescriptor> list_descriptors() {
   std::vector<DatasetDescriptor> descriptors;
-  for (const auto& [name, file] : descriptor_files()) descriptors.push_back(read_named(name, file));
+  for (const auto& [name, file] : descriptor_files()) descriptors.push_back(read_descriptor(file));
   return descriptors;
 }
 
 DatasetDescriptor find_descriptor(const std::string& name) {
   const std::map<std::string, fs::path> files = descriptor_files();
-  if (const auto found = files.find(name); found != files.end()) return read_named(name, found->second);
+  if (const auto found = files.find(name); found != files.end()) return read_descriptor(found->second);
 
   if (files.empty()) {
     throw UnknownDataset(

@@ -15,28 +15,16 @@ ImageDataset::ImageDataset(ByteBlock pixels, ByteBlock labels, std::int64_t size
       shape_(std::move(shape)),
       classes_(classes),
       channels_(shape_.rank() == 3 ? shape_[0] : 1),
-      plane_(shape_.elements() / channels_) {
+      plane_(shape_.elements() / channels_),
+      by_(bytes_to_floats(normalisation, channels_)) {
   DPTRAIN_CHECK(size_ >= 1 && static_cast<std::size_t>(size_) <= labels_.size() &&
                     static_cast<std::size_t>(size_ * shape_.elements()) <= pixels_.size(),
                 "{} samples asked of a smaller dataset", size_);
-  DPTRAIN_CHECK(static_cast<std::int64_t>(normalisation.mean.size()) == channels_ &&
-                    normalisation.std.size() == normalisation.mean.size(),
-                "mean and std do not have one entry a channel");
-  for (std::int64_t channel = 0; channel < channels_; ++channel) {
-    const double mean = normalisation.mean[channel], std = normalisation.std[channel];
-    scale_.push_back(normalising_scale(std));
-    shift_.push_back(normalising_shift(mean, std));
-  }
   as_bytes_ = {.pixels = pixels_.span().first(static_cast<std::size_t>(size_ * shape_.elements())),
                .labels = labels_.span().first(static_cast<std::size_t>(size_)),
-               .scale = scale_,
-               .shift = shift_,
+               .scale = by_.scale,
+               .shift = by_.shift,
                .plane = plane_};
-}
-
-std::span<const std::uint8_t> ImageDataset::pixels(std::int64_t id) const {
-  const std::int64_t elements = shape_.elements();
-  return pixels_.span().subspan(static_cast<std::size_t>(id * elements), static_cast<std::size_t>(elements));
 }
 
 // A sample lies anywhere in memory, and the processor learns where only as the loop comes to it.
@@ -55,7 +43,7 @@ void ImageDataset::gather(std::span<const std::int64_t> ids, float* out, std::in
     if (i + kAhead < ids.size()) prefetch(pixels_.data() + ids[i + kAhead] * elements, elements);
     const std::uint8_t* from = pixels_.data() + ids[i] * elements;
     for (std::int64_t channel = 0; channel < channels_; ++channel) {
-      normalise(from, plane_, scale_[channel], shift_[channel], out);
+      normalise(from, plane_, by_.scale[channel], by_.shift[channel], out);
       from += plane_;
       out += plane_;
     }

@@ -7,6 +7,7 @@
 #include "data/byte_block.h"
 #include "data/dataset.h"
 #include "data/measure.h"
+#include "data/normalise.h"
 
 namespace dptrain {
 
@@ -23,17 +24,14 @@ class ImageDataset final : public Dataset {
   void gather(std::span<const std::int64_t> ids, float* out, std::int32_t* labels) const override;
   const ByteSamples* as_bytes() const override { return &as_bytes_; }
 
-  /// The bytes of one sample, shape() row-major.
-  std::span<const std::uint8_t> pixels(std::int64_t id) const;
-
  private:
   ByteBlock pixels_, labels_;
   std::int64_t size_;
   Shape shape_;
   std::int64_t classes_;
-  std::int64_t channels_, plane_;     // values a channel
-  std::vector<float> scale_, shift_;  // normalised = byte * scale + shift
-  ByteSamples as_bytes_;              // of the members above
+  std::int64_t channels_, plane_;  // values a channel
+  BytesToFloats by_;
+  ByteSamples as_bytes_;  // of the members above
 };
 
 }  // namespace dptrain

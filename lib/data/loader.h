@@ -68,7 +68,7 @@ class Loader {
     std::exception_ptr error;             // why it could not be filled
     std::atomic<std::uint64_t> ready{0};  // k + 1 once batch k is in it
   };
-  Loader::Named name(Slot& slot);
+  Named name(Slot& slot);
   /// Names the next batch and says which it is, once there is a slot for it; empty after the last.
   std::optional<std::pair<std::uint64_t, Named>> claim();
   void work();

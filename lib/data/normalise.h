@@ -2,15 +2,31 @@
 // Thread safety: pure functions.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <vector>
+
+#include "core/error.h"
+#include "data/measure.h"
 
 namespace dptrain {
 
-inline float normalising_scale(double std) {
-  return static_cast<float>(1.0 / (255.0 * std));
-}
-inline float normalising_shift(double mean, double std) {
-  return static_cast<float>(-mean / std);
+/// By channel: normalised = byte * scale + shift.
+struct BytesToFloats {
+  std::vector<float> scale, shift;
+};
+
+inline BytesToFloats bytes_to_floats(const Normalisation& normalisation, std::int64_t channels) {
+  DPTRAIN_CHECK(static_cast<std::int64_t>(normalisation.mean.size()) == channels &&
+                    normalisation.std.size() == normalisation.mean.size(),
+                "mean and std do not have one entry a channel");
+  BytesToFloats by;
+  for (std::size_t c = 0; c < normalisation.mean.size(); ++c) {
+    const double mean = normalisation.mean[c], std = normalisation.std[c];
+    by.scale.push_back(static_cast<float>(1.0 / (255.0 * std)));
+    by.shift.push_back(static_cast<float>(-mean / std));
+  }
+  return by;
 }
 
 /// A multiply and an add a value vectorise and beat a table of 256 floats. Contraction is off for the whole build, so

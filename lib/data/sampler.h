@@ -19,8 +19,6 @@ class Sampler {
   /// `samples` is at least 1. Without `shuffle` the order is 0, 1, 2, ... in every epoch.
   Sampler(std::int64_t samples, std::uint64_t seed, bool shuffle);
 
-  std::int64_t samples() const { return samples_; }
-
   /// Writes the ids at positions [first, first + ids.size()) of the epoch's order, which must lie in [0, samples()).
   /// Each id of [0, samples()) stands at exactly one position. No allocation.
   void order(std::int64_t epoch, std::int64_t first, std::span<std::int64_t> ids) const;

@@ -29,6 +29,8 @@ void check_format(MapReader& map, const DatasetSpec& dataset) {
   for (const std::string_view key : {"resize", "channels"}) {
     if (map.has(key)) map.error(key, "is for image_folder and image_tar", "remove it");
   }
+  if (dataset.on_bad_sample == OnBadSample::skip)
+    map.error("on_bad_sample", "is for image_folder and image_tar", "remove it");
 }
 
 std::optional<std::int64_t> channels(const Value& value) {

@@ -106,6 +106,25 @@ TEST_CASE("data info of a CIFAR folder that lacks a file names that file") {
                     (folder.path().string() + ": lacks data_batch_3.bin of CIFAR-10").c_str());
 }
 
+TEST_CASE("data info of a CIFAR folder makes every check that training would make, and measures it") {
+  const TempFolder folder;
+  const auto records = [](int label) {
+    return char(label) + std::string(3072, '\x10') + char(0) + std::string(3072, '\x30');
+  };
+  for (int k = 1; k < 6; ++k) put(folder.path() / ("data_batch_" + std::to_string(k) + ".bin"), records(k));
+  put(folder.path() / "test_batch.bin", records(9));
+  std::ostringstream out;
+  CHECK(data_info(folder.path().string(), out) == 0);
+  CHECK(out.str().find(
+            "samples   10 to train, 2 to test\nshape     3x32x32, 10 classes\n"
+            "mean      0.1255 0.1255 0.1255, std 0.0627 0.0627 0.0627 (computed from the training images)\n") !=
+        std::string::npos);
+  put(folder.path() / "test_batch.bin", records(10));
+  CHECK_THROWS_WITH(
+      data_info(folder.path().string(), out),
+      (folder.path().string() + "/test_batch.bin: byte 0: label 10 is out of range; expected 0 to 9").c_str());
+}
+
 TEST_CASE("data info of a file that is here, without a '/': how to write it") {
   const TempFolder folder;
   const fs::path before = fs::current_path();

@@ -278,6 +278,7 @@ JobSpec random_job() {
     job.dataset.path = name();
     if (coin()) job.dataset.resize = {between(1, 99), between(1, 99)};
     if (coin()) job.dataset.channels = coin() ? 1 : 3;
+    job.dataset.on_bad_sample = coin() ? OnBadSample::stop : OnBadSample::skip;
   } else {
     job.dataset.format = DatasetFormat::generated;
     job.dataset.generator_seed = *rc::gen::arbitrary<std::uint64_t>();
@@ -285,7 +286,6 @@ JobSpec random_job() {
   job.dataset.train_samples = maybe(between(1, 100000));
   job.dataset.test_samples = maybe(between(1, 100000));
   for (std::int64_t more = between(0, 3); more > 0; --more) job.dataset.augment.push_back(random_augmentation());
-  job.dataset.on_bad_sample = coin() ? OnBadSample::stop : OnBadSample::skip;
   job.model = random_model();
   TrainSpec& train = job.train;
   if (coin())
@@ -322,8 +322,7 @@ JobSpec random_job() {
   job.reproducible = coin();
   job.evaluate.every = random_interval();
   const Shape& input = job.model.input;
-  if (input.rank() == 3 && input[1] > 1 && input[2] > 1)
-    job.evaluate.views = *rc::gen::element<std::int64_t>(1, 2, 6);
+  if (input.rank() == 3 && input[1] > 1 && input[2] > 1) job.evaluate.views = *rc::gen::element<std::int64_t>(1, 2, 6);
   job.data = {between(1, 64), maybe<std::int64_t>(between(0, 64)), between(0, 1 << 30), between(1, 1 << 30)};
   job.log.every = random_interval();
   job.expect = {maybe(real(0, 1)), maybe(real(0, 10))};

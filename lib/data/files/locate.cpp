@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "data/formats/cifar.h"
+#include "data/formats/input_file.h"
 
 namespace dptrain {
 namespace fs = std::filesystem;
@@ -19,16 +20,11 @@ std::optional<fs::path> environment(const char* name) {
   return fs::path(value);
 }
 
-bool present(const fs::path& path) {
-  std::error_code ignored;  // what cannot be looked at is reported when it is opened
-  return fs::exists(fs::symlink_status(path, ignored));
-}
-
 }  // namespace
 
 std::optional<fs::path> find_plain_or_gz(const fs::path& folder, const std::string& name) {
   for (const char* suffix : {"", ".gz"}) {
-    if (const fs::path path = folder / (name + suffix); present(path)) return path;
+    if (const fs::path path = folder / (name + suffix); is_there(path)) return path;
   }
   return std::nullopt;
 }
@@ -36,7 +32,7 @@ std::optional<fs::path> find_plain_or_gz(const fs::path& folder, const std::stri
 std::optional<fs::path> find_file(const fs::path& folder, const DescribedFile& file) {
   if (!file.is_archive()) return find_plain_or_gz(folder, file.name);
   const fs::path path = folder / file.name;
-  return present(path) ? std::optional(path) : std::nullopt;
+  return is_there(path) ? std::optional(path) : std::nullopt;
 }
 
 std::optional<fs::path> find_cache_folder(const std::string& name) {
@@ -86,12 +82,12 @@ std::optional<fs::path> find_dataset(const DatasetDescriptor& descriptor, const 
       if (!find_file(folder, file)) missing.push_back(file.name);
     }
     if (missing.empty()) return folder;
-    if (descriptor.format == DatasetFormat::cifar) {
-      const auto unpacked = find_cifar(folder);
-      if (unpacked && unpacked->files->classes == descriptor.classes) return folder;
-    }
+    if (descriptor.format == DatasetFormat::cifar && find_cifar(folder, descriptor.classes)) return folder;
     std::string why = "no such folder";
-    if (present(folder)) {
+    std::error_code ignored;
+    if (fs::is_regular_file(folder, ignored)) {
+      why = "a file; expected a folder";
+    } else if (is_there(folder)) {
       why = missing.size() == descriptor.files.size() ? fmt::format("holds none of the files of {}", descriptor.name)
                                                       : fmt::format("lacks {}", fmt::join(missing, ", "));
     }
@@ -109,16 +105,7 @@ IdxFiles described_files(const DatasetDescriptor& descriptor, const fs::path& fo
 }
 
 IdxFiles standard_files(const fs::path& folder) {
-  std::error_code error;
-  const fs::file_status status = fs::status(folder, error);
-  if (!fs::exists(status)) {
-    fail(ExitStatus::data, "{}: no such folder; expected one with train-images-idx3-ubyte and its three companions",
-         folder.string());
-  }
-  if (!fs::is_directory(status)) {
-    fail(ExitStatus::data, "{}: expected a folder with train-images-idx3-ubyte and its three companions, found a file",
-         folder.string());
-  }
+  require_folder(folder, "train-images-idx3-ubyte and its three companions");
   std::vector<std::string> missing;
   const auto file = [&](const std::string& start, const std::string& end) {
     for (const char* joint : {"-", "."}) {

@@ -27,11 +27,11 @@ class Sha256 {
 };
 
 struct FileDigest {
-  std::int64_t bytes = 0;  ///< uncompressed
-  std::string sha256;      ///< of the uncompressed bytes
+  std::int64_t bytes = 0;
+  std::string sha256;  ///< of those
 };
 
-/// Reads a plain or .gz file to its end, but no further than one byte past `most` uncompressed bytes.
+/// Of a plain or .gz file's uncompressed bytes: to their end, but no further than one byte past `most`.
 /// Errors: as open_bytes and ByteSource::read.
 FileDigest digest_file(const std::filesystem::path& path, std::int64_t most, const StopRequest* stop = nullptr);
 

@@ -22,15 +22,11 @@ const CifarFiles& cifar_files(std::int64_t classes) {
   return classes == 100 ? hundred : ten;
 }
 
-std::optional<CifarFolder> find_cifar(const fs::path& folder) {
-  for (const std::int64_t classes : {10, 100}) {
-    const CifarFiles& files = cifar_files(classes);
-    for (const fs::path& place : {folder, folder / files.folder}) {
-      std::error_code ignored;
-      const auto there = [&](const std::string& name) { return fs::exists(place / name, ignored); };
-      if (std::all_of(files.train.begin(), files.train.end(), there) && there(files.test.front()))
-        return CifarFolder{&files, place};
-    }
+std::optional<fs::path> find_cifar(const fs::path& folder, std::int64_t classes) {
+  const CifarFiles& files = cifar_files(classes);
+  for (const fs::path& place : {folder, folder / files.folder}) {
+    const auto there = [&](const std::string& name) { return is_there(place / name); };
+    if (std::all_of(files.train.begin(), files.train.end(), there) && there(files.test.front())) return place;
   }
   return std::nullopt;
 }
@@ -43,9 +39,8 @@ std::string lacking_of_cifar(const fs::path& folder) {
     for (const fs::path& place : {folder, folder / files.folder}) {
       if (classes == 100 && place.filename() != files.folder) continue;  // a train.bin may be of anything
       std::vector<std::string> lacking;
-      std::error_code ignored;
       for (const std::string& name : all)
-        if (!fs::exists(place / name, ignored)) lacking.push_back(name);
+        if (!is_there(place / name)) lacking.push_back(name);
       if (!lacking.empty() && lacking.size() < all.size())
         return fmt::format("{}: lacks {} of CIFAR-{}", place.string(), fmt::join(lacking, ", "), classes);
     }

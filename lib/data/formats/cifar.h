@@ -26,14 +26,9 @@ struct CifarFiles {
 };
 const CifarFiles& cifar_files(std::int64_t classes);
 
-/// Which of the two lies in `folder`, or in the folder that its archive makes there; with the folder that has the
-/// files.
-struct CifarFolder {
-  const CifarFiles* files;
-  std::filesystem::path folder;
-};
-std::optional<CifarFolder> find_cifar(const std::filesystem::path& folder);
-/// Where find_cifar() finds nothing but some of the files of one of the two are there: which folder lacks which.
+/// The folder that has the files of CIFAR-`classes`: `folder` itself, or the one that its archive makes there.
+std::optional<std::filesystem::path> find_cifar(const std::filesystem::path& folder, std::int64_t classes);
+/// Where find_cifar() finds nothing for either but some of the files of one of the two are there: which folder lacks which.
 /// Otherwise empty.
 std::string lacking_of_cifar(const std::filesystem::path& folder);
 

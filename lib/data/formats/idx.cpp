@@ -93,13 +93,16 @@ IdxArray read_idx(const std::filesystem::path& path, std::int64_t rank, const St
   return array;
 }
 
+std::string at_byte(const std::filesystem::path& path, std::int64_t offset) {
+  return fmt::format("{}: byte {}{}", path.string(), offset, path.extension() == ".gz" ? " (uncompressed)" : "");
+}
+
 void check_labels(const std::filesystem::path& path, const IdxArray& labels, std::int64_t classes) {
   const auto values = labels.values.span();
   const auto bad = std::find_if(values.begin(), values.end(), [&](std::uint8_t label) { return label >= classes; });
   if (bad == values.end()) return;
-  fail(ExitStatus::data, "{}: byte {}{}: label {} is out of range; expected 0 to {}", path.string(),
-       labels.header.header_bytes + (bad - values.begin()), path.extension() == ".gz" ? " (uncompressed)" : "", *bad,
-       classes - 1);
+  fail(ExitStatus::data, "{}: label {} is out of range; expected 0 to {}",
+       at_byte(path, labels.header.header_bytes + (bad - values.begin())), *bad, classes - 1);
 }
 
 }  // namespace dptrain

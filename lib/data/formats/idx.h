@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "core/stop.h"
@@ -31,6 +32,9 @@ IdxHeader read_idx_header(const std::filesystem::path& path, std::int64_t rank);
 
 /// Reads the whole file. Errors: as above, and a truncated body or bytes after it; Stopped.
 IdxArray read_idx(const std::filesystem::path& path, std::int64_t rank, const StopRequest* stop = nullptr);
+
+/// Where a complaint points: "FILE: byte 4", of a compressed file "FILE: byte 4 (uncompressed)".
+std::string at_byte(const std::filesystem::path& path, std::int64_t offset);
 
 /// Throws Error(data) naming the offset of the first label that is not below `classes`.
 void check_labels(const std::filesystem::path& path, const IdxArray& labels, std::int64_t classes);

@@ -18,9 +18,9 @@ class FolderImages final : public ImageFiles {
   std::int32_t label(std::int64_t id) const override { return split_.labels[static_cast<std::size_t>(id)]; }
   std::string name(std::int64_t id) const override { return shown((folder_ / relative(id)).string()); }
   void read(std::int64_t id, std::vector<std::uint8_t>& out) const override {
-    InputFile file(folder_ / relative(id));
+    InputFile file(folder_ / relative(id), name(id));
     if (file.size() > kMostFileBytes)
-      fail(ExitStatus::data, "has {} bytes; more than {} are refused", file.size(), kMostFileBytes);
+      fail(ExitStatus::data, "{}: has {} bytes; more than {} are refused", name(id), file.size(), kMostFileBytes);
     out.resize(static_cast<std::size_t>(file.size()));
     out.resize(file.read(out.data(), out.size()));  // it may have become shorter
   }
@@ -33,10 +33,11 @@ class FolderImages final : public ImageFiles {
   ClassFolders::Split split_;
 };
 
-/// All files below `at`, as paths from the top. Depth 2 is that of CLASS/, or of the folder around it all.
-void list(const fs::path& at, const std::string& prefix, int depth, std::vector<std::string>& names,
+/// All files below `at`, as paths from the top; links to folders are followed down to the one of CLASS/, which has
+/// `links` folders above it.
+void list(const fs::path& at, const std::string& prefix, int depth, int links, std::vector<std::string>& names,
           const StopRequest* stop) {
-  constexpr int kLinksFollowed = 2, kDeepest = 32;
+  constexpr int kDeepest = 32;
   std::error_code error;
   fs::directory_iterator entry(at, error);
   for (const fs::directory_iterator end; !error && entry != end; entry.increment(error)) {
@@ -45,8 +46,10 @@ void list(const fs::path& at, const std::string& prefix, int depth, std::vector<
     std::error_code ignored;  // what cannot be looked at is reported when it is read
     if (!entry->is_directory(ignored)) {
       names.push_back(name);
-    } else if (depth < kDeepest && (depth <= kLinksFollowed || !entry->is_symlink(ignored))) {
-      list(entry->path(), name + "/", depth + 1, names, stop);
+    } else if (depth <= links || !entry->is_symlink(ignored)) {
+      if (depth == kDeepest)
+        fail(ExitStatus::data, "{}: is more than {} folders deep", entry->path().string(), kDeepest);
+      list(entry->path(), name + "/", depth + 1, links, names, stop);
     }
   }
   if (error) fail(ExitStatus::data, "{}: cannot be listed: {}", at.string(), error.message());
@@ -55,14 +58,10 @@ void list(const fs::path& at, const std::string& prefix, int depth, std::vector<
 }  // namespace
 
 ImageFilesPair open_image_folder(const fs::path& folder, const StopRequest* stop) {
-  std::error_code error;
-  const fs::file_status status = fs::status(folder, error);
-  if (!fs::is_directory(status)) {
-    fail(ExitStatus::data, "{}: {}; expected one with train/CLASS/ and test/CLASS/", folder.string(),
-         fs::exists(status) ? "not a folder" : "no such folder");
-  }
+  require_folder(folder, "train/CLASS/ and test/CLASS/");
   auto names = std::make_shared<std::vector<std::string>>();
-  list(folder, "", 0, *names, stop);
+  std::error_code ignored;
+  list(folder, "", 0, fs::is_directory(folder / "train", ignored) ? 1 : 2, *names, stop);
   std::sort(names->begin(), names->end());
   ClassFolders found = find_classes(*names, folder.string());
   return {std::make_shared<FolderImages>(folder, names, std::move(found.train)),

@@ -9,7 +9,7 @@
 namespace dptrain {
 
 /// Links to files are followed, links to folders below CLASS/ are not. Errors (data): no such folder; it cannot be
-/// listed; as find_classes(). Stopped.
+/// listed; more than 32 folders in each other; as find_classes(). Stopped.
 ImageFilesPair open_image_folder(const std::filesystem::path& folder, const StopRequest* stop);
 
 }  // namespace dptrain

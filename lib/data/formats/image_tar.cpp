@@ -18,7 +18,7 @@ class TarImages final : public ImageFiles {
   void read(std::int64_t id, std::vector<std::uint8_t>& out) const override {
     const TarMember& of = member(id);
     if (of.bytes > kMostFileBytes)
-      fail(ExitStatus::data, "has {} bytes; more than {} are refused", of.bytes, kMostFileBytes);
+      fail(ExitStatus::data, "{}: has {} bytes; more than {} are refused", name(id), of.bytes, kMostFileBytes);
     out.resize(static_cast<std::size_t>(of.bytes));
     tar_->read(of, out.data());
   }

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "data/formats/input_file.h"
 
 namespace dptrain {
 
@@ -53,13 +54,12 @@ DecodedImages::DecodedImages(std::shared_ptr<const ImageFiles> files, std::int64
 }
 
 void DecodedImages::decode(std::int64_t id, DecodeScratch& scratch) const {
+  files_->read(id, scratch.file);
+  scratch.pixels.resize(static_cast<std::size_t>(shape_.elements()));
   try {
-    files_->read(id, scratch.file);
-    scratch.pixels.resize(static_cast<std::size_t>(shape_.elements()));
     decode_sample(scratch.file, shape_, options_.resize, scratch, scratch.pixels.data());
   } catch (const Error& error) {
-    const std::string name = files_->name(id), what = error.what();
-    throw Error(error.status(), what.starts_with(name) ? what : fmt::format("{}: {}", name, what));
+    throw Error(error.status(), fmt::format("{}: {}", files_->name(id), error.what()));
   }
 }
 
@@ -74,6 +74,8 @@ const std::uint8_t* DecodedImages::find(std::int64_t id, DecodeScratch& scratch)
   }
   try {
     decode(id, scratch);
+  } catch (const ReadFailed&) {
+    throw;  // which samples are good must not depend on the moment, or on who reads them
   } catch (const Error& error) {
     if (options_.on_bad_sample == OnBadSample::stop || error.status() != ExitStatus::data) throw;
     note_bad(error.what());

@@ -59,8 +59,7 @@ class DecodedImages final : public ImageSource {
   mutable std::set<std::string> bad_;  // those that were named
 };
 
-/// One sample decoded into (channels, height, width), for `DecodedImages` and for those who measure. Errors (data),
-/// without the name.
+/// One sample decoded into (channels, height, width): a part of `DecodedImages`. Errors (data), without the name.
 void decode_sample(std::span<const std::uint8_t> file, const Shape& shape, bool resize, DecodeScratch& scratch,
                    std::uint8_t* out);
 

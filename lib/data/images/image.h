@@ -1,4 +1,4 @@
-// Purpose: a decoded image, and decoding one from the bytes of a file. Thread safety: pure functions; a Image is a
+// Purpose: a decoded image, and decoding one from the bytes of a file. Thread safety: pure functions; an Image is a
 //   value.
 // Invariants: no more than kMostPixels pixels are ever made room for, whatever a file claims; extents are looked at
 //   before anything is allocated for them. The same bytes give the same pixels, on every thread.

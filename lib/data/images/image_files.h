@@ -20,7 +20,8 @@ class ImageFiles {
   virtual std::int32_t label(std::int64_t id) const = 0;
   /// "data.tar: train/cat/1.jpg" or "data/train/cat/1.jpg"; control characters are shown as '?'.
   virtual std::string name(std::int64_t id) const = 0;
-  /// The whole file into `out`. Errors (data), without its name: unreadable, not a regular file, above kMostFileBytes.
+  /// The whole file into `out`. Errors (data), with its name: unreadable, not a regular file, above kMostFileBytes;
+  /// ReadFailed.
   virtual void read(std::int64_t id, std::vector<std::uint8_t>& out) const = 0;
 };
 

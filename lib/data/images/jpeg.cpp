@@ -129,7 +129,7 @@ class Decoder {
         light[c] = (colour * black + 127) / 255;
       }
       if (channels == 1) {
-        to[0] = static_cast<std::uint8_t>((19595 * light[0] + 38470 * light[1] + 7471 * light[2] + 32768) >> 16);
+        to[0] = grey_of(light);
       } else {
         for (int c = 0; c < 3; ++c) to[c] = static_cast<std::uint8_t>(light[c]);
       }

@@ -98,7 +98,7 @@ class Decoder {
       std::uint32_t rgb[3];
       for (int c = 0; c < 3; ++c) rgb[c] = has_alpha_ ? (from[c] * std::uint32_t{from[3]} + 127) / 255 : from[c];
       if (channels == 1) {
-        *to++ = static_cast<std::uint8_t>((19595 * rgb[0] + 38470 * rgb[1] + 7471 * rgb[2] + 32768) >> 16);
+        *to++ = grey_of(rgb);
       } else {
         for (int c = 0; c < 3; ++c) *to++ = static_cast<std::uint8_t>(rgb[c]);
       }

@@ -32,15 +32,10 @@ class TransformedImages::Borrowed {
 
 TransformedImages::TransformedImages(std::unique_ptr<const ImageSource> source, Augmenter augmenter,
                                      const Normalisation& normalisation, bool is_training)
-    : source_(std::move(source)), augmenter_(std::move(augmenter)), is_training_(is_training) {
-  const auto channels = static_cast<std::size_t>(shape()[0]);
-  DPTRAIN_CHECK(normalisation.mean.size() == channels && normalisation.std.size() == channels,
-                "mean and std do not have one entry a channel");
-  for (std::size_t c = 0; c < channels; ++c) {
-    scale_.push_back(normalising_scale(normalisation.std[c]));
-    shift_.push_back(normalising_shift(normalisation.mean[c], normalisation.std[c]));
-  }
-}
+    : source_(std::move(source)),
+      augmenter_(std::move(augmenter)),
+      is_training_(is_training),
+      by_(bytes_to_floats(normalisation, shape()[0])) {}
 
 TransformedImages::~TransformedImages() = default;
 
@@ -62,8 +57,8 @@ void TransformedImages::gather_with(std::span<const std::int64_t> ids, const Ran
     const auto id = static_cast<std::uint64_t>(ids[k]);
     const std::uint8_t* bytes = draws != nullptr ? augmenter_.augment(image.pixels, id, *draws, (*scratch).augment)
                                                  : augmenter_.middle(image.pixels, (*scratch).augment);
-    for (std::size_t c = 0; c < scale_.size(); ++c, bytes += plane, out += plane)
-      normalise(bytes, plane, scale_[c], shift_[c], out);
+    for (std::size_t c = 0; c < by_.scale.size(); ++c, bytes += plane, out += plane)
+      normalise(bytes, plane, by_.scale[c], by_.shift[c], out);
     labels[k] = image.label;
   }
 }

@@ -10,6 +10,7 @@
 #include "data/images/augment.h"
 #include "data/images/image_source.h"
 #include "data/measure.h"
+#include "data/normalise.h"
 
 namespace dptrain {
 
@@ -42,7 +43,7 @@ class TransformedImages final : public Dataset {
   std::unique_ptr<const ImageSource> source_;
   Augmenter augmenter_;
   bool is_training_;
-  std::vector<float> scale_, shift_;  // by channel: normalised = byte * scale + shift
+  BytesToFloats by_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Scratch>> scratches_;  // not in use
 };

@@ -17,9 +17,19 @@ namespace {
 
 const Shape kShape{3, 32, 32};
 
-CifarFolder cifar_folder(const DatasetSpec& spec) {
-  const auto found = find_cifar(spec.path);
-  if (found) return *found;
+/// One of the two, and the folder that has its files.
+struct Found {
+  const CifarFiles& files;
+  fs::path folder;
+};
+Found cifar_folder(const DatasetSpec& spec) {
+  const auto ten = find_cifar(spec.path, 10), hundred = find_cifar(spec.path, 100);
+  if (ten && hundred) {
+    fail(ExitStatus::data, "{}: holds CIFAR-10 and CIFAR-100; expected one of them, as in {} or {}", spec.path.string(),
+         ten->string(), hundred->string());
+  }
+  if (ten) return {cifar_files(10), *ten};
+  if (hundred) return {cifar_files(100), *hundred};
   if (const std::string lacking = lacking_of_cifar(spec.path); !lacking.empty()) fail(ExitStatus::data, "{}", lacking);
   fail(ExitStatus::data,
        "{}: expected data_batch_1.bin to data_batch_5.bin and test_batch.bin (CIFAR-10), or train.bin and test.bin "
@@ -52,37 +62,47 @@ DatasetPair make_pair(const DatasetSpec& spec, CifarSplit train, CifarSplit test
   return pair_in_memory(spec, split(train), split(test), kShape, classes, normalisation);
 }
 
+/// `first` is for messages.
+Normalisation measured(const CifarSplit& train, const fs::path& first) {
+  ChannelSums sums(3);
+  sums.add(train.pixels.span().first(static_cast<std::size_t>(train.samples * kCifarPixels)), kCifarPixels / 3);
+  return sums.normalisation(first.string());
+}
+
 }  // namespace
 
 DatasetInfo inspect_cifar_folder(const DatasetSpec& spec) {
   const auto [files, folder] = cifar_folder(spec);
-  return {spec.path.string(), augmented_shape(spec, kShape), files->classes,
-          count_records(*files, cifar_parts(folder, files->train)),
-          count_records(*files, cifar_parts(folder, files->test))};
+  return {spec.path.string(), augmented_shape(spec, kShape), files.classes,
+          count_records(files, cifar_parts(folder, files.train)),
+          count_records(files, cifar_parts(folder, files.test))};
 }
 
 DatasetPair open_cifar_folder(const DatasetSpec& spec, const DataOptions& options) {
   const auto [files, folder] = cifar_folder(spec);
-  CifarSplit train = read_cifar(*files, cifar_parts(folder, files->train), options.stop);
-  CifarSplit test = read_cifar(*files, cifar_parts(folder, files->test), options.stop);
-  ChannelSums sums(3);
-  sums.add(train.pixels.span().first(static_cast<std::size_t>(train.samples * kCifarPixels)), kCifarPixels / 3);
-  const Normalisation measured = sums.normalisation((folder / files->train.front()).string());
-  DatasetPair pair = make_pair(spec, std::move(train), std::move(test), files->classes, measured);
+  CifarSplit train = read_cifar(files, cifar_parts(folder, files.train), options.stop);
+  CifarSplit test = read_cifar(files, cifar_parts(folder, files.test), options.stop);
+  const Normalisation normalisation = measured(train, folder / files.train.front());
+  DatasetPair pair = make_pair(spec, std::move(train), std::move(test), files.classes, normalisation);
   pair.name = pair.location = spec.path.string();
   return pair;
+}
+
+Normalisation measure_cifar_folder(const DatasetSpec& spec, const DataOptions& options) {
+  const auto [files, folder] = cifar_folder(spec);
+  return measured(read_cifar(files, cifar_parts(folder, files.train), options.stop), folder / files.train.front());
 }
 
 DatasetPair open_described_cifar(const DatasetSpec& spec, const DatasetDescriptor& descriptor, const fs::path& folder,
                                  const DataOptions& options) {
   const CifarFiles& files = cifar_files(descriptor.classes);
-  const auto unpacked = find_cifar(folder);
+  const auto unpacked = find_cifar(folder, descriptor.classes);
   CifarSplit train, test;
   std::string where;
-  if (unpacked && unpacked->files == &files) {
-    where = unpacked->folder.string();
-    train = read_cifar(files, cifar_parts(unpacked->folder, files.train), options.stop);
-    test = read_cifar(files, cifar_parts(unpacked->folder, files.test), options.stop);
+  if (unpacked) {
+    where = unpacked->string();
+    train = read_cifar(files, cifar_parts(*unpacked, files.train), options.stop);
+    test = read_cifar(files, cifar_parts(*unpacked, files.test), options.stop);
   } else {
     const DescribedFile& file = described_file(descriptor, "archive");
     const fs::path plain = plain_tar(folder / file.name, descriptor.name, &file, options);

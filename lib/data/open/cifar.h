@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "data/dataset.h"
+#include "data/measure.h"
 #include "data/open/dataset_info.h"
 #include "data/options.h"
 #include "spec/descriptor.h"
@@ -13,6 +14,9 @@ namespace dptrain {
 /// `format: cifar` with a path. The counts are those of all samples.
 DatasetInfo inspect_cifar_folder(const DatasetSpec& spec);
 DatasetPair open_cifar_folder(const DatasetSpec& spec, const DataOptions& options);
+
+/// Of its training images.
+Normalisation measure_cifar_folder(const DatasetSpec& spec, const DataOptions& options);
 
 /// One with a descriptor, which lies in `folder`.
 DatasetPair open_described_cifar(const DatasetSpec& spec, const DatasetDescriptor& descriptor,

@@ -20,14 +20,14 @@ Shape image_shape(const IdxHeader& images) {
 void check_counts(const fs::path& image_file, const IdxHeader& images, const fs::path& label_file,
                   const IdxHeader& labels) {
   if (images.extents[0] == labels.extents[0]) return;
-  fail(ExitStatus::data, "{}: byte 4: expected {} labels, one for each image of {}, found {}", label_file.string(),
+  fail(ExitStatus::data, "{}: expected {} labels, one for each image of {}, found {}", at_byte(label_file, 4),
        images.extents[0], image_file.filename().string(), labels.extents[0]);
 }
 
 void check_same_shape(const IdxFiles& files, const IdxHeader& train, const IdxHeader& test) {
   const Shape expected = image_shape(train), found = image_shape(test);
   if (expected == found) return;
-  fail(ExitStatus::data, "{}: byte 8: expected images of {}, as in {}, found {}", files.test_images.string(),
+  fail(ExitStatus::data, "{}: expected images of {}, as in {}, found {}", at_byte(files.test_images, 8),
        expected.text(), files.train_images.filename().string(), found.text());
 }
 
@@ -72,7 +72,7 @@ void check_described(const DatasetDescriptor& descriptor, const IdxFiles& files,
                          const Shape& expected) {
     const std::int64_t bytes = described_file(descriptor, role).bytes;
     if (Shape(header.extents) == expected && header.file_bytes() == bytes) return;
-    fail(ExitStatus::data, "{}: byte 4: expected {} values in {} bytes, as {} says, found {} in {}", path.string(),
+    fail(ExitStatus::data, "{}: expected {} values in {} bytes, as {} says, found {} in {}", at_byte(path, 4),
          expected.text(), bytes, descriptor.source.string(), Shape(header.extents).text(), header.file_bytes());
   };
   const auto images = [&](std::int64_t count) { return Shape{count, descriptor.shape[1], descriptor.shape[2]}; };

@@ -31,6 +31,14 @@ ImageFilesPair list_files(const DatasetSpec& spec, const DataOptions& options) {
   return files;
 }
 
+ImageExtents extents_of(const std::vector<std::uint8_t>& file, const std::string& name) {
+  try {
+    return image_extents(file);
+  } catch (const Error& error) {
+    throw Error(error.status(), fmt::format("{}: {}", name, error.what()));
+  }
+}
+
 /// As the samples are stored: what `resize` says, or else the extents of the first one that can be read.
 Shape stored_shape(const DatasetSpec& spec, const ImageFiles& files) {
   const std::int64_t channels = spec.channels.value_or(3);
@@ -39,12 +47,12 @@ Shape stored_shape(const DatasetSpec& spec, const ImageFiles& files) {
   for (std::int64_t id = 0;; ++id) {
     try {
       files.read(id, file);
-      const ImageExtents extents = image_extents(file);
+      const ImageExtents extents = extents_of(file, files.name(id));
       return Shape{channels, extents.height, extents.width};
-    } catch (const Error& error) {
-      if (spec.on_bad_sample == OnBadSample::skip && id + 1 < files.size()) continue;
-      const std::string name = files.name(id), what = error.what();
-      throw Error(error.status(), what.starts_with(name) ? what : fmt::format("{}: {}", name, what));
+    } catch (const ReadFailed&) {
+      throw;
+    } catch (const Error&) {
+      if (spec.on_bad_sample != OnBadSample::skip || id + 1 == files.size()) throw;
     }
   }
 }
@@ -126,7 +134,9 @@ DatasetPair open_described_images(const DatasetSpec& spec, const DatasetDescript
                                   const DataOptions& options) {
   const DescribedFile& file = described_file(descriptor, "archive");
   const fs::path tar = plain_tar(folder / file.name, descriptor.name, &file, options);
-  const ImageFilesPair files = open_image_tar(tar, {}, options.stop);
+  TarFile::Skip skip;
+  if (spec.on_bad_sample == OnBadSample::skip && options.warning) skip = options.warning;
+  const ImageFilesPair files = open_image_tar(tar, skip, options.stop);
   const auto classes = static_cast<std::int64_t>(files.classes.size());
   if (files.train->size() != descriptor.train_samples || files.test->size() != descriptor.test_samples ||
       classes != descriptor.classes) {

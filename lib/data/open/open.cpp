@@ -37,6 +37,11 @@ void check_supported(const DatasetSpec& spec, const DatasetDescriptor& descripto
   }
   if (spec.resize && descriptor.format != DatasetFormat::image_tar)
     spec_error(spec, fmt::format("dataset.resize: {} is no tar of images; remove it", descriptor.name));
+  if (spec.on_bad_sample == OnBadSample::skip && descriptor.format != DatasetFormat::image_tar) {
+    spec_error(spec, fmt::format("dataset.on_bad_sample: skip is for images that are decoded one by one; {} is not of "
+                                 "those; remove it",
+                                 descriptor.name));
+  }
   if (descriptor.format != DatasetFormat::generated) {
     if (spec.generator_seed != 1)
       spec_error(spec, fmt::format("dataset.seed: {} is not generated; remove it", descriptor.name));
@@ -86,6 +91,10 @@ DatasetPair open_described(const DatasetSpec& spec, const DatasetDescriptor& des
   std::vector<TriedPlace> tried;
   std::optional<fs::path> folder = find_dataset(descriptor, spec.path, tried);
   if (!folder) folder = fetch_or_explain(descriptor, tried, options);
+  if (!spec.path.empty() && *folder != spec.path && options.warning) {
+    options.warning(fmt::format("dataset.path: {}: {}; {} is read from {}", spec.path.string(), tried.front().why,
+                                descriptor.name, folder->string()));
+  }
   if (descriptor.format == DatasetFormat::idx) return open_described_idx(spec, descriptor, *folder, options);
   if (descriptor.format == DatasetFormat::cifar) return open_described_cifar(spec, descriptor, *folder, options);
   return open_described_images(spec, descriptor, *folder, options);

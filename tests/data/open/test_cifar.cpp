@@ -1,5 +1,6 @@
 // CIFAR's binary files, generated: in a folder, in the folder that their archive makes, and in the archive.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "data/formats/cifar.h"
 #include "data/image_dataset.h"
@@ -46,7 +47,8 @@ TEST_CASE(
   const auto& train = dynamic_cast<const ImageDataset&>(*pair.train);
   for (const int k : {0, 4, 14}) {
     for (const int p : {0, 1, 1024, 3071}) {
-      CHECK(train.pixels(k)[static_cast<std::size_t>(p)] == static_cast<std::uint8_t>(k * 31 + p * 7 + p / 1024));
+      CHECK(train.as_bytes()->pixels[static_cast<std::size_t>(k * 3072 + p)] ==
+            static_cast<std::uint8_t>(k * 31 + p * 7 + p / 1024));
     }
   }
   const std::vector<float> values = all_of(train);
@@ -58,6 +60,30 @@ TEST_CASE(
   CHECK(hundred.train->classes() == 100);
   CHECK(hundred.train->size() == 150);
   CHECK(all_of(*hundred.test).back() == 64);
+}
+
+TEST_CASE("both CIFARs in one folder: each is found under its own name, and a format alone does not say which") {
+  const test::TempFolder folder;
+  const fs::path place = folder.path() / "data" / "cifar";
+  test::put_files(place / "cifar-10-batches-bin", ten());
+  test::put_files(place / "cifar-100-binary", {{"train.bin", records(150, 0, 100)}, {"test.bin", records(5, 60, 100)}});
+  const test::Environment data("DPTRAIN_DATA", (folder.path() / "data").string());
+  const test::Environment descriptors("DPTRAIN_DATASETS", (folder.path() / "descriptors").string());
+  for (const auto& [name, classes, train, test] : {std::tuple{"a", 10, 15, 4}, {"b", 100, 150, 5}}) {
+    test::put(folder.path() / "descriptors" / (std::string(name) + ".yaml"),
+              fmt::format("name: {}\ntitle: few\nformat: cifar\nfolder: cifar\nshape: [3, 32, 32]\nclasses: {}\n"
+                          "train_samples: {}\ntest_samples: {}\nmean: [0.5, 0.5, 0.5]\nstd: [0.2, 0.2, 0.2]\n"
+                          "files: [{{role: archive, name: few.tar.gz, bytes: 1, sha256: {}}}]\n",
+                          name, classes, train, test, std::string(64, '0')));
+    DatasetSpec spec;
+    spec.name = name;
+    CHECK(open_dataset(spec, {.offline = true}).train->size() == train);
+  }
+  const std::string at = place.string();
+  CHECK(refused(ExitStatus::data, [&] { open_dataset(images_at(DatasetFormat::cifar, place), {}); }) ==
+        at + ": holds CIFAR-10 and CIFAR-100; expected one of them, as in " + at + "/cifar-10-batches-bin or " + at +
+            "/cifar-100-binary");
+  CHECK(open_dataset(images_at(DatasetFormat::cifar, place / "cifar-100-binary"), {}).train->classes() == 100);
 }
 
 TEST_CASE("a wrong size or label is named with its byte") {

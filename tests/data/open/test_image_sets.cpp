@@ -1,6 +1,7 @@
 // Folders and tars of images as datasets: the same samples from each, what is refused, what is skipped, what is kept in
 // memory.
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -169,10 +170,10 @@ TEST_CASE("as many samples are kept as there is room for, those with the lowest 
        {std::pair{kSample - 1, 0}, {kSample, 1}, {5 * kSample + 7, 5}, {100 * kSample, 12}}) {
     const auto files = std::make_shared<Counted>();
     const DecodedImages images(files, 12, kShape, 1, {.cache_bytes = cache, .warning = {}});
-    DecodeScratch room;
+    DecodeScratch scratch;
     const auto read_all = [&] {
       files->reads.clear();
-      for (std::int64_t id = 0; id < 12; ++id) images.read(id, room);
+      for (std::int64_t id = 0; id < 12; ++id) images.read(id, scratch);
       return files->reads;
     };
     CHECK(read_all().size() == 12);
@@ -243,6 +244,62 @@ TEST_CASE("a file that cannot be read is named; a link in a folder is followed, 
         (folder.path() / "train/cat/9.jpg").string() + ": is not a regular file");
   fs::remove(folder.path() / "train" / "cat" / "9.jpg");
   CHECK(open_dataset(spec, {}).train->size() == 13);
+}
+
+TEST_CASE("a name that would move the cursor is shown without, however reading fails") {
+  const test::TempFolder folder;
+  test::put_files(folder.path(), test::small_set());
+  fs::create_symlink("/nowhere.jpg", folder.path() / "train" / "ant" / "\x1b[31m0.jpg");
+  const std::string message = refused(ExitStatus::data, [&] {
+    all_of(*open_dataset(images_at(DatasetFormat::image_folder, folder.path()), {}).train);
+  });
+  CHECK(message == (folder.path() / "train/ant/?[31m0.jpg").string() + ": cannot be opened: No such file or directory");
+}
+
+TEST_CASE("links to folders are followed down to the class, and not below it") {
+  const test::TempFolder folder;
+  for (const char* around : {"", "around"}) {
+    const fs::path set = folder.path() / (std::string("set") + around), top = set / around;
+    auto files = test::small_set();
+    const std::string bee = files["train/bee/0.jpg"];
+    std::erase_if(files, [](const auto& file) { return file.first.starts_with("train/bee/"); });
+    test::put_files(top, files);
+    test::put(folder.path() / "elsewhere" / "1.jpg", bee);
+    fs::create_symlink(folder.path() / "elsewhere", top / "train" / "bee");
+    fs::create_symlink(folder.path() / "elsewhere", top / "train" / "ant" / "more");
+    fs::create_symlink("..", top / "train" / "cat" / "loop");
+    CHECK(open_dataset(images_at(DatasetFormat::image_folder, set), {}).train->size() == 4 + 1 + 4);
+  }
+  fs::path deep = folder.path() / "set" / "train" / "ant";
+  for (int k = 0; k < 40; ++k) deep /= "d";
+  test::put(deep / "1.jpg", "");
+  CHECK(refused(ExitStatus::data, [&] {
+          open_dataset(images_at(DatasetFormat::image_folder, folder.path() / "set"), {});
+        }).find("d/d: is more than 32 folders deep") != std::string::npos);
+}
+
+TEST_CASE("a folder that cannot be looked at is not one that is missing") {
+  const test::TempFolder folder;
+  const fs::path path = folder.path() / std::string(300, 'x');  // too long a name, which stops a superuser too
+  for (const DatasetFormat format : {DatasetFormat::image_folder, DatasetFormat::idx})
+    CHECK(refused(ExitStatus::data, [&] { open_dataset(images_at(format, path), {}); }) ==
+          path.string() + ": cannot be looked at: File name too long");
+}
+
+TEST_CASE("what the machine fails to read now ends the run, whatever is done with bad samples") {
+  const test::TempFolder folder;
+  test::put_files(folder.path(), test::small_set());
+  DatasetSpec spec = images_at(DatasetFormat::image_folder, folder.path());
+  spec.on_bad_sample = OnBadSample::skip;
+  const DatasetPair pair = open_dataset(spec, {.cache_bytes = 0});
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const rlimit none{0, before.rlim_max};
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  const std::string message = refused(ExitStatus::data, [&] { all_of(*pair.train); });
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK(message == (folder.path() / "train/ant/0.jpg").string() + ": cannot be opened: Too many open files");
+  CHECK(all_of(*pair.train).size() == 12 * 360 + 12);
 }
 
 TEST_CASE("what is no set of images says what was expected") {

@@ -61,7 +61,7 @@ TEST_CASE("wrong folders and files of `format: idx`") {
          fs::remove_all(folder);
          put(folder, "x");
        },
-       "DIR: expected a folder with train-images-idx3-ubyte and its three companions, found a file"},
+       "DIR: not a folder; expected one with train-images-idx3-ubyte and its three companions"},
       {"an empty folder",
        [](const fs::path& folder) {
          fs::remove_all(folder);
