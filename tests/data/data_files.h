@@ -1,4 +1,4 @@
-// What the tests of lib/data share: folders that go away, environment variables that are put back, small data files.
+// What the tests of lib/data share: environment variables that are put back, small data files.
 #pragma once
 
 #include <stdlib.h>
@@ -15,26 +15,9 @@
 #include <vector>
 
 #include "data/files/sha256.h"
+#include "support/files.h"
 
 namespace dptrain::test {
-
-namespace fs = std::filesystem;
-
-class TempFolder {
- public:
-  TempFolder() {
-    std::string name = (fs::temp_directory_path() / "dptrain-test-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
-    path_ = name;
-  }
-  ~TempFolder() { fs::remove_all(path_); }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 /// Sets (or with no value unsets) a variable until the end of the scope.
 class Environment {
@@ -62,11 +45,6 @@ class Environment {
 inline void put(const fs::path& path, const std::string& bytes) {
   fs::create_directories(path.parent_path());
   std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
-
-inline std::string contents(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 inline std::string gzip(const std::string& bytes) {
@@ -145,7 +123,7 @@ class TinyMachine {
   fs::path cache() const { return root() / "cache" / "dptrain" / "datasets" / "tiny"; }
 
  private:
-  TempFolder folder_;
+  TemporaryFolder folder_;
   Environment descriptors_{"DPTRAIN_DATASETS", (folder_.path() / "descriptors").string()};
   Environment data_{"DPTRAIN_DATA", (folder_.path() / "data").string()};
   Environment no_proxy_{"no_proxy", "127.0.0.1"};  // the servers of tests are on the loopback

@@ -84,7 +84,7 @@ TEST_CASE("data info of a named dataset verifies the hashes") {
 }
 
 TEST_CASE("data info of a folder measures it") {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   put_tiny(folder.path());
   std::ostringstream out;
   CHECK(data_info(folder.path().string(), out) == 0);
@@ -97,7 +97,7 @@ TEST_CASE("data info of a folder measures it") {
 }
 
 TEST_CASE("data info of a CIFAR folder that lacks a file names that file") {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   for (const char* name :
        {"data_batch_1.bin", "data_batch_2.bin", "data_batch_4.bin", "data_batch_5.bin", "test_batch.bin"})
     put(folder.path() / name, "");
@@ -107,7 +107,7 @@ TEST_CASE("data info of a CIFAR folder that lacks a file names that file") {
 }
 
 TEST_CASE("data info of a CIFAR folder makes every check that training would make, and measures it") {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const auto records = [](int label) {
     return char(label) + std::string(3072, '\x10') + char(0) + std::string(3072, '\x30');
   };
@@ -126,7 +126,7 @@ TEST_CASE("data info of a CIFAR folder makes every check that training would mak
 }
 
 TEST_CASE("data info of a file that is here, without a '/': how to write it") {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const fs::path before = fs::current_path();
   fs::current_path(folder.path());
   put(folder.path() / "images.tar", "");

@@ -35,12 +35,12 @@ TEST_CASE("a run leaves its three files and says its lines") {
   Reporter reporter({.output = output.stream(), .messages = messages.stream()},
                     RunFolder({.out = folder.path() / "run"}, "mnist"));
   run(reporter);
-  const auto metrics = lines_of(read_file(folder.path() / "run" / "metrics.jsonl"));
+  const auto metrics = lines_of(read_text(folder.path() / "run" / "metrics.jsonl"));
   CHECK(metrics == std::vector<std::string>{start_json(sample_plan()), train_json(sample_step()),
                                             evaluate_json(sample_evaluation()), end_json(sample_summary())});
   for (const std::string& line : metrics) CHECK(nlohmann::json::accept(line));
-  CHECK(read_file(folder.path() / "run" / "summary.json") == summary_json(sample_summary()) + "\n");
-  CHECK(read_file(folder.path() / "run" / "job.yaml").ends_with("\nname: mnist\n"));
+  CHECK(read_text(folder.path() / "run" / "summary.json") == summary_json(sample_summary()) + "\n");
+  CHECK(read_text(folder.path() / "run" / "job.yaml").ends_with("\nname: mnist\n"));
   CHECK(lines_of(output.text()).size() == 11);
   CHECK(messages.text() == "found it\nwarning: odd\n");
 }
@@ -133,7 +133,7 @@ TEST_CASE("reports from several threads stay whole lines") {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  const auto metrics = lines_of(read_file(folder.path() / "metrics.jsonl"));
+  const auto metrics = lines_of(read_text(folder.path() / "metrics.jsonl"));
   REQUIRE(metrics.size() == 201);
   for (std::size_t i = 1; i < metrics.size(); ++i) CHECK(metrics[i] == train_json(sample_step()));
   for (const std::string& line : lines_of(messages.text())) CHECK(line == "warning: odd");
@@ -143,7 +143,7 @@ TEST_CASE("facts of the process") {
   CHECK(peak_rss_bytes() > 1 << 20);
   CHECK(lines_of(version()).size() == 1);
   Hash128 hash;
-  const std::string program = read_file("/proc/self/exe");
+  const std::string program = read_text("/proc/self/exe");
   hash.update(program.data(), program.size());
   CHECK(program_hash() == hash.hex());
   CHECK(c_library().find_first_of("0123456789") != std::string::npos);

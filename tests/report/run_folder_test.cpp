@@ -56,7 +56,7 @@ TEST_CASE("--out is the run folder itself; parents are made") {
     RunFolder folder({.out = out}, "mnist");
     folder.begin("name: x\n");
     CHECK(fs::is_regular_file(out / "job.yaml"));
-    CHECK(read_file(out / "metrics.jsonl").empty());
+    CHECK(read_text(out / "metrics.jsonl").empty());
     CHECK_FALSE(fs::exists(out / "summary.json"));
   }
 }
@@ -67,7 +67,7 @@ TEST_CASE("metrics are in the file as soon as they are written") {
   folder.begin("");
   folder.append_metrics("{\"a\":1}");
   folder.append_metrics("{\"a\":2}");
-  CHECK(read_file(temporary.path() / "metrics.jsonl") == "{\"a\":1}\n{\"a\":2}\n");
+  CHECK(read_text(temporary.path() / "metrics.jsonl") == "{\"a\":1}\n{\"a\":2}\n");
 }
 
 TEST_CASE("resume: the metrics go on, half a line is cut off, and the summary that was true before goes") {
@@ -81,32 +81,32 @@ TEST_CASE("resume: the metrics go on, half a line is cut off, and the summary th
   folder.begin("name: new\n");
   folder.append_metrics("{}");
   CHECK_FALSE(fs::exists(temporary.path() / "summary.json"));
-  CHECK(read_file(temporary.path() / "metrics.jsonl") == "{}\n{}\n");
-  CHECK(read_file(temporary.path() / "job.yaml").ends_with("\nname: new\n"));
+  CHECK(read_text(temporary.path() / "metrics.jsonl") == "{}\n{}\n");
+  CHECK(read_text(temporary.path() / "job.yaml").ends_with("\nname: new\n"));
 }
 
 TEST_CASE("an existing run is refused, and --fresh replaces the files of the run alone") {
   TemporaryFolder temporary;
   complete_run(temporary.path(), "name: old\n");
-  put_file(temporary.path() / "notes.txt", "mine");
+  write_text(temporary.path() / "notes.txt", "mine");
   check_refused(ExitStatus::usage, "holds a run; choose another --out, or give --resume to go on with it, or --fresh",
                 [&] { RunFolder({.out = temporary.path()}, "mnist"); });
-  CHECK(read_file(temporary.path() / "summary.json") == "{\"old\": true}\n");
+  CHECK(read_text(temporary.path() / "summary.json") == "{\"old\": true}\n");
 
   RunFolder folder({.out = temporary.path(), .fresh = true}, "mnist");
   CHECK(fs::exists(temporary.path() / "summary.json"));  // nothing is removed before the run begins
   folder.begin("name: new\n");
   CHECK_FALSE(fs::exists(temporary.path() / "summary.json"));
-  CHECK(read_file(temporary.path() / "metrics.jsonl").empty());
-  CHECK(read_file(temporary.path() / "job.yaml").ends_with("\nname: new\n"));
-  CHECK(read_file(temporary.path() / "notes.txt") == "mine");
+  CHECK(read_text(temporary.path() / "metrics.jsonl").empty());
+  CHECK(read_text(temporary.path() / "job.yaml").ends_with("\nname: new\n"));
+  CHECK(read_text(temporary.path() / "notes.txt") == "mine");
 }
 
 TEST_CASE("a run that fails before it begins leaves the earlier run, and no empty folder") {
   TemporaryFolder temporary;
   complete_run(temporary.path() / "run", "name: old\n");
   { RunFolder folder({.out = temporary.path() / "run", .fresh = true}, "mnist"); }
-  CHECK(read_file(temporary.path() / "run" / "summary.json") == "{\"old\": true}\n");
+  CHECK(read_text(temporary.path() / "run" / "summary.json") == "{\"old\": true}\n");
   { RunFolder folder({.out = temporary.path() / "new"}, "mnist"); }
   CHECK_FALSE(fs::exists(temporary.path() / "new"));
   fs::create_directory(temporary.path() / "there_before");
@@ -118,10 +118,10 @@ TEST_CASE("files of these names that no run wrote are never touched, --fresh or 
   for (const bool fresh : {false, true}) {
     for (const char* name : {"job.yaml", "metrics.jsonl", "summary.json"}) {
       TemporaryFolder temporary;
-      put_file(temporary.path() / name, "name: the user's own\n");
+      write_text(temporary.path() / name, "name: the user's own\n");
       check_refused(ExitStatus::usage, std::string(name) + ": no run wrote this file",
                     [&] { RunFolder({.out = temporary.path(), .fresh = fresh}, "mnist"); });
-      CHECK(read_file(temporary.path() / name) == "name: the user's own\n");
+      CHECK(read_text(temporary.path() / name) == "name: the user's own\n");
     }
   }
 }
@@ -129,12 +129,12 @@ TEST_CASE("files of these names that no run wrote are never touched, --fresh or 
 TEST_CASE("a link in place of a run's file is not followed") {
   TemporaryFolder temporary;
   complete_run(temporary.path() / "run", "");
-  put_file(temporary.path() / "precious", "mine");
+  write_text(temporary.path() / "precious", "mine");
   fs::remove(temporary.path() / "run" / "summary.json");
   fs::create_symlink(temporary.path() / "precious", temporary.path() / "run" / "summary.json");
   check_refused(ExitStatus::usage, "no run wrote this file",
                 [&] { RunFolder({.out = temporary.path() / "run", .fresh = true}, "mnist"); });
-  CHECK(read_file(temporary.path() / "precious") == "mine");
+  CHECK(read_text(temporary.path() / "precious") == "mine");
 }
 
 TEST_CASE("a folder in which a run is going on is refused even with --fresh") {
@@ -151,7 +151,7 @@ TEST_CASE("a folder in which a run is going on is refused even with --fresh") {
 
 TEST_CASE("a path that cannot be a folder is named with the reason") {
   TemporaryFolder temporary;
-  put_file(temporary.path() / "file", "");
+  write_text(temporary.path() / "file", "");
   check_refused(ExitStatus::usage, "file: this is a file; a run needs a folder",
                 [&] { RunFolder({.out = temporary.path() / "file"}, "mnist"); });
   check_refused(ExitStatus::failed, "Not a directory",
@@ -191,7 +191,7 @@ TEST_CASE("a disk that takes no more: file and reason are named, and the older f
   REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
   std::signal(SIGXFSZ, earlier);
 
-  CHECK(read_file(file) == "old");
+  CHECK(read_text(file) == "old");
   CHECK(std::distance(fs::directory_iterator(temporary.path()), fs::directory_iterator()) ==
         2);  // no temporary file left
 }

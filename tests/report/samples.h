@@ -1,17 +1,15 @@
 // Purpose: one run's records, with known values, for the tests of lib/report; and what those tests need of the system.
 #pragma once
 
-#include <stdlib.h>
-
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "report/records.h"
+#include "support/files.h"
 
 namespace dptrain::test {
 
@@ -93,37 +91,6 @@ class Captured {
   std::size_t size_ = 0;
   std::FILE* stream_;
 };
-
-/// A folder that is gone with its test.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "dptrain-report-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
-inline std::string read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-inline void put_file(const std::filesystem::path& path, const std::string& text) {
-  std::ofstream(path) << text;
-}
 
 inline std::vector<std::string> lines_of(const std::string& text) {
   std::istringstream stream(text);

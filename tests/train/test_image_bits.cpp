@@ -1,7 +1,6 @@
 // Equal weights at any number of replicas and loading threads, with decoding, augmentation, and a sample that cannot be
 // read.
 #include <doctest/doctest.h>
-#include <stdlib.h>
 
 #include <filesystem>
 #include <fstream>
@@ -10,6 +9,7 @@
 #include "core/error.h"
 #include "data/open/open.h"
 #include "spec/reader.h"
+#include "support/files.h"
 #include "support/image_bytes.h"
 #include "support/tar_bytes.h"
 #include "train/trainer.h"
@@ -32,17 +32,11 @@ std::string set_of_images() {
 
 class Images {
  public:
-  Images() {
-    std::string name = (std::filesystem::temp_directory_path() / "dptrain-bits-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    folder_ = name;
-    std::ofstream(path(), std::ios::binary) << set_of_images();
-  }
-  ~Images() { std::filesystem::remove_all(folder_); }
+  Images() { test::write_text(path(), set_of_images()); }
   std::filesystem::path path() const { return folder_ / "set.tar"; }
 
  private:
-  std::filesystem::path folder_;
+  test::TemporaryFolder folder_;
 };
 
 std::string job_text(const Images& images, const std::string& augment) {

@@ -63,8 +63,8 @@ std::string failure(const DataOptions& options = {}) {
 
 void check_in_cache(const TinyMachine& machine) {
   const TinyFiles files;
-  CHECK(contents(machine.cache() / kImages) == files.train_images);
-  CHECK(contents(machine.cache() / "t10k-labels-idx1-ubyte") == files.test_labels);
+  CHECK(read_text(machine.cache() / kImages) == files.train_images);
+  CHECK(read_text(machine.cache() / "t10k-labels-idx1-ubyte") == files.test_labels);
   std::vector<std::string> names;
   for (const auto& entry : fs::directory_iterator(machine.cache())) names.push_back(entry.path().filename().string());
   CHECK(names.size() == 5);  // the four and the lock
@@ -99,7 +99,7 @@ TEST_CASE("an archive is fetched under its own name and kept as it is, once its 
   const fs::path folder = machine.cache().parent_path() / "pack";
   for (int round = 0; round < 2; ++round) {
     CHECK(fetch_dataset(find_descriptor("pack"), {}) == folder);
-    CHECK(contents(folder / "pack.tar.gz") == archive);
+    CHECK(read_text(folder / "pack.tar.gz") == archive);
     CHECK(good.asked().size() == 1);
   }
   put(machine.root() / "data" / "elsewhere" / "pack.tar.gz", wrong);
@@ -278,7 +278,7 @@ TEST_CASE("fetch_dataset hashes what is there and fetches what does not match") 
 }
 
 TEST_CASE("a mirror on the file system, whose file is shorter than what an earlier try left") {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const TinyMachine machine({"file://" + folder.path().string() + "/"});
   for (const auto& [path, bytes] : tiny_site()) put(folder.path() / path.substr(1), bytes);
   put(machine.cache() / (kImages + ".part.gz"), std::string(1000, 'x'));

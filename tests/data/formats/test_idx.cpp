@@ -34,7 +34,7 @@ bool opens(const fs::path& folder) {
 }
 
 TEST_CASE("an IDX file reads the same plain, gzipped and in two gzip members") {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const std::string file = TinyFiles().train_images;
   put(folder.path() / "plain", file);
   put(folder.path() / "one.gz", gzip(file));
@@ -48,7 +48,7 @@ TEST_CASE("an IDX file reads the same plain, gzipped and in two gzip members") {
 }
 
 TEST_CASE("bytes past the window of the inflater arrive in order") {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   std::string body(300'000, '\0');
   for (std::size_t i = 0; i < body.size(); ++i) body[i] = static_cast<char>(i * 2654435761u >> 24);
   put(folder.path() / "big.gz", gzip(idx({300, 50, 20}, body)));
@@ -58,10 +58,10 @@ TEST_CASE("bytes past the window of the inflater arrive in order") {
 
 TEST_CASE("every single flipped bit and every cut gives success or a data error, plain and gzipped") {
   for (const bool compressed : {false, true}) {
-    const TempFolder folder;
+    const TemporaryFolder folder;
     put_tiny(folder.path());
     for (const char* name : {"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte"}) {
-      const std::string plain = contents(folder.path() / name), bytes = compressed ? gzip(plain) : plain;
+      const std::string plain = read_text(folder.path() / name), bytes = compressed ? gzip(plain) : plain;
       const fs::path file = folder.path() / (name + std::string(compressed ? ".gz" : ""));
       fs::remove(folder.path() / name);
       int refused = 0;
@@ -83,9 +83,9 @@ TEST_CASE("every single flipped bit and every cut gives success or a data error,
 }
 
 TEST_CASE("random damage gives success or a data error") {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   put_tiny(folder.path());
-  const std::string good = gzip(contents(folder.path() / "train-images-idx3-ubyte"));
+  const std::string good = gzip(read_text(folder.path() / "train-images-idx3-ubyte"));
   fs::remove(folder.path() / "train-images-idx3-ubyte");
   CHECK(rc::check([&] {
     std::string bytes = good;

@@ -24,7 +24,7 @@ class Tar {
   const test::fs::path& path() const { return path_; }
 
  private:
-  test::TempFolder folder_;
+  test::TemporaryFolder folder_;
   test::fs::path path_;
 };
 

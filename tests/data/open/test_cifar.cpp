@@ -36,7 +36,7 @@ std::map<std::string, std::string> ten() {
 
 TEST_CASE(
     "CIFAR-10: five files in their order, or CIFAR-100: fine labels; pixels are the channels one after the other") {
-  const test::TempFolder folder;
+  const test::TemporaryFolder folder;
   test::put_files(folder.path() / "ten", ten());
   const DatasetSpec spec = images_at(DatasetFormat::cifar, folder.path() / "ten");
   const DatasetPair pair = open_dataset(spec, {});
@@ -63,7 +63,7 @@ TEST_CASE(
 }
 
 TEST_CASE("both CIFARs in one folder: each is found under its own name, and a format alone does not say which") {
-  const test::TempFolder folder;
+  const test::TemporaryFolder folder;
   const fs::path place = folder.path() / "data" / "cifar";
   test::put_files(place / "cifar-10-batches-bin", ten());
   test::put_files(place / "cifar-100-binary", {{"train.bin", records(150, 0, 100)}, {"test.bin", records(5, 60, 100)}});
@@ -87,7 +87,7 @@ TEST_CASE("both CIFARs in one folder: each is found under its own name, and a fo
 }
 
 TEST_CASE("a wrong size or label is named with its byte") {
-  const test::TempFolder folder;
+  const test::TemporaryFolder folder;
   auto files = ten();
   const auto message = [&] {
     test::put_files(folder.path(), files);
@@ -106,7 +106,7 @@ TEST_CASE("a wrong size or label is named with its byte") {
 }
 
 TEST_CASE("an empty or cut CIFAR file is a fault of the data, named, before any sample is counted") {
-  const test::TempFolder folder;
+  const test::TemporaryFolder folder;
   for (const char* name : {"test_batch.bin", "data_batch_3.bin"}) {
     for (const int size : {0, 3000, 3074}) {
       auto files = ten();
@@ -120,7 +120,7 @@ TEST_CASE("an empty or cut CIFAR file is a fault of the data, named, before any 
 }
 
 TEST_CASE("the described archive, and its files where they lie unpacked") {
-  const test::TempFolder folder;
+  const test::TemporaryFolder folder;
   const test::Environment data("DPTRAIN_DATA", (folder.path() / "data").string());
   const test::Environment cache("XDG_CACHE_HOME", (folder.path() / "cache").string());
   const test::Environment descriptors("DPTRAIN_DATASETS", (folder.path() / "descriptors").string());

@@ -24,7 +24,7 @@ const Shape kShape{3, 12, 10};
 }  // namespace
 
 TEST_CASE("a folder and a tar of it are the same dataset; the first samples are of all classes") {
-  const test::TempFolder folder;
+  const test::TemporaryFolder folder;
   const auto files = test::small_set();
   test::put_files(folder.path() / "set", files);
   test::put(folder.path() / "set.tar", test::tar_of(files));
@@ -63,7 +63,7 @@ TEST_CASE("a folder and a tar of it are the same dataset; the first samples are 
 }
 
 TEST_CASE("what an inspection has found of a folder or a tar is not listed again") {
-  const test::TempFolder folder;
+  const test::TemporaryFolder folder;
   const auto files = test::small_set();
   test::put_files(folder.path() / "set", files);
   test::put(folder.path() / "set.tar", test::tar_of(files));
@@ -86,7 +86,7 @@ TEST_CASE("what an inspection has found of a folder or a tar is not listed again
 }
 
 TEST_CASE("samples are normalised by the mean of the training images") {
-  const test::TempFolder folder;
+  const test::TemporaryFolder folder;
   test::put_files(folder.path(), test::small_set());
   const DatasetPair pair = open_dataset(images_at(DatasetFormat::image_folder, folder.path()), {});
   const std::vector<float> values = all_of(*pair.train);
@@ -115,7 +115,7 @@ TEST_CASE("the mean is measured over all classes, however many there are") {
       picture.rgb.assign(12, static_cast<std::uint8_t>(20 + 220 * label / (classes - 1)));
       tar.add(fmt::format("{}/{}/{:04}.png", k < 512 * classes ? "train" : "test", label, k), test::png(picture));
     }
-    const test::TempFolder folder;
+    const test::TemporaryFolder folder;
     test::put(folder.path() / "set.tar", tar.whole());
     const DatasetSpec spec = images_at(DatasetFormat::image_tar, folder.path() / "set.tar");
     const DatasetPair pair = open_dataset(spec, {});
@@ -134,7 +134,7 @@ TEST_CASE("the mean is measured over all classes, however many there are") {
 }
 
 TEST_CASE("kept in memory, in part, or not at all: the same samples, from any number of threads") {
-  const test::TempFolder folder;
+  const test::TemporaryFolder folder;
   test::put(folder.path() / "set.tar", test::tar_of(test::small_set()));
   const DatasetSpec spec = images_at(DatasetFormat::image_tar, folder.path() / "set.tar");
   const std::vector<float> expected = all_of(*open_dataset(spec, {.cache_bytes = 0}).train);
@@ -184,7 +184,7 @@ TEST_CASE("as many samples are kept as there is room for, those with the lowest 
 }
 
 TEST_CASE("a sample that cannot be read ends the run with its name, or the next good one stands in for it") {
-  const test::TempFolder folder;
+  const test::TemporaryFolder folder;
   auto files = test::small_set();
   const std::string cut = files["train/bee/0.jpg"].substr(0, 300);
   files["train/bee/0.jpg"] = cut;                                          // id 1
@@ -231,7 +231,7 @@ TEST_CASE("a sample that cannot be read ends the run with its name, or the next 
 }
 
 TEST_CASE("a file that cannot be read is named; a link in a folder is followed, one in a tar refused") {
-  const test::TempFolder folder;
+  const test::TemporaryFolder folder;
   test::put_files(folder.path(), test::small_set());
   fs::create_symlink("/nowhere/at/all.jpg", folder.path() / "train" / "bee" / "9.jpg");
   ::mkfifo((folder.path() / "train" / "cat" / "9.jpg").c_str(), 0600);
@@ -247,7 +247,7 @@ TEST_CASE("a file that cannot be read is named; a link in a folder is followed, 
 }
 
 TEST_CASE("a name that would move the cursor is shown without, however reading fails") {
-  const test::TempFolder folder;
+  const test::TemporaryFolder folder;
   test::put_files(folder.path(), test::small_set());
   fs::create_symlink("/nowhere.jpg", folder.path() / "train" / "ant" / "\x1b[31m0.jpg");
   const std::string message = refused(ExitStatus::data, [&] {
@@ -257,7 +257,7 @@ TEST_CASE("a name that would move the cursor is shown without, however reading f
 }
 
 TEST_CASE("links to folders are followed down to the class, and not below it") {
-  const test::TempFolder folder;
+  const test::TemporaryFolder folder;
   for (const char* around : {"", "around"}) {
     const fs::path set = folder.path() / (std::string("set") + around), top = set / around;
     auto files = test::small_set();
@@ -279,7 +279,7 @@ TEST_CASE("links to folders are followed down to the class, and not below it") {
 }
 
 TEST_CASE("a folder that cannot be looked at is not one that is missing") {
-  const test::TempFolder folder;
+  const test::TemporaryFolder folder;
   const fs::path path = folder.path() / std::string(300, 'x');  // too long a name, which stops a superuser too
   for (const DatasetFormat format : {DatasetFormat::image_folder, DatasetFormat::idx})
     CHECK(refused(ExitStatus::data, [&] { open_dataset(images_at(format, path), {}); }) ==
@@ -287,7 +287,7 @@ TEST_CASE("a folder that cannot be looked at is not one that is missing") {
 }
 
 TEST_CASE("what the machine fails to read now ends the run, whatever is done with bad samples") {
-  const test::TempFolder folder;
+  const test::TemporaryFolder folder;
   test::put_files(folder.path(), test::small_set());
   DatasetSpec spec = images_at(DatasetFormat::image_folder, folder.path());
   spec.on_bad_sample = OnBadSample::skip;
@@ -303,7 +303,7 @@ TEST_CASE("what the machine fails to read now ends the run, whatever is done wit
 }
 
 TEST_CASE("what is no set of images says what was expected") {
-  const test::TempFolder folder;
+  const test::TemporaryFolder folder;
   const auto message = [&](const std::map<std::string, std::string>& files) {
     const fs::path path = folder.path() / "set.tar";
     test::put(path, test::tar_of(files));

@@ -63,7 +63,7 @@ ByteBlock block(const std::string& bytes) {
 }
 
 TEST_CASE("a folder of IDX files opens with its own mean and deviation") {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   put_tiny(folder.path());
   std::vector<std::string> news;
   const DatasetPair pair =
@@ -94,7 +94,7 @@ TEST_CASE("a folder of IDX files opens with its own mean and deviation") {
 }
 
 TEST_CASE("names with a dot before idx are found too, plain or .gz") {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const TinyFiles files;
   put(folder.path() / "train-images.idx3-ubyte", files.train_images);
   put(folder.path() / "train-labels.idx1-ubyte.gz", gzip(files.train_labels));
@@ -122,7 +122,7 @@ TEST_CASE("each channel is normalised by its own mean and deviation, in rows of 
 }
 
 TEST_CASE("train_samples and test_samples take the first so many; more than there are is an error of the spec") {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   put_tiny(folder.path());
   DatasetSpec spec = folder_spec(folder.path());
   spec.train_samples = 2;

@@ -180,7 +180,7 @@ TEST_CASE("wrong folders and files of `format: idx`") {
   };
   CHECK(rows.size() >= 40);
   for (const Row& row : rows) {
-    const TempFolder temp;
+    const TemporaryFolder temp;
     const fs::path folder = temp.path() / "files";
     put_tiny(folder);
     row.spoil(folder);
@@ -200,7 +200,7 @@ TEST_CASE("a file that may not be read") {
     MESSAGE("skipped: root may read every file");
     return;
   }
-  const TempFolder temp;
+  const TemporaryFolder temp;
   put_tiny(temp.path());
   ::chmod((temp.path() / kTrainImages).c_str(), 0);
   DatasetSpec spec;
