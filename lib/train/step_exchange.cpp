@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/clock.h"
+#include "core/error.h"
 
 namespace dptrain {
 
@@ -57,6 +58,7 @@ void StepExchange::share(unsigned meeting) {
   for (std::size_t m = 0; m < written_.size(); ++m) {
     if (written_[m] == 0) continue;
     written_[m] = 0;
+    DPTRAIN_CHECK(next < most_, "more than {} micro-batches of a process have been measured", most_);
     std::memcpy(measured + next * bytes, part(meeting, static_cast<int>(m)), bytes);
     numbers[next++] = static_cast<std::int32_t>(m);
   }

@@ -22,9 +22,9 @@ train:
 devices: {type: cpu, count: 4}
 )";
 
-// Norms over all micro-batches of a step, of which some replicas have none in the last step of an epoch.
+// Norms over all micro-batches of a step, of which there are fewer in the last step of an epoch, for other replicas.
 const std::string norms = R"(name: norms
-dataset: {name: digits, train_samples: 101, test_samples: 70}
+dataset: {name: digits, train_samples: 124, test_samples: 70}
 model:
   input: [1, 28, 28]
   layers:

@@ -53,6 +53,10 @@ void Lockstep::pass(const StepTask& task, const StepPlan& plan, const Target& ta
   const ReplicaProgram& program = plan.programs[static_cast<std::size_t>(config_.rank)];
   const int micro_batches = static_cast<int>(plan.micro_batches.size());
   Finished finished{0, 0};
+  // The last piece measures nothing, and nobody meets behind it.
+  const auto measured = [&](int piece, int m) {
+    return piece + 1 == model.pieces() ? nullptr : exchange_.own(config_.rank, m);
+  };
   for (int piece = 0; piece < model.pieces(); ++piece) {
     finished = {finished.last, model.final_floats(piece)};
     int k = 0;
@@ -63,10 +67,9 @@ void Lockstep::pass(const StepTask& task, const StepPlan& plan, const Target& ta
       }
       Lane& lane = lanes_[static_cast<std::size_t>(k)];
       float* gradient = target(instruction);
-      lane.model->train_piece(piece, config_.job.seed, step,
-                              {lane.count, lane.ids.data(), lane.samples.floats(), lane.labels.data()},
-                              {.gradients = gradient, .loss = &lane.loss}, whole_.data(),
-                              exchange_.own(config_.rank, instruction.micro_batch));
+      lane.model->train_piece(
+          piece, config_.job.seed, step, {lane.count, lane.ids.data(), lane.samples.floats(), lane.labels.data()},
+          {.gradients = gradient, .loss = &lane.loss}, whole_.data(), measured(piece, instruction.micro_batch));
       if (task.poison && k == 0 && finished.first == 0 && finished.last > 0)
         gradient[0] = std::numeric_limits<float>::quiet_NaN();
       trained(piece, k++, instruction, finished);

@@ -30,14 +30,16 @@ class Tar {
 
 /// What is wrong, from "byte" on.
 std::string refusal(const std::string& bytes) {
-  const Tar tar(bytes);
+  static const test::TemporaryFolder folder;  // one for thousands of them
+  const test::fs::path path = folder / "x.tar";
+  test::write_text(path, bytes);
   try {
-    TarFile file(tar.path());
+    TarFile file(path);
   } catch (const Error& error) {
     CHECK(error.status() == ExitStatus::data);
     const std::string what = error.what();
-    CHECK(what.starts_with(tar.path().string() + ": "));
-    return what.substr(tar.path().string().size() + 2);
+    CHECK(what.starts_with(path.string() + ": "));
+    return what.substr(path.string().size() + 2);
   }
   return "read";
 }
