@@ -125,7 +125,27 @@ std::vector<std::int64_t> targets_of(const VerifyCommand& command, const States&
   return wanted;
 }
 
-/// Trains from the checkpoint before `to`, or where there is none from the seed.
+/// Trains from the checkpoint `from`, or where there is none from the seed.
+Summary train_to(const fs::path& run, const JobSpec& job, const DatasetPair& data, const RunState* from,
+                 std::int64_t step, const std::optional<RolledBack>& rolled_back = {}) {
+  TrainOptions options;
+  options.until = step;
+  options.rolled_back = rolled_back;
+  if (from != nullptr) {
+    options.checkpoints.resume_from = std::make_shared<Checkpoint>(read_checkpoint(checkpoint_folder(run, from->step)));
+  }
+  Reporter silent;
+  return train(job, data, silent, options);
+}
+
+/// As train_to(), where the run came from `from` to `to` and went back from behind that: what it came to the last time.
+Summary train_after_rollback(const fs::path& run, JobSpec job, const DatasetPair& data, const RunState* from,
+                             const RunState& to) {
+  job.drills.clear();  // each is done once, and was
+  return train_to(run, job, data, from, to.step, RolledBack{to.lr_factor, to.rollbacks});
+}
+
+/// From the checkpoint before `to`.
 bool check_stretch(const fs::path& run, const JobSpec& job, const DatasetPair& data, const RunState* from,
                    const RunState& to, const Say& say) {
   const auto stretch = [&](const std::string& result) {
@@ -137,14 +157,9 @@ bool check_stretch(const fs::path& run, const JobSpec& job, const DatasetPair& d
     return false;
   }
   try {
-    TrainOptions options;
-    options.until = to.step;
-    if (from != nullptr) {
-      options.checkpoints.resume_from =
-          std::make_shared<Checkpoint>(read_checkpoint(checkpoint_folder(run, from->step)));
-    }
-    Reporter silent;
-    const Summary summary = train(job, data, silent, options);
+    Summary summary = train_to(run, job, data, from, to.step);
+    if (summary.weights_hash != to.weights_hash && to.rollbacks > (from == nullptr ? 0 : from->rollbacks))
+      summary = train_after_rollback(run, job, data, from, to);
     const bool same = summary.weights_hash == to.weights_hash;
     stretch(fmt::format(" on {} replica{}: {} {}", summary.replicas, summary.replicas == 1 ? "" : "s",
                         summary.weights_hash, same ? "as saved" : fmt::format("NOT as saved: {}", to.weights_hash)));

@@ -280,6 +280,10 @@ void set_up_weights(Run& run, const ParameterTable& table) {
     if (!options.init_from.empty()) run.first_weights = table.hash(copies->front().floats());
     if (may_roll_back(run)) run.rollback_points.push(0, copies);
   }
+  if (const std::optional<RolledBack>& back = run.options.rolled_back) {
+    run.lr_factor = back->lr_factor;
+    run.rollbacks = back->rollbacks;
+  }
   load_state(run, *copies);
 }
 

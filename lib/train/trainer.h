@@ -38,6 +38,12 @@ struct CheckpointOptions {
   std::string first_weights{};  ///< of a run that is resumed: their hash where they were a file's
 };
 
+/// What rollbacks have left of the learning rate, and how many there were.
+struct RolledBack {
+  double lr_factor = 1;
+  std::int64_t rollbacks = 0;
+};
+
 struct TrainOptions {
   /// The processes that train this job together, each with train(); null: this one alone. They outlive the call.
   Communicator* processes = nullptr;
@@ -50,6 +56,8 @@ struct TrainOptions {
   CheckpointOptions checkpoints{};
   /// Ends after this step, which is planned as a part of the whole run, without an evaluation.
   std::optional<std::int64_t> until{};
+  /// The state to go on from, or to begin with, is one that later rollbacks came back to.
+  std::optional<RolledBack> rolled_back{};
   /// Asked after each evaluation, on a replica's thread: whether the run may end there, as if it had been stopped.
   std::function<bool(const EvalReport&)> enough{};
   /// Called with the final weights, on a replica's thread, before the summary is reported.

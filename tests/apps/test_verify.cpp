@@ -144,6 +144,18 @@ TEST_CASE("verify leaves out drills that cost time, and does those that decide w
   }
 }
 
+TEST_CASE("verify of a run that went back past a checkpoint, which it saved again when it came there again") {
+  for (const char* drilled : {"2", "4", "5"}) {
+    const Workplace here;
+    train(here, {"--set", "faults.on_nan=rollback", "--set",
+                 std::string("drills=[{at_step: ") + drilled + ", replica: 0, do: nan}]"});
+    const Finished done = verify(here, {"--all"});
+    INFO(done.out);
+    CHECK(done.status == 0);
+    CHECK(saved_in(done.out) == 3);
+  }
+}
+
 TEST_CASE("verify of a run that a drill ended, and that got past it when it was gone on with") {
   const Workplace here;
   const std::vector<std::string> drilled = {"job.yaml",
