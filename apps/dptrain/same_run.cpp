@@ -49,6 +49,11 @@ std::string state_difference(const RunState& state, const JobSpec& job) {
   return fmt::format("'seed: {}' there, 'seed: {}' here", state.seed, job.seed);
 }
 
+std::string samples_difference(const RunState& state, const DatasetPair& data) {
+  if (state.train_samples < 0 || state.train_samples == data.train->size()) return "";
+  return fmt::format("{} training samples there, {} here", state.train_samples, data.train->size());
+}
+
 std::string basis_difference(const Basis& there, const Basis& now) {
   const auto say = [](const std::string& name, const std::string* left, const std::string* right) {
     const std::string none = "none";

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "data/dataset.h"
 #include "spec/job_spec.h"
 #include "train/checkpoint/checkpoint.h"
 
@@ -19,6 +20,10 @@ std::string any_difference(const JobSpec& there, const JobSpec& job);
 
 /// Likewise of a checkpoint's state and the job, by the seed too.
 std::string state_difference(const RunState& state, const JobSpec& job);
+
+/// Whether an epoch of the run was one pass over other samples than these: "24 training samples there, 45 here"; empty
+/// where it was not.
+std::string samples_difference(const RunState& state, const DatasetPair& data);
 
 /// The first fact that the bits of a checkpoint rest on and that is another now: "the checkpoint rests on glibc 2.36,
 /// this run on 2.41"; empty where there is none.

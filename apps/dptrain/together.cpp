@@ -10,7 +10,7 @@
 #include "core/hash.h"
 #include "core/in_words.h"
 #include "core/process.h"
-#include "data/sampler.h"
+#include "data/fingerprint.h"
 #include "spec/reader.h"
 #include "train/backend.h"
 
@@ -54,23 +54,6 @@ std::string hash_of(const std::string& text) {
   Hash128 hash;
   hash.update(text.data(), text.size());
   return hash.hex();
-}
-
-void add_samples(Hash128& hash, const Dataset& data) {
-  const std::int64_t facts[] = {data.size(), data.classes(), data.shape().elements()};
-  hash.update(facts, sizeof facts);
-  if (const ByteSamples* bytes = data.as_bytes()) {
-    hash.update(bytes->pixels.data(), bytes->pixels.size());
-    hash.update(bytes->labels.data(), bytes->labels.size());
-    return;
-  }
-  constexpr std::int64_t kSome = 64;
-  const std::vector<std::int64_t> ids = some_samples(data.size(), std::min(kSome, data.size()));
-  std::vector<float> samples(ids.size() * static_cast<std::size_t>(data.shape().elements()));
-  std::vector<std::int32_t> labels(ids.size());
-  data.gather(ids, samples.data(), labels.data());
-  hash.update(samples.data(), samples.size() * sizeof(float));
-  hash.update(labels.data(), labels.size() * sizeof(std::int32_t));
 }
 
 /// Said here, while the others still wait for the first process: when one has gone the launcher ends all.

@@ -96,6 +96,9 @@ std::shared_ptr<Checkpoint> checkpoint_to_resume(const std::filesystem::path& fo
          "--resume: {} is of another job: {}. Take it out of the folder to go on from the one before.",
          checkpoint->folder.string(), difference);
   }
+  if (const std::string difference = samples_difference(state, data); !difference.empty())
+    fail(ExitStatus::usage, "--resume: {} is of other data: {}. Begin another run with these.",
+         checkpoint->folder.string(), difference);
   if (const std::string difference = basis_difference(state.basis, basis_of(job, data, placement)); !difference.empty())
     warn(fmt::format("the weights may not get the bits of an uninterrupted run: {}", difference));
   reporter.message(fmt::format("resumed at step {} from {}", state.step, checkpoint->folder.string()));

@@ -188,6 +188,8 @@ int verify_run(const VerifyCommand& command, const Say& say) {
   const int replicas = replica_count(job, data.train->size());
   job = without_trouble(std::move(job), replicas);
 
+  if (const std::string difference = samples_difference(states.all.back(), data); !difference.empty())
+    fail(ExitStatus::usage, "{}: the run was trained on other data: {}", run.string(), difference);
   bool good = check_coverage(job, data, replicas, say) && states.whole;
   if (const std::string difference = basis_difference(states.all.back().basis, basis_of(job, data));
       !difference.empty())

@@ -7,8 +7,10 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/hash.h"
 #include "core/magnitude.h"
 #include "core/process.h"
+#include "data/fingerprint.h"
 #include "spec/reader.h"
 #include "train/checkpoint/first_weights.h"
 #include "train/run.h"
@@ -195,6 +197,7 @@ RunState state_at(Run& run, std::int64_t step) {
   state.seed = run.job.seed;
   state.job = weights_yaml(run.job);
   state.basis = run.basis;
+  state.train_samples = run.data.train->size();
   run.progress->describe(state);
   // The better of two is kept: by accuracy where there is one, by loss otherwise; NaN compares as worse.
   const Tested tested = that_counts(state);
@@ -293,11 +296,14 @@ Basis basis_of(const JobSpec& job, const DatasetPair& data) {
 
 Basis basis_of(const JobSpec& job, const DatasetPair& data, const Placement& placement) {
   const bool gpu = placement.type == DeviceType::cuda;
+  Hash128 samples;
+  add_samples(samples, *data.train);
   Basis basis{{"dptrain", version()},
               {"compiler", __VERSION__},
               {"devices", gpu ? placement.gpus.front().name : "cpu"},
               {"threads a replica", fmt::format("{}", job.devices.threads_per_replica)},
-              {"samples a micro-batch", fmt::format("{}", micro_batch_size(job, placement.replicas))}};
+              {"samples a micro-batch", fmt::format("{}", micro_batch_size(job, placement.replicas))},
+              {"training samples with the hash", samples.hex()}};
   if (rests_on_length(job.train.schedule)) {
     const RunSchedule schedule(job, data.train->size(), placement.replicas);
     basis.emplace_back("steps of the learning-rate schedule", fmt::format("{}", schedule.steps()));

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "apps/end_to_end.h"
+#include "data/data_files.h"
 #include "interop/safetensors.h"
 #include "spec/reader.h"
 #include "train/checkpoint/checkpoint.h"
@@ -186,6 +187,44 @@ TEST_CASE("--resume refuses a checkpoint of another job that lies in the folder"
   state.seed = 7;
   rewrite_state(here.folder / "run", state);
   CHECK(has(train(here, {"--resume"}).err, "'seed: 7' there, 'seed: 1' here"));
+}
+
+TEST_CASE("--resume and verify refuse other data by their number, and warn of samples that are others") {
+  const Workplace here;
+  const auto put_set = [&](int samples, char last) {
+    const auto images = static_cast<std::uint32_t>(samples);
+    std::string pixels, labels;
+    for (int k = 0; k < samples; ++k) {
+      pixels += std::string({char(k * 31), char(k * 7), char(k * 13), char(k)});
+      labels += char(k % 2);
+    }
+    pixels.back() = last;
+    const auto put = [&](const char* name, const std::string& bytes) { write_text(here.folder / "set" / name, bytes); };
+    fs::create_directories(here.folder / "set");
+    put("train-images-idx3-ubyte", idx({images, 2, 2}, pixels));
+    put("train-labels-idx1-ubyte", idx({images}, labels));
+    put("t10k-images-idx3-ubyte", idx({images, 2, 2}, pixels));
+    put("t10k-labels-idx1-ubyte", idx({images}, labels));
+  };
+  write_text(
+      here.folder / "job.yaml",
+      "dataset: {format: idx, path: set}\nmodel: {input: [1, 2, 2], layers: [flatten, {linear: 2}]}\n"
+      "train: {steps: 4, global_batch_size: 8, optimizer: {name: sgd, lr: 0.1}}\ncheckpoint: {every: 2 steps}\n");
+  put_set(24, 'a');
+  const std::vector<std::string> longer = {"--resume", "--set", "train.steps=6"};
+  REQUIRE(train(here, {}).status == 0);
+  put_set(45, 'a');
+  const Finished other = train(here, longer);
+  CHECK(other.status == 2);
+  CHECK(
+      has(other.err, "run/checkpoints/step-4 is of other data: 24 training samples there, 45 here. Begin another run"));
+  const Finished verified = here.dptrain({"verify", "run"});
+  CHECK(verified.status == 2);
+  CHECK(has(verified.err, "run: the run was trained on other data: 24 training samples there, 45 here"));
+  put_set(24, 'b');
+  const Finished warned = train(here, longer);
+  CHECK(warned.status == 0);
+  CHECK(has(warned.err, "the checkpoint rests on training samples with the hash "));
 }
 
 TEST_CASE("--resume warns, in one line, of the first thing that the bits rest on and that is another now") {

@@ -41,6 +41,7 @@ std::string state_text(const RunState& state) {
             {"seed", state.seed},
             {"weights_hash", state.weights_hash},
             {"basis", basis},
+            {"train_samples", state.train_samples},
             {"train_seconds", number(state.train_seconds)},
             {"final_loss", number(state.final_loss)},
             {"test_loss", number(state.test_loss)},
@@ -88,6 +89,7 @@ RunState parse_state(const std::string& text, const fs::path& file) {
     state.evaluated_step = json.at("evaluated_step").get<std::int64_t>();
     state.best_step = json.at("best_step").get<std::int64_t>();
     state.best_metric = real("best_metric");
+    state.train_samples = json.value("train_samples", std::int64_t{-1});
     state.lr_factor = json.value("lr_factor", 1.0);  // not there in the first checkpoints of this format
     state.rollbacks = json.value("rollbacks", std::int64_t{0});
     state.skipped_steps = json.value("skipped_steps", std::int64_t{0});

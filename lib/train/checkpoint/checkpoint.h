@@ -35,6 +35,7 @@ struct RunState {
   std::uint64_t seed = 0;
   std::string job;  ///< the part of the resolved spec that decides the weights
   Basis basis;
+  std::int64_t train_samples = -1;  ///< of the dataset, which an epoch is one pass over; -1: of an older version
   double train_seconds = 0, final_loss = not_known, test_loss = not_known, test_accuracy = not_known;
   double ema_test_loss = not_known, ema_test_accuracy = not_known;  ///< with the average
   std::int64_t evaluated_step = -1;                                 ///< of test_loss and test_accuracy; -1: none
