@@ -195,7 +195,8 @@ std::optional<Interval> interval(const Value& value) {
   }
   const std::string& whole = value.node.text;
   const std::size_t space = whole.find(' ');
-  const std::string unit = space == std::string::npos ? "" : whole.substr(whole.find_last_of(' ') + 1);
+  const bool two_words = space != std::string::npos && whole.find_first_not_of(' ', space) == whole.rfind(' ') + 1;
+  const std::string unit = two_words ? whole.substr(whole.rfind(' ') + 1) : "";
   const bool steps = unit == "step" || unit == "steps";
   if (!steps && unit != "epoch" && unit != "epochs") {
     value.expected(form, classify(whole).is_valid ? fmt::format("write '{0} steps' or '{0} epochs'", whole) : "");
