@@ -90,6 +90,9 @@ TEST_CASE("a quote that is not closed is named, also at the very end") {
   CHECK(contains(refusal_of(kSmallSpec + "name: 'it''s\n"), "job.yaml:9:7: error: this quote is not closed"));
   CHECK(refusal_of(kSmallSpec + "name: \"abc\"\n") == "accepted");
   CHECK(refusal_of(kSmallSpec + "name: 'abc' # it's\n") == "accepted");
+  const std::string rest = kSmallSpec.substr(kSmallSpec.find('\n') + 1);
+  CHECK(refusal_of(rest + "dataset: {path: \"/数据\", format: \"idx\"}\n") == "accepted");
+  CHECK(contains(refusal_of(kSmallSpec + "\"größe\": \"abc\n"), "job.yaml:9:10: error: this quote is not closed"));
 }
 
 TEST_CASE("files that cannot be read are refused with the reason") {

@@ -103,6 +103,23 @@ TEST_CASE("what is wrong with an override is said of the argument") {
   CHECK(refusal_of(kSmallSpec, {set("se\xFF", "1")}).starts_with("--set: error: byte 0xff is not UTF-8"));
 }
 
+TEST_CASE("columns count code points, in a file and in an argument") {
+  CHECK(refusal_of(kSmallSpec + "expect: {\"größe\": 256, test_accuracy: x}\n")
+            .find("job.yaml:9:39: error: expect.test_accuracy: expected a number in [0, 1], or 'none', found 'x'\n"
+                  "  expect: {\"größe\": 256, test_accuracy: x}\n"
+                  "                                        ^") != std::string::npos);
+  CHECK(refusal_of(kSmallSpec, {set("expect", "{größe: 256, test_accuracy: x}")})
+            .find("expected a number in [0, 1], or 'none', found 'x'\n"
+                  "  --set expect={größe: 256, test_accuracy: x}\n"
+                  "                                           ^") != std::string::npos);
+  CHECK(refusal_of(kSmallSpec, {set("größe", "{a: 1, a: 2}")})
+            .starts_with("--set größe={a: 1, a: 2}: error: duplicate key 'a'\n"
+                         "  --set größe={a: 1, a: 2}\n"
+                         "                     ^\n"));
+  CHECK(with({set("dataset", "{path: \"/数据\", format: \"idx\"}")}).dataset.path == "/数据");
+  CHECK(with({set("dataset.path", "\"/数据\"")}).dataset.path == "/数据");
+}
+
 TEST_CASE("what the value of an override lacks is said of the argument, not of what it replaces") {
   const auto begins = [](const std::string& path, const std::string& value, const std::string& message) {
     const std::string said = refusal_of(kSmallSpec, {set(path, value)});
