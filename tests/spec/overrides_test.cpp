@@ -44,8 +44,9 @@ TEST_CASE("steps replace epochs and the other way round: of several lengths the 
   const JobSpec steps = with({set("train.steps", "20")});
   CHECK(steps.train.steps == 20);
   CHECK_FALSE(steps.train.epochs);
-  const JobSpec epochs = with({set("train.steps", "20")}, to_yaml(steps));
-  CHECK(epochs.train.steps == 20);
+  const JobSpec more = with({set("train.steps", "30")}, to_yaml(steps));
+  CHECK(more.train.steps == 30);
+  CHECK_FALSE(more.train.epochs);
   const JobSpec back = with({set("train.epochs", "0.5")}, to_yaml(steps));
   CHECK(back.train.epochs == 0.5);
   CHECK_FALSE(back.train.steps);
