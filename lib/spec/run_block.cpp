@@ -154,10 +154,6 @@ void check_sync_norms(const JobSpec& job, Diagnostics& diagnostics) {
 
 void check_drills(const JobSpec& job, Diagnostics& diagnostics) {
   for (const DrillSpec& drill : job.drills) {
-    if (drill.kind == DrillKind::stall && !drill.seconds && !job.faults.step_deadline) {
-      diagnostics.error(drill.at, "a stall without 'seconds' lasts for ever",
-                        "set its seconds, or faults.step_deadline, which ends the run");
-    }
     if (job.devices.count && drill.replica >= *job.devices.count) {
       diagnostics.error(drill.at,
                         fmt::format("there is no replica {}: the job has {}", drill.replica, *job.devices.count),
