@@ -322,8 +322,7 @@ JobSpec random_job() {
   job.reproducible = coin();
   job.evaluate.every = random_interval();
   const Shape& input = job.model.input;
-  if (input.rank() == 3 && input[1] > 1 && input[2] > 1)
-    job.evaluate.views = *rc::gen::element<std::int64_t>(1, 2, 6);
+  if (input.rank() == 3 && input[1] > 1 && input[2] > 1) job.evaluate.views = *rc::gen::element<std::int64_t>(1, 2, 6);
   job.data = {between(1, 64), maybe<std::int64_t>(between(0, 64)), between(0, 1 << 30), between(1, 1 << 30)};
   job.log.every = random_interval();
   job.expect = {maybe(real(0, 1)), maybe(real(0, 10))};
