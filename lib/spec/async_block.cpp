@@ -1,5 +1,6 @@
 // The settings of mode async, and the checks that need other blocks.
 
+#include "core/divide.h"
 #include "spec/blocks.h"
 #include "spec/names.h"
 #include "spec/texts.h"
@@ -66,7 +67,7 @@ void check_async(const JobSpec& job, Diagnostics& diagnostics) {
   if (!job.train.micro_batch_size && !job.reproducible && !job.devices.count)
     return;  // not known before the devices are
   const std::int64_t size = micro_batch_size(job, job.devices.count.value_or(1));
-  const std::int64_t micro_batches = (job.train.global_batch_size + size - 1) / size;
+  const std::int64_t micro_batches = divide_up(job.train.global_batch_size, size);
   if (*job.async.updates_per_apply == micro_batches) return;
   diagnostics.error(
       job.async.updates_per_apply_at,

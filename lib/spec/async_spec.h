@@ -23,7 +23,7 @@ struct AsyncSpec {
   std::optional<std::int64_t>
       updates_per_apply;  ///< gradients a version; empty: `auto`, 1, or a whole step's where max_staleness is 0
   StoreUpdates updates = StoreUpdates::locked;
-  std::optional<std::int64_t> shards;         ///< of the store; empty: `auto`, a few a replica
+  std::optional<std::int64_t> shards;         ///< of the store; empty: `auto`, four a replica
   bool record = false;                        ///< for `dptrain replay`
   std::optional<double> fallback_loss_above;  ///< `fallback: {to: sync, if_loss_above: X}`; empty: `none`
   SourceMark updates_per_apply_at;

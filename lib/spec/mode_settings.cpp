@@ -39,14 +39,6 @@ void merge_train(Node& into, const Node& more) {
   merge_keys(into, more);
 }
 
-Node& find_or_add(Node& map, const std::string& key, const Mark& at) {
-  if (Node* found = map.find(key)) return *found;
-  map.keys.push_back({key, at});
-  map.items.emplace_back();
-  map.items.back().at = at;
-  return map.items.back();
-}
-
 std::string mode_of(const Node& root) {
   const Node* mode = root.find("mode");
   return mode != nullptr && mode->kind == Node::Kind::scalar ? mode->text : "sync";
@@ -69,7 +61,7 @@ void apply_mode_settings(Node& root, OtherModes& others, Diagnostics& diagnostic
       continue;
     }
     if (mode == own) {
-      merge_train(find_or_add(root, "train", train.at), train);
+      merge_train(root.find_or_add({"train", train.at}), train);
     } else {
       merge_train(others[mode], train);
     }

@@ -10,49 +10,35 @@
 namespace dptrain {
 namespace {
 
-/// One name of a path and where it stands.
-struct Segment {
-  std::string name;
-  Mark at;
-};
-
 /// How the argument begins, in front of its value. Only --set shows the path.
 std::string argument_head(const Override& override_) {
   return override_.flag == "--set" ? fmt::format("--set {}=", override_.path) : override_.flag + " ";
 }
 
-std::vector<Segment> split_path(const Override& override_, const Source& source, const Mark& value_at) {
-  std::vector<Segment> segments;
+/// The names of a path, each with where it stands.
+std::vector<Key> split_path(const Override& override_, const Source& source, const Mark& value_at) {
+  std::vector<Key> segments;
   const bool shows_path = override_.flag == "--set";
   auto column = static_cast<int>(code_points(override_.flag)) + 2;
   std::size_t begin = 0;
   while (begin <= override_.path.size()) {
     const std::size_t end = std::min(override_.path.find('.', begin), override_.path.size());
     segments.push_back({override_.path.substr(begin, end - begin), shows_path ? Mark{&source, 1, column} : value_at});
-    column += static_cast<int>(code_points(segments.back().name)) + 1;
+    column += static_cast<int>(code_points(segments.back().text)) + 1;
     begin = end + 1;
   }
   return segments;
 }
 
-/// The value of `key`, made where it is missing. The pointer holds until the map changes.
-Node* find_or_add(Node& map, const Segment& key) {
-  if (Node* found = map.find(key.name)) return found;
-  map.keys.push_back({key.name, key.at});
-  map.items.emplace_back();
-  map.items.back().at = key.at;
-  return &map.items.back();
-}
-
 /// One step down the tree, or null where there is no way and that has been said.
-Node* step_into(Node& node, const Segment& segment, const std::string& path, Diagnostics& diagnostics) {
+Node* step_into(Node& node, const Key& segment, const std::string& path, Diagnostics& diagnostics) {
   switch (node.kind) {
     case Node::Kind::null:
       node.kind = Node::Kind::map;
       node.at = segment.at;
-      return find_or_add(node, segment);
+      return &node.find_or_add(segment);
     case Node::Kind::map:
-      return find_or_add(node, segment);
+      return &node.find_or_add(segment);
     case Node::Kind::broken:
       return nullptr;
     case Node::Kind::scalar:
@@ -63,23 +49,23 @@ Node* step_into(Node& node, const Segment& segment, const std::string& path, Dia
       break;
   }
   std::size_t index = 0;
-  const char* end = segment.name.data() + segment.name.size();
-  const auto result = std::from_chars(segment.name.data(), end, index);
+  const char* end = segment.text.data() + segment.text.size();
+  const auto result = std::from_chars(segment.text.data(), end, index);
   if (result.ec == std::errc() && result.ptr == end && index < node.items.size()) return &node.items[index];
   diagnostics.error(
-      segment.at, fmt::format("{} has no entry {}", path, in_quotes(segment.name)),
+      segment.at, fmt::format("{} has no entry {}", path, in_quotes(segment.text)),
       node.items.empty() ? "the list is empty" : fmt::format("its entries are 0 to {}", node.items.size() - 1));
   return nullptr;
 }
 
-void set_value(Node& root, const std::vector<Segment>& segments, Node value, Diagnostics& diagnostics) {
+void set_value(Node& root, const std::vector<Key>& segments, Node value, Diagnostics& diagnostics) {
   Node *map = nullptr, *node = &root;
   std::string path;
-  for (const Segment& segment : segments) {
+  for (const Key& segment : segments) {
     map = node;
     node = step_into(*node, segment, path, diagnostics);
     if (node == nullptr) return;
-    path += (path.empty() ? "" : ".") + segment.name;
+    path += (path.empty() ? "" : ".") + segment.text;
   }
   *node = std::move(value);
   // What the value lacks is said where its key stands, and that is the command line now.
@@ -136,13 +122,13 @@ void apply_override(Node& root, const Override& override_, const Source& source,
   if (!is_text(override_.path, source, diagnostics)) return;
   const auto value_column = static_cast<int>(code_points(argument_head(override_))) + 1;
   const Mark value_at{&source, 1, value_column};
-  const std::vector<Segment> segments = split_path(override_, source, value_at);
+  const std::vector<Key> segments = split_path(override_, source, value_at);
   if (segments.size() > static_cast<std::size_t>(TreeLimits::depth)) {
     diagnostics.error(segments.front().at, fmt::format("a path of more than {} names", TreeLimits::depth));
     return;
   }
-  for (const Segment& segment : segments) {
-    if (!segment.name.empty()) continue;
+  for (const Key& segment : segments) {
+    if (!segment.text.empty()) continue;
     diagnostics.error(segment.at, "an empty name in the path", "write it like train.optimizer.lr=0.1");
     return;
   }

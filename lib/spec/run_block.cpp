@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/divide.h"
 #include "spec/blocks.h"
 #include "spec/names.h"
 #include "spec/shapes.h"
@@ -101,16 +102,10 @@ ExpectSpec read_expect(const Value& block) {
 std::string default_name(const std::filesystem::path& file) {
   std::string name = file.stem().string().substr(0, 100);
   for (char& c : name) {
-    const bool plain =
-        ('0' <= c && c <= '9') || ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') || c == '-' || c == '.';
-    if (!plain) c = '_';
+    if (!is_plain_character(c)) c = '_';
   }
   if (!name.empty() && name.front() == '.') name.front() = '_';
   return name.empty() ? "job" : name;
-}
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
 }
 
 /// In sync mode a replica without a micro-batch in a full step could never do anything.
@@ -159,10 +154,6 @@ void check_sync_norms(const JobSpec& job, Diagnostics& diagnostics) {
 
 void check_drills(const JobSpec& job, Diagnostics& diagnostics) {
   for (const DrillSpec& drill : job.drills) {
-    if (drill.kind == DrillKind::stall && !drill.seconds && !job.faults.step_deadline) {
-      diagnostics.error(drill.at, "a stall without 'seconds' lasts for ever",
-                        "set its seconds, or faults.step_deadline, which ends the run");
-    }
     if (job.devices.count && drill.replica >= *job.devices.count) {
       diagnostics.error(drill.at,
                         fmt::format("there is no replica {}: the job has {}", drill.replica, *job.devices.count),

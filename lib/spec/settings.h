@@ -11,7 +11,7 @@
 
 namespace dptrain {
 
-/// A path such as "train.optimizer.lr" and its value as YAML.
+/// A path such as "train.optimizer.lr" and its value in a line, for people: text has no quotes.
 using Setting = std::pair<std::string, std::string>;
 
 /// Every setting in a block of the top level, such as "train", with the defaults filled in, in the order of the

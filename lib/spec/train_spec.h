@@ -165,7 +165,7 @@ struct TrainSpec {
   std::optional<double> epochs;  ///< exactly one of epochs and steps is set
   std::optional<std::int64_t> steps;
   std::int64_t global_batch_size = 0;
-  std::optional<std::int64_t> micro_batch_size;  ///< empty: `auto`, see micro_batch_size() in train/
+  std::optional<std::int64_t> micro_batch_size;  ///< empty: `auto`, see micro_batch_size() in spec/job_spec.h
   Precision precision = Precision::fp32;
   SourceMark precision_at;
   LossScaleSpec loss_scale;

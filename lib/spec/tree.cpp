@@ -23,7 +23,10 @@ struct Stop {};
 class Builder : public YAML::EventHandler {
  public:
   Builder(const Source& source, int first_column, Diagnostics& diagnostics)
-      : source_(source), first_column_(first_column), diagnostics_(diagnostics) {}
+      : source_(source),
+        first_column_(first_column),
+        begin_(columns(source.lines.front(), 0, static_cast<std::size_t>(first_column - 1)).size()),
+        diagnostics_(diagnostics) {}
 
   std::optional<Node> root;
 
@@ -100,11 +103,18 @@ class Builder : public YAML::EventHandler {
     bool is_dropped = false;  // that key is complained about; its value goes nowhere
   };
 
-  Mark place(const YAML::Mark& mark) const {
+  /// The parser counts bytes from where its text begins, a mark code points from where the line does.
+  Mark place(const YAML::Mark& mark) {
     const int last = static_cast<int>(source_.lines.size());
     if (mark.line < 0) return {&source_, 1, first_column_};
     if (mark.line >= last) return {&source_, last, static_cast<int>(code_points(source_.lines.back())) + 1};
-    return {&source_, mark.line + 1, mark.column + (mark.line == 0 ? first_column_ : 1)};
+    const std::string& line = source_.lines[static_cast<std::size_t>(mark.line)];
+    const std::size_t byte =
+        std::min(static_cast<std::size_t>(mark.column) + (mark.line == 0 ? begin_ : 0), line.size());
+    if (mark.line != counted_.line || byte < counted_.bytes) counted_ = {.line = mark.line};
+    counted_.columns += code_points(line.substr(counted_.bytes, byte - counted_.bytes));
+    counted_.bytes = byte;
+    return {&source_, mark.line + 1, static_cast<int>(counted_.columns) + 1};
   }
 
   bool leads_with_tab(int line) const {
@@ -220,39 +230,19 @@ class Builder : public YAML::EventHandler {
 
   const Source& source_;
   const int first_column_;
+  const std::size_t begin_;  // of the text in the first line, in bytes
   Diagnostics& diagnostics_;
   std::vector<Frame> frames_;
   int documents_ = 0;
   std::size_t nodes_ = 0;
   Mark last_scalar_;
+  struct {
+    int line = -1;
+    std::size_t bytes = 0, columns = 0;
+  } counted_;  // up to the mark before, from which the next is counted on: a long line is gone through once
 };
 
 }  // namespace
-
-Node map_of(std::string_view key, const Node& value) {
-  Node map;
-  map.kind = Node::Kind::map;
-  map.at = value.at;
-  map.keys = {Key{std::string(key), value.at}};
-  map.items = {value};
-  return map;
-}
-
-Node* Node::find(const std::string& key) {
-  for (std::size_t i = 0; i < keys.size(); ++i) {
-    if (keys[i].text == key) return &items[i];
-  }
-  return nullptr;
-}
-
-void Node::erase(const std::string& key) {
-  for (std::size_t i = 0; i < keys.size(); ++i) {
-    if (keys[i].text != key) continue;
-    keys.erase(keys.begin() + static_cast<std::ptrdiff_t>(i));
-    items.erase(items.begin() + static_cast<std::ptrdiff_t>(i));
-    return;
-  }
-}
 
 Node parse_tree(const std::string& text, const Source& source, int first_column, Diagnostics& diagnostics) {
   Node broken;

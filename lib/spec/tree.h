@@ -36,6 +36,8 @@ struct Node {
   /// The value of `key`, or null.
   Node* find(const std::string& key);
   const Node* find(const std::string& key) const { return const_cast<Node*>(this)->find(key); }
+  /// The value of `key`, made at its place where it is missing. The reference holds until the map changes.
+  Node& find_or_add(const Key& key);
   void erase(const std::string& key);
 };
 

@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "core/divide.h"
+
 namespace dptrain {
 namespace {
 
@@ -78,11 +80,11 @@ std::optional<Integer> read_integer(const Value& value, Integer min, Integer max
   return out;
 }
 
+}  // namespace
+
 bool is_plain_character(char c) {
   return is_digit(c) || ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') || c == '-' || c == '_' || c == '.';
 }
-
-}  // namespace
 
 bool Bounds::contain(double value) const {
   return (min_is_open ? value > min : value >= min) && (max_is_open ? value < max : value <= max);
@@ -155,7 +157,7 @@ Reader<std::int64_t> byte_count(std::int64_t min) {
       while (digits.text.ends_with(' ')) digits.text.pop_back();
       if (classify(digits.text).is_integer) {
         const auto count = read_integer<std::int64_t>(Value{digits, value.path, value.block_at, value.diagnostics},
-                                                      (min + factor - 1) / factor, kMaxCount * 1024 / factor);
+                                                      divide_up(min, factor), kMaxCount * 1024 / factor);
         return count ? std::optional(*count * factor) : std::nullopt;
       }
     }
@@ -195,7 +197,8 @@ std::optional<Interval> interval(const Value& value) {
   }
   const std::string& whole = value.node.text;
   const std::size_t space = whole.find(' ');
-  const std::string unit = space == std::string::npos ? "" : whole.substr(whole.find_last_of(' ') + 1);
+  const bool two_words = space != std::string::npos && whole.find_first_not_of(' ', space) == whole.rfind(' ') + 1;
+  const std::string unit = two_words ? whole.substr(whole.rfind(' ') + 1) : "";
   const bool steps = unit == "step" || unit == "steps";
   if (!steps && unit != "epoch" && unit != "epochs") {
     value.expected(form, classify(whole).is_valid ? fmt::format("write '{0} steps' or '{0} epochs'", whole) : "");

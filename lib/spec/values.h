@@ -44,7 +44,9 @@ using Reader = std::function<std::optional<T>(const Value&)>;
 std::optional<bool> boolean(const Value& value);
 /// Any text without control characters; numbers count as text, nothing does not.
 std::optional<std::string> text(const Value& value);
-/// Letters, digits, '-', '_' and '.', not first; at most 100.
+/// Letters, digits, '-', '_' and '.'.
+bool is_plain_character(char c);
+/// Of such characters, not '.' first; at most 100.
 std::optional<std::string> plain_name(const Value& value);
 std::optional<std::uint64_t> seed(const Value& value);
 std::optional<Interval> interval(const Value& value);

@@ -244,6 +244,20 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("processes: a stall without seconds needs a deadline of the job's in one process alone, and all say so") {
+  SKIP_WITHOUT_RANKS();
+  const Ranks here;
+  const std::vector<std::string> job = {
+      "job.yaml", "--quiet",       "--devices", "2",
+      "--set",    "train.steps=2", "--set",     "drills=[{at_step: 1000, replica: 1, do: stall}]"};
+  const Finished refused = here.on(1, job);
+  CHECK(refused.status == 2);
+  CHECK(has(refused.err, "a stall without 'seconds' lasts for ever"));
+  const Finished done = here.on(2, job);
+  INFO(done.err);
+  CHECK(done.status == 0);
+}
+
 TEST_CASE("processes: a signal to one rank or to the launcher stops all at a step, which is saved") {
   SKIP_WITHOUT_RANKS();
   for (const bool through_launcher : {true, false}) {

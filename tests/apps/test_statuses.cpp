@@ -127,6 +127,8 @@ TEST_CASE("2: usage and job spec, each with a message that helps, and nothing tr
       {{"job.yaml", "--set", "model.layers.3.linear=7"}, {"7", "10 classes"}},
       {{"job.yaml", "--set", "model.input=[1, 14, 14]"}, {"model.input"}},
       {{"check", "job.yaml", "--devices", "5"}, {"set devices.count to 4 or below"}},
+      {{"job.yaml", "--set", "drills=[{at_step: 1, replica: 0, do: stall}]"}, {"lasts for ever", "step_deadline"}},
+      {{"check", "job.yaml", "--set", "drills=[{at_step: 1, replica: 0, do: stall}]"}, {"lasts for ever"}},
       {{"job.yaml", "--out", ""}, {"--out: the value is empty"}},
       {{"job.yaml", "--init-from", ""}, {"--init-from: the value is empty"}},
       {{"job.yaml", "--target", ""}, {"--target"}},

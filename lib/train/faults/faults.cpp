@@ -22,6 +22,12 @@ bool takes_micro_batches_alone(const JobSpec& job, std::int64_t step) {
   return job.mode == Mode::async || (job.mode == Mode::local_sgd && step >= job.local_sgd.warmup_sync_steps);
 }
 
+std::optional<double> step_deadline(const JobSpec& job, bool alone) {
+  constexpr double kTogether = 60;
+  if (job.faults.step_deadline || alone) return job.faults.step_deadline;
+  return kTogether;
+}
+
 }  // namespace
 
 void check_faults_fit(const JobSpec& job, const Placement& placement) {
@@ -43,6 +49,11 @@ void check_faults_fit(const JobSpec& job, const Placement& placement) {
     }
   }
   for (const DrillSpec& drill : job.drills) {
+    if (drill.kind == DrillKind::stall && !drill.seconds && !step_deadline(job, placement.shares.size() == 1)) {
+      refuse(drill.at,
+             "a stall without 'seconds' lasts for ever in a single process: set its seconds, or faults.step_deadline, "
+             "which ends the run");
+    }
     if (drill.replica >= placement.replicas) {
       refuse(drill.at,
              fmt::format("there is no replica {}: this run has {}, counted from 0", drill.replica, placement.replicas));
@@ -57,9 +68,7 @@ bool host_decides(const JobSpec& job) {
 }
 
 std::optional<double> step_deadline(const JobSpec& job, const Communicator& processes) {
-  constexpr double kTogether = 60;
-  if (job.faults.step_deadline || processes.alone()) return job.faults.step_deadline;
-  return kTogether;
+  return step_deadline(job, processes.alone());
 }
 
 bool may_reassign(const JobSpec& job, int replicas) {

@@ -17,7 +17,8 @@
 
 namespace dptrain {
 
-/// The job asks for nothing that its devices do not do, and its drills are for replicas that there are. Errors: usage.
+/// The job asks for nothing that its devices do not do, and its drills are for replicas that there are, and come to an
+/// end. Errors: usage.
 void check_faults_fit(const JobSpec& job, const Placement& placement);
 /// Whether what becomes of a step is decided on the host before its update, where devices could otherwise be ahead of
 /// it.

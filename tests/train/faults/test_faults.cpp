@@ -434,6 +434,17 @@ TEST_CASE("a stall ends where another replica has ended the run") {
   CHECK(has(failure(job), "replica 1 failed in step 1"));
 }
 
+TEST_CASE("a stall without seconds is refused where no deadline ends it: several processes have one by themselves") {
+  const std::string stall = "[{at_step: 1, replica: 0, do: stall}]";
+  const JobSpec endless = job_of(2, {{"drills", stall}});
+  CHECK(has(failure(endless, ExitStatus::usage), "a stall without 'seconds' lasts for ever in a single process"));
+  const Placement alone{.replicas = 2, .shares = {2}, .gpus = {}},
+      together{.replicas = 2, .shares = {1, 1}, .gpus = {}};
+  CHECK_THROWS_AS(check_faults_fit(endless, alone), Error);
+  CHECK_NOTHROW(check_faults_fit(endless, together));
+  CHECK_NOTHROW(check_faults_fit(job_of(2, {{"drills", stall}, {"faults.step_deadline", "5"}}), alone));
+}
+
 TEST_CASE("drills for replicas that there are not, and settings that GPUs do not have, are refused") {
   JobSpec job = job_of(2);
   job.drills = {{.at_step = 1, .replica = 2}};

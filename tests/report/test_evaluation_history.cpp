@@ -1,10 +1,9 @@
-#include "report/evaluation_history.h"
-
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <fstream>
 
+#include "report/evaluation_history.h"
 #include "report/json.h"
 #include "support/process.h"
 

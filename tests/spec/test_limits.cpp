@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "core/clock.h"
 #include "spec_support.h"
 
 namespace dptrain::testing {
@@ -69,12 +70,15 @@ TEST_CASE("a flood of errors is cut") {
 }
 
 TEST_CASE("a line of 1 MiB full of errors or values costs no time") {
+  const double began = steady_seconds();
   std::string tags = "[";
   tags += repeated("!a,", 300000);
   CHECK(contains(refusal_of(tags), "more errors"));
   CHECK(contains(refusal_of("name: [" + repeated("ä,", 15000) + "]\n"), "a line of more than 10000 characters"));
   CHECK(contains(refusal_of("model: {layers: [" + repeated("relu,", 15000) + "]}\n"),
                  "a line of more than 10000 characters"));
+  // Less than a second, and more than a minute where the place of each value is counted from its line's beginning.
+  CHECK(steady_seconds() - began < 20);
 }
 
 TEST_CASE("long scalars, keys and lines end in one short message") {
@@ -90,6 +94,9 @@ TEST_CASE("a quote that is not closed is named, also at the very end") {
   CHECK(contains(refusal_of(kSmallSpec + "name: 'it''s\n"), "job.yaml:9:7: error: this quote is not closed"));
   CHECK(refusal_of(kSmallSpec + "name: \"abc\"\n") == "accepted");
   CHECK(refusal_of(kSmallSpec + "name: 'abc' # it's\n") == "accepted");
+  const std::string rest = kSmallSpec.substr(kSmallSpec.find('\n') + 1);
+  CHECK(refusal_of(rest + "dataset: {path: \"/数据\", format: \"idx\"}\n") == "accepted");
+  CHECK(contains(refusal_of(kSmallSpec + "\"größe\": \"abc\n"), "job.yaml:9:10: error: this quote is not closed"));
 }
 
 TEST_CASE("files that cannot be read are refused with the reason") {

@@ -1,5 +1,3 @@
-#include "report/console.h"
-
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <pty.h>
@@ -12,6 +10,7 @@
 #include <thread>
 
 #include "core/process.h"
+#include "report/console.h"
 #include "report/output.h"
 #include "report/samples.h"
 

@@ -1,10 +1,10 @@
 // The table and the object of a comparison.
-#include "report/comparison.h"
-
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+
+#include "report/comparison.h"
 
 namespace dptrain {
 

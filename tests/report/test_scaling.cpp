@@ -1,8 +1,8 @@
-#include "report/scaling.h"
-
 #include <doctest/doctest.h>
 
 #include <nlohmann/json.hpp>
+
+#include "report/scaling.h"
 
 namespace dptrain {
 

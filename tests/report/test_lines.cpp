@@ -1,10 +1,9 @@
-#include "report/lines.h"
-
 #include <doctest/doctest.h>
 
 #include <algorithm>
 
 #include "core/process.h"
+#include "report/lines.h"
 #include "report/samples.h"
 
 using namespace dptrain;

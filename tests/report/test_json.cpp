@@ -1,5 +1,3 @@
-#include "report/json.h"
-
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -8,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/process.h"
+#include "report/json.h"
 #include "report/lines.h"
 #include "report/samples.h"
 

@@ -1,5 +1,3 @@
-#include "report/reporter.h"
-
 #include <doctest/doctest.h>
 #include <unistd.h>
 
@@ -11,6 +9,7 @@
 #include "core/hash.h"
 #include "core/process.h"
 #include "report/json.h"
+#include "report/reporter.h"
 #include "report/samples.h"
 
 using namespace dptrain;

@@ -44,8 +44,9 @@ TEST_CASE("steps replace epochs and the other way round: of several lengths the 
   const JobSpec steps = with({set("train.steps", "20")});
   CHECK(steps.train.steps == 20);
   CHECK_FALSE(steps.train.epochs);
-  const JobSpec epochs = with({set("train.steps", "20")}, to_yaml(steps));
-  CHECK(epochs.train.steps == 20);
+  const JobSpec more = with({set("train.steps", "30")}, to_yaml(steps));
+  CHECK(more.train.steps == 30);
+  CHECK_FALSE(more.train.epochs);
   const JobSpec back = with({set("train.epochs", "0.5")}, to_yaml(steps));
   CHECK(back.train.epochs == 0.5);
   CHECK_FALSE(back.train.steps);
@@ -101,6 +102,23 @@ TEST_CASE("what is wrong with an override is said of the argument") {
   CHECK(refusal_of(kSmallSpec, {set("seed", "1\n--- 2")}).find("a second document") != std::string::npos);
   CHECK(refusal_of(kSmallSpec, {set("seed", "\xFF")}).starts_with("--set: error: byte 0xff is not UTF-8"));
   CHECK(refusal_of(kSmallSpec, {set("se\xFF", "1")}).starts_with("--set: error: byte 0xff is not UTF-8"));
+}
+
+TEST_CASE("columns count code points, in a file and in an argument") {
+  CHECK(refusal_of(kSmallSpec + "expect: {\"größe\": 256, test_accuracy: x}\n")
+            .find("job.yaml:9:39: error: expect.test_accuracy: expected a number in [0, 1], or 'none', found 'x'\n"
+                  "  expect: {\"größe\": 256, test_accuracy: x}\n"
+                  "                                        ^") != std::string::npos);
+  CHECK(refusal_of(kSmallSpec, {set("expect", "{größe: 256, test_accuracy: x}")})
+            .find("expected a number in [0, 1], or 'none', found 'x'\n"
+                  "  --set expect={größe: 256, test_accuracy: x}\n"
+                  "                                           ^") != std::string::npos);
+  CHECK(refusal_of(kSmallSpec, {set("größe", "{a: 1, a: 2}")})
+            .starts_with("--set größe={a: 1, a: 2}: error: duplicate key 'a'\n"
+                         "  --set größe={a: 1, a: 2}\n"
+                         "                     ^\n"));
+  CHECK(with({set("dataset", "{path: \"/数据\", format: \"idx\"}")}).dataset.path == "/数据");
+  CHECK(with({set("dataset.path", "\"/数据\"")}).dataset.path == "/数据");
 }
 
 TEST_CASE("what the value of an override lacks is said of the argument, not of what it replaces") {

@@ -4,8 +4,10 @@
 #include <doctest/doctest.h>
 
 #include <cstdlib>
+#include <sstream>
 
 #include "spec/descriptor.h"
+#include "spec/text_rules.h"
 #include "spec_support.h"
 
 namespace dptrain::testing {
@@ -22,6 +24,22 @@ void compare(const std::filesystem::path& file, std::string message) {
 std::string without(std::string text, const std::string& part) {
   for (std::size_t at; (at = text.find(part)) != std::string::npos;) text.erase(at, part.size());
   return text;
+}
+
+/// Lines of the message that are a caret below the line of the file, each with that line.
+std::vector<std::pair<std::string, std::string>> carets(const std::string& message) {
+  std::vector<std::pair<std::string, std::string>> found;
+  std::istringstream lines(message);
+  for (std::string before, line; std::getline(lines, line); before = line) {
+    if (line.find_first_not_of(" \t") == line.size() - 1 && line.ends_with('^')) found.emplace_back(before, line);
+  }
+  return found;
+}
+
+std::size_t count_of(const std::string& text, const std::string& part) {
+  std::size_t count = 0;
+  for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size()) ++count;
+  return count;
 }
 
 }  // namespace
@@ -51,6 +69,15 @@ TEST_CASE("every complaint has a place, a line with a caret inside it, and no co
     CHECK(message.find(": error: ") != std::string::npos);
     CHECK(std::none_of(message.begin(), message.end(),
                        [](char c) { return (c & 0x7F) < 0x20 && (c & 0x80) == 0 && c != '\n' && c != '\t'; }));
+    // Nothing is shown of an empty text, or of one that no terminal should see.
+    const std::string text = contents(file);
+    Diagnostics ignored;
+    const bool is_shown = !text.empty() && is_text(text, Source::of("", text, false), ignored);
+    CHECK(carets(message).size() == (is_shown ? count_of(message, ": error: ") : 0));
+    for (const auto& [line, caret] : carets(message)) {
+      CAPTURE(line);
+      CHECK(code_points(caret) <= code_points(line));
+    }
   }
 }
 

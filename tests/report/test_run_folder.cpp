@@ -1,5 +1,3 @@
-#include "report/run_folder.h"
-
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 
@@ -8,6 +6,7 @@
 
 #include "core/durable_file.h"
 #include "core/error.h"
+#include "report/run_folder.h"
 #include "report/samples.h"
 
 using namespace dptrain;

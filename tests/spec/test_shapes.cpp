@@ -1,7 +1,6 @@
-#include "spec/shapes.h"
-
 #include <doctest/doctest.h>
 
+#include "spec/shapes.h"
 #include "spec_support.h"
 
 namespace dptrain::testing {
