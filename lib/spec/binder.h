@@ -29,9 +29,8 @@ struct Value {
   void error(const std::string& message, const std::string& hint = "") const;
   /// Complains about its type; says nothing of a broken node.
   void expected(std::string_view what, const std::string& hint = "") const;
-  bool is_keyword(std::string_view word) const {
-    return node.kind == Node::Kind::scalar && !node.is_quoted && node.text == word;
-  }
+  /// In quotes too, which those who write YAML by a library put around any text.
+  bool is_keyword(std::string_view word) const { return node.kind == Node::Kind::scalar && node.text == word; }
 };
 
 using Names = std::vector<std::string_view>;

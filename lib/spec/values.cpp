@@ -97,8 +97,8 @@ std::string Bounds::text() const {
 }
 
 std::optional<bool> boolean(const Value& value) {
-  if (value.is_keyword("true")) return true;
-  if (value.is_keyword("false")) return false;
+  if (!value.node.is_quoted && value.is_keyword("true")) return true;
+  if (!value.node.is_quoted && value.is_keyword("false")) return false;
   value.expected("true or false");
   return std::nullopt;
 }

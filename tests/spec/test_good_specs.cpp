@@ -103,6 +103,24 @@ TEST_CASE("Keras' and Caffe's names say the same as PyTorch's") {
   CHECK(std::get<Conv2dSpec>(keras.model.layers[0].op).padding_height == 1);
 }
 
+TEST_CASE("keywords may stand in quotes, as libraries write them; numbers, true and false may not") {
+  const auto with = [](const std::string& what) {
+    return read_job_text(
+        "dataset: {name: digits, train_samples: 'all'}\nmodel: {input: [1, 8, 8], layers: [{conv2d: "
+        "{out_channels: 2, kernel_size: 3, padding: \"same\"}}, flatten, {linear: 2}]}\ntrain: {steps: 8, "
+        "global_batch_size: 4, micro_batch_size: 'auto', optimizer: {name: sgd, lr: 0.1}, ema: 'none', "
+        "clip_grad_norm: 'none'}\nevaluate: {every: 'end'}\nlog: {every: \"auto\"}\n"
+        "devices: {count: 'auto'}\ndata: {workers: 'auto'}\nasync: {shards: 'auto', fallback: 'none'}\n" +
+            what,
+        "job.yaml");
+  };
+  CHECK_FALSE(with("").train.micro_batch_size);
+  CHECK_FALSE(with("").devices.count);
+  CHECK(to_yaml(with("")) == to_yaml(with("reproducible: true\n")));
+  CHECK_THROWS_AS(with("reproducible: 'true'\n"), Error);
+  CHECK_THROWS_AS(with("seed: '1'\n"), Error);
+}
+
 TEST_CASE("gpus is short for a block of devices") {
   const JobSpec spec = job("gpus.yaml");
   CHECK(spec.devices == DevicesSpec{DeviceType::cuda, 4, 1, false, {}});
