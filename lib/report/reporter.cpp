@@ -78,6 +78,7 @@ void Reporter::assigned(const AssignmentReport& report) {
 
 void Reporter::leave(const Summary& summary) {
   if (!folder_) return;
+  if (const std::string lost = folder_->restore(); !lost.empty()) console_->warning(lost);
   folder_->append_metrics(end_json(summary));
   folder_->write_summary(summary_json(summary));
 }

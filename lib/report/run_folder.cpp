@@ -4,6 +4,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -86,6 +87,7 @@ RunFolder::RunFolder(RunFolder&& other) noexcept
       created_(std::exchange(other.created_, false)),
       begun_(other.begun_),
       continues_(other.continues_),
+      job_(std::move(other.job_)),
       folder_(std::exchange(other.folder_, -1)),
       metrics_(std::exchange(other.metrics_, -1)) {}
 
@@ -145,8 +147,24 @@ void RunFolder::begin(std::string_view job_yaml) {
     remove_earlier_run();
   }
   begun_ = true;
-  write_file_atomically(path_ / "job.yaml", fmt::format("{}\n{}", written_by_a_run, job_yaml));
+  job_ = fmt::format("{}\n{}", written_by_a_run, job_yaml);
+  write_file_atomically(path_ / "job.yaml", job_);
   open_metrics();
+}
+
+std::string RunFolder::restore() {
+  struct stat claimed = {}, there = {};
+  if (::stat(path_.c_str(), &there) != 0) return "";  // who writes there says so
+  if (::fstat(folder_, &claimed) == 0 && claimed.st_dev == there.st_dev && claimed.st_ino == there.st_ino) return "";
+  ::close(folder_);
+  claim();
+  write_file_atomically(path_ / "job.yaml", job_);
+  ::close(metrics_);
+  open_metrics();
+  return fmt::format(
+      "{}: the folder was removed while the run went on; what metrics.jsonl and earlier checkpoints held "
+      "is lost",
+      path_.string());
 }
 
 void RunFolder::open_metrics() {

@@ -40,6 +40,10 @@ class RunFolder {
   void begin(std::string_view job_yaml);
   /// Appends one line to metrics.jsonl; `json` has no newline. Errors: failed, with file and reason.
   void append_metrics(const std::string& json);
+  /// Where the folder was removed while the run went on, and checkpoints have made another: claims that and writes
+  /// job.yaml, so that it holds a run again. Says what is lost; empty where nothing is. Errors: failed, where the folder
+  /// is another run's by now, with file and reason.
+  std::string restore();
   /// Errors: failed, with file and reason.
   void write_summary(std::string_view json);
 
@@ -52,6 +56,7 @@ class RunFolder {
   std::filesystem::path path_;
   bool created_ = false;  ///< by this object, so that it may be taken back
   bool begun_ = false, continues_ = false;
+  std::string job_;  ///< what job.yaml holds
   int folder_ = -1;  ///< descriptor that holds the claim
   int metrics_ = -1;
 };

@@ -169,6 +169,27 @@ TEST_CASE("a folder that vanishes during the run is an error with file and reaso
                 [&] { folder.write_summary("{}"); });
 }
 
+TEST_CASE("a folder that was removed, and made again by a checkpoint: it holds a run again, and what is lost is said") {
+  TemporaryFolder temporary;
+  const fs::path out = temporary.path() / "run", kept = temporary.path() / "kept";
+  RunFolder folder({.out = out}, "mnist");
+  folder.begin("name: x\n");
+  CHECK(folder.restore().empty());
+  fs::rename(out, kept);
+  fs::create_directories(out / "checkpoints");
+  CHECK(folder.restore().starts_with(out.string() + ": the folder was removed while the run went on; what metrics"));
+  CHECK(folder.restore().empty());
+  CHECK(read_text(out / "job.yaml") == read_text(kept / "job.yaml"));
+  folder.append_metrics("{}");
+  CHECK(read_text(out / "metrics.jsonl") == "{}\n");
+  CHECK_THROWS_AS(RunFolder({.out = out, .fresh = true}, "mnist"), Error);  // it is in use
+
+  fs::rename(out, temporary.path() / "again");
+  RunFolder other({.out = out}, "mnist");
+  CHECK_THROWS_WITH(folder.restore(),
+                    (out.string() + ": a run is going on in this folder; choose another --out").c_str());
+}
+
 TEST_CASE("a disk that takes no more: file and reason are named, and the older file stays") {
   TemporaryFolder temporary;
   const fs::path file = temporary.path() / "summary.json";
