@@ -53,7 +53,10 @@ void check_plannable(const JobSpec& job, const Placement& placement) {
 JobSpec job_of(const PlanCommand& command) {
   std::vector<Override> overrides = command.job.overrides;
   overrides.push_back({"plan", "devices.count", "1"});
-  return read_job(command.job.file, overrides);
+  JobSpec job = read_job(command.job.file, overrides);
+  if (job.devices.type == DeviceType::cuda)
+    fail(ExitStatus::usage, "plan profiles replicas on CPU cores, and the job asks for GPUs: --set devices.type=cpu");
+  return job;
 }
 
 struct Asked {

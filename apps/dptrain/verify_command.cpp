@@ -180,7 +180,10 @@ int verify_run(const VerifyCommand& command, const Say& say) {
   if (job.mode == Mode::async)
     fail(ExitStatus::usage, "{}: a run in mode async: `dptrain replay` re-executes one that was recorded",
          run.string());
-  if (command.devices) job.devices.count = *command.devices;  // read with as many as its drills are for
+  if (command.devices) {  // read with as many as its drills are for
+    job.devices.count = *command.devices;
+    job.devices.at = SourceMark{.file = fmt::format("--devices {}", *command.devices), .excerpt = ""};
+  }
   const States states = states_of(run, job, say);
   if (states.all.empty()) fail(ExitStatus::failed, "{}: there is no checkpoint to verify", run.string());
   const std::vector<std::int64_t> targets = targets_of(command, states);

@@ -62,6 +62,13 @@ DatasetSpec read_dataset(const Value& block) {
   map.finish();
   dataset.path = path;
   dataset.at = map.at(map.has("name") ? "name" : "format").outlive();
+  dataset.path_at = map.at("path").outlive();
+  dataset.train_samples_at = map.at("train_samples").outlive();
+  dataset.test_samples_at = map.at("test_samples").outlive();
+  dataset.seed_at = map.at("seed").outlive();
+  dataset.resize_at = map.at("resize").outlive();
+  dataset.augment_at = map.at("augment").outlive();
+  dataset.on_bad_sample_at = map.at("on_bad_sample").outlive();
 
   if (map.has("name") && map.has("format")) {
     map.error("format", "a dataset has a name or a format, not both", "remove 'format' to use the named dataset");

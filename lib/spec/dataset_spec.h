@@ -63,7 +63,8 @@ struct DatasetSpec {
   std::optional<std::int64_t> channels;                         ///< 1 or 3; image folders and tars given by path only
   std::vector<AugmentSpec> augment;                             ///< in order; training set only
   OnBadSample on_bad_sample = OnBadSample::stop;
-  SourceMark at;
+  SourceMark at;  ///< of the name or the format
+  SourceMark path_at, train_samples_at, test_samples_at, seed_at, resize_at, augment_at, on_bad_sample_at;
   bool operator==(const DatasetSpec&) const = default;
 };
 

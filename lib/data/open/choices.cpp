@@ -6,17 +6,28 @@
 
 namespace dptrain {
 
-[[noreturn]] void spec_error(const DatasetSpec& spec, const std::string& message) {
-  throw Error(ExitStatus::usage, spec.at.line > 0 ? complaint(spec.at, message) : message);
+namespace {
+
+std::int64_t chosen(const std::optional<std::int64_t>& wanted, std::int64_t available, const char* key,
+                    const SourceMark& at) {
+  const std::int64_t samples = wanted.value_or(available);
+  if (samples < 1 || samples > available)
+    spec_error(at, fmt::format("dataset.{}: {} is out of range; expected 1 to {}", key, samples, available));
+  return samples;
 }
 
-std::int64_t chosen_samples(const DatasetSpec& spec, const std::optional<std::int64_t>& wanted, const char* key,
-                            std::int64_t available) {
-  const std::int64_t samples = wanted.value_or(available);
-  if (samples < 1 || samples > available) {
-    spec_error(spec, fmt::format("dataset.{}: {} is out of range; expected 1 to {}", key, samples, available));
-  }
-  return samples;
+}  // namespace
+
+[[noreturn]] void spec_error(const SourceMark& at, const std::string& message) {
+  throw Error(ExitStatus::usage, at.file.empty() ? message : complaint(at, message));
+}
+
+std::int64_t chosen_train_samples(const DatasetSpec& spec, std::int64_t available) {
+  return chosen(spec.train_samples, available, "train_samples", spec.train_samples_at);
+}
+
+std::int64_t chosen_test_samples(const DatasetSpec& spec, std::int64_t available) {
+  return chosen(spec.test_samples, available, "test_samples", spec.test_samples_at);
 }
 
 Shape resized_shape(const DatasetSpec& spec, const Shape& shape) {
@@ -30,7 +41,7 @@ Shape augmented_shape(const DatasetSpec& spec, const Shape& shape) {
     return Augmenter(shape, spec.augment, mean, fmt::format("images of {}", shape.text())).output();
   } catch (const Error& error) {
     if (error.status() != ExitStatus::usage) throw;
-    spec_error(spec, error.what());
+    spec_error(spec.augment_at, error.what());
   }
 }
 

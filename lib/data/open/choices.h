@@ -1,5 +1,5 @@
 // Purpose: what a job chooses of any dataset, whatever its format: how many samples, and of what extents.
-// Thread safety: pure functions. Errors (usage), at the place of `dataset` in the job spec: a choice that the dataset
+// Thread safety: pure functions. Errors (usage), at the place of the key in the job spec: a choice that the dataset
 //   cannot meet.
 #pragma once
 
@@ -12,11 +12,11 @@
 
 namespace dptrain {
 
-[[noreturn]] void spec_error(const DatasetSpec& spec, const std::string& message);
+[[noreturn]] void spec_error(const SourceMark& at, const std::string& message);
 
-/// How many samples to use, of the `available` ones. `key` is for the message.
-std::int64_t chosen_samples(const DatasetSpec& spec, const std::optional<std::int64_t>& wanted, const char* key,
-                            std::int64_t available);
+/// How many samples to use, of the `available` ones.
+std::int64_t chosen_train_samples(const DatasetSpec& spec, std::int64_t available);
+std::int64_t chosen_test_samples(const DatasetSpec& spec, std::int64_t available);
 
 /// As samples of `shape` are stored: `resize` where the job has it.
 Shape resized_shape(const DatasetSpec& spec, const Shape& shape);

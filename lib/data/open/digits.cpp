@@ -15,11 +15,8 @@ DatasetPair open_digits(const DatasetSpec& spec, const DatasetDescriptor& descri
     Digits digits = generate_digits(spec.generator_seed, which, count, threads, options.stop);
     return SplitBytes{std::move(digits.pixels), std::move(digits.labels), count};
   };
-  const auto count = [&](const std::optional<std::int64_t>& wanted, const char* key, std::int64_t described) {
-    return wanted ? chosen_samples(spec, wanted, key, kMostDigits) : described;
-  };
-  const std::int64_t train = count(spec.train_samples, "train_samples", descriptor.train_samples);
-  const std::int64_t test = count(spec.test_samples, "test_samples", descriptor.test_samples);
+  const std::int64_t train = spec.train_samples ? chosen_train_samples(spec, kMostDigits) : descriptor.train_samples;
+  const std::int64_t test = spec.test_samples ? chosen_test_samples(spec, kMostDigits) : descriptor.test_samples;
   DatasetPair pair = pair_in_memory(spec, split(DigitSplit::train, train), split(DigitSplit::test, test),
                                     descriptor.shape, descriptor.classes, {descriptor.mean, descriptor.std});
   pair.name = descriptor.name;

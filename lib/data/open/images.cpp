@@ -76,8 +76,8 @@ DatasetPair decoded_pair(const DatasetSpec& spec, const ImageFilesPair& files, c
                          const std::optional<Normalisation>& known, const std::string& name,
                          const DataOptions& options) {
   const auto classes = static_cast<std::int64_t>(files.classes.size());
-  const std::int64_t train_size = chosen_samples(spec, spec.train_samples, "train_samples", files.train->size());
-  const std::int64_t test_size = chosen_samples(spec, spec.test_samples, "test_samples", files.test->size());
+  const std::int64_t train_size = chosen_train_samples(spec, files.train->size());
+  const std::int64_t test_size = chosen_test_samples(spec, files.test->size());
   const auto source = [&](const std::shared_ptr<const ImageFiles>& of, std::int64_t size) {
     const double share = static_cast<double>(size) / static_cast<double>(train_size + test_size);
     return std::make_unique<DecodedImages>(

@@ -9,9 +9,7 @@ namespace dptrain {
 
 DatasetPair pair_in_memory(const DatasetSpec& spec, SplitBytes train, SplitBytes test, const Shape& shape,
                            std::int64_t classes, const Normalisation& normalisation) {
-  const auto split = [&](SplitBytes& from, const std::optional<std::int64_t>& wanted, const char* key,
-                         bool is_training) -> std::unique_ptr<const Dataset> {
-    const std::int64_t size = chosen_samples(spec, wanted, key, from.samples);
+  const auto split = [&](SplitBytes& from, std::int64_t size, bool is_training) -> std::unique_ptr<const Dataset> {
     Augmenter augmenter(shape, spec.augment, normalisation.mean, fmt::format("images of {}", shape.text()));
     if (augmenter.is_nothing() || (!is_training && augmenter.output() == shape)) {
       return std::make_unique<ImageDataset>(std::move(from.pixels), std::move(from.labels), size, shape, classes,
@@ -21,8 +19,8 @@ DatasetPair pair_in_memory(const DatasetSpec& spec, SplitBytes train, SplitBytes
     return std::make_unique<TransformedImages>(std::move(source), std::move(augmenter), normalisation, is_training);
   };
   DatasetPair pair;
-  pair.train = split(train, spec.train_samples, "train_samples", true);
-  pair.test = split(test, spec.test_samples, "test_samples", false);
+  pair.train = split(train, chosen_train_samples(spec, train.samples), true);
+  pair.test = split(test, chosen_test_samples(spec, test.samples), false);
   return pair;
 }
 

@@ -36,15 +36,16 @@ void check_supported(const DatasetSpec& spec, const DatasetDescriptor& descripto
     fail(ExitStatus::usage, "{}: expected a shape of [1 or 3, height, width]", file);
   }
   if (spec.resize && descriptor.format != DatasetFormat::image_tar)
-    spec_error(spec, fmt::format("dataset.resize: {} is no tar of images; remove it", descriptor.name));
+    spec_error(spec.resize_at, fmt::format("dataset.resize: {} is no tar of images; remove it", descriptor.name));
   if (spec.on_bad_sample == OnBadSample::skip && descriptor.format != DatasetFormat::image_tar) {
-    spec_error(spec, fmt::format("dataset.on_bad_sample: skip is for images that are decoded one by one; {} is not of "
-                                 "those; remove it",
-                                 descriptor.name));
+    spec_error(spec.on_bad_sample_at,
+               fmt::format("dataset.on_bad_sample: skip is for images that are decoded one by one; {} is not of "
+                           "those; remove it",
+                           descriptor.name));
   }
   if (descriptor.format != DatasetFormat::generated) {
     if (spec.generator_seed != 1)
-      spec_error(spec, fmt::format("dataset.seed: {} is not generated; remove it", descriptor.name));
+      spec_error(spec.seed_at, fmt::format("dataset.seed: {} is not generated; remove it", descriptor.name));
     return;
   }
   if (descriptor.name != kDigits || descriptor.shape != Shape{1, kDigitExtent, kDigitExtent} ||
@@ -52,7 +53,7 @@ void check_supported(const DatasetSpec& spec, const DatasetDescriptor& descripto
     fail(ExitStatus::usage, "{}: the only generated dataset is {}, 1x28x28 with 10 classes", file, kDigits);
   }
   if (!spec.path.empty())
-    spec_error(spec, fmt::format("dataset.path: {} is generated and has no files; remove it", kDigits));
+    spec_error(spec.path_at, fmt::format("dataset.path: {} is generated and has no files; remove it", kDigits));
 }
 
 /// The descriptor that the job asks for; an unknown name is told with its place in the job spec.
@@ -61,7 +62,7 @@ DatasetDescriptor spec_descriptor(const DatasetSpec& spec) {
   try {
     descriptor = find_descriptor(spec.name.empty() ? kDigits : spec.name);
   } catch (const UnknownDataset& error) {
-    spec_error(spec, error.what());
+    spec_error(spec.at, error.what());
   }
   check_supported(spec, descriptor);
   return descriptor;
@@ -123,8 +124,8 @@ DatasetInfo inspect_dataset(const DatasetSpec& spec, const DataOptions& options)
                      : *format == DatasetFormat::idx   ? inspect_idx_folder(spec, options)
                      : *format == DatasetFormat::cifar ? inspect_cifar_folder(spec)
                                                        : inspect_images(spec, options);
-  info.train_samples = chosen_samples(spec, spec.train_samples, "train_samples", info.train_samples);
-  info.test_samples = chosen_samples(spec, spec.test_samples, "test_samples", info.test_samples);
+  info.train_samples = chosen_train_samples(spec, info.train_samples);
+  info.test_samples = chosen_test_samples(spec, info.test_samples);
   return info;
 }
 

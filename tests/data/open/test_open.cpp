@@ -9,6 +9,7 @@
 #include "data/files/locate.h"
 #include "data/image_dataset.h"
 #include "data/open/open.h"
+#include "spec/reader.h"
 
 namespace dptrain::test {
 namespace {
@@ -134,8 +135,25 @@ TEST_CASE("train_samples and test_samples take the first so many; more than ther
 
   spec.train_samples = 4;
   CHECK(message(spec, ExitStatus::usage) == "dataset.train_samples: 4 is out of range; expected 1 to 3");
-  spec.at = mark(3, 5);
+  spec.train_samples_at = mark(3, 5);
   CHECK(message(spec, ExitStatus::usage).find("job.yaml:3:5: error: dataset.train_samples: 4 is out of range") == 0);
+}
+
+TEST_CASE("what does not fit the data is told at its own key, in the file or on the command line") {
+  const TemporaryFolder folder;
+  put_tiny(folder.path());
+  const auto told = [&](const std::string& keys, const std::vector<Override>& overrides = {}) {
+    const JobSpec job =
+        read_job_text("dataset:\n  format: idx\n  path: " + folder.path().string() + "\n" + keys +
+                          "model: {input: [1, 2, 2], layers: [flatten, {linear: 2}]}\ntrain: {steps: 1, "
+                          "global_batch_size: 1, optimizer: {name: sgd, lr: 0.1}}\n",
+                      "job.yaml", overrides);
+    return message(job.dataset, ExitStatus::usage);
+  };
+  CHECK(told("  train_samples: 2\n  test_samples: 9\n")
+            .starts_with("job.yaml:5:17: error: dataset.test_samples: 9 is out of range; expected 1 to 2\n"));
+  CHECK(told("", {{"--set", "dataset.train_samples", "500"}})
+            .starts_with("--set dataset.train_samples=500: error: dataset.train_samples: 500 is out of range"));
 }
 
 TEST_CASE("a named dataset is looked for in order, and where it was found is told") {
