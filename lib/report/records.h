@@ -18,12 +18,12 @@ namespace dptrain {
 
 inline constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 
-/// Where the replicas' time went, each from 0 to 1; together 1, or all 0 where nothing was measured.
+/// Where the replicas' time went, each from 0 to 1; together 1.
 struct TimeShares {
-  double data = 0;     ///< waiting for the loader
-  double compute = 0;  ///< forward and backward
-  double reduce = 0;   ///< adding gradient sums, a replica's own and all replicas', and the update: one pass does both
-  double wait = 0;     ///< waiting for other replicas
+  double data = not_known;     ///< waiting for the loader
+  double compute = not_known;  ///< forward and backward
+  double reduce = not_known;   ///< adding gradient sums, a replica's own and all, and the update: one pass does both
+  double wait = not_known;     ///< waiting for other replicas
 };
 
 /// Known before the first step.

@@ -76,6 +76,10 @@ void Progress::stepped(std::int64_t step, double lr, const StepPlan& plan, const
   if (least_ == 0) rate_.samples += plan.samples;
   lr_ = lr;
   steps_ = step + 1;
+  took(times);
+}
+
+void Progress::took(const std::vector<StepTimes>& times) {
   for (const StepTimes& replica : times) add(interval_.times, replica, 1.0 / static_cast<double>(times.size()));
 }
 

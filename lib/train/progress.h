@@ -36,6 +36,8 @@ class Progress {
   /// failed where the loss is not finite.
   void stepped(std::int64_t step, double lr, const StepPlan& plan, const std::vector<LossSum>& losses,
                const std::vector<StepTimes>& times, std::int64_t left_out = 0);
+  /// Where the replicas' time went in a step, where that is known apart from its losses.
+  void took(const std::vector<StepTimes>& times);
   /// From here on micro-batches end one by one, in any order: rates count the samples of those that have ended, not of
   /// the steps that they completed, which may be several in one instant. A rate is of `least` samples at the fewest,
   /// together with the interval before where there are not as many. Before start().

@@ -66,13 +66,14 @@ void summarise(Run& run) {
 std::vector<std::string> misses(const ExpectSpec& expect, const Summary& s) {
   std::vector<std::string> missed;
   const auto [loss, accuracy] = that_counts(s);
+  const char* const whose = std::isnan(s.ema_test_loss) ? "" : " of the averaged weights";
   if (expect.test_accuracy && !(accuracy >= *expect.test_accuracy)) {
-    missed.push_back(fmt::format("test accuracy {} is below the {:.6g}% that expect.test_accuracy asks for",
-                                 accuracy_text(accuracy), 100 * *expect.test_accuracy));
+    missed.push_back(fmt::format("test accuracy {}{} is below the {:.6g}% that expect.test_accuracy asks for",
+                                 accuracy_text(accuracy), whose, 100 * *expect.test_accuracy));
   }
   if (expect.test_loss && !(loss <= *expect.test_loss)) {
-    missed.push_back(
-        fmt::format("test loss {:.6g} is above the {:.6g} that expect.test_loss asks for", loss, *expect.test_loss));
+    missed.push_back(fmt::format("test loss {:.6g}{} is above the {:.6g} that expect.test_loss asks for", loss, whose,
+                                 *expect.test_loss));
   }
   return missed;
 }

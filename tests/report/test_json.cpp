@@ -53,6 +53,14 @@ TEST_CASE("the summary has the contract's keys in a fixed order") {
   CHECK(json["version"] == version());
 }
 
+TEST_CASE("where no step was taken nobody knows where the time went") {
+  Summary summary = sample_summary();
+  summary.shares = {};
+  const Json json = Json::parse(summary_json(summary));
+  CHECK(json["shares"] == Json{{"data", nullptr}, {"compute", nullptr}, {"reduce", nullptr}, {"wait", nullptr}});
+  CHECK(std::isnan(parse_summary(summary_json(summary), "summary.json").shares.wait));
+}
+
 TEST_CASE("a fault: an event without the time that recovery takes, and an entry of the summary with it") {
   FaultReport fault{.kind = "replica_failed", .action = "continue", .step = 120, .replica = 1};
   fault.message = "replica 1 failed in step 120: this is a drill";

@@ -189,6 +189,16 @@ TEST_CASE("time: additions of gradient sums are reduce, a replica's own ones too
   }
 }
 
+TEST_CASE("time: the only step of a run counts to its end, the waits for other replicas too") {
+  JobSpec job = job_of(kMlp, 2);
+  job.train.epochs.reset();
+  job.train.steps = 1;
+  const Summary one = run(job, test::memory_pair(64, 70, kShape, 3));
+  CHECK(one.shares.reduce > 0);
+  CHECK(one.shares.wait > 0);
+  CHECK(one.shares.data + one.shares.compute + one.shares.reduce + one.shares.wait == doctest::Approx(1));
+}
+
 TEST_CASE("a stop request ends the run after the step that is running, saved and evaluated") {
   for (std::int64_t replicas = 1; replicas <= 3; ++replicas) {
     StopRequest stop{2};

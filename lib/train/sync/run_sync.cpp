@@ -37,7 +37,7 @@ bool losses_are_finite(const Run& run, int rank, const StepPlan& plan) {
 /// The losses of `step` are known.
 void stepped(Run& run, std::int64_t step) {
   if (run.loss_scale) run.progress->set_loss_scale(report_of(*run.loss_scale));
-  run.progress->stepped(step, run.lr(step), run.schedule.plan(step), run.losses, run.times);
+  run.progress->stepped(step, run.lr(step), run.schedule.plan(step), run.losses, {});
   if (run.loss_scale && run.loss_scale->exhausted) give_up_scaling(run, step);
 }
 
@@ -94,6 +94,7 @@ void balance(Run& run, std::int64_t step, std::int64_t next) {
 /// Rank 0's, when all have computed `step` and know whether its update is applied; `collected`: whose losses are known,
 /// -1 for none.
 void account(Run& run, std::int64_t step, bool applies, std::int64_t collected) {
+  run.progress->took(run.times);  // the step before, to its end
   if (applies) {
     if (collected >= 0) stepped(run, collected);
     run.skips_in_a_row = 0;
@@ -107,8 +108,13 @@ void account(Run& run, std::int64_t step, bool applies, std::int64_t collected) 
   if (collected >= 0) balance(run, collected, step + 1);
 }
 
-/// The losses of what the devices were still at work on, up to `step`.
+/// The losses of what the devices were still at work on, up to `step`, and the times of the step before it.
 void catch_up(Run& run, int rank, Replica& replica, std::int64_t& collected, std::int64_t step) {
+  run.group.barrier();  // all have written their times
+  if (run.leads(rank)) {
+    run.progress->took(run.times);
+    std::fill(run.times.begin(), run.times.end(), StepTimes());
+  }
   for (; collected < step; ++collected) {
     collect(run, rank, replica, collected);
     run.step_status.meet(run, run.assignment->plan(collected));
@@ -159,8 +165,6 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     run.reducer->begin(rank, run.update(step));
     const bool due = step - collected >= replica.lag();
     const Replica::Times computed = attempt(run, rank, replica, task, plan, due ? collected : -1);
-    times.data = computed.data;
-    times.compute = computed.compute;
     const double waited =
         run.step_status.gather(run, rank, due && collected < step ? assignment->plan(collected) : plan);
 
@@ -175,8 +179,10 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     const bool applies = outcome == Outcome::good;
     if (run.leads(rank)) account(run, step, applies, due ? collected : -1);
     const GradientReducer::Times reduced = applies ? run.reducer->update(rank, plan) : meet(run);
-    times.wait = computed.wait + waited + reduced.wait;
-    times.reduce = computed.reduce + reduced.reduce;
+    times = {.data = computed.data,
+             .compute = computed.compute,
+             .reduce = computed.reduce + reduced.reduce,
+             .wait = computed.wait + waited + reduced.wait};
     ++step;
     if (due) {
       ++collected;
