@@ -55,7 +55,9 @@ std::vector<std::string> modes_of(const CompareCommand& command) {
 void check_overrides(const CompareCommand& command, const std::vector<std::string>& modes) {
   for (const Override& override_ : command.job.overrides) {
     if (override_.path == "mode")
-      fail(ExitStatus::usage, "{}: the modes to compare are those of --modes sync,local_sgd", override_.flag);
+      fail(ExitStatus::usage,
+           "{}: compare runs each of several modes; choose them by --modes, as in --modes sync,local_sgd",
+           override_.flag);
     const std::string block = override_.path.substr(0, override_.path.find('.'));
     const Names all = names::mode.names();
     if (std::find(all.begin(), all.end(), block) == all.end() ||
@@ -274,8 +276,11 @@ const CLI::App* add_compare(CLI::App& app, CompareCommand& command) {
   CLI::App* added = app.add_subcommand("compare", "train in several modes and compare their times to an accuracy");
   add_job_options(*added, command.job);
   added->get_option("JOB")->required();
+  added->get_option("--mode")->group("");  // understood, to be refused with a reason
   added->add_option("--modes", command.modes, "those to compare, such as sync,local_sgd (default: all)")
       ->delimiter(',')
+      ->type_name("MODE,...")
+      ->type_size(1)
       ->allow_extra_args(false);  // JOB may follow
   added->add_option("--target", command.target, "the test accuracy to reach, such as 0.985")->required();
   added->add_option("--seeds", command.seeds, "how many runs a mode: the job's seed and those that follow it")

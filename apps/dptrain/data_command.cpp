@@ -135,11 +135,28 @@ DatasetDescriptor named_dataset(const std::string& name) {
   }
 }
 
+/// Whether at least one of IDX's files lies there.
+bool is_idx(const fs::path& folder) {
+  for (const char* split : {"train", "t10k"}) {
+    for (const char* what : {"-images-idx3-ubyte", "-images.idx3-ubyte", "-labels-idx1-ubyte", "-labels.idx1-ubyte"})
+      if (find_plain_or_gz(folder, std::string(split) + what)) return true;
+  }
+  return false;
+}
+
 int info(const std::string& dataset, const DataOptions& options, std::ostream& out) {
   if (dataset.find('/') != std::string::npos) {
     std::error_code ignored;  // what cannot be looked at is so when it is opened
     const bool holds_images = fs::is_regular_file(dataset, ignored) ||
                               fs::is_directory(fs::path(dataset) / "train", ignored) || is_cifar(dataset);
+    if (!holds_images && fs::is_directory(dataset, ignored) && !is_idx(dataset)) {
+      fail(ExitStatus::data,
+           "{}: holds none of the formats that are read: train/CLASS/ and test/CLASS/ with images, "
+           "CIFAR's .bin files, or train-images-idx3-ubyte and its three companions; a tar of images is given by its "
+           "own "
+           "path",
+           dataset);
+    }
     return holds_images ? info_of_images(dataset, options, out) : info_of_folder(dataset, options, out);
   }
   const DatasetDescriptor descriptor = named_dataset(dataset);

@@ -125,6 +125,24 @@ TEST_CASE("data info of a CIFAR folder makes every check that training would mak
       (folder.path().string() + "/test_batch.bin: byte 0: label 10 is out of range; expected 0 to 9").c_str());
 }
 
+TEST_CASE("data info of a folder that holds none of the formats names them all") {
+  const TemporaryFolder folder;
+  put(folder.path() / "cat" / "1.png", "");
+  std::ostringstream out;
+  CHECK_THROWS_WITH(
+      data_info(folder.path().string(), out),
+      (folder.path().string() +
+       ": holds none of the formats that are read: train/CLASS/ and test/CLASS/ with "
+       "images, CIFAR's .bin files, or train-images-idx3-ubyte and its three companions; a tar of images is "
+       "given by its own path")
+          .c_str());
+  put(folder.path() / "t10k-labels-idx1-ubyte.gz", "");
+  CHECK_THROWS_WITH(data_info(folder.path().string(), out),
+                    (folder.path().string() + ": lacks train-images-idx3-ubyte, train-labels-idx1-ubyte, "
+                                              "t10k-images-idx3-ubyte; expected each plain or as .gz")
+                        .c_str());
+}
+
 TEST_CASE("data info of a file that is here, without a '/': how to write it") {
   const TemporaryFolder folder;
   const fs::path before = fs::current_path();

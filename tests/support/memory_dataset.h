@@ -39,7 +39,14 @@ class MemoryDataset : public Dataset {
     }
   }
 
+  void gather_augmented(std::span<const std::int64_t> ids, const RandomStream&, float* out,
+                        std::int32_t* labels) const override {
+    if (on_train) on_train(ids);
+    gather(ids, out, labels);
+  }
+
   std::function<void(std::span<const std::int64_t>)> on_gather;
+  std::function<void(std::span<const std::int64_t>)> on_train;  ///< before that, of what is gathered to train on
   float scale = 1.0f / 255;
 
  private:

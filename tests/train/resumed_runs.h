@@ -13,14 +13,14 @@
 
 namespace dptrain::test {
 
-/// The first `count` samples that are gathered from here on end the run: the step that takes the last of them is
+/// The first `count` samples that are trained on from here on end the run: the step that takes the last of them is
 /// finished.
 inline DatasetPair stopping_pair(std::int64_t train, std::int64_t test, const Shape& shape, std::int64_t classes,
                                  std::uint64_t seed, std::int64_t count, StopRequest& stop) {
   DatasetPair data = memory_pair(train, test, shape, classes, seed);
   auto set = std::make_unique<MemoryDataset>(train, shape, classes, seed);
   const auto seen = std::make_shared<std::atomic<std::int64_t>>(0);
-  set->on_gather = [=, &stop](std::span<const std::int64_t> ids) {
+  set->on_train = [=, &stop](std::span<const std::int64_t> ids) {
     if ((*seen += static_cast<std::int64_t>(ids.size())) >= count) stop = 15;
   };
   data.train = std::move(set);

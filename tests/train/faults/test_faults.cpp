@@ -241,7 +241,7 @@ TEST_CASE("the rollback's factor belongs to the state: stopped and resumed after
   auto set = std::make_unique<MemoryDataset>(43, kShape, 3, 1);
   std::int64_t gathered = 0;
   std::mutex mutex;
-  set->on_gather = [&](std::span<const std::int64_t> ids) {  // in the second epoch and a bit, after the rollback
+  set->on_train = [&](std::span<const std::int64_t> ids) {  // in the second epoch and a bit, after the rollback
     const std::lock_guard lock(mutex);
     if ((gathered += static_cast<std::int64_t>(ids.size())) > 110) stop = 15;
   };
