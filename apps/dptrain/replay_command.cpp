@@ -83,8 +83,8 @@ int replay_run(const ReplayCommand& command, const std::function<void(const std:
          "to nobody; async.updates: locked can be",
          run.string());
   const std::filesystem::path record = record_file(run);
-  if (!job.async.record || !std::filesystem::exists(record))  // it may have gone on without
-    fail(ExitStatus::usage, "{}: the run was not recorded to its end: async.record: true does that", run.string());
+  if (!std::filesystem::exists(record))
+    fail(ExitStatus::usage, "{}: the run was not recorded: async.record: true does that", run.string());
   const Summary summary = summary_of(run);
   job.devices = devices_of_replay(job, summary, run);
   const DatasetPair data = open_data(job, command.offline);

@@ -30,8 +30,7 @@ const std::string* value_of(const Basis& basis, const std::string& name) {
 
 }  // namespace
 
-std::string job_difference(const std::string& stored, const JobSpec& job) {
-  const std::string there = current_weights_yaml(stored);
+std::string job_difference(const std::string& there, const JobSpec& job) {
   JobSpec stopping = job;
   stopping.faults.on_nan = OnNan::stop;
   const bool drilled = !nan_drill_steps(job).empty();  // the end of a part of the run that others would have survived

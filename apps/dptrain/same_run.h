@@ -10,10 +10,10 @@
 
 namespace dptrain {
 
-/// The first difference between `stored`, the weights_yaml() of another job, and `job`, in what decides the weights:
+/// The first difference between `there`, the weights_yaml() of another job, and `job`, in what decides the weights:
 /// "'lr: 0.1' there, 'lr: 0.2' here"; empty where there is none. A run in which a value that is not finite would have
 /// been the end has met none so far, and may go on with another policy, unless drills are to make some.
-std::string job_difference(const std::string& stored, const JobSpec& job);
+std::string job_difference(const std::string& there, const JobSpec& job);
 
 /// Likewise of two jobs and all that there is to set, so that times can be compared too.
 std::string any_difference(const JobSpec& there, const JobSpec& job);

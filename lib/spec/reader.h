@@ -28,16 +28,11 @@ JobSpec read_job_text(const std::string& text, const std::filesystem::path& file
 /// The resolved spec, every default filled in, as YAML that read_job accepts and reads to an equal JobSpec.
 std::string to_yaml(const JobSpec& job);
 
-/// The part of it that decides the weights after a number of steps, in the same form: what a run that is continued must
-/// have in common with the one that was stopped. How long it goes on is not part of it (a schedule may rest on that),
-/// nor is how many samples it is tested on and whether it is recorded. What happens at a value that is not finite is
-/// left out where that ends the run.
+/// The part of it that decides the weights after a number of steps, and what they are tested on, in the same form: what a
+/// run that is continued must have in common with the one that was stopped. How long it goes on is not part of it (a
+/// schedule may rest on that). What happens at a value that is not finite is the last part, and is left out where that
+/// ends the run.
 std::string weights_yaml(const JobSpec& job);
-
-/// The same as it once was, and lies in older run folders: with `test_samples` and `record` as the job gives them.
-std::string former_weights_yaml(const JobSpec& job);
-/// What a run folder holds, weights_yaml() or former_weights_yaml() of its job, as weights_yaml() is now.
-std::string current_weights_yaml(std::string stored);
 
 /// The steps at which drills make a gradient that is not finite, in order; one that comes twice is drilled a second
 /// time when it is done again. Replicas that are drilled at the same time count once.

@@ -20,40 +20,19 @@ void keep_all(std::vector<LayerSpec>& layers) {
   }
 }
 
-/// The text with another value in the line that begins like this, where it has one.
-void replace_value(std::string& text, const std::string& line, std::string_view value) {
-  const std::size_t at = text.find("\n" + line);
-  if (at == std::string::npos) return;
-  const std::size_t begin = at + 1 + line.size();
-  text.replace(begin, text.find('\n', begin) - begin, value);
-}
-
 }  // namespace
 
 std::string weights_yaml(const JobSpec& job) {
-  JobSpec decisive = job;
-  decisive.dataset.test_samples.reset();  // what the weights are judged by
-  decisive.async.record = false;          // and what is noted of their making
-  return former_weights_yaml(decisive);
-}
-
-std::string former_weights_yaml(const JobSpec& job) {
   JobSpec decisive = job;
   decisive.train.epochs.reset();  // how long it runs
   decisive.train.steps = 1;
   if (decisive.train.precision != Precision::fp16) decisive.train.loss_scale = {};
   keep_all(decisive.model.layers);
-  return fmt::format("seed: {}\n", job.seed) + dataset_text(decisive.dataset) + model_text(decisive.model) +
+  return fmt::format("seed: {}\n", job.seed) + dataset_text(job.dataset) + model_text(decisive.model) +
          train_text(decisive.train) +
          fmt::format("mode: {}\nreproducible: {}\n", names::mode.name_of(job.mode), job.reproducible) +
          decisive_faults(job) + (job.mode == Mode::local_sgd ? local_sgd_text(job.local_sgd) : "") +
-         (job.mode == Mode::async ? async_text(decisive.async) : "");
-}
-
-std::string current_weights_yaml(std::string stored) {
-  replace_value(stored, "  test_samples: ", "all");
-  replace_value(stored, "  record: ", "false");
-  return stored;
+         (job.mode == Mode::async ? async_text(job.async) : "");
 }
 
 std::string to_yaml(const JobSpec& job) {

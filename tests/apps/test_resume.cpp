@@ -121,23 +121,6 @@ TEST_CASE("--resume of a complete run prints its summary again: 0, or 4 where ex
   CHECK(here.summary("run")["weights_hash"] == json::parse(first.out)["weights_hash"]);
 }
 
-TEST_CASE("--resume goes on with other test samples, and from checkpoints that say how many there were") {
-  const Workplace here;
-  const std::string whole = json::parse(train(here, {"--set", "train.steps=10"}, "whole").out)["weights_hash"];
-  const std::vector<std::string> fewer = {"--resume", "--set", "train.steps=10", "--set", "dataset.test_samples=16"};
-  REQUIRE(train(here, {}).status == 0);
-  RunState state = read_checkpoint(checkpoint_folder(here.folder / "run", 6)).snapshot.state;
-  state.job = former_weights_yaml(read_job(here.folder / "run/job.yaml"));
-  CHECK(has(state.job, "test_samples: 100"));
-  rewrite_state(here.folder / "run", state);
-  const Finished done = train(here, fewer);
-  INFO(done.err);
-  CHECK(done.status == 0);
-  CHECK(done.err.empty());
-  CHECK(json::parse(done.out)["weights_hash"] == whole);
-  CHECK(here.dptrain({"verify", "run", "--all"}).status == 0);
-}
-
 TEST_CASE("--resume refuses another job by its first difference, and leaves the run alone") {
   const Workplace here;
   REQUIRE(train(here, {}).status == 0);
@@ -148,7 +131,7 @@ TEST_CASE("--resume refuses another job by its first difference, and leaves the 
       {{"--set", "train.optimizer.lr=0.2"}, {"lr: 0.1", "lr: 0.2"}},
       {{"--set", "model.layers.1.linear=17"}, {"16", "17"}},
       {{"--set", "dataset.train_samples=301"}, {"300", "301"}},
-      {{"--set", "dataset.test_samples=16", "--set", "train.micro_batch_size=8"}, {"'  micro_batch_size: "}},
+      {{"--set", "train.micro_batch_size=8"}, {"micro_batch_size"}},
       {{"--set", "train.shuffle=false"}, {"shuffle"}},
       {{"--set", "reproducible=false"}, {"reproducible"}},
   };

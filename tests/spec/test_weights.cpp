@@ -7,17 +7,13 @@ namespace dptrain {
 
 namespace {
 
-JobSpec job_of(const std::vector<std::pair<std::string, std::string>>& settings) {
+std::string weights_of(const std::vector<std::pair<std::string, std::string>>& settings) {
   std::vector<Override> overrides;
   for (const auto& [path, value] : settings) overrides.push_back({"--set", path, value});
-  return read_job_text(
-      "dataset: {name: digits}\nmodel: {input: [4], layers: [linear: 2]}\n"
-      "train: {steps: 8, global_batch_size: 4, optimizer: {name: sgd, lr: 0.1}}\ndevices: {count: 4}\n",
-      "job.yaml", overrides);
-}
-
-std::string weights_of(const std::vector<std::pair<std::string, std::string>>& settings) {
-  return weights_yaml(job_of(settings));
+  return weights_yaml(
+      read_job_text("dataset: {name: digits}\nmodel: {input: [4], layers: [linear: 2]}\n"
+                    "train: {steps: 8, global_batch_size: 4, optimizer: {name: sgd, lr: 0.1}}\ndevices: {count: 4}\n",
+                    "job.yaml", overrides));
 }
 
 const std::pair<std::string, std::string> kSkip = {"faults.on_nan", "skip"}, kRollback = {"faults.on_nan", "rollback"};
@@ -55,20 +51,6 @@ TEST_CASE("drills that make values that are not finite decide the weights by the
   CHECK(weights_of({drills(others),
                     {"faults", "{max_skips: 3, max_rollbacks: 9, on_replica_failure: continue, step_deadline: 9}"},
                     {"balance", "auto"}}) == stop);
-}
-
-TEST_CASE("what weights are judged by, and what is noted of their making, does not decide them") {
-  const std::pair<std::string, std::string> async{"mode", "async"}, record{"async.record", "true"},
-      few{"dataset.test_samples", "16"};
-  CHECK(weights_of({few}) == weights_of({}));
-  CHECK(weights_of({async, record, few}) == weights_of({async}));
-  CHECK(weights_of({{"dataset.train_samples", "16"}}) != weights_of({}));
-  const JobSpec job = job_of({async, record, few});
-  const std::string former = former_weights_yaml(job);
-  CHECK(former.find("  test_samples: 16\n") != std::string::npos);
-  CHECK(former.find("  record: true\n") != std::string::npos);
-  CHECK(current_weights_yaml(former) == weights_yaml(job));
-  CHECK(current_weights_yaml(weights_yaml(job)) == weights_yaml(job));
 }
 
 TEST_CASE("blocks that are computed again do not decide the weights, and are said only where they are") {

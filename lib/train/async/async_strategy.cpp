@@ -227,7 +227,7 @@ class AsyncStrategy final : public UpdateStrategy {
           "async.record: {1}{2}what the run did before step {0} is not recorded: the record begins there, and "
           "`dptrain replay` with it, from checkpoints/step-{0}, which is kept",
           run.first, continued_.reason, continued_.reason.empty() ? "" : ": "));
-    const RecordHeader header{.job = hash_of_decisive(run.job),
+    const RecordHeader header{.job = hash_of_text(weights_yaml(run.job)),
                               .weights = run.replicas.front()->parameters().hash(async_->store->weights()),
                               .floats = async_->store->floats(),
                               .shards = static_cast<std::int64_t>(async_->shards()),

@@ -1,6 +1,7 @@
 #include "train/async/record/continued_record.h"
 
 #include "core/error.h"
+#include "spec/reader.h"
 #include "train/async/places.h"
 
 namespace dptrain {
@@ -38,7 +39,8 @@ ContinuedRecord continued_record(const Run& run, const AsyncState& before, std::
     if (header.micro_batch != micro_batch)
       return no(fmt::format("it is of micro-batches of {} samples, and the run goes on with {}", header.micro_batch,
                             micro_batch));
-    if (!is_of(header, run.job)) return no("it is of another job, by what decides the weights");
+    if (header.job != hash_of_text(weights_yaml(run.job)))
+      return no("it is of another job, by what decides the weights");
     const MicroBatchPlaces places(run.schedule);
     Record record = read_record(file, [&](std::int64_t step) { return places.first_of(step); });
     record.forget_from(run.first, places.first_of(run.first), before.version);

@@ -11,32 +11,19 @@
 #include "core/durable_file.h"
 #include "core/error.h"
 #include "core/hash.h"
-#include "spec/reader.h"
 
 namespace dptrain {
 
 using Json = nlohmann::json;
 
-namespace {
-
-std::string hash_of(const std::string& text) {
-  Hash128 hash;
-  hash.update(text.data(), text.size());
-  return hash.hex();
-}
-
-}  // namespace
-
 std::filesystem::path record_file(const std::filesystem::path& run_folder) {
   return run_folder / "async.record";
 }
 
-std::string hash_of_decisive(const JobSpec& job) {
-  return hash_of(weights_yaml(job));
-}
-
-bool is_of(const RecordHeader& header, const JobSpec& job) {
-  return header.job == hash_of_decisive(job) || header.job == hash_of(former_weights_yaml(job));
+std::string hash_of_text(std::string_view text) {
+  Hash128 hash;
+  hash.update(text.data(), text.size());
+  return hash.hex();
 }
 
 RecordWriter::RecordWriter(const std::filesystem::path& file, const RecordHeader& header) : file_(file) {

@@ -23,9 +23,8 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
-
-#include "spec/job_spec.h"
 
 namespace dptrain {
 
@@ -93,8 +92,6 @@ Record read_record(const std::filesystem::path& file, const std::function<std::i
 RecordHeader read_record_header(const std::filesystem::path& file);
 
 /// For RecordHeader::job.
-std::string hash_of_decisive(const JobSpec& job);
-/// Whether the record is of a job with the same decisive part, by the hash that is written now or was once.
-bool is_of(const RecordHeader& header, const JobSpec& job);
+std::string hash_of_text(std::string_view text);
 
 }  // namespace dptrain

@@ -12,6 +12,7 @@
 #include "comm/local/local_group.h"
 #include "core/error.h"
 #include "optim/optimizer.h"
+#include "spec/reader.h"
 #include "train/async/async_run.h"
 #include "train/async/record/version_sums.h"
 #include "train/backend.h"
@@ -66,7 +67,7 @@ class Replay {
         schedule_(job_, data.train->size(), placement_.replicas),
         places_(schedule_),
         backend_(make_backend(job_, placement_)) {
-    if (!is_of(header_, job))
+    if (header_.job != hash_of_text(weights_yaml(job)))
       fail(ExitStatus::failed, "{}: is a record of another job than the run's job.yaml", file_.string());
   }
 
