@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -156,8 +157,17 @@ std::string RunFolder::restore() {
   struct stat claimed = {}, there = {};
   if (::stat(path_.c_str(), &there) != 0) return "";  // who writes there says so
   if (::fstat(folder_, &claimed) == 0 && claimed.st_dev == there.st_dev && claimed.st_ino == there.st_ino) return "";
+  const int found = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (found < 0) refused_by_system("open the folder", path_, std::strerror(errno));
+  const auto is_there = [this](const char* name) { return ::access((path_ / name).c_str(), F_OK) == 0; };
+  if ((::flock(found, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) ||
+      std::any_of(run_files.begin(), run_files.end(), is_there)) {
+    ::close(found);
+    fail(ExitStatus::failed, "{}: the folder was removed while the run went on, and another run lies there by now",
+         path_.string());
+  }
   ::close(folder_);
-  claim();
+  folder_ = found;
   write_file_atomically(path_ / "job.yaml", job_);
   ::close(metrics_);
   open_metrics();

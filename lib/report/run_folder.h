@@ -41,8 +41,8 @@ class RunFolder {
   /// Appends one line to metrics.jsonl; `json` has no newline. Errors: failed, with file and reason.
   void append_metrics(const std::string& json);
   /// Where the folder was removed while the run went on, and checkpoints have made another: claims that and writes
-  /// job.yaml, so that it holds a run again. Says what is lost; empty where nothing is. Errors: failed, where the folder
-  /// is another run's by now, with file and reason.
+  /// job.yaml, so that it holds a run again. Says what is lost; empty where nothing is. Errors: failed, with file and
+  /// reason, also where the folder is another run's by now.
   std::string restore();
   /// Errors: failed, with file and reason.
   void write_summary(std::string_view json);

@@ -185,9 +185,15 @@ TEST_CASE("a folder that was removed, and made again by a checkpoint: it holds a
   CHECK_THROWS_AS(RunFolder({.out = out, .fresh = true}, "mnist"), Error);  // it is in use
 
   fs::rename(out, temporary.path() / "again");
-  RunFolder other({.out = out}, "mnist");
-  CHECK_THROWS_WITH(folder.restore(),
-                    (out.string() + ": a run is going on in this folder; choose another --out").c_str());
+  const std::string message =
+      out.string() + ": the folder was removed while the run went on, and another run lies there by now";
+  {
+    RunFolder other({.out = out}, "mnist");
+    check_refused(ExitStatus::failed, message, [&] { folder.restore(); });
+    other.begin("name: y\n");
+  }
+  check_refused(ExitStatus::failed, message, [&] { folder.restore(); });  // it has ended
+  CHECK(read_text(out / "job.yaml").ends_with("name: y\n"));
 }
 
 TEST_CASE("a disk that takes no more: file and reason are named, and the older file stays") {
