@@ -14,6 +14,28 @@ namespace dptrain::test {
 
 using nlohmann::json;
 
+TEST_CASE("every train line says where the time went, the first and the only one too") {
+  for (const char* steps : {"1", "3"}) {
+    for (const char* devices : {"1", "2"}) {
+      const Workplace here;
+      const Finished done = here.dptrain({"job.yaml", "--quiet", "--out", "run", "--devices", devices, "--set",
+                                          std::string("train.steps=") + steps, "--set", "log.every=1 steps"});
+      REQUIRE(done.status == 0);
+      std::istringstream lines(read_text(here.folder / "run/metrics.jsonl"));
+      int found = 0;
+      for (std::string line; std::getline(lines, line);) {
+        const json event = json::parse(line);
+        if (event["event"] != "train") continue;
+        ++found;
+        const double sum = event["data"].get<double>() + event["compute"].get<double>() +
+                           event["reduce"].get<double>() + event["wait"].get<double>();
+        CHECK(sum == doctest::Approx(1));
+      }
+      CHECK(found == std::stoi(steps));
+    }
+  }
+}
+
 TEST_CASE("--json prints one object and nothing else, the same as summary.json, with every key of the contract") {
   const Workplace here;
   const Finished done = here.dptrain({"job.yaml", "--json", "--out", "run"});

@@ -57,6 +57,7 @@ Replica::Times attempt(Run& run, int rank, Replica& replica, const StepTask& tas
     if (run.leads(rank)) run.processes.at_step(task.step);
     run.drills.before(rank, task.step);
     times = replica.run(task);
+    if (run.watchdog && collected >= 0) run.watchdog->begin(rank, collected);
     if (collected >= 0) collect(run, rank, replica, collected);
     if (run.watchdog) run.watchdog->end(rank);
   } catch (const GroupAborted&) {
@@ -94,7 +95,7 @@ void balance(Run& run, std::int64_t step, std::int64_t next) {
 /// Rank 0's, when all have computed `step` and know whether its update is applied; `collected`: whose losses are known,
 /// -1 for none.
 void account(Run& run, std::int64_t step, bool applies, std::int64_t collected) {
-  run.progress->took(run.times);  // the step before, to its end
+  run.progress->took(run.times);  // of this step what its computation took, of the one before what its end did
   if (applies) {
     if (collected >= 0) stepped(run, collected);
     run.skips_in_a_row = 0;
@@ -108,13 +109,13 @@ void account(Run& run, std::int64_t step, bool applies, std::int64_t collected) 
   if (collected >= 0) balance(run, collected, step + 1);
 }
 
-/// The losses of what the devices were still at work on, up to `step`, and the times of the step before it.
+/// The losses of what the devices were still at work on, up to `step`, and what the end of the step before took.
 void catch_up(Run& run, int rank, Replica& replica, std::int64_t& collected, std::int64_t step) {
-  run.group.barrier();  // all have written their times
-  if (run.leads(rank)) {
+  run.group.barrier([&run] {  // all have written what the end of the step took them
+    for (StepTimes& times : run.times) times.data = times.compute = 0;
     run.progress->took(run.times);
     std::fill(run.times.begin(), run.times.end(), StepTimes());
-  }
+  });
   for (; collected < step; ++collected) {
     collect(run, rank, replica, collected);
     run.step_status.meet(run, run.assignment->plan(collected));
@@ -165,6 +166,8 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     run.reducer->begin(rank, run.update(step));
     const bool due = step - collected >= replica.lag();
     const Replica::Times computed = attempt(run, rank, replica, task, plan, due ? collected : -1);
+    times.data = computed.data;
+    times.compute = computed.compute;
     const double waited =
         run.step_status.gather(run, rank, due && collected < step ? assignment->plan(collected) : plan);
 
@@ -179,10 +182,8 @@ void run_sync(Run& run, int rank, Replica& replica, std::int64_t until) {
     const bool applies = outcome == Outcome::good;
     if (run.leads(rank)) account(run, step, applies, due ? collected : -1);
     const GradientReducer::Times reduced = applies ? run.reducer->update(rank, plan) : meet(run);
-    times = {.data = computed.data,
-             .compute = computed.compute,
-             .reduce = computed.reduce + reduced.reduce,
-             .wait = computed.wait + waited + reduced.wait};
+    times.wait = computed.wait + waited + reduced.wait;
+    times.reduce = computed.reduce + reduced.reduce;
     ++step;
     if (due) {
       ++collected;
