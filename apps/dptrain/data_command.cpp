@@ -135,6 +135,15 @@ DatasetDescriptor named_dataset(const std::string& name) {
   }
 }
 
+/// Whether images lie there by split and class, perhaps with one folder around them all.
+bool has_train_folder(const fs::path& folder) {
+  std::error_code ignored;
+  if (fs::is_directory(folder / "train", ignored)) return true;
+  for (fs::directory_iterator entry(folder, ignored), end; !ignored && entry != end; entry.increment(ignored))
+    if (fs::is_directory(entry->path() / "train")) return true;
+  return false;
+}
+
 /// Whether at least one of IDX's files lies there.
 bool is_idx(const fs::path& folder) {
   for (const char* split : {"train", "t10k"}) {
@@ -147,8 +156,7 @@ bool is_idx(const fs::path& folder) {
 int info(const std::string& dataset, const DataOptions& options, std::ostream& out) {
   if (dataset.find('/') != std::string::npos) {
     std::error_code ignored;  // what cannot be looked at is so when it is opened
-    const bool holds_images = fs::is_regular_file(dataset, ignored) ||
-                              fs::is_directory(fs::path(dataset) / "train", ignored) || is_cifar(dataset);
+    const bool holds_images = fs::is_regular_file(dataset, ignored) || has_train_folder(dataset) || is_cifar(dataset);
     if (!holds_images && fs::is_directory(dataset, ignored) && !is_idx(dataset)) {
       fail(ExitStatus::data,
            "{}: holds none of the formats that are read: train/CLASS/ and test/CLASS/ with images, "

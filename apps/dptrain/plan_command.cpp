@@ -38,8 +38,7 @@ void check_plannable(const JobSpec& job, const Placement& placement) {
   if (job.mode != Mode::sync)
     fail(ExitStatus::usage, "plan: the forecast is of mode sync, and this job's mode is another: --mode sync");
   if (placement.type == DeviceType::cuda)
-    throw Error(ExitStatus::usage,
-                complaint(job.devices.at, "plan profiles replicas on CPU cores: --set devices.type=cpu"));
+    fail(ExitStatus::usage, "plan profiles replicas on CPU cores: --set devices.type=cpu");
   if (const std::vector<LayerShape> norms = sync_norms(job.model); !norms.empty())
     throw Error(ExitStatus::usage,
                 complaint(norms.front().at, "plan: replicas that meet at norms with sync: true are not forecast"));

@@ -28,8 +28,8 @@ JobSpec read_job_text(const std::string& text, const std::filesystem::path& file
 /// The resolved spec, every default filled in, as YAML that read_job accepts and reads to an equal JobSpec.
 std::string to_yaml(const JobSpec& job);
 
-/// The part of it that decides the weights after a number of steps, and what they are tested on, in the same form: what a
-/// run that is continued must have in common with the one that was stopped. How long it goes on is not part of it (a
+/// The part of it that decides the weights after a number of steps, and what they are tested on, in the same form: what
+/// a run that is continued must have in common with the one that was stopped. How long it goes on is not part of it (a
 /// schedule may rest on that). What happens at a value that is not finite is the last part, and is left out where that
 /// ends the run.
 std::string weights_yaml(const JobSpec& job);

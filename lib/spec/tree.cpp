@@ -111,8 +111,11 @@ class Builder : public YAML::EventHandler {
     const std::string& line = source_.lines[static_cast<std::size_t>(mark.line)];
     const std::size_t byte =
         std::min(static_cast<std::size_t>(mark.column) + (mark.line == 0 ? begin_ : 0), line.size());
-    if (mark.line != counted_.line || byte < counted_.bytes) counted_ = {.line = mark.line};
-    counted_.columns += code_points(line.substr(counted_.bytes, byte - counted_.bytes));
+    if (mark.line != counted_.line) counted_ = {.line = mark.line};
+    if (byte >= counted_.bytes)
+      counted_.columns += code_points(line.substr(counted_.bytes, byte - counted_.bytes));
+    else  // what an entry lacks is told at its beginning
+      counted_.columns -= code_points(line.substr(byte, counted_.bytes - byte));
     counted_.bytes = byte;
     return {&source_, mark.line + 1, static_cast<int>(counted_.columns) + 1};
   }

@@ -23,8 +23,8 @@ class StepExchange {
   StepExchange(LocalGroup& group, Communicator& processes, const Placement& placement, const RunSchedule& schedule,
                std::int64_t floats, Watchdog* watchdog = nullptr);
 
-  /// Where this replica writes the measurement of its micro-batch m before the coming meeting, which there is: whatever was
-  /// asked for goes to the other processes there.
+  /// Where this replica writes the measurement of its micro-batch m before the coming meeting. Only where one follows:
+  /// it goes to the other processes there.
   float* own(int rank, int m);
   /// Returns when all have written theirs; seconds waited. Errors: GroupAborted.
   double meet(int rank);

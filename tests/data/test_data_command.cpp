@@ -136,6 +136,14 @@ TEST_CASE("data info of a folder that holds none of the formats names them all")
        "images, CIFAR's .bin files, or train-images-idx3-ubyte and its three companions; a tar of images is "
        "given by its own path")
           .c_str());
+  fs::remove_all(folder.path() / "cat");
+  put(folder.path() / "around" / "train" / "cat" / "1.png", "");
+  CHECK_THROWS_WITH(
+      data_info(folder.path().string(), out),
+      (folder.path().string() + ": expected images to test with as test/CLASS/NAME.jpg, or below val/; found "
+                                "none")
+          .c_str());
+  fs::remove_all(folder.path() / "around");
   put(folder.path() / "t10k-labels-idx1-ubyte.gz", "");
   CHECK_THROWS_WITH(data_info(folder.path().string(), out),
                     (folder.path().string() + ": lacks train-images-idx3-ubyte, train-labels-idx1-ubyte, "

@@ -5,7 +5,6 @@
 
 #include <string>
 
-#include "core/clock.h"
 #include "spec_support.h"
 
 namespace dptrain::testing {
@@ -69,16 +68,15 @@ TEST_CASE("a flood of errors is cut") {
   CHECK_FALSE(contains(message, "unknown100:"));
 }
 
-TEST_CASE("a line of 1 MiB full of errors or values costs no time") {
-  const double began = steady_seconds();
+// Each would take minutes where the place of a value was counted from its line's beginning.
+TEST_CASE("a line of 1 MiB full of errors, values or nothings ends in a message") {
   std::string tags = "[";
   tags += repeated("!a,", 300000);
   CHECK(contains(refusal_of(tags), "more errors"));
   CHECK(contains(refusal_of("name: [" + repeated("ä,", 15000) + "]\n"), "a line of more than 10000 characters"));
   CHECK(contains(refusal_of("model: {layers: [" + repeated("relu,", 15000) + "]}\n"),
                  "a line of more than 10000 characters"));
-  // Less than a second, and more than a minute where the place of each value is counted from its line's beginning.
-  CHECK(steady_seconds() - began < 20);
+  CHECK(refusal_of("name: " + std::string(900000, ' ') + "[" + repeated("? , ", 15000) + "]\n") != "accepted");
 }
 
 TEST_CASE("long scalars, keys and lines end in one short message") {

@@ -15,9 +15,9 @@ namespace dptrain {
 void download_dataset(const DatasetDescriptor& descriptor, const std::filesystem::path& folder,
                       const DataOptions& options, bool verify_present);
 
-/// `dptrain data fetch`: returns the folder that open_dataset() would read, every file of which has its hash; an archive
-/// whose files lie there unpacked has none to be held against, which is said. Where there is no such folder, or it is
-/// the cache's and does not match, what is wrong is downloaded into the cache.
+/// `dptrain data fetch`: returns the folder that open_dataset() would read, every file of which has its hash; an
+/// archive whose files lie there unpacked has none to be held against, which is said. Where there is no such folder, or
+/// it is the cache's and does not match, what is wrong is downloaded into the cache.
 /// Errors: generated (usage); no mirror serves, or a folder of the user's own does not match its hashes (data);
 /// Stopped.
 std::filesystem::path fetch_dataset(const DatasetDescriptor& descriptor, const DataOptions& options);

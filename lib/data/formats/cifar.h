@@ -28,8 +28,8 @@ const CifarFiles& cifar_files(std::int64_t classes);
 
 /// The folder that has the files of CIFAR-`classes`: `folder` itself, or the one that its archive makes there.
 std::optional<std::filesystem::path> find_cifar(const std::filesystem::path& folder, std::int64_t classes);
-/// Where find_cifar() finds nothing for either but some of the files of one of the two are there: which folder lacks which.
-/// Otherwise empty.
+/// Where find_cifar() finds nothing for either but some of the files of one of the two are there: which folder lacks
+/// which. Otherwise empty.
 std::string lacking_of_cifar(const std::filesystem::path& folder);
 
 struct CifarSplit {

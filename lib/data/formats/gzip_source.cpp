@@ -63,7 +63,8 @@ class GzipSource final : public ByteSource {
     }
   }
 
-  /// A gzip file is one or more members, one after the other, and zeros at most behind them, which tapes are filled with.
+  /// A gzip file is one or more members, one after the other, and zeros at most behind them, which tapes are filled
+  /// with.
   void next_member() {
     refill();
     const bool is_filled = stream_.avail_in > 0 && stream_.next_in[0] == 0;

@@ -1,5 +1,5 @@
-// Purpose: an open regular file, read in order or at random, and whether there is one. Thread safety: one user at a time,
-//   but read_at() from any number of threads.
+// Purpose: an open regular file, read in order or at random, and whether there is one. Thread safety: one user at a
+//   time, but read_at() from any number of threads.
 #pragma once
 
 #include <cstddef>
@@ -14,10 +14,12 @@ namespace dptrain {
 /// Whether something is there, be it what cannot be looked at: who opens it is told why.
 bool is_there(const std::filesystem::path& path);
 
-/// Errors (data): no such folder, no folder, or one that cannot be looked at; the message says that it should hold `what`.
+/// Errors (data): no such folder, no folder, or one that cannot be looked at; the message says that it should hold
+/// `what`.
 void require_folder(const std::filesystem::path& folder, const std::string& what);
 
-/// The machine could not read a file now (too many are open, a disk or a server fails): nothing that is wrong with the file.
+/// The machine could not read a file now (too many are open, a disk or a server fails): nothing that is wrong with the
+/// file.
 class ReadFailed final : public Error {
  public:
   explicit ReadFailed(const std::string& message) : Error(ExitStatus::data, message) {}
@@ -25,8 +27,8 @@ class ReadFailed final : public Error {
 
 class InputFile {
  public:
-  /// `name` is what messages call it; empty: its path. Errors (data): missing, unreadable, a folder, not a regular file;
-  /// ReadFailed.
+  /// `name` is what messages call it; empty: its path. Errors (data): missing, unreadable, a folder, not a regular
+  /// file; ReadFailed.
   explicit InputFile(const std::filesystem::path& path, std::string name = {});
   ~InputFile();
   InputFile(const InputFile&) = delete;
