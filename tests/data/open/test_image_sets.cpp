@@ -1,13 +1,13 @@
 // Folders and tars of images as datasets: the same samples from each, what is refused, what is skipped, what is kept in
 // memory.
 #include <doctest/doctest.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <numeric>
 #include <thread>
 
+#include "data/formats/input_file.h"
 #include "data/image_sets.h"
 #include "data/images/decoded_images.h"
 
@@ -287,19 +287,32 @@ TEST_CASE("a folder that cannot be looked at is not one that is missing") {
 }
 
 TEST_CASE("what the machine fails to read now ends the run, whatever is done with bad samples") {
-  const test::TemporaryFolder folder;
-  test::put_files(folder.path(), test::small_set());
-  DatasetSpec spec = images_at(DatasetFormat::image_folder, folder.path());
-  spec.on_bad_sample = OnBadSample::skip;
-  const DatasetPair pair = open_dataset(spec, {.cache_bytes = 0});
-  rlimit before{};
-  REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
-  const rlimit none{0, before.rlim_max};
-  REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
-  const std::string message = refused(ExitStatus::data, [&] { all_of(*pair.train); });
-  REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
-  CHECK(message == (folder.path() / "train/ant/0.jpg").string() + ": cannot be opened: Too many open files");
-  CHECK(all_of(*pair.train).size() == 12 * 360 + 12);
+  InputFile memory("/proc/self/mem", "a disk");  // a regular file whose first bytes are an input/output error
+  std::uint8_t byte = 0;
+  CHECK_THROWS_AS(memory.read(&byte, 1), ReadFailed);
+  CHECK_THROWS_WITH(memory.read_at(0, &byte, 1), "a disk: reading failed: Input/output error");
+
+  struct Failing final : ImageFiles {
+    std::int64_t size() const override { return 3; }
+    std::int32_t label(std::int64_t) const override { return 0; }
+    std::string name(std::int64_t id) const override { return std::to_string(id); }
+    void read(std::int64_t id, std::vector<std::uint8_t>& out) const override {
+      if (id == 1) throw Error(ExitStatus::data, "1: cannot be opened: No such file or directory");
+      if (is_failing) throw ReadFailed(fmt::format("{}: cannot be opened: Too many open files", id));
+      const std::string png = test::png(test::make_picture(static_cast<std::uint64_t>(id), 0, 12, 10));
+      out.assign(png.begin(), png.end());
+    }
+    mutable bool is_failing = false;
+  };
+  const auto files = std::make_shared<Failing>();
+  const DecodedImages images(files, 3, kShape, 1, {.on_bad_sample = OnBadSample::skip, .warning = {}});
+  DecodeScratch scratch;
+  images.read(0, scratch);
+  images.read(1, scratch);  // 2 stands in for it
+  files->is_failing = true;
+  for (const std::int64_t id : {0, 1, 2})
+    CHECK(refused(ExitStatus::data, [&] { images.read(id, scratch); }).find("Too many open files") !=
+          std::string::npos);
 }
 
 TEST_CASE("what is no set of images says what was expected") {
