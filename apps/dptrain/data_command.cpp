@@ -69,7 +69,6 @@ int info_of_images(const fs::path& path, const DataOptions& options, std::ostrea
   std::error_code ignored;
   if (is_cifar(path)) {
     spec.format = DatasetFormat::cifar;
-    open_dataset(spec, options);  // every check that training would make
   } else if (fs::is_regular_file(path, ignored)) {
     spec.format = DatasetFormat::image_tar;
   }
@@ -137,19 +136,10 @@ DatasetDescriptor named_dataset(const std::string& name) {
 
 /// Whether images lie there by split and class, perhaps with one folder around them all.
 bool has_train_folder(const fs::path& folder) {
-  std::error_code ignored;
+  std::error_code error, ignored;
   if (fs::is_directory(folder / "train", ignored)) return true;
-  for (fs::directory_iterator entry(folder, ignored), end; !ignored && entry != end; entry.increment(ignored))
-    if (fs::is_directory(entry->path() / "train")) return true;
-  return false;
-}
-
-/// Whether at least one of IDX's files lies there.
-bool is_idx(const fs::path& folder) {
-  for (const char* split : {"train", "t10k"}) {
-    for (const char* what : {"-images-idx3-ubyte", "-images.idx3-ubyte", "-labels-idx1-ubyte", "-labels.idx1-ubyte"})
-      if (find_plain_or_gz(folder, std::string(split) + what)) return true;
-  }
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+    if (fs::is_directory(entry->path() / "train", ignored)) return true;
   return false;
 }
 
@@ -157,12 +147,10 @@ int info(const std::string& dataset, const DataOptions& options, std::ostream& o
   if (dataset.find('/') != std::string::npos) {
     std::error_code ignored;  // what cannot be looked at is so when it is opened
     const bool holds_images = fs::is_regular_file(dataset, ignored) || has_train_folder(dataset) || is_cifar(dataset);
-    if (!holds_images && fs::is_directory(dataset, ignored) && !is_idx(dataset)) {
+    if (!holds_images && fs::is_directory(dataset, ignored) && !holds_idx(dataset)) {
       fail(ExitStatus::data,
-           "{}: holds none of the formats that are read: train/CLASS/ and test/CLASS/ with images, "
-           "CIFAR's .bin files, or train-images-idx3-ubyte and its three companions; a tar of images is given by its "
-           "own "
-           "path",
+           "{}: holds none of the formats that are read: train/CLASS/ and test/CLASS/ with images, CIFAR's .bin files, "
+           "or train-images-idx3-ubyte and its three companions; a tar of images is given by its own path",
            dataset);
     }
     return holds_images ? info_of_images(dataset, options, out) : info_of_folder(dataset, options, out);

@@ -172,8 +172,7 @@ std::string RunFolder::restore() {
   ::close(metrics_);
   open_metrics();
   return fmt::format(
-      "{}: the folder was removed while the run went on; what metrics.jsonl and earlier checkpoints held "
-      "is lost",
+      "{}: the folder was removed while the run went on; what metrics.jsonl and earlier checkpoints held is lost",
       path_.string());
 }
 

@@ -128,6 +128,7 @@ TEST_CASE("data info of a CIFAR folder makes every check that training would mak
 TEST_CASE("data info of a folder that holds none of the formats names them all") {
   const TemporaryFolder folder;
   put(folder.path() / "cat" / "1.png", "");
+  fs::create_symlink("loop", folder.path() / "loop");  // what cannot be looked at is none of them
   std::ostringstream out;
   CHECK_THROWS_WITH(
       data_info(folder.path().string(), out),
@@ -137,6 +138,7 @@ TEST_CASE("data info of a folder that holds none of the formats names them all")
        "given by its own path")
           .c_str());
   fs::remove_all(folder.path() / "cat");
+  fs::remove(folder.path() / "loop");
   put(folder.path() / "around" / "train" / "cat" / "1.png", "");
   CHECK_THROWS_WITH(
       data_info(folder.path().string(), out),

@@ -104,13 +104,30 @@ IdxFiles described_files(const DatasetDescriptor& descriptor, const fs::path& fo
   return {file("train_images"), file("train_labels"), file("test_images"), file("test_labels")};
 }
 
+namespace {
+
+/// "train-images" and "idx3-ubyte", with a dash between them or a dot.
+std::optional<fs::path> find_idx(const fs::path& folder, const std::string& start, const std::string& end) {
+  for (const char* joint : {"-", "."}) {
+    if (auto path = find_plain_or_gz(folder, start + joint + end)) return path;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+bool holds_idx(const fs::path& folder) {
+  for (const std::string split : {"train", "t10k"})
+    if (find_idx(folder, split + "-images", "idx3-ubyte") || find_idx(folder, split + "-labels", "idx1-ubyte"))
+      return true;
+  return false;
+}
+
 IdxFiles standard_files(const fs::path& folder) {
   require_folder(folder, "train-images-idx3-ubyte and its three companions");
   std::vector<std::string> missing;
   const auto file = [&](const std::string& start, const std::string& end) {
-    for (const char* joint : {"-", "."}) {
-      if (auto path = find_plain_or_gz(folder, start + joint + end)) return *path;
-    }
+    if (auto path = find_idx(folder, start, end)) return *path;
     missing.push_back(start + "-" + end);
     return fs::path();
   };

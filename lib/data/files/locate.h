@@ -50,6 +50,9 @@ std::optional<std::filesystem::path> find_dataset(const DatasetDescriptor& descr
 /// The files of a descriptor in a folder that holds them all.
 IdxFiles described_files(const DatasetDescriptor& descriptor, const std::filesystem::path& folder);
 
+/// Whether at least one file lies in a folder under MNIST's names, see below.
+bool holds_idx(const std::filesystem::path& folder);
+
 /// The files in a folder under MNIST's names (train-images-idx3-ubyte, t10k-labels-idx1-ubyte, ...; a dot may stand
 /// before idx), plain or .gz. Errors (data): the folder or a file is missing; the message lists what was expected.
 IdxFiles standard_files(const std::filesystem::path& folder);

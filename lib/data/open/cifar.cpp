@@ -90,6 +90,7 @@ DatasetPair open_cifar_folder(const DatasetSpec& spec, const DataOptions& option
 
 Normalisation measure_cifar_folder(const DatasetSpec& spec, const DataOptions& options) {
   const auto [files, folder] = cifar_folder(spec);
+  read_cifar(files, cifar_parts(folder, files.test), options.stop);
   return measured(read_cifar(files, cifar_parts(folder, files.train), options.stop), folder / files.train.front());
 }
 

@@ -15,7 +15,7 @@ namespace dptrain {
 DatasetInfo inspect_cifar_folder(const DatasetSpec& spec);
 DatasetPair open_cifar_folder(const DatasetSpec& spec, const DataOptions& options);
 
-/// Of its training images.
+/// Of its training images. Errors: every one that open_cifar_folder() has.
 Normalisation measure_cifar_folder(const DatasetSpec& spec, const DataOptions& options);
 
 /// One with a descriptor, which lies in `folder`.

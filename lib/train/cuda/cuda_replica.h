@@ -108,8 +108,8 @@ class CudaReplica final : public Replica {
   struct Slot {
     std::shared_ptr<const Assignment> assignment;  // of its latest step
     std::optional<StepClock> clock;                // where steps are measured
-    Buffer
-        losses;  // of micro-batches; in the host's memory, which kernels write as well: a copy would hold the step up
+    // Of micro-batches; in the host's memory, which kernels write as well: a copy would hold the step up.
+    Buffer losses;
     Buffer header, host_header;    // constants, ids and labels in one, because each copy costs the host time
     Buffer host_scale;             // of losses, after the step
     cuda::Event computed, scaled;  // scaled: that is there

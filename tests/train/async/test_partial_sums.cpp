@@ -7,19 +7,15 @@
 #include <numeric>
 #include <thread>
 
-#include "core/philox.h"
 #include "train/async/dispatcher.h"
+#include "train/async/random_gradients.h"
 
 namespace dptrain {
 
 namespace {
 
-constexpr std::int64_t kFloats = 1500;
-
-void fill(std::int64_t index, float* gradient) {
-  const RandomStream random(7, RandomPurpose::test, 0, static_cast<std::uint64_t>(index));
-  for (std::int64_t i = 0; i < kFloats; ++i) gradient[i] = random.uniform(0, static_cast<std::uint64_t>(i)) * 4 - 2;
-}
+using test::fill;
+using test::kFloats;
 
 /// At no staleness; with `skips` nothing is added before the version is complete.
 struct Versions {

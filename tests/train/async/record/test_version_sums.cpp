@@ -5,19 +5,15 @@
 #include <atomic>
 #include <thread>
 
-#include "core/philox.h"
+#include "train/async/random_gradients.h"
 #include "train/async/record/version_sums.h"
 
 namespace dptrain {
 
 namespace {
 
-constexpr std::int64_t kFloats = 1500;
-
-void fill(std::int64_t index, float* gradient) {
-  const RandomStream random(7, RandomPurpose::test, 0, static_cast<std::uint64_t>(index));
-  for (std::int64_t i = 0; i < kFloats; ++i) gradient[i] = random.uniform(0, static_cast<std::uint64_t>(i)) * 4 - 2;
-}
+using test::fill;
+using test::kFloats;
 
 /// `count` gradients of version 1, every third index, the last index first.
 std::vector<RecordedGradient> recorded(std::int64_t count, float scale_of_last) {
