@@ -173,7 +173,8 @@ TEST_CASE("a gzip file is refused by its checksum, its length, its end and what 
            {changed(8), "corrupt gzip data: incorrect data check"},
            {changed(4), "corrupt gzip data: incorrect length check"},
            {good.substr(0, good.size() - 1), "the gzip data end too early; the file is truncated"},
-           {good + "x", "expected the end of the file after the gzip data"}}) {
+           {good + "x", "expected the end of the file after the gzip data"},
+           {good + std::string(100, '\0') + good, "expected the end of the file after the gzip data"}}) {
     CAPTURE(why);
     test::put(path, bytes);
     const std::string message = open_tar(path);
@@ -183,6 +184,9 @@ TEST_CASE("a gzip file is refused by its checksum, its length, its end and what 
   }
   // Several members are one file: what `cat a.gz b.gz` makes.
   test::put(path, test::gzip(tar.substr(0, 1000)) + test::gzip(tar.substr(1000)));
+  CHECK(open_dataset(images_at(DatasetFormat::image_tar, path), {}).train->size() == 12);
+  // Zeros behind it are what fills a tape's last block; more of them than are read at a time.
+  test::put(path, good + std::string(1 << 20, '\0'));
   CHECK(open_dataset(images_at(DatasetFormat::image_tar, path), {}).train->size() == 12);
 }
 
